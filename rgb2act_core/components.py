@@ -1,0 +1,46 @@
+"""What a plugin yields: a named component of one of five kinds, and what building it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+
+class Kind(StrEnum):
+    """The five roles a component can play in a run."""
+
+    BACKBONE = "backbone"
+    TEACHER = "teacher"
+    FUSION = "fusion"
+    POLICY_HEAD = "policy_head"
+    ENVIRONMENT = "environment"
+
+    @property
+    def hook(self) -> str:
+        """Return the name of the hook that yields components of this kind."""
+        return f"rgb2act_{self}s"
+
+
+@attrs.frozen(kw_only=True)
+class Component:
+    """Name one thing that a spec can use.
+
+    ``config`` is a frozen attrs class: its fields are what the spec's table may say. ``build``
+    takes an instance of it and returns what the kind's Protocol in ``records`` asks for; torch
+    and the like are imported there and nowhere earlier. ``tiny`` is a config that needs no file
+    and runs on a CPU within a second. Raise ``version`` when the same config begins to give
+    other numbers: it is part of every key that depends on the component.
+
+    Config fields may carry metadata: ``{"runtime": True}`` for what cannot change a result
+    (never part of a key), ``{"file": True}`` for a path that enters the key by its content.
+    """
+
+    name: str
+    config: type
+    build: Callable[[Any], Any]
+    tiny: Any
+    version: int = 1
+    summary: str = ""

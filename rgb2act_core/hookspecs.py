@@ -1,0 +1,61 @@
+"""The five hooks. A plugin is a module with an entry point in group ``rgb2act``.
+
+A whole backbone plugin::
+
+    # rgb2act_gray/__init__.py
+    from collections.abc import Iterator
+    import attrs
+    from rgb2act_core import Component, hookimpl
+
+    @attrs.frozen(kw_only=True)
+    class Gray:
+        patch: int = 8
+
+    def build(config: Gray):
+        from .model import GrayBackbone  # torch is imported here, and only here
+        return GrayBackbone(config.patch)
+
+    @hookimpl
+    def rgb2act_backbones() -> Iterator[Component]:
+        yield Component(name="gray", config=Gray, build=build, tiny=Gray())
+
+    # pyproject.toml
+    [project.entry-points.rgb2act]
+    gray = "rgb2act_gray"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from .components import Component
+
+hookspec = pluggy.HookspecMarker("rgb2act")
+hookimpl = pluggy.HookimplMarker("rgb2act")
+
+
+@hookspec
+def rgb2act_backbones() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Yield components whose ``build`` returns a ``records.Backbone``: RGB to patch tokens."""
+
+
+@hookspec
+def rgb2act_teachers() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Yield components whose ``build`` returns a ``records.Teacher``: clouds to embeddings."""
+
+
+@hookspec
+def rgb2act_fusions() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Yield components whose ``build`` returns a ``records.Fusion``: many backbones to one."""
+
+
+@hookspec
+def rgb2act_policy_heads() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Yield components whose ``build`` returns a ``records.PolicyHead``: features to actions."""
+
+
+@hookspec
+def rgb2act_environments() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Yield components whose ``build`` returns a ``records.Environment``: data and episodes."""

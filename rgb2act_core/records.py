@@ -1,0 +1,183 @@
+"""What stages and plugins hand one another, and the Protocols that components' builds meet.
+
+Shapes: T = steps of an episode, B = batch, K = context frames, V = cameras, H W = pixels,
+N = patches (row by row over the grid), C = channels, P = points, A = action dims, M = backbones,
+D = embedding width, S = horizon (steps of a plan), O = n_obs_steps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Cloud:
+    """Hold one coloured point cloud."""
+
+    xyz: NDArray[np.float32]  # (P, 3), metres, world frame
+    rgb: NDArray[np.uint8]  # (P, 3), RGB order
+
+
+class Frames(Protocol):
+    """Read frames by index or slice as uint8 numpy arrays (..., V, H, W, 3), RGB order."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, index: Any, /) -> NDArray[np.uint8]: ...
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Episode:
+    """Hold what was seen and done at each of T steps; heavy arrays may be read lazily.
+
+    ``actions[t]`` is the command given after frame t was seen. Action-free scenes have neither
+    joints nor actions. ``state`` is ground truth for probes and for ``condition = "oracle"``.
+    """
+
+    name: str  # unique within a data set
+    task: str
+    instruction: str
+    cameras: tuple[str, ...]  # V names
+    rgb: Frames  # uint8 (T, V, H, W, 3)
+    joints: NDArray[np.float32] | None  # (T, A), radians, grippers 0 closed .. 1 open
+    actions: NDArray[np.float32] | None  # (T, A), same units
+    clouds: Sequence[Cloud] | None  # T clouds
+    state: Mapping[str, NDArray[np.float32]] = attrs.field(factory=dict)  # each (T, ...)
+    digest: str = ""  # of all the content above; empty until stored
+
+
+@attrs.frozen(kw_only=True)
+class BackboneInfo:
+    """Say what a built backbone yields."""
+
+    dim: int  # C
+    context: int = 1  # K, frames a feature looks back on, itself included
+    description: str = ""  # layer, preprocessing: kept with the features
+
+
+class Backbone(Protocol):
+    """Turn RGB frames into patch tokens; frozen."""
+
+    info: BackboneInfo
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of the token grid for images of that size."""
+
+    def encode(self, rgb_BKVHW3: Tensor) -> Tensor:
+        """Return tokens (B, V, N, C) float32 of the newest of K uint8 frames, oldest first."""
+
+    def to(self, device: torch.device) -> Backbone:
+        """Move the weights."""
+
+
+@attrs.frozen(kw_only=True)
+class TeacherInfo:
+    """Say what a built teacher yields."""
+
+    dim: int  # D
+    description: str = ""
+
+
+class Teacher(Protocol):
+    """Turn point clouds into embeddings; frozen."""
+
+    info: TeacherInfo
+
+    def embed(self, clouds: Sequence[Cloud]) -> Tensor:
+        """Return embeddings (B, D) float32, one a cloud, not normalised."""
+
+    def to(self, device: torch.device) -> Teacher:
+        """Move the weights."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Fused:
+    """Hold fused tokens, how much each backbone counted, and a term to add to the loss."""
+
+    tokens: Tensor  # (B, N, D)
+    weights: Tensor  # (M,), mean share of each backbone, sums to 1
+    loss: Tensor  # scalar
+
+
+class Fusion(Protocol):
+    """Make the module that fuses M backbones' tokens."""
+
+    def module(self, n_backbones: int, dim: int) -> torch.nn.Module:
+        """Return a module that maps tokens (B, N, M, D) to ``Fused``."""
+
+
+@attrs.frozen(kw_only=True)
+class HeadShape:
+    """Say what a policy head is built for."""
+
+    obs_dim: int  # D
+    n_obs_steps: int  # O
+    action_dim: int  # A
+    horizon: int  # S
+
+
+class PolicyHead(Protocol):
+    """Make the module that learns and samples action trajectories."""
+
+    def check(self, shape: HeadShape) -> str | None:
+        """Return what makes the shape impossible for this head and what to do, or None."""
+
+    def module(self, shape: HeadShape) -> torch.nn.Module:
+        """Return a module that meets ``PolicyModule``."""
+
+
+class PolicyModule(Protocol):
+    """Learn and sample in normalised space; ``plan[0]`` is the action for the newest frame."""
+
+    def loss(self, obs_BOD: Tensor, actions_BSA: Tensor, mask_BS: Tensor) -> Tensor:
+        """Return the scalar training loss; steps where the bool mask is False do not count."""
+
+    def plan(self, obs_BOD: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Return plans (B, S, A); row i draws its noise from ``generators[i]`` alone."""
+
+
+@attrs.frozen(kw_only=True)
+class EnvironmentInfo:
+    """Say what an environment shows and takes."""
+
+    task: str
+    cameras: tuple[str, ...]  # V names
+    image: tuple[int, int]  # H, W
+    action_names: tuple[str, ...]  # A names; 'left_'/'right_' first, grippers end in '_gripper'
+    control_hz: float
+    max_steps: int
+    demonstrates: bool  # an expert can record new demonstrations and scenes
+    state_names: tuple[str, ...] = ()  # keys of Episode.state and info["state"]
+
+
+class Environment(Protocol):
+    """Give demonstrations to learn from and episodes to act in."""
+
+    info: EnvironmentInfo
+
+    def recorded(self) -> Sequence[Episode]:
+        """Return the episodes that lie on disk, read lazily; empty if the expert records them."""
+
+    def demonstrate(self, seed: int, noise: float) -> Episode | None:
+        """Record the expert on one seed; None when it failed. Same seed, same bytes."""
+
+    def scene(self, seed: int) -> Episode:
+        """Record one random frame without joints or actions. Same seed, same bytes."""
+
+    def make(self) -> Any:
+        """Return a gymnasium.Env.
+
+        Observations: ``{"rgb": uint8 (V, H, W, 3), "joints": float32 (A,)}``; actions float32
+        (A,); ``info["success"]`` is a bool after each step and ``info["state"]`` maps state names
+        to float32 arrays. ``env.unwrapped.observe``, when it exists, may be set to False to say
+        that the next steps' images will not be looked at.
+        """
