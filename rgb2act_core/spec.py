@@ -1,0 +1,292 @@
+"""The run spec: what a TOML file may say, as frozen records.
+
+Fields with ``metadata={"runtime": True}`` change no result and are part of no key.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import attrs
+
+from .components import Component, Kind
+
+RUNTIME = {"runtime": True}
+
+
+def _at_least(low: float) -> Any:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+        if not value >= low:
+            raise ValueError(f"must be at least {low}, got {value!r}")
+
+    return check
+
+
+def _above(low: float) -> Any:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+        if not value > low:
+            raise ValueError(f"must be above {low}, got {value!r}")
+
+    return check
+
+
+def _within(low: float, high: float) -> Any:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+        if not low <= value <= high:
+            raise ValueError(f"must be between {low} and {high}, got {value!r}")
+
+    return check
+
+
+def _name(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value) or value == "store":
+        raise ValueError(
+            f"must be letters, digits, '-', '_' or '.' and not 'store', got {value!r};"
+            " it names the run's folder"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """Hold a component that a table's ``use`` names and the config made of its other keys."""
+
+    component: Component
+    config: Any
+
+    def build(self) -> Any:
+        """Build the component: this is where torch and weights are loaded."""
+        return self.component.build(self.config)
+
+
+@attrs.frozen(kw_only=True)
+class BackboneChoice(Choice):
+    """Choose a vision backbone."""
+
+
+@attrs.frozen(kw_only=True)
+class TeacherChoice(Choice):
+    """Choose a point-cloud teacher."""
+
+
+@attrs.frozen(kw_only=True)
+class FusionChoice(Choice):
+    """Choose how several backbones become one."""
+
+
+@attrs.frozen(kw_only=True)
+class HeadChoice(Choice):
+    """Choose a policy head."""
+
+
+@attrs.frozen(kw_only=True)
+class EnvironmentChoice(Choice):
+    """Choose an environment."""
+
+
+CHOICES: dict[type[Choice], Kind] = {
+    BackboneChoice: Kind.BACKBONE,
+    TeacherChoice: Kind.TEACHER,
+    FusionChoice: Kind.FUSION,
+    HeadChoice: Kind.POLICY_HEAD,
+    EnvironmentChoice: Kind.ENVIRONMENT,
+}
+
+
+@attrs.frozen(kw_only=True)
+class Collect:
+    """Say what the environment's expert records; of no use where episodes are already on disk."""
+
+    episodes: int = attrs.field(default=50, validator=_at_least(1))
+    """Successful demonstrations to record."""
+    scenes: int = attrs.field(default=0, validator=_at_least(0))
+    """Random action-free frames with clouds, which alignment uses besides the demonstrations."""
+    noise: float = attrs.field(default=0.0, validator=_within(0, 1))
+    """Standard deviation of the noise on executed actions, radians; stored labels stay clean."""
+    first_seed: int = attrs.field(default=100_000, validator=_at_least(0))
+    """Seed of the first demonstration; scenes start 400,000 later."""
+
+
+@attrs.frozen(kw_only=True)
+class Extract:
+    """Say how features are stored."""
+
+    codec: Literal["none", "zstd"] = "none"
+    """``none`` is memory-mapped and fast; ``zstd`` is an archive form, smaller and slower."""
+    batch: int = attrs.field(default=64, validator=_at_least(1), metadata=RUNTIME)
+    """Frames encoded at once."""
+
+
+@attrs.frozen(kw_only=True)
+class AlignLoss:
+    """Weigh the terms of the alignment loss."""
+
+    infonce: float = attrs.field(default=0.1, validator=_at_least(0))
+    """Two-way InfoNCE between RGB and teacher embeddings (arXiv 1807.03748)."""
+    mse: float = attrs.field(default=1.0, validator=_at_least(0))
+    """Mean squared error to the standardised teacher embedding."""
+    tau: float = attrs.field(default=0.1, validator=_above(0))
+    """Temperature of InfoNCE."""
+    near: int = attrs.field(default=2, validator=_at_least(0))
+    """Frames of one episode this close in time are not negatives of one another."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a loss without a term."""
+        if self.infonce == 0 and self.mse == 0:
+            raise ValueError("infonce and mse are both 0: nothing would be learned")
+
+
+@attrs.frozen(kw_only=True)
+class Align:
+    """Say how RGB features learn to land where the teacher's embedding lands."""
+
+    fusion: FusionChoice
+    """Fusion of the backbones' tokens."""
+    dim: int = attrs.field(default=64, validator=_at_least(1))
+    """Width of the aligned embedding, D."""
+    width: int = attrs.field(default=32, validator=_at_least(1))
+    """Width of adapted and fused tokens."""
+    pool: Literal["mean", "attention", "keypoints"] = "keypoints"
+    """How tokens become one vector; ``keypoints`` is soft-argmax maps with values."""
+    maps: int = attrs.field(default=16, validator=_at_least(1))
+    """Attention maps a camera (attention, keypoints)."""
+    values: int = attrs.field(default=4, validator=_at_least(1))
+    """Values each map carries (keypoints)."""
+    hidden: int = attrs.field(default=128, validator=_at_least(1))
+    """Width of the layer between pool and embedding."""
+    loss: AlignLoss = AlignLoss()
+    """Weights of the loss terms."""
+    steps: int = attrs.field(default=2000, validator=_at_least(1))
+    """Optimiser steps."""
+    batch: int = attrs.field(default=64, validator=_at_least(2))
+    """Frames a step."""
+    lr: float = attrs.field(default=2e-3, validator=_above(0))
+    """Peak learning rate of AdamW."""
+    weight_decay: float = attrs.field(default=1e-4, validator=_at_least(0))
+    """Weight decay of AdamW."""
+    warmup: int = attrs.field(default=50, validator=_at_least(0))
+    """Steps of linear warm-up before the cosine."""
+    clip: float = attrs.field(default=1.0, validator=_above(0))
+    """Largest norm of the gradient."""
+    holdout: float = attrs.field(default=0.1, validator=_within(0, 0.9))
+    """Share of the episodes that is kept from training and measured on."""
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """Say what the policy sees, does, and how it learns."""
+
+    head: HeadChoice
+    """Network and diffusion process."""
+    condition: Literal["aligned", "unaligned", "direct", "blind", "oracle"] = "aligned"
+    """What the head sees: the frozen aligner; an aligner with frozen random weights; an aligner
+    trained with the head and no teacher; joints alone; the environment's true state."""
+    proprio: bool = True
+    """Whether the head sees joint positions besides."""
+    arms: Literal["left", "right", "both"] = "both"
+    """Arms the policy moves; an idle arm holds its pose."""
+    gripper: bool = True
+    """Whether the policy moves the grippers of its arms."""
+    gripper_when_absent: Literal["error", "hold"] = "error"
+    """What to do with grippers the environment has and the policy does not move."""
+    horizon: int = attrs.field(default=16, validator=_at_least(1))
+    """Steps of a plan; step 0 is the action for the newest frame."""
+    n_obs_steps: int = attrs.field(default=2, validator=_at_least(1))
+    """Newest frames the head sees."""
+    n_action_steps: int = attrs.field(default=8, validator=_at_least(1))
+    """Steps of a plan that are executed before the next plan."""
+    steps: int = attrs.field(default=8000, validator=_at_least(1))
+    """Optimiser steps."""
+    batch: int = attrs.field(default=128, validator=_at_least(1))
+    """Samples a step."""
+    lr: float = attrs.field(default=1e-3, validator=_above(0))
+    """Peak learning rate of AdamW."""
+    weight_decay: float = attrs.field(default=1e-4, validator=_at_least(0))
+    """Weight decay of AdamW."""
+    warmup: int = attrs.field(default=200, validator=_at_least(0))
+    """Steps of linear warm-up before the cosine."""
+    clip: float = attrs.field(default=1.0, validator=_above(0))
+    """Largest norm of the gradient."""
+    ema: float = attrs.field(default=0.995, validator=_within(0, 0.99999))
+    """Decay of the averaged weights that act."""
+    noise: float = attrs.field(default=0.05, validator=_at_least(0))
+    """Standard deviation of the noise on standardised features in training."""
+    holdout: float = attrs.field(default=0.05, validator=_within(0, 0.9))
+    """Share of the episodes that is kept from training and measured on."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse plans that are executed beyond their end, and a policy that sees nothing."""
+        if self.n_action_steps > self.horizon:
+            raise ValueError(
+                f"n_action_steps = {self.n_action_steps} is beyond horizon = {self.horizon};"
+                " execute at most the whole plan"
+            )
+        if self.condition == "blind" and not self.proprio:
+            raise ValueError("condition = 'blind' with proprio = false sees nothing at all")
+
+
+@attrs.frozen(kw_only=True)
+class Act:
+    """Say how the policy is tried out."""
+
+    episodes: int = attrs.field(default=50, validator=_at_least(1))
+    """Episodes to act in."""
+    first_seed: int = attrs.field(default=0, validator=_at_least(0))
+    """Seed of the first episode; the next ones follow."""
+    batch: int = attrs.field(default=20, validator=_at_least(1))
+    """Episodes that run side by side, planned for in one batch."""
+    videos: int = attrs.field(default=4, validator=_at_least(0))
+    """Episodes to film."""
+    baselines: tuple[Literal["blind", "direct", "unaligned", "oracle"], ...] = ()
+    """Conditions trained for the same time and tried on the same seeds, for comparison."""
+
+
+@attrs.frozen(kw_only=True)
+class Compute:
+    """Say what to run on; changes no result, so it is part of no key."""
+
+    device: str = attrs.field(default="auto", metadata=RUNTIME)
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    workers: int = attrs.field(default=0, validator=_at_least(0), metadata=RUNTIME)
+    """Processes that simulate; 0 is one a core."""
+    threads: int = attrs.field(default=0, validator=_at_least(0), metadata=RUNTIME)
+    """Threads of torch; 0 lets torch choose."""
+    checkpoint_seconds: float = attrs.field(
+        default=30.0, validator=_at_least(0), metadata=RUNTIME
+    )
+    """Time between training checkpoints."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a device that torch has no name for."""
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise ValueError(f"device must be auto, cpu, mps, cuda or cuda:N, got {self.device!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Spec:
+    """Describe one run."""
+
+    name: str = attrs.field(validator=_name)
+    """Name of the run's folder."""
+    seed: int = attrs.field(default=0, validator=_within(0, 2**31 - 1))
+    """Seed of everything that is drawn."""
+    environment: EnvironmentChoice
+    """Where demonstrations come from and where the policy acts."""
+    collect: Collect = Collect()
+    """Recording of demonstrations."""
+    backbone: tuple[BackboneChoice, ...] = attrs.field(
+        validator=attrs.validators.min_len(1)
+    )
+    """Vision backbones, one table each."""
+    teacher: TeacherChoice
+    """Point-cloud teacher."""
+    extract: Extract = Extract()
+    """Feature extraction."""
+    align: Align
+    """Alignment of RGB to the teacher."""
+    policy: Policy
+    """Policy and its training."""
+    act: Act = Act()
+    """Closed-loop evaluation."""
+    compute: Compute = Compute()
+    """Device, processes, threads."""
