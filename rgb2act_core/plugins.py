@@ -1,0 +1,298 @@
+"""Find components: the core's own built-ins, then plugins by entry points of group ``rgb2act``.
+
+Each plugin is loaded by itself: one that fails is a line with its reason, and no more.
+
+A component's name belongs to the plugin whose entry point has that name, or to the first-party
+distribution that is known to bring it. So ``find`` need not load the other plugins, and what it
+returns does not depend on which are loaded already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib import import_module
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import Any
+
+import attrs
+import pluggy
+
+from . import __version__, hookspecs
+from .components import Component, Kind
+from .errors import UserError, near
+
+GROUP = "rgb2act"
+BUILTIN = "rgb2act_core.builtin"
+
+FIRST_PARTY: dict[tuple[Kind, str], str] = {
+    (Kind.BACKBONE, "croco"): "rgb2act-croco",
+    (Kind.BACKBONE, "vggt"): "rgb2act-vggt",
+    (Kind.BACKBONE, "dinov3"): "rgb2act-dinov3",
+    (Kind.BACKBONE, "da3"): "rgb2act-da3",
+    (Kind.BACKBONE, "patchstats"): "rgb2act-mini",
+    (Kind.BACKBONE, "randconv"): "rgb2act-mini",
+    (Kind.TEACHER, "ulip"): "rgb2act-ulip",
+    (Kind.TEACHER, "cloudstats"): "rgb2act-mini",
+    (Kind.TEACHER, "pointnet"): "rgb2act-mini",
+    (Kind.ENVIRONMENT, "robotwin"): "rgb2act-robotwin",
+    (Kind.ENVIRONMENT, "tabletop"): "rgb2act-tabletop",
+}
+
+
+@attrs.frozen(kw_only=True)
+class PluginStatus:
+    """Say what one plugin brings, or why it does not."""
+
+    name: str  # of the entry point
+    module: str
+    distribution: str
+    version: str
+    components: tuple[tuple[Kind, str, str], ...]  # kind, name, summary
+    error: str | None
+
+
+@attrs.frozen(kw_only=True)
+class _Point:
+    name: str
+    module: str
+    distribution: str
+    version: str
+
+    def owns(self, kind: Kind, name: str) -> bool:
+        return name == self.name or FIRST_PARTY.get((kind, name)) == self.distribution
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class _Plugin:
+    point: _Point
+    components: tuple[tuple[Kind, Component], ...]
+    problems: tuple[str, ...]
+
+    def bring(self, kind: Kind, name: str) -> Component | None:
+        return next((c for k, c in self.components if (k, c.name) == (kind, name)), None)
+
+
+_CORE = _Point(name="builtin", module=BUILTIN, distribution="rgb2act", version=__version__)
+
+
+def find(kind: Kind, name: str) -> Component:
+    """Return the component of that kind and name; load only the plugins this takes.
+
+    Raises UserError when there is none, naming what is near and which distribution brings it,
+    and when several plugins bring one and none of them, or more than one, owns the name.
+    """
+    if (component := _load(_CORE).bring(kind, name)) is not None:
+        return component
+    points = _points()
+    owners = [point for point in points if point.owns(kind, name)]
+    for some in (owners, [point for point in points if point not in owners]):
+        bringing = [plugin for plugin in map(_load, some) if plugin.bring(kind, name)]
+        if len(bringing) > 1:
+            raise UserError(_clash(kind, name, bringing))
+        if bringing and (component := bringing[0].bring(kind, name)) is not None:
+            return component
+    raise UserError(_absent(kind, name))
+
+
+def components() -> tuple[tuple[Kind, Component], ...]:
+    """Load every plugin and return what a spec can name, built-ins first."""
+    plugins = _everything()
+    return tuple(
+        (kind, component)
+        for plugin in plugins
+        for kind, component in plugin.components
+        if plugin in _winners(kind, component.name, plugins)
+    )
+
+
+def statuses() -> tuple[PluginStatus, ...]:
+    """Load every plugin and say what each brings and what is wrong with it; never raise."""
+    plugins = _everything()
+    return tuple(_status(plugin, plugins) for plugin in plugins)
+
+
+def _everything() -> list[_Plugin]:
+    return [_load(point) for point in (_CORE, *_points())]
+
+
+def _status(plugin: _Plugin, plugins: list[_Plugin]) -> PluginStatus:
+    problems = list(plugin.problems)
+    for kind, component in plugin.components:
+        winners = _winners(kind, component.name, plugins)
+        if plugin not in winners:
+            rivals = [p for p in plugins if p.bring(kind, component.name)]
+            problems.append(_clash(kind, component.name, winners or rivals, of=plugin))
+    return PluginStatus(
+        **attrs.asdict(plugin.point),
+        components=tuple((kind, c.name, c.summary) for kind, c in plugin.components),
+        error="; ".join(problems) or None,
+    )
+
+
+def _winners(kind: Kind, name: str, plugins: list[_Plugin]) -> list[_Plugin]:
+    """Return the one plugin that may bring a name, or nobody: built-ins, then owners."""
+    rivals = [plugin for plugin in plugins if plugin.bring(kind, name)]
+    for some in (
+        [p for p in rivals if p.point is _CORE],
+        [p for p in rivals if p.point.owns(kind, name)],
+        rivals,
+    ):
+        if some:
+            return some if len(some) == 1 else []
+    return []
+
+
+def _clash(kind: Kind, name: str, plugins: list[_Plugin], of: _Plugin | None = None) -> str:
+    others = sorted({p.point.distribution for p in plugins if p is not of})
+    if of is not None and plugins and plugins[0].point is _CORE:
+        return f"{say(kind)} {name!r} is the core's own name; rename it"
+    names = sorted({p.point.distribution for p in plugins})
+    if of is not None:
+        return f"{say(kind)} {name!r} is also brought by {' and '.join(others or names)}"
+    return f"{say(kind)} {name!r} is brought by {' and '.join(names)}; uninstall one of them"
+
+
+def say(kind: Kind) -> str:
+    """Return a kind as words of a sentence."""
+    return kind.replace("_", " ")
+
+
+def _absent(kind: Kind, name: str) -> str:
+    """Say what is near a name that no plugin brings, and how to get it."""
+    plugins = _everything()
+    for plugin in plugins:
+        if plugin.problems and plugin.point.owns(kind, name):
+            return f"{plugin.point.distribution} brings no {name!r}: {plugin.problems[0]}"
+    if distribution := FIRST_PARTY.get((kind, name)):
+        return f"{say(kind)} {name!r} is not installed; pip install {distribution}"
+    for other, component in components():
+        if component.name == name:
+            return f"{name!r} is a {say(other)}, not a {say(kind)}; {_choices(kind)}"
+    known = {c.name for k, c in components() if k is kind}
+    hint = near(name, known | {n for k, n in FIRST_PARTY if k is kind})
+    if not hint:
+        return f"there is no {say(kind)} {name!r}; {_choices(kind)}"
+    meant = hint.split("'")[1]
+    distribution = None if meant in known else FIRST_PARTY[kind, meant]
+    tail = f" it comes with rgb2act's plugin {distribution}, which is not installed"
+    return f"there is no {say(kind)} {name!r}{hint}{tail if distribution else ''}"
+
+
+def _choices(kind: Kind) -> str:
+    known = sorted(c.name for k, c in components() if k is kind)
+    return f"installed: {', '.join(known)}" if known else f"no {say(kind)} is installed"
+
+
+@cache
+def _points() -> tuple[_Point, ...]:
+    """Return the installed plugins in an order that depends on names alone."""
+    found = {
+        _Point(name=e.name, module=e.value, **_origin(e.dist))
+        for e in entry_points(group=GROUP)
+        if e.value != BUILTIN
+    }
+    return tuple(sorted(found, key=attrs.astuple))
+
+
+def _origin(distribution: Distribution | None) -> dict[str, str]:
+    try:
+        assert distribution is not None
+        metadata = distribution.metadata
+        name, version = str(metadata["Name"]), str(metadata["Version"])
+    except Exception:  # a folder without METADATA is still a plugin
+        return {"distribution": "unknown", "version": "?"}
+    return {"distribution": re.sub(r"[-_.]+", "-", name).lower(), "version": version}
+
+
+@cache
+def _load(point: _Point) -> _Plugin:
+    """Import one plugin and ask its hooks; what goes wrong becomes its problems."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # --json on stdout stays JSON
+            module = _import(point)
+            found, problems = _ask(module)
+    except (Exception, SystemExit) as err:
+        if os.environ.get("RGB2ACT_STRICT") == "1":
+            raise RuntimeError(f"plugin {point.name!r} ({point.module}) failed") from err
+        return _Plugin(point=point, components=(), problems=(_line(err),))
+    return _Plugin(point=point, components=tuple(found), problems=tuple(problems))
+
+
+def _import(point: _Point) -> Any:
+    if point is _CORE:
+        return import_module(BUILTIN)
+    return EntryPoint(name=point.name, value=point.module, group=GROUP).load()
+
+
+def _line(err: BaseException) -> str:
+    text = " ".join(str(err).split())
+    return f"{type(err).__name__}: {text[:300]}; RGB2ACT_STRICT=1 shows the traceback"
+
+
+def _ask(module: Any) -> tuple[list[tuple[Kind, Component]], list[str]]:
+    """Return the valid components that a module's hooks yield, and what is wrong with the rest."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    problems = list(_misspelt(manager, module))
+    found: list[tuple[Kind, Component]] = []
+    for kind in Kind:
+        answers: list[Iterable[Any]] = getattr(manager.hook, kind.hook)()
+        for item in (item for answer in answers for item in answer):
+            if problem := invalid(item):
+                problems.append(f"{kind.hook}: {problem}")
+            elif any((kind, item.name) == (k, c.name) for k, c in found):
+                problems.append(f"{kind.hook}: {item.name!r} is yielded twice")
+            else:
+                found.append((kind, item))
+    if not found and not problems:
+        problems.append("yields no component; mark a hook such as rgb2act_backbones with @hookimpl")
+    return found, problems
+
+
+def _misspelt(manager: pluggy.PluginManager, module: Any) -> Iterator[str]:
+    known = [kind.hook for kind in Kind]
+    for caller in manager.get_hookcallers(module) or ():
+        if not caller.has_spec():
+            yield f"unknown hook {caller.name!r}{near(caller.name, known)}"
+    for name, value in vars(module).items() if inspect.ismodule(module) else ():
+        if name in known and manager.parse_hookimpl_opts(module, name) is None and callable(value):
+            yield f"{name} is not marked with @hookimpl"
+
+
+def invalid(item: Any) -> str | None:
+    """Return what is wrong with what a hook yielded, or None."""
+    if not isinstance(item, Component):
+        return f"yielded {item!r:.80}; expected a Component"
+    if not isinstance(item.name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", item.name):
+        return f"name {item.name!r} is not lowercase letters, digits, '-' or '_'"
+    if not frozen(item.config):
+        return f"{item.name}: config {item.config!r} is not a class made by @attrs.frozen"
+    if not callable(item.build):
+        return f"{item.name}: build {item.build!r} is not a function"
+    if not isinstance(item.tiny, item.config):
+        return f"{item.name}: tiny {item.tiny!r} is not a {item.config.__name__}"
+    if type(item.version) is not int or item.version < 1:
+        return f"{item.name}: version {item.version!r} is not an int from 1 up"
+    if not isinstance(item.summary, str) or "\n" in item.summary:
+        return f"{item.name}: summary {item.summary!r:.80} is not one line of text"
+    return None
+
+
+def frozen(cls: Any) -> bool:
+    """Return whether this is an attrs class whose instances refuse new values."""
+    if not isinstance(cls, type) or not attrs.has(cls):
+        return False
+    try:
+        object.__new__(cls).__setattr__("probe", 0)
+    except attrs.exceptions.FrozenInstanceError:
+        return True
+    except Exception:
+        return False
+    return False
