@@ -1,0 +1,46 @@
+"""The components that come with the core, yielded through the same hooks as a plugin's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..components import Component
+from ..hookspecs import hookimpl
+from .fusion_config import Moe, Weighted
+
+if TYPE_CHECKING:
+    from ..records import Fusion
+
+
+def build_weighted(config: Weighted) -> Fusion:
+    """Return the fusion with one weight a backbone."""
+    from .fusions import WeightedFusion
+
+    return WeightedFusion()
+
+
+def build_moe(config: Moe) -> Fusion:
+    """Return the fusion with a gate that keeps k backbones a token."""
+    from .fusions import MoeFusion
+
+    return MoeFusion(config)
+
+
+@hookimpl
+def rgb2act_fusions() -> Iterator[Component]:
+    """Yield ``weighted`` and ``moe``."""
+    yield Component(
+        name="weighted",
+        config=Weighted,
+        build=build_weighted,
+        tiny=Weighted(),
+        summary="one learned weight for each backbone",
+    )
+    yield Component(
+        name="moe",
+        config=Moe,
+        build=build_moe,
+        tiny=Moe(k=1, hidden=8),
+        summary="a noisy gate keeps the best k backbones for each token",
+    )
