@@ -1,0 +1,249 @@
+"""Align: RGB features learn to land where the point-cloud teacher's embedding lands.
+
+Shapes: B = batch, F = frames, M = backbones, V = cameras, N = patches, C = channels,
+D = embedding, E = teacher's embedding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch  # noqa: TID253 training
+import torch.nn.functional as F  # noqa: N812 the field's usual name
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from . import losses, measures
+from .aligner import Aligned, Aligner, AlignerShape
+from .artefacts import save_aligner
+from .context import Run, device_of
+from .dataset import Dataset, Source
+from .encode import labels_of
+from .features import FrameTable, Index, grid_of, open_embeddings, open_tokens, split
+from .optimise import Job, optimise
+
+STATISTICS_FRAMES = 2000  # frames that token statistics are taken from
+MEASURED_FRAMES = 1000  # held-out frames that are measured
+BETAS = (0.9, 0.999)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Frames:
+    """Hold the features of some episodes, and what pairs with them frame by frame."""
+
+    tokens: Sequence[FrameTable]  # M tables of (V, N, C)
+    index: Index
+    sources: Sequence[Source]
+    device: str
+
+    def gather(self, rows: NDArray[np.int64]) -> list[Tensor]:
+        """Return tokens (B, V, N, C) float16 of each backbone on the device."""
+        return [torch.from_numpy(table.gather(rows)).to(self.device) for table in self.tokens]
+
+
+def open_frames(run: Run, sources: Sequence[Source], device: str) -> Frames:
+    """Open the features of the given episodes for every backbone of the spec."""
+    tables = [open_tokens(run, choice, sources) for choice in run.spec.backbone]
+    index = Index.of(tables[0].lengths.tolist())
+    return Frames(tokens=tables, index=index, sources=sources, device=device)
+
+
+def shape_of(run: Run, frames: Frames, teacher_dim: int) -> AlignerShape:
+    """Return the shape of the aligner that fits the spec and the stored features."""
+    align = run.spec.align
+    return AlignerShape(
+        backbones=labels_of(run.spec.backbone),
+        channels=tuple(table.frame[2] for table in frames.tokens),
+        grids=tuple(grid_of(run, choice, frames.sources[0]) for choice in run.spec.backbone),
+        cameras=frames.tokens[0].frame[0],
+        teacher_dim=teacher_dim,
+        dim=align.dim,
+        width=align.width,
+        pool=align.pool,
+        maps=align.maps,
+        values=align.values,
+        hidden=align.hidden,
+    )
+
+
+def new_aligner(run: Run, frames: Frames, teacher_FE: Tensor, rows: NDArray[np.int64]) -> Aligner:
+    """Return an untrained aligner with the statistics of the given training rows."""
+    torch.manual_seed(run.spec.seed)
+    shape = shape_of(run, frames, teacher_FE.shape[1])
+    aligner = Aligner(shape, run.spec.align.fusion.build()).to(frames.device)
+    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), STATISTICS_FRAMES)).astype(np.int64)]
+    aligner.set_statistics(frames.gather(some), teacher_FE[torch.from_numpy(rows)])
+    return aligner
+
+
+def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> dict[str, Any]:
+    """Train an aligner in ``folder`` and return measures before and after, and what it took."""
+    device = device_of(run.spec.compute)
+    frames = open_frames(run, data.sources, device)
+    teacher_FE = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
+    train_rows, held_rows, counts = rows_of(run, data, frames.index)
+    aligner = new_aligner(run, frames, teacher_FE, train_rows)
+    target_FE = aligner.standard_teacher(teacher_FE)
+    probe = Probe(frames, target_FE, train_rows, held_rows)
+    before = probe.measure(aligner)
+    batch = _Batches(run, frames, target_FE, train_rows)
+    trained = optimise(
+        Job(
+            title="align",
+            module=aligner,
+            loss=lambda: batch.loss(aligner),
+            episodes=batch.episodes,
+            evaluate=lambda module: probe.measure(module, states=False),
+            evaluations=10,
+            steps=run.spec.align.steps,
+            lr=run.spec.align.lr,
+            betas=BETAS,
+            weight_decay=run.spec.align.weight_decay,
+            warmup=run.spec.align.warmup,
+            clip=run.spec.align.clip,
+            ema=None,
+            seed=run.spec.seed,
+            folder=folder,
+            tensorboard=tensorboard,
+            checkpoint_seconds=run.spec.compute.checkpoint_seconds,
+        )
+    )
+    save_aligner(folder, aligner, run.spec.align.fusion)
+    weights = probe.fusion_weights(aligner)
+    return {
+        "before": before,
+        "after": probe.measure(aligner),
+        "fusion": dict(zip(labels_of(run.spec.backbone), weights, strict=True)),
+        "episodes": counts,
+        "seconds": trained.seconds,
+        "cpu_seconds": trained.cpu_seconds,
+    }
+
+
+def rows_of(
+    run: Run, data: Dataset, index: Index
+) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, int]]:
+    """Return the rows of training frames and of held-out demonstrations' frames, and counts."""
+    count = len(data.demonstrations)
+    train, held = split(count, run.spec.align.holdout, run.spec.seed)
+    scenes = np.arange(count, len(data.sources))
+    rows = np.arange(len(index.episode))
+    train_rows = rows[np.isin(index.episode, np.concatenate([train, scenes]))]
+    held_rows = rows[np.isin(index.episode, held if len(held) else train)]
+    return train_rows, held_rows, {"train": len(train), "held_out": len(held), "scenes": len(scenes)}
+
+
+class _Batches:
+    """Draw batches with torch's global generator and compute the loss."""
+
+    def __init__(
+        self, run: Run, frames: Frames, target_FE: Tensor, rows: NDArray[np.int64]
+    ) -> None:
+        self.weights, self.size = run.spec.align.loss, min(run.spec.align.batch, len(rows))
+        self.frames, self.target_FE, self.rows = frames, target_FE, rows
+        self.episode = torch.from_numpy(frames.index.episode)
+        self.step = torch.from_numpy(frames.index.step)
+        self.names = labels_of(run.spec.backbone)
+
+    def draw(self) -> NDArray[np.int64]:
+        """Return rows (B,), each at most once."""
+        return self.rows[torch.randperm(len(self.rows))[: self.size].numpy()]
+
+    def loss(self, aligner: Aligner) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        """Return the loss of a batch and its parts."""
+        rows = self.draw()
+        out: Aligned = aligner(self.frames.gather(rows))
+        at = torch.from_numpy(rows)
+        target = self.target_FE[at]
+        total, shown = out.loss, {}
+        if self.weights.mse:
+            shown["mse"] = F.mse_loss(out.prediction, target)
+            total = total + self.weights.mse * shown["mse"]
+        if self.weights.infonce:
+            alike = losses.alike(self.episode[at], self.step[at], self.weights.near)
+            shown["infonce"] = losses.infonce(
+                out.prediction, target, self.weights.tau, alike.to(target.device)
+            )
+            total = total + self.weights.infonce * shown["infonce"]
+        share = {f"weight/{n}": w.detach() for n, w in zip(self.names, out.weights, strict=True)}
+        return total, shown | share
+
+    def episodes(self) -> str:
+        """Name the episodes of the batch that the seeded generator draws next."""
+        numbers = np.unique(self.frames.index.episode[self.draw()])
+        return ", ".join(self.frames.sources[i].name for i in numbers)
+
+
+class Probe:
+    """Measure an aligner on held-out frames."""
+
+    def __init__(
+        self,
+        frames: Frames,
+        target_FE: Tensor,
+        train_rows: NDArray[np.int64],
+        held_rows: NDArray[np.int64],
+    ) -> None:
+        self.frames, self.target_FE = frames, target_FE
+        self.train, self.held = _some(train_rows), _some(held_rows)
+        self.states = _states(frames)
+
+    def measure(self, aligner: nn.Module, states: bool = True) -> dict[str, float]:
+        """Return retrieval, cosine and R2 against the teacher, and probes of known state."""
+        held = self._embed(aligner, self.held)
+        target = self.target_FE[torch.from_numpy(self.held)]
+        found = {
+            "retrieval@1": measures.retrieval(held.prediction, target, 1),
+            "retrieval@5": measures.retrieval(held.prediction, target, 5),
+            "cosine": measures.cosine(held.prediction, target),
+            "r2": measures.r2(held.prediction, target),
+        }
+        if states and self.states:
+            train = self._embed(aligner, self.train)
+            for name, state_FS in self.states.items():
+                found[f"probe/{name}"] = measures.ridge_error(
+                    train.embedding.cpu(), state_FS[self.train], held.embedding.cpu(),
+                    state_FS[self.held],
+                )
+        return found
+
+    def fusion_weights(self, aligner: Aligner) -> list[float]:
+        """Return the share of each backbone on held-out frames."""
+        return [float(w) for w in self._embed(aligner, self.held).weights]
+
+    def _embed(self, aligner: nn.Module, rows: NDArray[np.int64]) -> Aligned:
+        training = aligner.training
+        aligner.eval()
+        with torch.no_grad():
+            parts = [
+                aligner(self.frames.gather(part))
+                for part in np.array_split(rows, -(-len(rows) // 256))
+            ]
+        aligner.train(training)
+        return Aligned(
+            embedding=torch.cat([p.embedding for p in parts]),
+            prediction=torch.cat([p.prediction for p in parts]),
+            weights=torch.stack([p.weights for p in parts]).mean(0),
+            loss=parts[0].loss,
+        )
+
+
+def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    at = np.linspace(0, len(rows) - 1, min(len(rows), MEASURED_FRAMES)).astype(np.int64)
+    return rows[at]
+
+
+def _states(frames: Frames) -> dict[str, Tensor]:
+    """Return the states (F, S) that every episode knows."""
+    episodes = [source.open() for source in frames.sources]
+    names = set.intersection(*(set(e.state) for e in episodes))
+    return {
+        name: torch.from_numpy(
+            np.concatenate([e.state[name].reshape(e.rgb.shape[0], -1) for e in episodes])
+        )
+        for name in sorted(names)
+    }

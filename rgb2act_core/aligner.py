@@ -1,0 +1,200 @@
+"""The aligner: adapters, fusion, pool, embedding, and the map into the teacher's space.
+
+One module with one code path serves training, export and control. What it computes per frame:
+standardise tokens -> one grid for all backbones -> an MLP a backbone -> fusion per place ->
+pool per camera -> embedding (what the policy sees) -> prediction of the teacher's embedding.
+
+Shapes: B = frames, M = backbones, V = cameras, N = patches of the common grid, C = channels of a
+backbone, W = width of fused tokens, J = maps, U = values of a map, D = embedding, E = teacher
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import attrs
+import torch  # noqa: TID253 the aligner is a torch module
+import torch.nn.functional as F  # noqa: N812 the field's usual name
+from torch import Tensor, nn
+
+from .records import Fused, Fusion
+
+FLOOR = 1e-3  # smallest standard deviation that standardising divides by
+
+
+@attrs.frozen(kw_only=True)
+class AlignerShape:
+    """Say what an aligner is built for: everything but its weights."""
+
+    backbones: tuple[str, ...]  # M labels
+    channels: tuple[int, ...]  # C of each
+    grids: tuple[tuple[int, int], ...]  # rows and columns of each
+    cameras: int
+    teacher_dim: int
+    dim: int
+    width: int
+    pool: Literal["mean", "attention", "keypoints"]
+    maps: int
+    values: int
+    hidden: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return the common grid: the finest of all."""
+        return max(self.grids, key=math.prod)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Aligned:
+    """Hold what the aligner made of B frames."""
+
+    embedding: Tensor  # (B, D): what the policy sees
+    prediction: Tensor  # (B, E), in units of the standardised teacher embedding
+    weights: Tensor  # (M,), share of each backbone
+    loss: Tensor  # scalar, the fusion's own term
+
+
+class Aligner(nn.Module):
+    """Map tokens of M backbones to one embedding a frame."""
+
+    def __init__(self, shape: AlignerShape, fusion: Fusion) -> None:
+        super().__init__()
+        self.shape = shape
+        for i, channels in enumerate(shape.channels):
+            self.register_buffer(f"token_mean_{i}", torch.zeros(channels))
+            self.register_buffer(f"token_std_{i}", torch.ones(channels))
+        self.register_buffer("teacher_mean", torch.zeros(shape.teacher_dim))
+        self.register_buffer("teacher_std", torch.ones(shape.teacher_dim))
+        self.adapters = nn.ModuleList(_adapter(c, shape.width) for c in shape.channels)
+        self.fusion = fusion.module(len(shape.channels), shape.width)
+        self.pool = _pool(shape)
+        self.trunk = nn.Sequential(
+            nn.Linear(self.pool.out, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, shape.dim)
+        )
+        self.projector = nn.Linear(shape.dim, shape.teacher_dim)
+
+    def forward(self, tokens_BVNC: Sequence[Tensor]) -> Aligned:
+        """Return embeddings and predictions of B frames; one tensor a backbone, any float dtype."""
+        adapted = [
+            adapter(self._one_grid(self._standard(i, tokens), i))
+            for i, (adapter, tokens) in enumerate(zip(self.adapters, tokens_BVNC, strict=True))
+        ]
+        stacked_BVNMW = torch.stack(adapted, dim=3)
+        batch, cameras, patches = stacked_BVNMW.shape[:3]
+        fused: Fused = self.fusion(stacked_BVNMW.flatten(1, 2))
+        fused_BVNW = fused.tokens.unflatten(1, (cameras, patches))
+        embedding_BD = self.trunk(self.pool(F.gelu(fused_BVNW)))
+        return Aligned(
+            embedding=embedding_BD,
+            prediction=self.projector(embedding_BD),
+            weights=fused.weights,
+            loss=fused.loss,
+        )
+
+    def _standard(self, i: int, tokens: Tensor) -> Tensor:
+        mean, std = self.get_buffer(f"token_mean_{i}"), self.get_buffer(f"token_std_{i}")
+        return (tokens.float() - mean) / std
+
+    def _one_grid(self, tokens_BVNC: Tensor, i: int) -> Tensor:
+        """Resample tokens to the common grid by place."""
+        rows_columns, target = self.shape.grids[i], self.shape.grid
+        if rows_columns == target:
+            return tokens_BVNC
+        maps = tokens_BVNC.flatten(0, 1).mT.unflatten(2, rows_columns)
+        maps = F.interpolate(maps, target, mode="bilinear", align_corners=False)
+        return maps.flatten(2).mT.unflatten(0, tokens_BVNC.shape[:2])
+
+    def standard_teacher(self, embedding_BE: Tensor) -> Tensor:
+        """Return teacher embeddings standardised by the training set's statistics."""
+        standard: Tensor = (embedding_BE - self.teacher_mean) / self.teacher_std
+        return standard
+
+    @torch.no_grad()
+    def set_statistics(self, tokens: Sequence[Tensor], teacher_FE: Tensor | None) -> None:
+        """Take means and deviations from tokens (F, V, N, C_m) and embeddings (F, E)."""
+        for i, part in enumerate(tokens):
+            flat = part.double().flatten(0, 2)
+            self.get_buffer(f"token_mean_{i}").copy_(flat.mean(0))
+            self.get_buffer(f"token_std_{i}").copy_(flat.std(0).clamp_min(FLOOR))
+        if teacher_FE is not None:
+            self.get_buffer("teacher_mean").copy_(teacher_FE.double().mean(0))
+            self.get_buffer("teacher_std").copy_(teacher_FE.double().std(0).clamp_min(FLOOR))
+
+
+def _adapter(channels: int, width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(channels, width), nn.GELU(), nn.Linear(width, width))
+
+
+def _pool(shape: AlignerShape) -> MeanPool | AttentionPool | KeypointPool:
+    if shape.pool == "mean":
+        return MeanPool(shape.cameras, shape.width)
+    if shape.pool == "attention":
+        return AttentionPool(shape.cameras, shape.width, shape.maps)
+    return KeypointPool(shape.cameras, shape.width, shape.maps, shape.values, shape.grid)
+
+
+class MeanPool(nn.Module):
+    """Average the tokens of each camera: (B, V, N, W) -> (B, V * W)."""
+
+    def __init__(self, cameras: int, width: int) -> None:
+        super().__init__()
+        self.out = cameras * width
+
+    def forward(self, tokens_BVNW: Tensor) -> Tensor:
+        """Return the means of all cameras side by side."""
+        return tokens_BVNW.mean(2).flatten(1)
+
+
+class AttentionPool(nn.Module):
+    """Average the tokens of each camera under J learned maps: (B, V, N, W) -> (B, V * J * W)."""
+
+    def __init__(self, cameras: int, width: int, maps: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(width, maps) for _ in range(cameras))
+        self.out = cameras * maps * width
+
+    def forward(self, tokens_BVNW: Tensor) -> Tensor:
+        """Return the weighted means of all cameras side by side."""
+        parts = []
+        for head, tokens_BNW in zip(self.heads, tokens_BVNW.unbind(1), strict=True):
+            weights_BJN = head(tokens_BNW).mT.softmax(-1)
+            parts.append((weights_BJN @ tokens_BNW).flatten(1))
+        return torch.cat(parts, 1)
+
+
+class KeypointPool(nn.Module):
+    """Say where each of J learned maps of a camera looks, and what is there.
+
+    Spatial soft-argmax (arXiv 1509.06113): a map's expected place (2 numbers in -1 .. 1), its
+    spread, the log of its mass, and the expectation of U values: (B, V, N, W) -> (B, V * J * (4 + U)).
+    """
+
+    def __init__(
+        self, cameras: int, width: int, maps: int, values: int, grid: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.maps = maps
+        self.heads = nn.ModuleList(nn.Linear(width, maps + values) for _ in range(cameras))
+        rows, columns = (torch.linspace(-1 + 1 / n, 1 - 1 / n, n) for n in grid)
+        places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)
+        squares = places.square().sum(1, keepdim=True)
+        self.register_buffer("places", torch.cat([places, squares], 1), persistent=False)
+        self.out = cameras * maps * (4 + values)
+
+    def forward(self, tokens_BVNW: Tensor) -> Tensor:
+        """Return the keypoints of all cameras side by side."""
+        places_N3 = self.get_buffer("places")
+        parts = []
+        for head, tokens_BNW in zip(self.heads, tokens_BVNW.unbind(1), strict=True):
+            scores_BNJ, values_BNU = head(tokens_BNW).tensor_split([self.maps], dim=2)
+            scores_BJN = scores_BNJ.mT
+            weights_BJN = scores_BJN.softmax(-1)
+            place_BJ3 = weights_BJN @ places_N3
+            variance = place_BJ3[..., 2:] - place_BJ3[..., :2].square().sum(-1, keepdim=True)
+            mass = scores_BJN.logsumexp(-1, keepdim=True) - math.log(len(places_N3))
+            spread = variance.clamp_min(1e-6).sqrt()
+            point = [place_BJ3[..., :2], spread, mass, weights_BJN @ values_BNU]
+            parts.append(torch.cat(point, -1).flatten(1))
+        return torch.cat(parts, 1)

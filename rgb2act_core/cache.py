@@ -1,0 +1,216 @@
+"""Content keys, and stage folders that a reader sees whole or not at all.
+
+A stage's folder is named by the digest of everything that can change its content. It is written
+as ``<key>.partial`` under a lock and renamed when it is done, so a killed stage is invisible to
+readers and is resumed from what lies in the partial folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from filelock import FileLock, Timeout
+
+from .errors import UserError
+from .progress import say
+from .spec import Choice
+
+KEY_LENGTH = 16  # hex digits, 64 bits: enough for the stages of one store
+
+
+def canonical(value: Any) -> Any:
+    """Return ``value`` as plain JSON data that holds only what can change a result.
+
+    Runtime fields are left out, files enter by the digest of their content, and a chosen
+    component by its name, version and config.
+    """
+    if isinstance(value, Choice):
+        component = value.component
+        return {"use": component.name, "version": component.version} | canonical(value.config)
+    if attrs.has(type(value)):
+        return {
+            field.name: _field(field, getattr(value, field.name))
+            for field in attrs.fields(type(value))
+            if not field.metadata.get("runtime")
+        }
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): canonical(item) for name, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _field(field: attrs.Attribute[Any], value: Any) -> Any:
+    if field.metadata.get("file") and value is not None and Path(value).exists():
+        return {"sha256": file_digest(Path(value))}
+    return canonical(value)
+
+
+def key_of(inputs: Any) -> str:
+    """Return the key of canonical data: hex digits of its BLAKE2b digest."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=KEY_LENGTH // 2).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all files below a folder in name order."""
+    sha = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            sha.update(str(file.relative_to(path)).encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                sha.update(block)
+    return sha.hexdigest()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON so that a reader sees the old file or the whole new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with guard(path), beside.open("w", encoding="utf-8") as stream:
+        json.dump(data, stream, indent=1, allow_nan=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raise UserError naming the file when it is damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise UserError(f"{path}: cannot be read ({err}); delete it and run again") from err
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected a JSON object; delete it and run again")
+    return data
+
+
+@contextlib.contextmanager
+def guard(path: Path) -> Iterator[None]:
+    """Turn a full disk or a store that cannot be written into a UserError that names it."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(f"{path}: the disk is full; free some space and run again") from err
+        if err.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise UserError(
+                f"{path}: cannot be written ({err.strerror}); choose another folder with --root"
+            ) from err
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at ``path``; say so when another run has it, and wait for it."""
+    with guard(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"waiting for another run that is working on {path.with_suffix('').name}")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@attrs.frozen(kw_only=True)
+class StageFolder:
+    """Name the folder of one stage's output, its key, and the inputs the key was made of."""
+
+    parent: Path
+    inputs: Mapping[str, Any]
+    key: str
+
+    @classmethod
+    def of(cls, parent: Path, inputs: Mapping[str, Any]) -> StageFolder:
+        """Make the record from canonical inputs."""
+        return cls(parent=parent, inputs=inputs, key=key_of(inputs))
+
+    @property
+    def path(self) -> Path:
+        """Return the finished folder."""
+        return self.parent / self.key
+
+    @property
+    def partial(self) -> Path:
+        """Return the folder that is worked in until the stage is done."""
+        return self.parent / f"{self.key}.partial"
+
+    @property
+    def done(self) -> bool:
+        """Tell whether the stage is finished."""
+        return (self.path / "stage.json").is_file()
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold this stage against other runs."""
+        return locked(self.parent / f"{self.key}.lock")
+
+    def open(self) -> Path:
+        """Make the partial folder and record the inputs in it."""
+        with guard(self.partial):
+            self.partial.mkdir(parents=True, exist_ok=True)
+            write_json(self.partial / "inputs.json", dict(self.inputs))
+        return self.partial
+
+    def commit(self, *, seconds: float, cpu_seconds: float, results: Mapping[str, Any]) -> None:
+        """Finish the stage: write ``stage.json`` and rename the folder."""
+        stage = {
+            "key": self.key,
+            "inputs": dict(self.inputs),
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "results": dict(results),
+        }
+        write_json(self.partial / "stage.json", stage)
+        (self.partial / "inputs.json").unlink()
+        with guard(self.path):
+            self.partial.rename(self.path)  # atomic: a reader sees the whole stage or none of it
+            sync_folder(self.parent)
+
+    def meta(self) -> dict[str, Any]:
+        """Read ``stage.json`` of the finished stage."""
+        return read_json(self.path / "stage.json")
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> list[str]:
+    """Return what differs between two canonical inputs, as ``place: old -> new`` lines."""
+    found = []
+    for name in sorted({*old, *new}):
+        place = f"{at}.{name}" if at else name
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += difference(before, after, place)
+        elif before != after:
+            found.append(f"{place}: {_short(before)} -> {_short(after)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."

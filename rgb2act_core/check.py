@@ -1,0 +1,162 @@
+"""Check: what can be known before hours are spent.
+
+Static fit of spec and environment, which stages are cached, and what disk the run will need.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .context import Run
+from .errors import UserError
+from .layout import action_index, check_grippers
+from .records import EnvironmentInfo, HeadShape
+from .spec import Spec
+
+
+@attrs.frozen(kw_only=True)
+class CheckResult:
+    """Hold what ``check`` found."""
+
+    name: str
+    stages: tuple[tuple[str, str], ...]  # stage, "cached" or why it runs
+    frames: int  # of all episodes, an estimate while they are not recorded
+    bytes_per_frame: int  # features of all backbones
+    bytes_needed: int
+    bytes_free: int
+
+
+def check_fit(spec: Spec, info: EnvironmentInfo) -> None:
+    """Raise UserError naming every way in which spec and environment don't fit."""
+    problems: list[str] = []
+    for check in (_check_layout, _check_oracle, _check_head):
+        try:
+            check(spec, info)
+        except UserError as err:
+            problems += err.args
+    if problems:
+        raise UserError(*problems)
+
+
+def _check_layout(spec: Spec, info: EnvironmentInfo) -> None:
+    action_index(info.action_names, spec.policy)
+    check_grippers(info.action_names, spec.policy)
+
+
+def _check_oracle(spec: Spec, info: EnvironmentInfo) -> None:
+    if "oracle" in (spec.policy.condition, *spec.act.baselines) and not info.state_names:
+        raise UserError(
+            "policy.condition: 'oracle' needs an environment that knows its true state;"
+            f" {spec.environment.component.name} does not"
+        )
+
+
+def _check_head(spec: Spec, info: EnvironmentInfo) -> None:
+    policy = spec.policy
+    shape = HeadShape(
+        obs_dim=1,
+        n_obs_steps=policy.n_obs_steps,
+        action_dim=max(len(action_index(info.action_names, policy)), 1),
+        horizon=policy.horizon,
+    )
+    problem = policy.head.build().check(shape)
+    if problem:
+        raise UserError(f"policy.head: {problem}")
+
+
+def check(spec: Spec, root: Path) -> CheckResult:
+    """Check a spec against its environment and store without running anything."""
+    import shutil
+
+    from . import collect, extract
+    from .cache import StageFolder
+    from .encode import labels_of
+    from .stages import align_inputs, train_inputs
+
+    run = Run(spec=spec, root=root)
+    environment = spec.environment.build()
+    check_fit(spec, environment.info)
+    data = collect.dataset_of(run, environment)
+    stages: list[tuple[str, str]] = []
+    if data is None:
+        episodes, packs = collect.missing(run)
+        stages.append(("collect", f"{episodes} demonstrations, {packs} packs of scenes to record"))
+    else:
+        stages.append(("collect", "cached"))
+    folders = [
+        (f"extract/{label}", extract.features_folder(run, choice))
+        for label, choice in zip(labels_of(spec.backbone), spec.backbone, strict=True)
+    ]
+    folders.append(
+        (f"teacher/{spec.teacher.component.name}", extract.embeddings_folder(run, spec.teacher))
+    )
+    for stage, folder in folders:
+        left = None if data is None else len(extract.missing(folder, data.sources))
+        stages.append((stage, "cached" if left == 0 else _left(left)))
+    if data is None:
+        stages += [(stage, "waits for collect") for stage in ("align", "train", "act")]
+    else:
+        aligner = StageFolder.of(
+            run.store / "align", align_inputs(run, data) | {"stage": "align"}
+        )
+        needed = spec.policy.condition == "aligned"
+        stages.append(("align", _state(aligner) if needed else "not needed"))
+        inputs = train_inputs(run, data, aligner if needed else None) | {"stage": "train"}
+        policy = StageFolder.of(run.store / "policy", inputs)
+        stages.append(("train", _state(policy)))
+        from .stages import act_inputs
+
+        stages.append(("act", _state(StageFolder.of(run.store / "act", act_inputs(run, policy)))))
+    frames = _frames(run, data, environment.info)
+    each = _bytes_per_frame(spec, environment.info)
+    free = shutil.disk_usage(_existing(root)).free
+    result = CheckResult(
+        name=spec.name,
+        stages=tuple(stages),
+        frames=frames,
+        bytes_per_frame=each,
+        bytes_needed=0 if all(s == "cached" for _, s in stages[:-3]) else each * frames,
+        bytes_free=free,
+    )
+    if result.bytes_needed > free:
+        raise UserError(
+            f"{root}: the run needs about {result.bytes_needed / 1e9:.1f} GB, {free / 1e9:.1f} GB"
+            " are free; free some space or choose another folder with --root"
+        )
+    return result
+
+
+def _left(left: int | None) -> str:
+    return "waits for collect" if left is None else f"{left} episodes to encode"
+
+
+def _state(folder: Any) -> str:
+    if folder.done:
+        return "cached"
+    return "resumes" if folder.partial.exists() else "runs"
+
+
+def _existing(path: Path) -> Path:
+    path = path.resolve()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _frames(run: Run, data: Any, info: EnvironmentInfo) -> int:
+    if data is None:
+        return run.spec.collect.episodes * info.max_steps + run.spec.collect.scenes
+    return sum(source.open().rgb.shape[0] for source in data.sources)
+
+
+def _bytes_per_frame(spec: Spec, info: EnvironmentInfo) -> int:
+    """Return bytes of a frame's float16 tokens and float32 means, from the backbones' own words."""
+    total = 0
+    for choice in spec.backbone:
+        backbone = choice.build()
+        rows, columns = backbone.grid(*info.image)
+        total += len(info.cameras) * backbone.info.dim * (2 * rows * columns + 4)
+    return total

@@ -1,0 +1,52 @@
+"""Where a run lives: its spec, the store that runs share, its own folder, its device."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from .errors import UserError
+from .spec import Compute, Spec
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """Bind a spec to a root folder: ``root/store`` is shared, ``root/<name>`` is the run's."""
+
+    spec: Spec
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """Return the folder of episodes, features and stages that runs share."""
+        return self.root / "store"
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of this run: its record, its report, its event files."""
+        return self.root / self.spec.name
+
+
+def workers_of(compute: Compute) -> int:
+    """Return how many processes to simulate in: as asked, or one a core this process may use."""
+    return compute.workers or len(os.sched_getaffinity(0))
+
+
+def device_of(compute: Compute) -> str:
+    """Set torch's threads and return the device's name; raise UserError when it is not there."""
+    import torch
+
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    if compute.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if compute.device.startswith("cuda"):
+        index = int(compute.device.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise UserError(
+                f"compute.device: {compute.device!r} is not there"
+                f" ({torch.cuda.device_count()} found); use 'auto' or 'cpu'"
+            )
+    return compute.device

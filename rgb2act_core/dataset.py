@@ -1,0 +1,87 @@
+"""The episodes of a run: demonstrations to learn from, and action-free scenes besides.
+
+Shapes: T = steps of an episode, V = cameras, H W = pixels, A = action dims
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from .cache import key_of
+from .episodes import by_name, read_episode
+from .errors import UserError
+from .records import EnvironmentInfo, Episode
+from .shards import read_group
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Source:
+    """Name one episode, and open it on demand."""
+
+    name: str
+    digest: str
+    path: Path | None = None  # in the store
+    episode: Episode | None = None  # recorded elsewhere and read where it lies
+
+    def open(self) -> Episode:
+        """Return the episode; heavy arrays are read lazily."""
+        if self.episode is not None:
+            return self.episode
+        assert self.path is not None
+        return read_episode(self.path)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Dataset:
+    """Hold a run's demonstrations and scenes."""
+
+    demonstrations: tuple[Source, ...]
+    scenes: tuple[Source, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Return demonstrations and scenes together."""
+        return (*self.demonstrations, *self.scenes)
+
+    @property
+    def key(self) -> str:
+        """Return the digest of all content."""
+        return key_of([[s.digest for s in part] for part in (self.demonstrations, self.scenes)])
+
+
+def stored(path: Path) -> Source:
+    """Return the source of an episode in the store."""
+    digest = read_group(path).attributes.get("digest")
+    if not isinstance(digest, str):
+        raise UserError(f"{path}: holds no episode digest; delete it and run again")
+    return Source(name=path.name, digest=digest, path=path)
+
+
+def recorded(episodes: Sequence[Episode], info: EnvironmentInfo) -> Dataset:
+    """Return the data set of episodes that lie on disk; raise UserError when they don't fit."""
+    by_name(episodes)
+    for episode in episodes:
+        check_fit(episode, info)
+    return Dataset(
+        demonstrations=tuple(Source(name=e.name, digest=e.digest, episode=e) for e in episodes)
+    )
+
+
+def check_fit(episode: Episode, info: EnvironmentInfo) -> None:
+    """Raise UserError when an episode's cameras or widths are not the environment's."""
+    if episode.cameras != info.cameras:
+        raise UserError(
+            f"episode {episode.name}: cameras {episode.cameras!r}, the environment has"
+            f" {info.cameras!r}; name the same cameras in [environment]"
+        )
+    width = len(info.action_names)
+    for what, array in (("actions", episode.actions), ("joints", episode.joints)):
+        if array is None or array.shape[1] != width:
+            seen = "none" if array is None else f"width {array.shape[1]}"
+            raise UserError(
+                f"episode {episode.name}: {what}: expected width {width}, got {seen};"
+                " record it with this environment"
+            )

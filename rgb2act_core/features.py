@@ -1,0 +1,108 @@
+"""Read features and embeddings for training: frames of many episodes behind one index.
+
+Shapes: F = frames of all episodes, T = frames of one, V = cameras, N = patches, C = channels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from .context import Run
+from .dataset import Source
+from .errors import UserError
+from .extract import embeddings_folder, features_folder
+from .shards import Group, read_group
+from .spec import BackboneChoice
+
+
+class FrameTable:
+    """Gather rows from the memory-mapped arrays of many episodes."""
+
+    def __init__(self, parts: Sequence[NDArray[Any]]) -> None:
+        self.parts = parts
+        self.lengths = np.array([len(part) for part in parts], np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """Return the shape of one row."""
+        return self.parts[0].shape[1:]
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return a copy of the rows (n, ...) in the order given."""
+        out = np.empty((len(rows), *self.frame), self.parts[0].dtype)
+        owners = np.searchsorted(self.starts, rows, side="right") - 1
+        offsets = rows - self.starts[owners]
+        for i, (owner, offset) in enumerate(zip(owners.tolist(), offsets.tolist(), strict=True)):
+            out[i] = self.parts[owner][offset]
+        return out
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Index:
+    """Tell for each of F frames which episode it is of and which step of it."""
+
+    episode: NDArray[np.int64]  # (F,)
+    step: NDArray[np.int64]  # (F,)
+    starts: NDArray[np.int64]  # (episodes + 1,) first row of each episode
+
+    @classmethod
+    def of(cls, lengths: Sequence[int]) -> Index:
+        """Make the index of episodes laid one behind another."""
+        count = np.array(lengths, np.int64)
+        return cls(
+            episode=np.repeat(np.arange(len(count)), count),
+            step=np.concatenate([np.arange(n) for n in count]),
+            starts=np.concatenate([[0], np.cumsum(count)]),
+        )
+
+
+def open_tokens(run: Run, choice: BackboneChoice, sources: Sequence[Source]) -> FrameTable:
+    """Open the tokens (F, V, N, C) float16 of one backbone for the given episodes."""
+    folder = features_folder(run, choice)
+    return FrameTable([_entry(folder, source, "tokens") for source in sources])
+
+
+def open_embeddings(run: Run, sources: Sequence[Source]) -> NDArray[np.float32]:
+    """Read the teacher's embeddings (F, D) float32 of the given episodes."""
+    folder = embeddings_folder(run, run.spec.teacher)
+    return np.concatenate([_entry(folder, source, "embeddings") for source in sources])
+
+
+def grid_of(run: Run, choice: BackboneChoice, source: Source) -> tuple[int, int]:
+    """Return the token grid that was stored with one episode's features."""
+    rows, columns = _group(features_folder(run, choice) / source.digest).attributes["grid"]
+    return int(rows), int(columns)
+
+
+def _entry(folder: Path, source: Source, name: str) -> NDArray[Any]:
+    array = _group(folder / source.digest)[name]
+    length = source.open().rgb.shape[0]
+    if len(array) != length:
+        raise UserError(
+            f"{folder / source.digest}: {name} of episode {source.name} has {len(array)} frames,"
+            f" the episode has {length}; delete the folder and run again"
+        )
+    return array
+
+
+def _group(path: Path) -> Group:
+    if not path.exists():
+        raise UserError(f"{path}: features are missing; run 'rgb2act extract' again")
+    return read_group(path)
+
+
+def split(episodes: int, holdout: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of training and held-out episodes; at least one episode trains."""
+    order = np.random.default_rng(seed).permutation(episodes)
+    held = min(round(holdout * episodes), episodes - 1)
+    return np.sort(order[held:]), np.sort(order[:held])

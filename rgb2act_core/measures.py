@@ -1,0 +1,41 @@
+"""Measures of alignment on held-out frames.
+
+Shapes: F = frames, D = embedding, E = teacher's embedding, S = numbers of a state
+"""
+
+from __future__ import annotations
+
+import torch  # noqa: TID253 measures are tensor functions
+import torch.nn.functional as F  # noqa: N812 the field's usual name
+from torch import Tensor
+
+
+def retrieval(student_FE: Tensor, teacher_FE: Tensor, k: int) -> float:
+    """Return how often a frame's own teacher embedding is among the k nearest by cosine."""
+    scores = F.normalize(student_FE, dim=1) @ F.normalize(teacher_FE, dim=1).T
+    better = (scores > scores.diagonal()[:, None]).sum(1)
+    return float((better < k).float().mean())
+
+
+def cosine(student_FE: Tensor, teacher_FE: Tensor) -> float:
+    """Return the mean cosine of pairs; the teacher's embeddings are centred already."""
+    return float(F.cosine_similarity(student_FE, teacher_FE, dim=1).mean())
+
+
+def r2(student_FE: Tensor, teacher_FE: Tensor) -> float:
+    """Return the share of the teacher embeddings' variance that is explained."""
+    left = (student_FE - teacher_FE).square().sum()
+    return float(1 - left / (teacher_FE - teacher_FE.mean(0)).square().sum().clamp_min(1e-12))
+
+
+def ridge_error(
+    train_FD: Tensor, train_FS: Tensor, test_FD: Tensor, test_FS: Tensor, strength: float = 1e-3
+) -> float:
+    """Return the held-out RMSE of a ridge regression from embeddings to a state, in its units."""
+    mean, std = train_FD.mean(0), train_FD.std(0).clamp_min(1e-6)
+    x, test = ((part - mean).double() / std for part in (train_FD, test_FD))
+    target_mean = train_FS.mean(0)
+    gram = x.T @ x + strength * len(x) * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+    weights = torch.linalg.solve(gram, x.T @ (train_FS - target_mean).double())
+    error = test @ weights + target_mean - test_FS
+    return float(error.square().sum(1).mean().sqrt())

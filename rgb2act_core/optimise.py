@@ -1,0 +1,153 @@
+"""The training loop that alignment and the policy share: checkpoints, curves, averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+import torch  # noqa: TID253 training
+from torch import Tensor, nn
+
+from .checkpoint import Checkpoint, seed_step
+from .errors import UserError
+from .interrupt import deferred
+from .journal import Journal
+from .progress import say, task
+
+CURVE_POINTS = 400  # rows a learning curve has at most
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Job:
+    """Say what to train and how.
+
+    ``loss(step)`` draws a batch with torch's global generator, which is seeded for the step, and
+    returns the scalar loss and what to show of it. ``episodes(step)`` names the episodes of that
+    step's batch for an error. ``evaluate(module)`` returns measures on held-out data.
+    """
+
+    title: str
+    module: nn.Module
+    loss: Callable[[], tuple[Tensor, Mapping[str, float | Tensor]]]
+    episodes: Callable[[], str]
+    evaluate: Callable[[nn.Module], Mapping[str, float]]
+    steps: int
+    evaluations: int
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    warmup: int
+    clip: float
+    ema: float | None
+    seed: int
+    folder: Path
+    tensorboard: Path | None
+    checkpoint_seconds: float
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Trained:
+    """Hold the module that acts (averaged if asked) and what training it took."""
+
+    module: nn.Module
+    seconds: float
+    cpu_seconds: float
+
+
+def learning_rate(job: Job, step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then half a cosine to zero."""
+    if step < job.warmup:
+        return job.lr * (step + 1) / job.warmup
+    return job.lr * 0.5 * (1 + math.cos(math.pi * step / job.steps))
+
+
+def optimise(job: Job) -> Trained:
+    """Train to the last step, from the newest checkpoint if there is one.
+
+    Ctrl-C ends the step and saves a checkpoint first. A loss or gradient that is not finite raises UserError with
+    the step and the batch's episodes.
+    """
+    module = job.module.train()
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, job.lr, job.betas, weight_decay=job.weight_decay, fused=True
+    )
+    ema = None if job.ema is None else copy.deepcopy(module).eval().requires_grad_(False)
+    checkpoint = Checkpoint(job.folder / "checkpoint.safetensors", module, optimizer, ema)
+    state = checkpoint.load() or {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0}
+    first = state["step"]
+    if first:
+        say(f"{job.title}: resumes at step {first} of {job.steps}")
+    wall, cpu = time.monotonic() - state["seconds"], time.process_time() - state["cpu_seconds"]
+    saved, step = time.monotonic(), first
+    every, look = max(job.steps // CURVE_POINTS, 1), max(job.steps // job.evaluations, 1)
+
+    def save(step: int) -> None:
+        spent = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
+        checkpoint.save(step, **spent)
+
+    with (
+        Journal(job.folder / "metrics.jsonl", job.tensorboard, job.title, first) as journal,
+        task(job.title, job.steps, "steps", done=first) as advance,
+        deferred() as stopping,
+    ):
+        for step in range(first, job.steps):
+            seed_step(job.seed, step)
+            lr = learning_rate(job, step)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            loss, shown = job.loss()
+            optimizer.zero_grad()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, job.clip)
+            _check_finite(job, step, loss, norm)
+            optimizer.step()
+            if ema is not None:
+                _average(ema, module, job.ema or 0.0, step)
+            if step % every == 0 or step == job.steps - 1:
+                shown = {k: float(v) for k, v in shown.items()}
+                journal.write(step, loss=float(loss), lr=lr, grad_norm=float(norm), **shown)
+            if (step + 1) % look == 0 or step == job.steps - 1:
+                measures = _measured(job, ema or module, step)
+                journal.write(step, **{f"val/{k}": v for k, v in measures.items()})
+                module.train()
+            advance(1, loss=float(loss))
+            if stopping() or time.monotonic() - saved > job.checkpoint_seconds:
+                save(step + 1)
+                saved = time.monotonic()
+            if stopping():
+                raise KeyboardInterrupt
+    return Trained(
+        module=(ema or module).eval(),
+        seconds=time.monotonic() - wall,
+        cpu_seconds=time.process_time() - cpu,
+    )
+
+
+def _measured(job: Job, module: nn.Module, step: int) -> Mapping[str, float]:
+    module.eval()
+    with torch.no_grad():
+        seed_step(job.seed, -1 - step)  # an evaluation draws the same whether resumed or not
+        return job.evaluate(module)
+
+
+def _check_finite(job: Job, step: int, loss: Tensor, norm: Tensor) -> None:
+    if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+        seed_step(job.seed, step)
+        raise UserError(
+            f"{job.title}: step {step}: loss is {loss.item()}, gradient norm {norm.item()};"
+            f" batch of {job.episodes()}; lower the learning rate or look at these episodes"
+        )
+
+
+@torch.no_grad()
+def _average(ema: nn.Module, module: nn.Module, decay: float, step: int) -> None:
+    """Move the averaged weights, faster in the first steps."""
+    keep = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(ema.parameters()), list(module.parameters()), 1 - keep)
+    for old, new in zip(ema.buffers(), module.buffers(), strict=True):
+        old.copy_(new)

@@ -1,0 +1,182 @@
+"""Environments in worker processes, stepped a chunk of actions at a time.
+
+Shapes: n = actions of a chunk, k = newest observations kept, V = cameras, H W = pixels, A = actions
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from . import workers
+from .components import Kind
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Seen:
+    """Hold what an environment showed after a reset or a chunk of actions."""
+
+    rgb: NDArray[np.uint8]  # (k, V, H, W, 3), newest last
+    joints: NDArray[np.float32]  # (k, A)
+    state: list[Mapping[str, NDArray[np.float32]]]  # k true states
+    steps: int  # taken since the reset
+    success: bool
+    done: bool
+
+
+class Simulators:
+    """Run one environment a slot, the slots dealt out to worker processes.
+
+    ``keep`` newest observations of each chunk are returned; where the environment allows, others
+    are not rendered. A worker that dies or raises makes the call raise RuntimeError with its words.
+    """
+
+    def __init__(self, name: str, config: Any, slots: int, keep: int, count: int) -> None:
+        self.count = min(count, slots)
+        self.processes, self.pipes = [], []
+        for _ in range(self.count):
+            ours, theirs = workers.SPAWN.Pipe()
+            process = workers.SPAWN.Process(
+                target=_serve, args=(theirs, name, config, keep), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self.processes.append(process)
+            self.pipes.append(ours)
+
+    def reset(self, seeds: Mapping[int, int], films: Mapping[int, Path]) -> dict[int, Seen]:
+        """Begin an episode in each of the slots; those in ``films`` are filmed to that path."""
+        return self._ask({slot: ("reset", seed, films.get(slot)) for slot, seed in seeds.items()})
+
+    def step(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, Seen]:
+        """Take each slot's actions (n, A), fewer where its episode ends."""
+        return self._ask({slot: ("step", chunk, None) for slot, chunk in actions.items()})
+
+    def close(self) -> None:
+        """End the workers."""
+        for pipe in self.pipes:
+            pipe.close()
+        for process in self.processes:
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+
+    def __enter__(self) -> Simulators:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, requests: Mapping[int, Any]) -> dict[int, Seen]:
+        for worker in range(self.count):
+            part = {s: r for s, r in requests.items() if s % self.count == worker}
+            try:
+                self.pipes[worker].send(part)
+            except OSError as err:
+                raise self._death(worker) from err
+        seen: dict[int, Seen] = {}
+        for worker in range(self.count):
+            try:
+                answer = self.pipes[worker].recv()
+            except (EOFError, OSError) as err:
+                raise self._death(worker) from err
+            if isinstance(answer, str):
+                raise RuntimeError(f"a simulator failed:\n{answer}")
+            seen |= answer
+        return seen
+
+    def _death(self, worker: int) -> RuntimeError:
+        self.processes[worker].join(timeout=5)
+        return RuntimeError(f"a simulator process died (exit {self.processes[worker].exitcode})")
+
+
+def _serve(pipe: Connection, name: str, config: Any, keep: int) -> None:
+    workers.prepare()
+    slots: dict[int, _Slot] = {}
+    try:
+        from .plugins import find
+
+        environment = find(Kind.ENVIRONMENT, name).build(config)
+        while True:
+            answers = {}
+            for slot, (what, argument, film) in pipe.recv().items():
+                if slot not in slots:
+                    hz = environment.info.control_hz
+                    slots[slot] = _Slot(environment.make(), keep, hz)
+                if what == "reset":
+                    answers[slot] = slots[slot].reset(argument, film)
+                else:
+                    answers[slot] = slots[slot].step(argument)
+            pipe.send(answers)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent is done with us
+    except Exception:
+        pipe.send(traceback.format_exc())
+
+
+class _Slot:
+    """Run one environment and film it if asked."""
+
+    def __init__(self, env: Any, keep: int, hz: float) -> None:
+        self.env, self.keep, self.hz = env, keep, hz
+        self.can_skip = hasattr(env.unwrapped, "observe")
+        self.film: Path | None = None
+        self.pictures: list[NDArray[np.uint8]] = []
+        self.steps = 0
+
+    def reset(self, seed: int, film: Path | None) -> Seen:
+        self.film, self.pictures, self.steps = film, [], 0
+        self._observe(True)
+        observation, info = self.env.reset(seed=seed)
+        self._shoot(observation)
+        return self._seen([(observation, info)], success=bool(info.get("success")), done=False)
+
+    def step(self, actions: Sequence[NDArray[np.float32]]) -> Seen:
+        newest: list[tuple[Any, Any]] = []
+        success = done = False
+        for i, action in enumerate(actions):
+            self._observe(self.film is not None or len(actions) - i <= self.keep)
+            observation, _, terminated, truncated, info = self.env.step(action)
+            self.steps += 1
+            self._shoot(observation)
+            newest = [*newest, (observation, info)][-self.keep :]
+            success, done = bool(info["success"]), bool(terminated or truncated)
+            if done:
+                break
+        if done:
+            self._finish_film()
+        return self._seen(newest, success=success, done=done)
+
+    def _observe(self, on: bool) -> None:
+        if self.can_skip:
+            self.env.unwrapped.observe = on
+
+    def _shoot(self, observation: Any) -> None:
+        if self.film is not None:
+            rendered = self.env.render() if self.env.render_mode == "rgb_array" else None
+            cameras = np.concatenate(list(observation["rgb"]), axis=1)
+            self.pictures.append(cameras if rendered is None else rendered)
+
+    def _finish_film(self) -> None:
+        if self.film is not None:
+            from .video import write_mp4
+
+            write_mp4(self.film, np.stack(self.pictures), self.hz)
+            self.film, self.pictures = None, []
+
+    def _seen(self, newest: list[tuple[Any, Any]], *, success: bool, done: bool) -> Seen:
+        return Seen(
+            rgb=np.stack([o["rgb"] for o, _ in newest]),
+            joints=np.stack([np.asarray(o["joints"], np.float32) for o, _ in newest]),
+            state=[info.get("state", {}) for _, info in newest],
+            steps=self.steps,
+            success=success,
+            done=done,
+        )

@@ -1,0 +1,294 @@
+"""Train: the policy head learns joint trajectories from frozen aligned features.
+
+The frames' features, joints and actions lie in memory as one array each; a batch is one gather.
+
+Shapes: B = batch, R = rows (frames of all demonstrations), O = n_obs_steps, F = features of a
+frame, J = joints seen, S = horizon, A = dimensions moved, D = observation
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch  # noqa: TID253 training
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .align import Frames, new_aligner, open_frames, rows_of
+from .aligner import Aligner
+from .artefacts import load_aligner, save_policy
+from .cache import read_json, write_json
+from .context import Run, device_of
+from .dataset import Dataset
+from .features import Index, open_embeddings, split
+from .layout import action_index
+from .optimise import Job, optimise
+from .policy import Policy, PolicyShape
+from .progress import task
+from .records import EnvironmentInfo, Episode
+from .windows import plan_index, window_index
+
+BETAS = (0.95, 0.999)
+EMBED_BATCH = 256
+MEASURED_FRAMES = 256  # held-out frames that plans are sampled for
+CALIBRATION = (5, 20)  # steps to warm up, steps to time
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Samples:
+    """Hold what the demonstrations' frames show and what was done, row by row."""
+
+    index: Index
+    names: tuple[str, ...]  # of the episodes
+    frames: Frames | None  # tokens, when the aligner is trained with the head
+    features_RF: Tensor  # (R, 0) when tokens are used
+    joints_RJ: Tensor
+    actions_RA: Tensor
+    rows: NDArray[np.int64]  # that train
+    held: NDArray[np.int64]  # that are measured on
+
+    def observe(self, policy: Policy, rows: NDArray[np.int64], noise: float) -> Tensor:
+        """Return observations (B, O, D) that end at the given rows."""
+        window = window_index(self.index.step[rows], policy.shape.n_obs_steps)
+        rows_BO = self.index.starts[self.index.episode[rows]][:, None] + window
+        at = torch.from_numpy(rows_BO)
+        if self.frames is not None:
+            features = policy.features(self.frames.gather(rows_BO.reshape(-1)))
+            features = features.unflatten(0, rows_BO.shape)
+        else:
+            features = self.features_RF[at]
+        return policy.observe(features, self.joints_RJ[at], noise)
+
+    def plans(self, rows: NDArray[np.int64], horizon: int) -> tuple[Tensor, Tensor]:
+        """Return demonstrated actions (B, S, A) from the given rows on, and their mask (B, S)."""
+        first = self.index.starts[self.index.episode[rows]]
+        length = self.index.starts[self.index.episode[rows] + 1] - first
+        steps, inside = plan_index(self.index.step[rows], horizon, length)
+        actions = self.actions_RA[torch.from_numpy(steps + first[:, None])]
+        return actions, torch.from_numpy(inside).to(actions.device)
+
+
+def policy_shape(run: Run, info: EnvironmentInfo, features: int) -> PolicyShape:
+    """Return the shape of the policy that fits the spec and the environment."""
+    policy = run.spec.policy
+    return PolicyShape(
+        condition=policy.condition,
+        proprio=policy.proprio,
+        features=features,
+        states=info.state_names if policy.condition == "oracle" else (),
+        cameras=info.cameras,
+        image=info.image,
+        action_names=info.action_names,
+        action_index=action_index(info.action_names, policy),
+        horizon=policy.horizon,
+        n_obs_steps=policy.n_obs_steps,
+        n_action_steps=policy.n_action_steps,
+    )
+
+
+def train(
+    run: Run,
+    data: Dataset,
+    info: EnvironmentInfo,
+    aligner_folder: Path | None,
+    folder: Path,
+    tensorboard: Path | None,
+    title: str = "train",
+    budget: float | None = None,
+) -> dict[str, Any]:
+    """Train a policy in ``folder``; with a budget in CPU seconds the number of steps is fitted."""
+    device = device_of(run.spec.compute)
+    aligner = _aligner(run, data, aligner_folder, device)
+    samples = _samples(run, data, info, aligner, device)
+    policy = _new_policy(run, info, aligner, samples).to(device)
+    job = _job(run, policy, samples, folder, tensorboard, title)
+    if budget is not None:
+        job = attrs.evolve(job, steps=_fitted_steps(job, budget))
+    trained = optimise(job)
+    acting = trained.module
+    assert isinstance(acting, Policy)
+    backbones = () if policy.aligner is None else run.spec.backbone
+    save_policy(folder, acting, run.spec.policy.head, run.spec.align.fusion, backbones)
+    torch.manual_seed(run.spec.seed)
+    return dict(_evaluate(samples, acting)) | {
+        "steps": job.steps,
+        "parameters": sum(p.numel() for p in acting.parameters()),
+        "frames": len(samples.rows),
+        "seconds": trained.seconds,
+        "cpu_seconds": trained.cpu_seconds,
+    }
+
+
+def _aligner(run: Run, data: Dataset, folder: Path | None, device: str) -> Aligner | None:
+    condition = run.spec.policy.condition
+    if condition in ("blind", "oracle"):
+        return None
+    if condition == "aligned":
+        assert folder is not None
+        return load_aligner(folder).to(device)
+    frames = open_frames(run, data.sources, device)
+    teacher_FE = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
+    train_rows, _, _ = rows_of(run, data, frames.index)
+    aligner = new_aligner(run, frames, teacher_FE, train_rows)
+    aligner.projector.requires_grad_(False)  # nothing but the teacher's loss would train it
+    return aligner.requires_grad_(condition == "direct")
+
+
+def _samples(
+    run: Run, data: Dataset, info: EnvironmentInfo, aligner: Aligner | None, device: str
+) -> Samples:
+    episodes = [source.open() for source in data.demonstrations]
+    index = Index.of([episode.rgb.shape[0] for episode in episodes])
+    chosen = list(action_index(info.action_names, run.spec.policy))
+    train_episodes, held = split(len(episodes), run.spec.policy.holdout, run.spec.seed)
+    frames = open_frames(run, data.demonstrations, device) if aligner is not None else None
+    direct = run.spec.policy.condition == "direct"
+    rows = np.arange(len(index.episode))
+    held_rows = rows[np.isin(index.episode, held if len(held) else train_episodes)]
+    at = np.linspace(0, len(held_rows) - 1, min(len(held_rows), MEASURED_FRAMES)).astype(np.int64)
+    return Samples(
+        index=index,
+        names=tuple(episode.name for episode in episodes),
+        frames=frames if direct else None,
+        features_RF=_features(run, info, episodes, aligner, frames, direct).to(device),
+        joints_RJ=_column([e.joints for e in episodes])[:, chosen].to(device),
+        actions_RA=_column([e.actions for e in episodes])[:, chosen].to(device),
+        rows=rows[np.isin(index.episode, train_episodes)],
+        held=held_rows[at],
+    )
+
+
+def _column(parts: list[Any]) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def _features(
+    run: Run,
+    info: EnvironmentInfo,
+    episodes: list[Episode],
+    aligner: Aligner | None,
+    frames: Frames | None,
+    direct: bool,
+) -> Tensor:
+    """Return the features (R, F) of all rows, computed once."""
+    if run.spec.policy.condition == "oracle":
+        return _column([states_of(episode, info.state_names) for episode in episodes])
+    count = sum(episode.rgb.shape[0] for episode in episodes)
+    if aligner is None or frames is None or direct:
+        return torch.zeros(count, 0)
+    parts = []
+    with task("aligned features", count, "frames") as advance, torch.no_grad():
+        aligner.eval()
+        for first in range(0, count, EMBED_BATCH):
+            rows = np.arange(first, min(first + EMBED_BATCH, count))
+            parts.append(aligner(frames.gather(rows)).embedding)
+            advance(len(rows))
+    return torch.cat(parts)
+
+
+def states_of(episode: Episode, names: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return an episode's true states side by side, (T, F)."""
+    length = episode.rgb.shape[0]
+    return np.concatenate([episode.state[name].reshape(length, -1) for name in names], axis=1)
+
+
+def _new_policy(
+    run: Run, info: EnvironmentInfo, aligner: Aligner | None, samples: Samples
+) -> Policy:
+    torch.manual_seed(run.spec.seed)
+    features = samples.features_RF.shape[1]
+    if samples.frames is not None and aligner is not None:
+        features = aligner.shape.dim
+    shape = policy_shape(run, info, features)
+    policy = Policy(shape, run.spec.policy.head.build(), aligner)
+    seen = None if samples.frames is not None else samples.features_RF[samples.rows]
+    policy.set_statistics(seen, samples.joints_RJ[samples.rows], samples.actions_RA[samples.rows])
+    return policy
+
+
+def _job(
+    run: Run, policy: Policy, samples: Samples, folder: Path, tensorboard: Path | None, title: str
+) -> Job:
+    spec = run.spec.policy
+
+    def draw() -> NDArray[np.int64]:
+        drawn: NDArray[np.int64] = torch.randint(len(samples.rows), (spec.batch,)).numpy()
+        return samples.rows[drawn]
+
+    def loss() -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        rows = draw()
+        obs = samples.observe(policy, rows, spec.noise)
+        return policy.loss(obs, *samples.plans(rows, spec.horizon)), {}
+
+    def episodes() -> str:
+        return ", ".join(samples.names[i] for i in np.unique(samples.index.episode[draw()]))
+
+    return Job(
+        title=title,
+        module=policy,
+        loss=loss,
+        episodes=episodes,
+        evaluate=lambda module: _evaluate(samples, module),
+        evaluations=10,
+        steps=spec.steps,
+        lr=spec.lr,
+        betas=BETAS,
+        weight_decay=spec.weight_decay,
+        warmup=spec.warmup,
+        clip=spec.clip,
+        ema=spec.ema,
+        seed=run.spec.seed,
+        folder=folder,
+        tensorboard=tensorboard,
+        checkpoint_seconds=run.spec.compute.checkpoint_seconds,
+    )
+
+
+def _evaluate(samples: Samples, policy: nn.Module) -> Mapping[str, float]:
+    """Return the held-out loss, and the RMSE of sampled plans' executed steps in action units."""
+    assert isinstance(policy, Policy)
+    policy.eval()
+    with torch.no_grad():
+        obs = samples.observe(policy, samples.held, 0.0)
+        actions, mask = samples.plans(samples.held, policy.shape.horizon)
+        loss = policy.loss(obs, actions, mask)
+        generators = [torch.Generator().manual_seed(i) for i in range(len(obs))]
+        executed = slice(0, policy.shape.n_action_steps)
+        wrong = (policy.plan(obs, generators) - actions)[:, executed][mask[:, executed]]
+    return {"loss": float(loss), "action_rmse": math.sqrt(float(wrong.square().mean()))}
+
+
+def _fitted_steps(job: Job, budget: float) -> int:
+    """Return how many steps the budget allows; timed once, then kept for a resumed run."""
+    place = job.folder / "steps.json"
+    if not place.exists():
+        spent = _step_time(job)
+        write_json(place, {"steps": max(int(budget / spent), 1), "step_cpu_seconds": spent})
+    return int(read_json(place)["steps"])
+
+
+def _step_time(job: Job) -> float:
+    """Return CPU seconds of a training step, measured on the module, which is then put back."""
+    state = copy.deepcopy(job.module.state_dict())
+    parameters = [p for p in job.module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, 1e-5, fused=True)
+    warm, timed = CALIBRATION
+    torch.manual_seed(job.seed)
+    start = time.process_time()
+    for step in range(warm + timed):
+        if step == warm:
+            start = time.process_time()
+        optimizer.zero_grad()
+        job.loss()[0].backward()
+        nn.utils.clip_grad_norm_(parameters, job.clip)
+        optimizer.step()
+    spent = time.process_time() - start
+    job.module.load_state_dict(state)
+    return spent / timed

@@ -1,0 +1,192 @@
+"""Verify: what the policy sees and does online is what it was trained on.
+
+Every stored array is checked against its digests. Then recorded episodes are replayed frame by
+frame through the online path, and tokens, features and plans are compared with the offline ones.
+
+Tolerances. Tokens are rounded to float16 (11 bits): two float32 results that differ in their last
+bits, as they may when the batch has another size, round to neighbours at most, 2**-10 of a value;
+twice that is allowed, and 2**-18 of the frame's largest value where a value is nearly zero.
+Features are compared in units of their standard deviation and plans in units of the actions' half
+range: rounding grows through the networks, hence 0.01 for both. A wrong frame, channel order or
+layer is off by far more.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch  # noqa: TID253 the policy is a torch module
+from numpy.typing import NDArray
+
+from . import collect, extract
+from .artefacts import load_policy
+from .cache import read_json
+from .context import Run, device_of
+from .dataset import Dataset, Source
+from .encode import build_backbones
+from .errors import UserError
+from .features import open_tokens
+from .online import Planner
+from .policy import Policy
+from .progress import task
+from .reading import structure
+from .records import Environment
+from .shards import check_group
+from .spec import Spec
+from .train import states_of
+from .windows import window_index
+
+TOKENS = 2.0**-9
+CLOSE = 0.01
+EPISODES = 3  # replayed unless said otherwise
+
+
+@attrs.frozen(kw_only=True)
+class Verified:
+    """Hold what ``verify`` found; it passed when there are no problems."""
+
+    stores: int  # groups whose digests were checked
+    episodes: int  # replayed
+    frames: int
+    token_error: float  # largest, in units of the tolerance
+    feature_error: float  # largest, in standard deviations
+    action_error: float  # largest, in half ranges
+    problems: tuple[str, ...]
+
+
+def open_run(folder: Path) -> tuple[Run, dict[str, Any], Environment, Dataset]:
+    """Return the run of a folder, its record, environment and data set."""
+    if not (folder / "run.json").exists():
+        raise UserError(f"{folder}: no run.json; name the folder of a run, such as runs/NAME")
+    record = read_json(folder / "run.json")
+    spec = structure(Spec, record.get("spec"))
+    run = Run(spec=spec, root=folder.resolve().parent)
+    environment: Environment = spec.environment.build()
+    data = collect.dataset_of(run, environment)
+    if data is None:
+        raise UserError(f"{folder}: its demonstrations are not all there; run the spec again")
+    return run, record, environment, data
+
+
+def verify(folder: Path, episodes: int | None = None) -> Verified:
+    """Check a finished run's stores, and replay demonstrations through the online path."""
+    run, record, _, data = open_run(folder)
+    stores, problems = _check_stores(run, data)
+    policy = load_policy(_stage(folder, record, "train"))
+    device = device_of(run.spec.compute)
+    policy.to(device)
+    choices = run.spec.backbone if policy.aligner is not None else ()
+    planner = Planner(policy, build_backbones(choices, device), 1, device)
+    some = data.demonstrations[: EPISODES if episodes is None else episodes]
+    worst = np.zeros(3)
+    frames = 0
+    with task("replay", len(some), "episodes") as advance:
+        for source in some:
+            errors = _replay(run, planner, source)
+            for what, values in zip(("tokens", "features", "actions"), errors, strict=True):
+                limit = 1.0 if what == "tokens" else CLOSE
+                problems += [
+                    f"episode {source.name}: frame {t}: {what} differ online by {values[t]:.3g},"
+                    f" at most {limit} is allowed"
+                    for t in np.flatnonzero(~(values <= limit))[:3]
+                ]
+            worst = np.maximum(worst, [np.max(values) for values in errors])
+            frames += len(errors[0])
+            advance()
+    return Verified(
+        stores=stores,
+        episodes=len(some),
+        frames=frames,
+        token_error=float(worst[0]),
+        feature_error=float(worst[1]),
+        action_error=float(worst[2]),
+        problems=tuple(problems),
+    )
+
+
+def _stage(folder: Path, record: dict[str, Any], stage: str) -> Path:
+    paths = [s["path"] for s in record.get("stages", []) if s.get("stage") == stage]
+    if not paths:
+        raise UserError(f"{folder}: has no stage {stage!r} yet; finish the run first")
+    return folder.resolve().parent / str(paths[0])
+
+
+def _check_stores(run: Run, data: Dataset) -> tuple[int, list[str]]:
+    """Compare every array that the run reads with its digests."""
+    folders = [extract.features_folder(run, choice) for choice in run.spec.backbone]
+    folders.append(extract.embeddings_folder(run, run.spec.teacher))
+    groups = [source.path for source in data.sources if source.path is not None]
+    groups += [folder / source.digest for folder in folders for source in data.sources]
+    problems: list[str] = []
+    with task("check stores", len(groups), "groups") as advance:
+        for group in groups:
+            try:
+                check_group(group)
+            except UserError as err:
+                problems += map(str, err.args)
+            advance()
+    return len(groups), problems
+
+
+def _replay(run: Run, planner: Planner, source: Source) -> tuple[NDArray[Any], ...]:
+    """Return errors (T,) of tokens, features and plans of one episode, online against offline."""
+    episode, policy = source.open(), planner.policy
+    assert episode.joints is not None
+    length = episode.rgb.shape[0]
+    stored = (
+        [open_tokens(run, choice, [source]).parts[0] for choice in run.spec.backbone]
+        if planner.backbones
+        else []
+    )
+    offline = _offline_features(policy, stored, episode)
+    plans = _offline_plans(policy, offline, episode.joints)
+    states = states_of(episode, policy.shape.states) if policy.shape.states else None
+    history = planner.history()
+    errors = np.zeros((3, length))
+    for t in range(length):
+        history.add(np.asarray(episode.rgb[t : t + 1]), episode.joints[t : t + 1])
+        if stored:
+            window = history.window(history.count - 1, planner.context)
+            online = planner.tokens(window[None])
+            pairs = zip(online, stored, strict=True)
+            errors[0, t] = max(_token_error(a[0].cpu().numpy(), b[t]) for a, b in pairs)
+        planner.see([history], [np.zeros((1, 0)) if states is None else states[t : t + 1]])
+        seen, _ = history.observation()
+        if policy.shape.features:
+            errors[1, t] = float(((seen[-1] - offline[t]) / policy.feature_std).abs().max())
+        plan = planner.plan({0: history}, {0: torch.Generator().manual_seed(t)})[0]
+        errors[2, t] = np.abs((plan - plans[t]) / policy.action_half.cpu().numpy()).max()
+    return tuple(errors)
+
+
+def _token_error(online: NDArray[np.float16], stored: NDArray[np.float16]) -> float:
+    """Return the largest difference in units of the tolerance."""
+    a, b = online.astype(np.float32), stored.astype(np.float32)
+    allowed = TOKENS * np.maximum(np.abs(b), np.abs(b).max() * TOKENS) + 1e-12
+    return float((np.abs(a - b) / allowed).max())
+
+
+def _offline_features(policy: Policy, stored: list[NDArray[Any]], episode: Any) -> torch.Tensor:
+    device = policy.action_half.device
+    if policy.shape.states:
+        return torch.from_numpy(states_of(episode, policy.shape.states)).to(device)
+    if not stored:
+        return torch.zeros(episode.rgb.shape[0], 0, device=device)
+    with torch.no_grad():
+        return policy.features([torch.from_numpy(np.array(part)).to(device) for part in stored])
+
+
+def _offline_plans(
+    policy: Policy, features_TF: torch.Tensor, joints: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return plans (T, S, A) from the features and joints that training reads."""
+    window = torch.from_numpy(window_index(np.arange(len(joints)), policy.shape.n_obs_steps))
+    moved = torch.from_numpy(joints[:, list(policy.shape.action_index)]).to(features_TF.device)
+    obs = policy.observe(features_TF[window], moved[window])
+    generators = [torch.Generator().manual_seed(t) for t in range(len(joints))]
+    plans: NDArray[np.float32] = policy.plan(obs, generators).cpu().numpy()
+    return plans
+
