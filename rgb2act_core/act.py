@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-import torch  # noqa: TID253 the policy is a torch module
+import torch
 from numpy.typing import NDArray
 
 from .artefacts import load_policy
@@ -39,9 +39,10 @@ def act(
     with guard(folder):
         (folder / "videos").mkdir(exist_ok=True)
     seeds = range(run.spec.act.first_seed, run.spec.act.first_seed + run.spec.act.episodes)
-    with task(title, len(seeds), "episodes", done=len(episodes)) as advance, _simulators(
-        run, planner
-    ) as simulators:
+    with (
+        task(title, len(seeds), "episodes", done=len(episodes)) as advance,
+        _simulators(run, planner) as simulators,
+    ):
         while len(episodes) < len(seeds):
             wave = list(seeds[len(episodes) : len(episodes) + planner.batch])
             episodes += _Wave(run, info, planner, simulators, folder, wave).play(advance)

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-import torch  # noqa: TID253 training
+import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -134,7 +134,11 @@ def rows_of(
     rows = np.arange(len(index.episode))
     train_rows = rows[np.isin(index.episode, np.concatenate([train, scenes]))]
     held_rows = rows[np.isin(index.episode, held if len(held) else train)]
-    return train_rows, held_rows, {"train": len(train), "held_out": len(held), "scenes": len(scenes)}
+    return (
+        train_rows,
+        held_rows,
+        {"train": len(train), "held_out": len(held), "scenes": len(scenes)},
+    )
 
 
 class _Batches:
@@ -151,7 +155,8 @@ class _Batches:
 
     def draw(self) -> NDArray[np.int64]:
         """Return rows (B,), each at most once."""
-        return self.rows[torch.randperm(len(self.rows))[: self.size].numpy()]
+        drawn: NDArray[np.int64] = torch.randperm(len(self.rows))[: self.size].numpy()
+        return self.rows[drawn]
 
     def loss(self, aligner: Aligner) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         """Return the loss of a batch and its parts."""
@@ -206,7 +211,9 @@ class Probe:
             train = self._embed(aligner, self.train)
             for name, state_FS in self.states.items():
                 found[f"probe/{name}"] = measures.ridge_error(
-                    train.embedding.cpu(), state_FS[self.train], held.embedding.cpu(),
+                    train.embedding.cpu(),
+                    state_FS[self.train],
+                    held.embedding.cpu(),
                     state_FS[self.held],
                 )
         return found

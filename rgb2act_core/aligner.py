@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import attrs
-import torch  # noqa: TID253 the aligner is a torch module
+import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
 from torch import Tensor, nn
 
@@ -59,6 +59,9 @@ class Aligned:
 class Aligner(nn.Module):
     """Map tokens of M backbones to one embedding a frame."""
 
+    teacher_mean: Tensor  # (E,)
+    teacher_std: Tensor
+
     def __init__(self, shape: AlignerShape, fusion: Fusion) -> None:
         super().__init__()
         self.shape = shape
@@ -82,7 +85,7 @@ class Aligner(nn.Module):
             for i, (adapter, tokens) in enumerate(zip(self.adapters, tokens_BVNC, strict=True))
         ]
         stacked_BVNMW = torch.stack(adapted, dim=3)
-        batch, cameras, patches = stacked_BVNMW.shape[:3]
+        cameras, patches = stacked_BVNMW.shape[1:3]
         fused: Fused = self.fusion(stacked_BVNMW.flatten(1, 2))
         fused_BVNW = fused.tokens.unflatten(1, (cameras, patches))
         embedding_BD = self.trunk(self.pool(F.gelu(fused_BVNW)))
@@ -108,8 +111,7 @@ class Aligner(nn.Module):
 
     def standard_teacher(self, embedding_BE: Tensor) -> Tensor:
         """Return teacher embeddings standardised by the training set's statistics."""
-        standard: Tensor = (embedding_BE - self.teacher_mean) / self.teacher_std
-        return standard
+        return (embedding_BE - self.teacher_mean) / self.teacher_std
 
     @torch.no_grad()
     def set_statistics(self, tokens: Sequence[Tensor], teacher_FE: Tensor | None) -> None:
@@ -168,7 +170,8 @@ class KeypointPool(nn.Module):
     """Say where each of J learned maps of a camera looks, and what is there.
 
     Spatial soft-argmax (arXiv 1509.06113): a map's expected place (2 numbers in -1 .. 1), its
-    spread, the log of its mass, and the expectation of U values: (B, V, N, W) -> (B, V * J * (4 + U)).
+    spread, the log of its mass, and the expectation of U values:
+    (B, V, N, W) -> (B, V * J * (4 + U)).
     """
 
     def __init__(

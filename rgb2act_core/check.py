@@ -99,9 +99,7 @@ def check(spec: Spec, root: Path) -> CheckResult:
     if data is None:
         stages += [(stage, "waits for collect") for stage in ("align", "train", "act")]
     else:
-        aligner = StageFolder.of(
-            run.store / "align", align_inputs(run, data) | {"stage": "align"}
-        )
+        aligner = StageFolder.of(run.store / "align", align_inputs(run, data) | {"stage": "align"})
         needed = spec.policy.condition == "aligned"
         stages.append(("align", _state(aligner) if needed else "not needed"))
         inputs = train_inputs(run, data, aligner if needed else None) | {"stage": "train"}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 training state is tensors
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class Checkpoint:
         self, path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module | None
     ) -> None:
         self.path, self.module, self.optimizer, self.ema = path, module, optimizer, ema
-        self.names = {p: name for name, p in module.named_parameters()}
+        self.names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
 
     def save(self, step: int, **meta: Any) -> None:
         """Write the state before step ``step``."""
@@ -83,8 +83,9 @@ class Checkpoint:
         for name, parameter in self.module.named_parameters():
             state = _below(tensors, f"optimizer.{name}.")
             if state:
-                place = lambda k, v: v if k == "step" else v.to(parameter.device)  # noqa: E731, B023
-                self.optimizer.state[parameter] = {k: place(k, v) for k, v in state.items()}
+                self.optimizer.state[parameter] = {
+                    k: v.to(parameter.device) for k, v in state.items()
+                }
         return meta
 
 

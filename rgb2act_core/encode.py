@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch  # noqa: TID253 backbones are torch modules
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 

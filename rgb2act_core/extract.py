@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 backbones are torch modules
+import torch
 
 from . import __version__
 from .cache import canonical, guard, key_of, locked
@@ -84,8 +84,9 @@ def _each(
                 try:
                     write(source, folder / source.digest, advance)
                 except UserError as err:
-                    raise UserError(*(f"{title}: episode {source.name}: {p}" for p in err.args)) \
-                        from err
+                    raise UserError(
+                        *(f"{title}: episode {source.name}: {p}" for p in err.args)
+                    ) from err
                 except Exception as err:
                     err.add_note(f"in {title}, episode {source.name}")
                     raise
@@ -111,14 +112,18 @@ def _encode_episode(
             if first == 0:
                 check_grid(backbone, (height, width), tokens_BVNC, choice.component.name)
                 shape = tuple(tokens_BVNC.shape[1:])
-                writer.create("tokens", shape, "float16", dims=("time", "camera", "patch", "channel"))
+                writer.create(
+                    "tokens", shape, "float16", dims=("time", "camera", "patch", "channel")
+                )
                 pooled = (shape[0], shape[2])
                 writer.create("pooled", pooled, "float32", dims=("time", "camera", "channel"))
             writer.append("tokens", tokens_BVNC.numpy())
             writer.append("pooled", tokens_BVNC.float().mean(2).numpy())
             advance(last - first)
         writer.commit(
-            _provenance(run, choice.component.name, recipe(choice), source, backbone.info.description)
+            _provenance(
+                run, choice.component.name, recipe(choice), source, backbone.info.description
+            )
             | {
                 "grid": list(backbone.grid(height, width)),
                 "image": [height, width],
@@ -136,7 +141,9 @@ def _embed_episode(
     with GroupWriter(path) as writer, torch.inference_mode():
         writer.create("embeddings", (teacher.info.dim,), "float32", dims=("time", "channel"))
         for first in range(0, len(clouds), run.spec.extract.batch):
-            part = [clouds[i] for i in range(first, min(first + run.spec.extract.batch, len(clouds)))]
+            part = [
+                clouds[i] for i in range(first, min(first + run.spec.extract.batch, len(clouds)))
+            ]
             writer.append("embeddings", teacher.embed(part).float().cpu().numpy())
             advance(len(part))
         name = run.spec.teacher.component.name

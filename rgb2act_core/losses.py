@@ -5,7 +5,7 @@ Shapes: B = frames of a batch, D = width of the teacher's embedding
 
 from __future__ import annotations
 
-import torch  # noqa: TID253 losses are tensor functions
+import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
 from torch import Tensor
 

@@ -5,7 +5,7 @@ Shapes: F = frames, D = embedding, E = teacher's embedding, S = numbers of a sta
 
 from __future__ import annotations
 
-import torch  # noqa: TID253 measures are tensor functions
+import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
 from torch import Tensor
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch  # noqa: TID253 the policy is a torch module
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
-import torch  # noqa: TID253 training
+import torch
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, seed_step
@@ -68,8 +68,8 @@ def learning_rate(job: Job, step: int) -> float:
 def optimise(job: Job) -> Trained:
     """Train to the last step, from the newest checkpoint if there is one.
 
-    Ctrl-C ends the step and saves a checkpoint first. A loss or gradient that is not finite raises UserError with
-    the step and the batch's episodes.
+    Ctrl-C ends the step and saves a checkpoint first. A loss or gradient that is not finite
+    raises UserError with the step and the batch's episodes.
     """
     module = job.module.train()
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -109,8 +109,8 @@ def optimise(job: Job) -> Trained:
             if ema is not None:
                 _average(ema, module, job.ema or 0.0, step)
             if step % every == 0 or step == job.steps - 1:
-                shown = {k: float(v) for k, v in shown.items()}
-                journal.write(step, loss=float(loss), lr=lr, grad_norm=float(norm), **shown)
+                parts = {k: float(v) for k, v in shown.items()}
+                journal.write(step, loss=float(loss), lr=lr, grad_norm=float(norm), **parts)
             if (step + 1) % look == 0 or step == job.steps - 1:
                 measures = _measured(job, ema or module, step)
                 journal.write(step, **{f"val/{k}": v for k, v in measures.items()})

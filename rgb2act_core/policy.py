@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
-import torch  # noqa: TID253 the policy is a torch module
+import torch
 from torch import Tensor, nn
 
 from .aligner import Aligner
@@ -50,6 +50,13 @@ class PolicyShape:
 
 class Policy(nn.Module):
     """Plan actions in physical units from features and joints."""
+
+    feature_mean: Tensor  # (F,)
+    feature_std: Tensor
+    joint_mean: Tensor  # (J,)
+    joint_std: Tensor
+    action_middle: Tensor  # (A,)
+    action_half: Tensor
 
     def __init__(self, shape: PolicyShape, head: PolicyHead, aligner: Aligner | None) -> None:
         super().__init__()

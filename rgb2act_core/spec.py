@@ -251,9 +251,7 @@ class Compute:
     """Processes that simulate; 0 is one a core."""
     threads: int = attrs.field(default=0, validator=_at_least(0), metadata=RUNTIME)
     """Threads of torch; 0 lets torch choose."""
-    checkpoint_seconds: float = attrs.field(
-        default=30.0, validator=_at_least(0), metadata=RUNTIME
-    )
+    checkpoint_seconds: float = attrs.field(default=30.0, validator=_at_least(0), metadata=RUNTIME)
     """Time between training checkpoints."""
 
     def __attrs_post_init__(self) -> None:
@@ -274,9 +272,7 @@ class Spec:
     """Where demonstrations come from and where the policy acts."""
     collect: Collect = Collect()
     """Recording of demonstrations."""
-    backbone: tuple[BackboneChoice, ...] = attrs.field(
-        validator=attrs.validators.min_len(1)
-    )
+    backbone: tuple[BackboneChoice, ...] = attrs.field(validator=attrs.validators.min_len(1))
     """Vision backbones, one table each."""
     teacher: TeacherChoice
     """Point-cloud teacher."""

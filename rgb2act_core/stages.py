@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import platform
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -25,7 +25,11 @@ from .records import Environment
 from .spec import Policy, Spec
 
 STAGES = ("collect", "extract", "align", "train", "act")
-VERSIONS = {"align": 1, "train": 1, "act": 1}  # raise one when its code begins to give other numbers
+VERSIONS = {
+    "align": 1,
+    "train": 1,
+    "act": 1,
+}  # raise one when its code begins to give other numbers
 LEARNED = ("aligned", "unaligned", "direct")  # conditions whose policy sees the backbones' tokens
 
 
@@ -166,9 +170,8 @@ class Chain:
         spec = self.run.spec
         for label, choice in zip(encode.labels_of(spec.backbone), spec.backbone, strict=True):
             folder = extract.features_folder(self.run, choice)
-            self._per_episode(
-                f"extract/{label}", folder, lambda c=choice: extract.extract(self.run, c, self.data)
-            )
+            work = functools.partial(extract.extract, self.run, choice, self.data)
+            self._per_episode(f"extract/{label}", folder, work)
         folder = extract.embeddings_folder(self.run, spec.teacher)
         title = f"teacher/{spec.teacher.component.name}"
         self._per_episode(title, folder, lambda: extract.teach(self.run, self.data))

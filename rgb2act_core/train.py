@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-import torch  # noqa: TID253 training
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 

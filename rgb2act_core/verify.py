@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-import torch  # noqa: TID253 the policy is a torch module
+import torch
 from numpy.typing import NDArray
 
 from . import collect, extract
@@ -153,13 +153,13 @@ def _replay(run: Run, planner: Planner, source: Source) -> tuple[NDArray[Any], .
             online = planner.tokens(window[None])
             pairs = zip(online, stored, strict=True)
             errors[0, t] = max(_token_error(a[0].cpu().numpy(), b[t]) for a, b in pairs)
-        planner.see([history], [np.zeros((1, 0)) if states is None else states[t : t + 1]])
+        planner.see([history], [] if states is None else [states[t : t + 1]])
         seen, _ = history.observation()
         if policy.shape.features:
             errors[1, t] = float(((seen[-1] - offline[t]) / policy.feature_std).abs().max())
         plan = planner.plan({0: history}, {0: torch.Generator().manual_seed(t)})[0]
         errors[2, t] = np.abs((plan - plans[t]) / policy.action_half.cpu().numpy()).max()
-    return tuple(errors)
+    return errors[0], errors[1], errors[2]
 
 
 def _token_error(online: NDArray[np.float16], stored: NDArray[np.float16]) -> float:
@@ -189,4 +189,3 @@ def _offline_plans(
     generators = [torch.Generator().manual_seed(t) for t in range(len(joints))]
     plans: NDArray[np.float32] = policy.plan(obs, generators).cpu().numpy()
     return plans
-
