@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..components import Component
 from ..hookspecs import hookimpl
+from .diffusion_config import Diffusion, DiffusionHead, Mlp
 from .fusion_config import Moe, Weighted
 
 if TYPE_CHECKING:
@@ -43,4 +44,16 @@ def rgb2act_fusions() -> Iterator[Component]:
         build=build_moe,
         tiny=Moe(k=1, hidden=8),
         summary="a noisy gate keeps the best k backbones for each token",
+    )
+
+
+@hookimpl
+def rgb2act_policy_heads() -> Iterator[Component]:
+    """Yield ``diffusion``."""
+    yield Component(
+        name="diffusion",
+        config=Diffusion,
+        build=DiffusionHead,
+        tiny=Diffusion(mlp=Mlp(width=16, blocks=1), train_steps=8, sample_steps=2),
+        summary="plans drawn by denoising diffusion, by an MLP, a 1-D UNet or a transformer",
     )
