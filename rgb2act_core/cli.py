@@ -1,0 +1,147 @@
+"""The command line. Light: what a command needs is imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from . import __version__
+from .errors import UserError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+KINDS = ("backbone", "teacher", "fusion", "policy_head", "environment")
+CHAIN = {
+    "run": "run every stage of a spec, and write the report",
+    "extract": "collect, and encode every frame with the backbones and the teacher",
+    "align": "run the stages up to the aligner",
+    "train": "run the stages up to the trained policy",
+    "act": "run the stages up to the success rate on unseen seeds",
+    "collect": "record the demonstrations",
+}
+REPLIES = ("run", "act")  # commands of the chain that can answer in JSON
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0, 1 not passed, 2 to be mended, 130 Ctrl-C."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(given)
+    try:
+        code = int(args.call(args))
+        sys.stdout.flush()
+        return code
+    except UserError as err:
+        print(err, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(_interrupted(args.command, given), file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return 0
+
+
+def _interrupted(command: str, given: Sequence[str]) -> str:
+    if command not in CHAIN:
+        return "interrupted"
+    return (
+        f"interrupted: what is done so far is kept; resume with: {shlex.join(['rgb2act', *given])}"
+    )
+
+
+def _reader_left() -> bool:
+    """Return whether stdout's reader is gone, as in ``rgb2act plugins | head -1``."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), select.POLLERR)
+    if not watch.poll(0):
+        return False
+    # the interpreter flushes once more at exit
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rgb2act",
+        description="RGB in, bimanual joint actions out: backbones, a point-cloud teacher,"
+        " an aligner and a diffusion policy, as plugins.",
+        epilog="RGB2ACT_STRICT=1 shows the traceback of a plugin that fails,"
+        " RGB2ACT_QUIET=1 silences progress.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"rgb2act {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in ("run", "check", "collect", "extract", "align", "train", "act"):
+        _chain(commands, name)
+    _others(commands)
+    return parser
+
+
+def _add(commands: Commands, name: str, call: str, text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=f"{text[:1].upper()}{text[1:]}.", allow_abbrev=False
+    )
+    command.set_defaults(call=lambda args: _call(call, args))
+    return command
+
+
+def _call(target: str, args: argparse.Namespace) -> int:
+    module, function = target.split(":")
+    called: int = getattr(import_module(f"rgb2act_core.commands.{module}"), function)(args)
+    return called
+
+
+def _chain(commands: Commands, name: str) -> None:
+    text = CHAIN.get(name, "say what is wrong with a spec, what is cached and what a run needs")
+    command = _add(commands, name, f"chain:{name if name == 'check' else 'run'}", text)
+    command.add_argument("spec", metavar="SPEC", help="TOML file")
+    _root(command)
+    if name == "check" or name in REPLIES:
+        command.add_argument("--json", action="store_true", help="answer in JSON on stdout")
+
+
+def _root(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--root", default="runs", metavar="DIR", help="folder of all runs and stores [runs]"
+    )
+
+
+def _others(commands: Commands) -> None:
+    plugins = _add(commands, "plugins", "listing:plugins", "list what plugins bring")
+    plugins.add_argument("--json", action="store_true", help="answer in JSON on stdout")
+
+    selftest = _add(
+        commands, "selftest", "selftest:selftest", "check that a component keeps its contract"
+    )
+    selftest.add_argument("component", metavar="COMPONENT", help="name as in a spec")
+    selftest.add_argument("--kind", choices=KINDS, help="where several kinds have the name")
+
+    new = _add(commands, "new-plugin", "new_plugin:new_plugin", "write a plugin to start from")
+    new.add_argument("name", metavar="NAME", help="of the plugin and its component")
+    new.add_argument("--kind", required=True, choices=KINDS, help="what it brings")
+    new.add_argument("--out", default=".", metavar="DIR", help="where its folder goes [.]")
+
+    report = _add(commands, "report", "chain:report", "write a run's report again")
+    report.add_argument("run", metavar="RUN", help="folder of the run, or its name")
+    _root(report)
+
+    verify = _add(
+        commands, "verify", "chain:verify", "compare what a run acts on with what it was trained on"
+    )
+    verify.add_argument("run", metavar="RUN", help="folder of the run, or its name")
+    verify.add_argument("--episodes", type=_count, metavar="N", help="demonstrations to replay")
+    _root(verify)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, got {text!r}")
+    return int(text)

@@ -1,0 +1,1 @@
+"""What each command of ``rgb2act`` does; imported when it is called."""

@@ -1,0 +1,101 @@
+"""The commands that run a spec's chain or look at a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chain up to the stage that the command names, ``run`` all of it."""
+    from ..reading import read_spec
+
+    spec = read_spec(Path(args.spec))
+    from .. import stages  # after reading: a bad spec is told before torch is loaded
+
+    root = Path(args.root)
+    folder = stages.run(spec, root, None if args.command == "run" else args.command)
+    if getattr(args, "json", False):
+        print(json.dumps({"run": str(folder), "results": _results(folder, root)}))
+    return 0
+
+
+def _results(folder: Path, root: Path) -> dict[str, Any]:
+    """Return what ``act`` and its baselines reached, by stage."""
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    found = {}
+    for stage in record["stages"]:
+        if stage["stage"].partition("/")[0] == "act":
+            path = root / stage["path"] / "stage.json"
+            found[stage["stage"]] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return found
+
+
+def check(args: argparse.Namespace) -> int:
+    """Say what is known of a spec before it runs."""
+    from ..reading import read_spec
+
+    spec = read_spec(Path(args.spec))
+    import attrs
+
+    from ..check import check as look
+
+    result = look(spec, Path(args.root))
+    if args.json:
+        print(json.dumps(attrs.asdict(result)))
+        return 0
+    width = max(len(stage) for stage, _ in result.stages)
+    for stage, state in result.stages:
+        print(f"{stage:{width}}  {state}")
+    print(
+        f"features: {_size(result.bytes_needed)} still to write"
+        f" ({result.frames} frames of {_size(result.bytes_per_frame)}),"
+        f" {_size(result.bytes_free)} free"
+    )
+    return 0
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write a run's page and print its path."""
+    folder = _folder(args)
+    from ..report import write
+
+    print(write(folder))
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Replay demonstrations through the online path; exit code 1 if anything differs."""
+    folder = _folder(args)
+    from ..verify import verify as replay
+
+    found = replay(folder, args.episodes)
+    for problem in found.problems:
+        print(problem, file=sys.stderr)
+    print(
+        f"{found.stores} stores read, {found.episodes} episodes replayed ({found.frames} frames):"
+        f" tokens differ by {found.token_error:.3g} of the tolerance, features by"
+        f" {found.feature_error:.3g} standard deviations, actions by {found.action_error:.3g}"
+        f" half ranges: {f'{len(found.problems)} problems' if found.problems else 'passed'}"
+    )
+    return 1 if found.problems else 0
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    for folder in (Path(args.run), Path(args.root) / args.run):
+        if (folder / "run.json").is_file():
+            return folder
+    raise UserError(f"{args.run}: no run with a run.json; give its folder, or --root and its name")
