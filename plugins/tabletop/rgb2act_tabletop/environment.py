@@ -1,0 +1,124 @@
+"""The environment as Gymnasium knows it: images and joints out, joint targets in.
+
+Shapes: V = cameras, H W = pixels, A = 14 actions and joints
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rgb2act_core.records import Cloud
+
+from .config import CAMERAS, Tabletop
+from .raycast import View
+from .tasks import HOLD_STEPS, TASKS, Layout, holds, layout
+from .views import Renderer, Views, renderer
+from .world import ACTION_NAMES, CONTROL_HZ, HIGH_A, LOW_A, World
+
+
+class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):  # type: ignore[misc]
+    """Simulate one task; the same seed and actions give the same bytes.
+
+    ``observe = False`` skips rendering: the images of the next observations are black.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": int(CONTROL_HZ)}  # noqa: RUF012
+
+    def __init__(
+        self,
+        config: Tabletop,
+        render_mode: str | None = None,
+        render_camera: str = "front",
+        render_size: tuple[int, int] = (240, 320),
+    ) -> None:
+        self.config = config
+        self.task = TASKS[config.task]
+        self.world = World(self.task)
+        self.render_mode = render_mode
+        self.observe = True
+        self._picture = (render_camera, *render_size)
+        self._renderers: dict[tuple[str, int, int], Renderer] = {}
+        self._views = Views(config.renderer, self.world.model, config.cameras, config.size)
+        self._steps = self._held = 0
+        shape = (len(config.cameras), config.size, config.size, 3)
+        self.observation_space = spaces.Dict(
+            {"rgb": spaces.Box(0, 255, shape, np.uint8), "joints": spaces.Box(LOW_A, HIGH_A)}
+        )
+        self.action_space = spaces.Box(LOW_A, HIGH_A)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Draw a new layout from the seed; there are no options."""
+        super().reset(seed=seed)
+        return self.start(layout(self.task, self.np_random))
+
+    def start(self, where: Layout) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Start an episode with the objects laid out as given."""
+        self.world.reset(where)
+        self._steps = self._held = 0
+        return self._observation(), self._info()
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        """Hold joint targets (A,) for 0.1 s; targets beyond the limits are clipped to them.
+
+        Raises ValueError for another shape or a number that is not finite.
+        """
+        self.world.step(_checked(action))
+        self._steps += 1
+        held = holds(self.task, self.world.layout.side, self.world.grip())
+        self._held = self._held + 1 if held else 0
+        info = self._info()
+        truncated = self._steps >= self.task.max_steps and not info["success"]
+        reward = float(info["success"])
+        return self._observation(), reward, info["success"], truncated, info
+
+    def _info(self) -> dict[str, Any]:
+        return {"success": self._held >= HOLD_STEPS, "state": self.world.state()}
+
+    def _observation(self) -> dict[str, NDArray[Any]]:
+        if self.observe:
+            rgb_VHW3 = np.stack([view.rgb for view in self.look()])
+        else:
+            rgb_VHW3 = np.zeros(self.observation_space["rgb"].shape or (), np.uint8)
+        return {"rgb": rgb_VHW3, "joints": self.world.joints()}
+
+    def look(self) -> list[View]:
+        """Return RGB, depth and segmentation of each camera: for recording, not for a policy."""
+        return self._views.look(self.world.data)
+
+    def cloud(self, views: list[View]) -> Cloud:
+        """Return the workspace's points as the given views show them, metres, world frame."""
+        return self._views.cloud(views)
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return the picture (H, W, 3) that ``render_camera`` and ``render_size`` ask for."""
+        return None if self.render_mode is None else self.picture(*self._picture)
+
+    def picture(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
+        """Return the present state as any camera sees it, at any size, uint8 (H, W, 3)."""
+        if camera not in CAMERAS:
+            raise ValueError(f"there is no camera {camera!r}; choose from {', '.join(CAMERAS)}")
+        key = (camera, height, width)
+        if key not in self._renderers:
+            self._renderers[key] = renderer(self.config.renderer, self.world.model, *key)
+        return self._renderers[key].render(self.world.data).rgb
+
+
+def _checked(action: Any) -> NDArray[np.float32]:
+    action_A = np.asarray(action, dtype=np.float32)
+    if action_A.shape != LOW_A.shape:
+        raise ValueError(f"action: shape {action_A.shape} where {LOW_A.shape} is needed")
+    if not np.isfinite(action_A).all():
+        index = int(np.flatnonzero(~np.isfinite(action_A))[0])
+        raise ValueError(
+            f"action[{index}] ({ACTION_NAMES[index]}): {action_A[index]} is not finite"
+        )
+    return action_A

@@ -1,0 +1,164 @@
+"""The scripted expert: waypoints for each hand, joined smoothly and solved into joint targets.
+
+Shapes: S = steps of a plan, A = 14 actions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from .kinematics import Floats, Kinematics, Pose, rotation
+from .scene import BASES
+from .tasks import Layout, Task
+from .world import GRIPPERS, HANDS, HOME_A
+
+_GRASP = 0.006  # the tool centre stays this far behind the cube's centre: fingers clear the table
+_ABOVE = 0.08  # metres over the cube before and after the grasp
+_TILT = 1.22  # pitch of the hand when it lifts, radians: 70 degrees down
+_MEETING = (0.0, 0.5, 0.22)  # where a cube changes hands
+
+
+@attrs.frozen(kw_only=True)
+class Waypoint:
+    """Say where a hand shall be at a step."""
+
+    at: float  # control steps from the start
+    xyz: tuple[float, float, float]
+    angles: tuple[float, float, float]  # yaw, pitch, roll; see kinematics.rotation
+    grip: float  # from the step after the waypoint before this one
+
+
+@attrs.frozen(kw_only=True)
+class Carry:
+    """Say that a hand holds the cube from a step on."""
+
+    since: float
+    side: int
+    ahead: float = _GRASP
+
+
+@attrs.frozen(kw_only=True)
+class Script:
+    """Hold both hands' waypoints, how long they take, and who carries the cube when."""
+
+    hands: tuple[tuple[Waypoint, ...], tuple[Waypoint, ...]]  # empty: the arm stays home
+    carries: tuple[Carry, ...]
+    steps: int
+
+
+class Expert:
+    """Plan a whole episode from the true layout; knows nothing of what then happens."""
+
+    def __init__(self, kinematics: Kinematics) -> None:
+        self._kinematics = kinematics
+        self._homes = [kinematics.forward(side, HOME_A[HANDS[side]]) for side in range(2)]
+
+    def plan(self, task: Task, layout: Layout) -> NDArray[np.float32] | None:
+        """Return joint targets (S, A), or None where the arms cannot follow the script."""
+        script = self.script(task, layout)
+        return self._solve(script, np.arange(1, script.steps + 1, dtype=np.float64))
+
+    def snapshot(self, script: Script, at: float) -> NDArray[np.float32] | None:
+        """Return the joint targets (A,) of one moment, or None."""
+        path = self._solve(script, np.linspace(0, at, 2 + int(at / 5))[1:])
+        return None if path is None else path[-1]
+
+    def _solve(self, script: Script, times: Floats) -> NDArray[np.float32] | None:
+        plan_SA = np.tile(HOME_A.astype(np.float64), (len(times), 1))
+        for side, waypoints in enumerate(script.hands):
+            angles = plan_SA[0, HANDS[side]].copy()
+            for step, time in enumerate(times if waypoints else ()):
+                goal, grip = moment(waypoints, float(time))
+                solved = self._kinematics.solve(side, goal, angles)
+                if solved is None:
+                    return None
+                plan_SA[step, HANDS[side]] = angles = solved
+                plan_SA[step, GRIPPERS[side]] = grip
+        return plan_SA.astype(np.float32)
+
+    def script(self, task: Task, layout: Layout) -> Script:
+        """Return the waypoints of a task."""
+        if task.name == "transfer":
+            return self._transfer(layout)
+        return self._lift(layout, lift=task.name != "reach")
+
+    def _home(self, side: int) -> Waypoint:
+        pose = self._homes[side]
+        pitch = float(np.arcsin(-pose.rotation[2, 0]))
+        x, y, z = (float(value) for value in pose.xyz)
+        return Waypoint(at=0, xyz=(x, y, z), angles=(BASES[side][2], pitch, 0.0), grip=1.0)
+
+    def _lift(self, layout: Layout, lift: bool) -> Script:
+        side = layout.side
+        grasp = _behind(layout.cube, side, _TILT)
+        above = _raised(grasp)
+        angles = (BASES[side][2], _TILT, 0.0)
+        steps = [(11, above, 1.0), (19, grasp, 1.0), (23, grasp, 0.0 if lift else 1.0)]
+        if lift:
+            steps += [(30, above, 0.0), (36, above, 0.0)]
+        waypoints = (self._home(side), *_still(steps, angles))
+        hands = (waypoints, ()) if side == 0 else ((), waypoints)
+        carries = (Carry(since=23, side=side),) if lift else ()
+        return Script(hands=hands, carries=carries, steps=steps[-1][0])
+
+    def _transfer(self, layout: Layout) -> Script:
+        giver = layout.side
+        taker = 1 - giver
+        yaws = (BASES[giver][2], BASES[taker][2])
+        down, level = (yaws[0], np.pi / 2, 0.0), (yaws[0], 0.0, 0.0)
+        turned = (yaws[1], 0.0, np.pi / 2)  # its fingers close on the two faces left free
+        grasp = _behind(layout.cube, giver, np.pi / 2)
+        meet, away = _behind(_MEETING, giver, 0.0), _behind(_MEETING, giver, 0.0, 0.10)
+        near, take = _behind(_MEETING, taker, 0.0, 0.10), _behind(_MEETING, taker, 0.0)
+        give = (
+            self._home(giver),
+            *_still([(11, _raised(grasp), 1.0), (19, grasp, 1.0), (23, grasp, 0.0)], down),
+            *_still([(27, _raised(grasp), 0.0)], down),
+            *_still([(37, meet, 0.0), (48, meet, 0.0), (51, meet, 1.0)], level),
+            *_still([(56, away, 1.0), (62, away, 1.0)], level),
+        )
+        receive = (
+            self._home(taker),
+            *_still([(30, near, 1.0), (37, near, 1.0), (44, take, 1.0), (62, take, 0.0)], turned),
+        )
+        hands = (give, receive) if giver == 0 else (receive, give)
+        carries = (Carry(since=23, side=giver), Carry(since=49, side=taker))
+        return Script(hands=hands, carries=carries, steps=62)
+
+
+def moment(waypoints: tuple[Waypoint, ...], time: float) -> tuple[Pose, float]:
+    """Return a hand's pose and grip at a time between, or beyond, its waypoints."""
+    index = next((i for i, point in enumerate(waypoints) if point.at >= time), len(waypoints) - 1)
+    before, after = waypoints[max(index - 1, 0)], waypoints[index]
+    span = max(after.at - before.at, 1e-9)
+    part = min(max((time - before.at) / span, 0.0), 1.0)
+    part = part * part * (3 - 2 * part)  # starts and stops gently
+    xyz, angles = (
+        (1 - part) * np.array(getattr(before, name)) + part * np.array(getattr(after, name))
+        for name in ("xyz", "angles")
+    )
+    return Pose(xyz=xyz, rotation=rotation(*angles)), after.grip
+
+
+def _still(
+    steps: Iterable[tuple[float, tuple[float, float, float], float]],
+    angles: tuple[float, float, float],
+) -> tuple[Waypoint, ...]:
+    return tuple(Waypoint(at=at, xyz=xyz, angles=angles, grip=grip) for at, xyz, grip in steps)
+
+
+def _behind(
+    xyz: tuple[float, float, float], side: int, pitch: float, by: float = _GRASP
+) -> tuple[float, float, float]:
+    """Return the point from which a hand at that pitch has the given point ahead of it."""
+    ahead = rotation(BASES[side][2], pitch, 0.0)[:, 0]
+    x, y, z = (float(value) for value in np.array(xyz) - by * ahead)
+    return x, y, z
+
+
+def _raised(xyz: tuple[float, float, float]) -> tuple[float, float, float]:
+    return xyz[0], xyz[1], xyz[2] + _ABOVE

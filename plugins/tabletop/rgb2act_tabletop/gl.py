@@ -1,0 +1,65 @@
+"""Render through OpenGL: nearly the same price at every size, where a driver is at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from rgb2act_core.errors import UserError
+
+from .raycast import Lens, View, lens
+
+
+def choose_driver() -> None:
+    """Prefer EGL where Linux has no display; counts only before mujoco is first imported."""
+    headless = sys.platform == "linux" and not os.environ.get("DISPLAY")
+    if headless and "MUJOCO_GL" not in os.environ:
+        os.environ["MUJOCO_GL"] = "egl"
+
+
+class GLRenderer:
+    """Render one camera of a model at one size; use it from the thread that made it alone."""
+
+    def __init__(self, model: Any, camera: str, height: int, width: int) -> None:
+        self.lens: Lens = lens(model, camera, height, width)
+        self._camera = camera
+        self._renderer = _open(model, height, width)
+
+    def render(self, data: Any) -> View:
+        """Return what the camera sees in a state whose positions are up to date."""
+        renderer = self._renderer
+        renderer.update_scene(data, self._camera)
+        rgb = renderer.render()
+        renderer.enable_depth_rendering()
+        depth = renderer.render()
+        renderer.disable_depth_rendering()
+        return View(
+            rgb=np.array(rgb, np.uint8),
+            depth=np.array(depth, np.float32),
+            segmentation=self._segment(),
+        )
+
+    def _segment(self) -> Any:
+        self._renderer.enable_segmentation_rendering()
+        ids = self._renderer.render()[..., 0]
+        self._renderer.disable_segmentation_rendering()
+        return np.array(ids, np.int32)
+
+
+def _open(model: Any, height: int, width: int) -> Any:
+    import mujoco
+
+    try:
+        renderer = mujoco.Renderer(model, height, width)
+    except Exception as err:  # each driver has error classes of its own
+        driver = os.environ.get("MUJOCO_GL", "unset")
+        raise UserError(
+            f"tabletop.renderer: 'gl' cannot start ({type(err).__name__}: {err}; "
+            f"MUJOCO_GL is {driver!r}); install libEGL or libOSMesa and set MUJOCO_GL=egl or "
+            f"osmesa before starting, or set renderer = 'raycast'"
+        ) from err
+    renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+    return renderer
