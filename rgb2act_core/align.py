@@ -22,8 +22,8 @@ from .aligner import Aligned, Aligner, AlignerShape
 from .artefacts import save_aligner
 from .context import Run, device_of
 from .dataset import Dataset, Source
-from .encode import labels_of
 from .features import FrameTable, Index, grid_of, open_embeddings, open_tokens, split
+from .keys import labels_of
 from .optimise import Job, optimise
 
 STATISTICS_FRAMES = 2000  # frames that token statistics are taken from

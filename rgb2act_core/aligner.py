@@ -107,7 +107,8 @@ class Aligner(nn.Module):
             return tokens_BVNC
         maps = tokens_BVNC.flatten(0, 1).mT.unflatten(2, rows_columns)
         maps = F.interpolate(maps, target, mode="bilinear", align_corners=False)
-        return maps.flatten(2).mT.unflatten(0, tokens_BVNC.shape[:2])
+        tokens: Tensor = maps.flatten(2).mT.unflatten(0, tokens_BVNC.shape[:2])
+        return tokens
 
     def standard_teacher(self, embedding_BE: Tensor) -> Tensor:
         """Return teacher embeddings standardised by the training set's statistics."""

@@ -5,13 +5,24 @@ Static fit of spec and environment, which stages are cached, and what disk the r
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Any
 
 import attrs
 
+from . import collect
+from .cache import StageFolder
 from .context import Run
+from .dataset import Dataset, missing
 from .errors import UserError
+from .keys import (
+    act_folder,
+    align_folder,
+    embeddings_folder,
+    features_folder,
+    labels_of,
+    policy_folder,
+)
 from .layout import action_index, check_grippers
 from .records import EnvironmentInfo, HeadShape
 from .spec import Spec
@@ -69,69 +80,56 @@ def _check_head(spec: Spec, info: EnvironmentInfo) -> None:
 
 def check(spec: Spec, root: Path) -> CheckResult:
     """Check a spec against its environment and store without running anything."""
-    import shutil
-
-    from . import collect, extract
-    from .cache import StageFolder
-    from .encode import labels_of
-    from .stages import align_inputs, train_inputs
-
-    run = Run(spec=spec, root=root)
+    run = Run(spec=spec, root=root.resolve())
     environment = spec.environment.build()
     check_fit(spec, environment.info)
     data = collect.dataset_of(run, environment)
-    stages: list[tuple[str, str]] = []
-    if data is None:
-        episodes, packs = collect.missing(run)
-        stages.append(("collect", f"{episodes} demonstrations, {packs} packs of scenes to record"))
-    else:
-        stages.append(("collect", "cached"))
-    folders = [
-        (f"extract/{label}", extract.features_folder(run, choice))
-        for label, choice in zip(labels_of(spec.backbone), spec.backbone, strict=True)
-    ]
-    folders.append(
-        (f"teacher/{spec.teacher.component.name}", extract.embeddings_folder(run, spec.teacher))
-    )
-    for stage, folder in folders:
-        left = None if data is None else len(extract.missing(folder, data.sources))
-        stages.append((stage, "cached" if left == 0 else _left(left)))
-    if data is None:
-        stages += [(stage, "waits for collect") for stage in ("align", "train", "act")]
-    else:
-        aligner = StageFolder.of(run.store / "align", align_inputs(run, data) | {"stage": "align"})
-        needed = spec.policy.condition == "aligned"
-        stages.append(("align", _state(aligner) if needed else "not needed"))
-        inputs = train_inputs(run, data, aligner if needed else None) | {"stage": "train"}
-        policy = StageFolder.of(run.store / "policy", inputs)
-        stages.append(("train", _state(policy)))
-        from .stages import act_inputs
-
-        stages.append(("act", _state(StageFolder.of(run.store / "act", act_inputs(run, policy)))))
+    stages = plan(run, data)
     frames = _frames(run, data, environment.info)
     each = _bytes_per_frame(spec, environment.info)
-    free = shutil.disk_usage(_existing(root)).free
+    extracted = all(state == "cached" for stage, state in stages if "/" in stage)
     result = CheckResult(
         name=spec.name,
-        stages=tuple(stages),
+        stages=stages,
         frames=frames,
         bytes_per_frame=each,
-        bytes_needed=0 if all(s == "cached" for _, s in stages[:-3]) else each * frames,
-        bytes_free=free,
+        bytes_needed=0 if extracted else each * frames,
+        bytes_free=shutil.disk_usage(_existing(root)).free,
     )
-    if result.bytes_needed > free:
+    if result.bytes_needed > result.bytes_free:
         raise UserError(
-            f"{root}: the run needs about {result.bytes_needed / 1e9:.1f} GB, {free / 1e9:.1f} GB"
-            " are free; free some space or choose another folder with --root"
+            f"{root}: the run needs about {result.bytes_needed / 1e9:.1f} GB,"
+            f" {result.bytes_free / 1e9:.1f} GB are free; free some space or choose another"
+            " folder with --root"
         )
     return result
 
 
-def _left(left: int | None) -> str:
-    return "waits for collect" if left is None else f"{left} episodes to encode"
+def plan(run: Run, data: Dataset | None) -> tuple[tuple[str, str], ...]:
+    """Return each stage, and whether it is cached or why it runs."""
+    spec = run.spec
+    folders = {
+        f"extract/{label}": features_folder(run, choice)
+        for label, choice in zip(labels_of(spec.backbone), spec.backbone, strict=True)
+    }
+    folders[f"teacher/{spec.teacher.component.name}"] = embeddings_folder(run, spec.teacher)
+    if data is None:
+        episodes, packs = collect.missing(run)
+        waiting = dict.fromkeys([*folders, "align", "train", "act"], "waits for collect")
+        to_record = f"{episodes} demonstrations, {packs} packs of scenes to record"
+        return (("collect", to_record), *waiting.items())
+    states = {"collect": "cached"}
+    for stage, folder in folders.items():
+        left = len(missing(folder, data.sources))
+        states[stage] = f"{left} episodes to encode" if left else "cached"
+    aligner = align_folder(run, data)
+    policy = policy_folder(run, data, aligner)
+    states["align"] = _state(aligner) if aligner else "not needed"
+    states |= {"train": _state(policy), "act": _state(act_folder(run, policy))}
+    return tuple(states.items())
 
 
-def _state(folder: Any) -> str:
+def _state(folder: StageFolder) -> str:
     if folder.done:
         return "cached"
     return "resumes" if folder.partial.exists() else "runs"
@@ -144,7 +142,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _frames(run: Run, data: Any, info: EnvironmentInfo) -> int:
+def _frames(run: Run, data: Dataset | None, info: EnvironmentInfo) -> int:
     if data is None:
         return run.spec.collect.episodes * info.max_steps + run.spec.collect.scenes
     return sum(source.open().rgb.shape[0] for source in data.sources)

@@ -5,7 +5,7 @@ Shapes: T = steps of an episode, V = cameras, H W = pixels, A = action dims
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -50,6 +50,11 @@ class Dataset:
     def key(self) -> str:
         """Return the digest of all content."""
         return key_of([[s.digest for s in part] for part in (self.demonstrations, self.scenes)])
+
+
+def missing(folder: Path, sources: Iterable[Source]) -> list[Source]:
+    """Return the episodes that have no entry in the folder yet."""
+    return [source for source in sources if not (folder / source.digest).exists()]
 
 
 def stored(path: Path) -> Source:

@@ -6,14 +6,12 @@ Shapes: B = frames, K = context, V = cameras, H W = pixels, N = patches, C = cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .cache import canonical
 from .errors import UserError
 from .records import Backbone, Frames
 from .spec import BackboneChoice
@@ -39,21 +37,6 @@ def windows_of(frames: Frames, first: int, last: int, context: int) -> NDArray[n
 def build_backbones(choices: Sequence[BackboneChoice], device: str) -> list[Backbone]:
     """Build the chosen backbones and move them to the device."""
     return [choice.build().to(torch.device(device)) for choice in choices]
-
-
-def labels_of(choices: Sequence[BackboneChoice]) -> tuple[str, ...]:
-    """Return a name for each backbone: the component's, numbered where it is chosen twice."""
-    names = [choice.component.name for choice in choices]
-    return tuple(
-        name if names.count(name) == 1 else f"{name}-{names[:i].count(name)}"
-        for i, name in enumerate(names)
-    )
-
-
-def recipe(choice: BackboneChoice) -> dict[str, Any]:
-    """Return the canonical data that a backbone's features depend on."""
-    data: dict[str, Any] = canonical(choice)
-    return data
 
 
 def check_grid(backbone: Backbone, image: tuple[int, int], tokens: Tensor, name: str) -> None:

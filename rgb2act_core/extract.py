@@ -9,37 +9,23 @@ Shapes: T = steps, B = frames at once, V = cameras, N = patches, C = channels, D
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import __version__
-from .cache import canonical, guard, key_of, locked
+from .cache import guard, locked
 from .context import Run, device_of
-from .dataset import Dataset, Source
-from .encode import build_backbones, check_grid, encode, labels_of, recipe, windows_of
+from .dataset import Dataset, Source, missing
+from .encode import build_backbones, check_grid, encode, windows_of
 from .errors import UserError
+from .keys import embeddings_folder, features_folder, labels_of, recipe
 from .progress import task
 from .records import Backbone, Teacher
 from .shards import GroupWriter, sweep
-from .spec import BackboneChoice, TeacherChoice
-
-
-def features_folder(run: Run, choice: BackboneChoice) -> Path:
-    """Return the folder of one backbone's features."""
-    return run.store / "features" / f"{choice.component.name}-{key_of(recipe(choice))}"
-
-
-def embeddings_folder(run: Run, choice: TeacherChoice) -> Path:
-    """Return the folder of one teacher's embeddings."""
-    return run.store / "embeddings" / f"{choice.component.name}-{key_of(canonical(choice))}"
-
-
-def missing(folder: Path, sources: Iterable[Source]) -> list[Source]:
-    """Return the episodes that have no entry in the folder yet."""
-    return [source for source in sources if not (folder / source.digest).exists()]
+from .spec import BackboneChoice
 
 
 def extract(run: Run, choice: BackboneChoice, data: Dataset) -> None:
@@ -147,7 +133,7 @@ def _embed_episode(
             writer.append("embeddings", teacher.embed(part).float().cpu().numpy())
             advance(len(part))
         name = run.spec.teacher.component.name
-        recipe_of_teacher = canonical(run.spec.teacher)
+        recipe_of_teacher = recipe(run.spec.teacher)
         writer.commit(_provenance(run, name, recipe_of_teacher, source, teacher.info.description))
 
 

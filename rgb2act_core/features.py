@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .context import Run
 from .dataset import Source
 from .errors import UserError
-from .extract import embeddings_folder, features_folder
+from .keys import embeddings_folder, features_folder
 from .shards import Group, read_group
 from .spec import BackboneChoice
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import collect, extract
+from . import collect
 from .artefacts import load_policy
 from .cache import read_json
 from .context import Run, device_of
@@ -29,6 +29,7 @@ from .dataset import Dataset, Source
 from .encode import build_backbones
 from .errors import UserError
 from .features import open_tokens
+from .keys import embeddings_folder, features_folder
 from .online import Planner
 from .policy import Policy
 from .progress import task
@@ -116,8 +117,8 @@ def _stage(folder: Path, record: dict[str, Any], stage: str) -> Path:
 
 def _check_stores(run: Run, data: Dataset) -> tuple[int, list[str]]:
     """Compare every array that the run reads with its digests."""
-    folders = [extract.features_folder(run, choice) for choice in run.spec.backbone]
-    folders.append(extract.embeddings_folder(run, run.spec.teacher))
+    folders = [features_folder(run, choice) for choice in run.spec.backbone]
+    folders.append(embeddings_folder(run, run.spec.teacher))
     groups = [source.path for source in data.sources if source.path is not None]
     groups += [folder / source.digest for folder in folders for source in data.sources]
     problems: list[str] = []

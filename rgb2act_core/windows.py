@@ -14,7 +14,8 @@ def window_index(frames: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
     Before the first frame of an episode stands the first frame again.
     """
-    return np.maximum(frames[:, None] + np.arange(1 - size, 1), 0)
+    window: NDArray[np.int64] = np.maximum(frames[:, None] + np.arange(1 - size, 1), 0)
+    return window
 
 
 def plan_index(

@@ -1,0 +1,107 @@
+"""Where the stages of a run lie: what each depends on, and the folder that it names.
+
+Upstream stages enter by their keys, data by its digests, files by their content, components by
+name, version and config. Fields that change no result enter nowhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .cache import StageFolder, canonical, key_of
+from .context import Run
+from .dataset import Dataset
+from .spec import BackboneChoice, Policy, TeacherChoice
+
+# raise one when the stage's code begins to give other numbers
+VERSIONS = {"align": 1, "train": 1, "act": 1}
+LEARNED = ("aligned", "unaligned", "direct")  # conditions whose policy sees the backbones' tokens
+
+
+def recipe(choice: BackboneChoice | TeacherChoice) -> dict[str, Any]:
+    """Return the canonical data that a component's features depend on."""
+    data: dict[str, Any] = canonical(choice)
+    return data
+
+
+def features_folder(run: Run, choice: BackboneChoice) -> Path:
+    """Return the folder of one backbone's features."""
+    return run.store / "features" / f"{choice.component.name}-{key_of(recipe(choice))}"
+
+
+def embeddings_folder(run: Run, choice: TeacherChoice) -> Path:
+    """Return the folder of one teacher's embeddings."""
+    return run.store / "embeddings" / f"{choice.component.name}-{key_of(recipe(choice))}"
+
+
+def labels_of(choices: tuple[BackboneChoice, ...]) -> tuple[str, ...]:
+    """Return a name for each backbone: the component's, numbered where it is chosen twice."""
+    names = [choice.component.name for choice in choices]
+    return tuple(
+        name if names.count(name) == 1 else f"{name}-{names[:i].count(name)}"
+        for i, name in enumerate(names)
+    )
+
+
+def align_folder(run: Run, data: Dataset) -> StageFolder | None:
+    """Return the folder of the aligner; None when the policy does without one."""
+    if run.spec.policy.condition != "aligned":
+        return None
+    return StageFolder.of(run.store / "align", align_inputs(run, data))
+
+
+def policy_folder(
+    run: Run, data: Dataset, aligner: StageFolder | None, budget: dict[str, Any] | None = None
+) -> StageFolder:
+    """Return the folder of the policy; a budget is what a baseline's training may take."""
+    inputs = train_inputs(run, data, aligner)
+    return StageFolder.of(run.store / "policy", inputs | ({"budget": budget} if budget else {}))
+
+
+def act_folder(run: Run, policy: StageFolder) -> StageFolder:
+    """Return the folder of the trials."""
+    return StageFolder.of(run.store / "act", act_inputs(run, policy))
+
+
+def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
+    """Return what the aligner's weights depend on."""
+    return {
+        "stage": "align",
+        "version": VERSIONS["align"],
+        "data": data.key,
+        "backbones": [recipe(choice) for choice in run.spec.backbone],
+        "teacher": canonical(run.spec.teacher),
+        "align": canonical(run.spec.align),
+        "seed": run.spec.seed,
+    }
+
+
+def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[str, Any]:
+    """Return what the policy's weights depend on."""
+    policy: Policy = run.spec.policy
+    inputs: dict[str, Any] = {
+        "stage": "train",
+        "version": VERSIONS["train"],
+        "data": data.key,
+        "policy": canonical(policy),
+        "seed": run.spec.seed,
+    }
+    if aligner is not None:
+        inputs["aligner"] = aligner.key
+    elif policy.condition in LEARNED:
+        inputs["aligner"] = align_inputs(run, data)
+    return inputs
+
+
+def act_inputs(run: Run, policy: StageFolder) -> dict[str, Any]:
+    """Return what the outcome of acting depends on."""
+    tries = canonical(run.spec.act)
+    del tries["baselines"]
+    return {
+        "stage": "act",
+        "version": VERSIONS["act"],
+        "policy": policy.key,
+        "environment": canonical(run.spec.environment),
+        "act": tries,
+    }
