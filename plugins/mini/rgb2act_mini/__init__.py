@@ -1,0 +1,79 @@
+"""Small backbones and point-cloud teachers that need no downloaded weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rgb2act_core import Component, hookimpl
+
+from .config import CloudStats, PatchStats, PointNet, RandConv
+
+if TYPE_CHECKING:
+    from rgb2act_core.records import Backbone, Teacher
+
+
+def build_patchstats(config: PatchStats) -> Backbone:
+    """Return the backbone of colour statistics."""
+    from .backbones import PatchStatsBackbone
+
+    return PatchStatsBackbone(config)
+
+
+def build_randconv(config: RandConv) -> Backbone:
+    """Return the backbone of random convolutions."""
+    from .backbones import RandConvBackbone
+
+    return RandConvBackbone(config)
+
+
+def build_cloudstats(config: CloudStats) -> Teacher:
+    """Return the teacher of colour moments."""
+    from .teachers import CloudStatsTeacher
+
+    return CloudStatsTeacher(config)
+
+
+def build_pointnet(config: PointNet) -> Teacher:
+    """Return the random PointNet."""
+    from .teachers import PointNetTeacher
+
+    return PointNetTeacher(config)
+
+
+@hookimpl
+def rgb2act_backbones() -> Iterator[Component]:
+    """Yield ``patchstats`` and ``randconv``."""
+    yield Component(
+        name="patchstats",
+        config=PatchStats,
+        build=build_patchstats,
+        tiny=PatchStats(),
+        summary="mean and spread of the colours of each patch, 12 channels",
+    )
+    yield Component(
+        name="randconv",
+        config=RandConv,
+        build=build_randconv,
+        tiny=RandConv(dim=8),
+        summary="two layers of seeded random convolution",
+    )
+
+
+@hookimpl
+def rgb2act_teachers() -> Iterator[Component]:
+    """Yield ``cloudstats`` and ``pointnet``."""
+    yield Component(
+        name="cloudstats",
+        config=CloudStats,
+        build=build_cloudstats,
+        tiny=CloudStats(),
+        summary="where the points of five colours are, 35 numbers",
+    )
+    yield Component(
+        name="pointnet",
+        config=PointNet,
+        build=build_pointnet,
+        tiny=PointNet(dim=16, points=64),
+        summary="seeded random PointNet",
+    )
