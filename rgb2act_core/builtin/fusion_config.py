@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
-from attrs.validators import ge, gt
+
+
+def _at_least(low: float) -> Any:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: float) -> None:
+        if not value >= low:
+            raise ValueError(f"must be at least {low}, got {value!r}")
+
+    return check
 
 
 @attrs.frozen(kw_only=True)
@@ -15,7 +24,11 @@ class Weighted:
 class Moe:
     """Let a gate choose, token by token, the k backbones that count."""
 
-    k: int = attrs.field(default=2, validator=ge(1))  # backbones kept a token
-    noise: float = attrs.field(default=1.0, validator=ge(0.0))  # factor on the learned scale
-    hidden: int = attrs.field(default=64, validator=gt(0))  # width of the gate's hidden layer
-    balance: float = attrs.field(default=0.01, validator=ge(0.0))  # weight of the balance term
+    k: int = attrs.field(default=2, validator=_at_least(1))
+    """Backbones kept for each token, at most as many as the run has."""
+    noise: float = attrs.field(default=1.0, validator=_at_least(0))
+    """Factor on the learned scale of the gate's noise in training; 0 for none."""
+    hidden: int = attrs.field(default=64, validator=_at_least(1))
+    """Width of the gate's hidden layer."""
+    balance: float = attrs.field(default=0.01, validator=_at_least(0))
+    """Weight of the term that spreads tokens over backbones; of no effect where k keeps all."""

@@ -6,8 +6,8 @@ Shapes: B = batch, N = tokens, M = backbones, D = width, k = backbones kept a to
 from __future__ import annotations
 
 import attrs
-import torch  # noqa: TID253
-from torch import Tensor, nn  # noqa: TID253
+import torch
+from torch import Tensor, nn
 
 from ..errors import UserError
 from ..records import Fused
