@@ -14,7 +14,6 @@ from .cache import key_of
 from .episodes import by_name, read_episode
 from .errors import UserError
 from .records import EnvironmentInfo, Episode
-from .shards import read_group
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -59,10 +58,7 @@ def missing(folder: Path, sources: Iterable[Source]) -> list[Source]:
 
 def stored(path: Path) -> Source:
     """Return the source of an episode in the store."""
-    digest = read_group(path).attributes.get("digest")
-    if not isinstance(digest, str):
-        raise UserError(f"{path}: holds no episode digest; delete it and run again")
-    return Source(name=path.name, digest=digest, path=path)
+    return Source(name=path.name, digest=read_episode(path).digest, path=path)
 
 
 def recorded(episodes: Sequence[Episode], info: EnvironmentInfo) -> Dataset:

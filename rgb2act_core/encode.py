@@ -21,7 +21,7 @@ from .windows import window_index
 def encode(backbone: Backbone, rgb_BKVHW3: NDArray[np.uint8], device: str) -> Tensor:
     """Return tokens (B, V, N, C) float16 on ``device`` of the newest of each window's frames."""
     with torch.inference_mode():
-        frames = torch.from_numpy(np.ascontiguousarray(rgb_BKVHW3)).to(device)
+        frames = torch.from_numpy(np.array(rgb_BKVHW3)).to(device)  # torch wants writable memory
         return backbone.encode(frames).half()
 
 

@@ -109,13 +109,13 @@ def optimise(job: Job) -> Trained:
             if ema is not None:
                 _average(ema, module, job.ema or 0.0, step)
             if step % every == 0 or step == job.steps - 1:
-                parts = {k: float(v) for k, v in shown.items()}
-                journal.write(step, loss=float(loss), lr=lr, grad_norm=float(norm), **parts)
+                parts = {k: float(torch.as_tensor(v).detach()) for k, v in shown.items()}
+                journal.write(step, loss=loss.item(), lr=lr, grad_norm=float(norm), **parts)
             if (step + 1) % look == 0 or step == job.steps - 1:
                 measures = _measured(job, ema or module, step)
                 journal.write(step, **{f"val/{k}": v for k, v in measures.items()})
                 module.train()
-            advance(1, loss=float(loss))
+            advance(1, loss=loss.item())
             if stopping() or time.monotonic() - saved > job.checkpoint_seconds:
                 save(step + 1)
                 saved = time.monotonic()
