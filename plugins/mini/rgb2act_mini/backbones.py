@@ -120,7 +120,8 @@ def _convolutions(dim: int, stride: int, seed: int) -> list[Tensor]:
 
     def draw(*shape: int) -> Tensor:
         fan_in = shape[1] * shape[2] * shape[3]
-        return torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5
+        weight: Tensor = torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5
+        return weight
 
     side = 2 * stride + 1
     first, second = draw(dim, 3, side, side), draw(dim, dim, 3, 3)
