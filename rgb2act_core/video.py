@@ -13,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.errors import UserError
+from .errors import UserError
 
 # One thread and no macroblock tree, whose look-ahead differs between runs on small frames: the
 # same bytes each time.
