@@ -178,10 +178,19 @@ def _of_whole(err: Exception, path: places.Path, known: list[str]) -> Iterator[_
         for key in err.extra_fields:
             hint = near(key, known) or f"; known: {', '.join(known) or 'none'}"
             yield _Problem((*path, key), f"unknown key{hint}", (*path, key))
-    elif isinstance(err, (ValueError, TypeError, UserError)) and not isinstance(err, Refused):
-        message = said(err)
-        first = re.match(r"\w+", message)
-        named = first is not None and first[0] in known
-        yield _Problem(path, message, (*path, first[0]) if first and named else path)
+    elif isinstance(err, UserError):
+        for message in err.args:
+            yield _of_fields(str(message), path, known)
+    elif isinstance(err, (ValueError, TypeError)) and not isinstance(err, Refused):
+        yield _of_fields(said(err), path, known)
     else:
         yield from _problems(err, path)
+
+
+def _of_fields(message: str, path: places.Path, known: list[str]) -> _Problem:
+    """Place a message that begins with a field's name at that field."""
+    if (match := re.match(r"(?:\w+\.)?(\w+): (.+)", message, re.DOTALL)) and match[1] in known:
+        return _Problem((*path, match[1]), match[2], (*path, match[1]))
+    first = re.match(r"\w+", message)
+    named = first is not None and first[0] in known
+    return _Problem(path, message, (*path, first[0]) if first and named else path)

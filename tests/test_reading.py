@@ -41,6 +41,16 @@ class Toy:
     data: Path | None = attrs.field(default=None, metadata={"file": True})
 
 
+@attrs.frozen(kw_only=True)
+class Mlp:
+    width: int = 8
+    depth: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        if self.width * self.depth > 99:
+            raise UserError("mlp.width: too wide for that depth", "depth: too deep for that width")
+
+
 @attrs.frozen
 class Empty:
     pass
@@ -54,7 +64,7 @@ PARTS = {
     (Kind.BACKBONE, "gray"): component("gray", Gray, Gray()),
     (Kind.TEACHER, "shape"): component("shape", Empty, Empty()),
     (Kind.FUSION, "sum"): component("sum", Empty, Empty()),
-    (Kind.POLICY_HEAD, "mlp"): component("mlp", Empty, Empty()),
+    (Kind.POLICY_HEAD, "mlp"): component("mlp", Mlp, Mlp()),
     (Kind.ENVIRONMENT, "toy"): component("toy", Toy, Toy(task="reach")),
 }
 
@@ -181,6 +191,14 @@ def test_fault_in_a_config_class_is_no_fault_of_the_user() -> None:
     Faulty.__annotations__["size"] = int  # what its own module would have resolved
     with pytest.raises(ZeroDivisionError):
         structure(Faulty, {"size": 2})
+
+
+def test_config_may_tell_several_problems_and_their_fields(tmp_path: Path) -> None:
+    text = GOOD.replace('use = "mlp"', 'use = "mlp"\ndepth = 100')
+    assert refusal(text, tmp_path)[-2:] == [
+        "run.toml:25: policy.head.width: too wide for that depth",
+        "run.toml:27: policy.head.depth: too deep for that width",
+    ]
 
 
 def test_all_problems_are_told_at_once_by_line(tmp_path: Path) -> None:
