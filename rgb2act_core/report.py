@@ -58,8 +58,7 @@ def write(run: Path) -> Path:
     facts = _facts(run)
     stages = {s["stage"]: _stage(run, s) for s in facts["stages"]}
     body = _head(facts, stages) + "".join(_sections(run, facts, stages))
-    page = Template(TEMPLATE.read_text(encoding="utf-8"))
-    title = f"{facts['name']} - rgb2act run"
+    page, title = Template(TEMPLATE.read_text(encoding="utf-8")), f"{facts['name']} - rgb2act run"
     report = run / "report.html"
     part = run / f".report.html.{os.getpid()}.part"
     with guard(report):
@@ -139,7 +138,7 @@ def _sections(run: Path, facts: Mapping[str, Any], stages: Mapping[str, Stage]) 
         yield section("Success", lambda: _comparison(acts, stages))
         yield section("Rollouts", lambda: _each(acts, _films))
     if align and not align.problem:
-        yield section("Alignment", lambda: _measures(align) + _fusion(align))
+        yield section("Alignment", lambda: _measures(align) + guarded(partial(_fusion, align)))
     if learnt:
         yield section("Learning curves", lambda: _each(learnt, _curves))
     if facts.get("pictures"):
