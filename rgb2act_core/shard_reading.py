@@ -183,7 +183,7 @@ def _sizes(root: Path, file: Path, layout: Layout) -> list[int]:
             size = os.fstat(opened.fileno()).st_size - tail
             raw = os.pread(opened.fileno(), tail, size) if tail and size >= 0 else b""
     except OSError as err:
-        raise _damage(root, file, f"cannot be read, {err.strerror}") from err
+        raise _damage(root, file, f"cannot be read, {str(err.strerror).lower()}") from err
     if size < 0 or (layout.codec == "none" and size != layout.chunks * layout.nbytes):
         raise _damage(root, file, f"has {size + tail} bytes, not those of {layout.shape}")
     if not tail:
@@ -205,7 +205,7 @@ def _node(root: Path, folder: Path, kind: str) -> dict[str, Any]:
             raise UserError(f"{root}: no such store; run what writes it first") from None
         raise _damage(root, file, "is missing") from err
     except OSError as err:
-        raise _damage(root, file, f"cannot be read, {err.strerror}") from err
+        raise _damage(root, file, f"cannot be read, {str(err.strerror).lower()}") from err
     except (ValueError, RecursionError) as err:
         raise _damage(root, file, "is not JSON") from err
     if not isinstance(node, dict) or node.get("zarr_format") != 3 or node.get("node_type") != kind:
