@@ -117,6 +117,13 @@ def statuses() -> tuple[PluginStatus, ...]:
     return tuple(_status(plugin, plugins) for plugin in plugins)
 
 
+def ask(module: str) -> tuple[tuple[tuple[Kind, Component], ...], list[str]]:
+    """Return what one plugin brings, installed or not, and what is wrong with it."""
+    point = _Point(name=module, module=module, distribution=module, version="")
+    plugin = _load(_CORE if module == BUILTIN else point)
+    return plugin.components, list(plugin.problems)
+
+
 def _everything() -> list[_Plugin]:
     return [_load(point) for point in (_CORE, *_points())]
 

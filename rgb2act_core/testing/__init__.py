@@ -1,0 +1,70 @@
+"""The conformance kit: what every component of a kind must do, as checks that pytest can run.
+
+In a plugin's tests::
+
+    import pytest
+    from rgb2act_core.testing import checks
+
+    @pytest.mark.parametrize("check", checks("rgb2act_gray"), ids=str)
+    def test_conformance(check):
+        check()
+
+``rgb2act selftest gray`` runs the same checks. Each builds the component's tiny config only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import attrs
+
+from .. import plugins
+from ..components import Component, Kind
+from . import general
+from .subject import Subject
+
+
+@attrs.frozen(eq=False)
+class Check:
+    """Hold one check; calling it raises AssertionError that says what to mend."""
+
+    about: str  # a component, or a plugin's module
+    name: str
+    summary: str
+    call: Callable[[], None]
+
+    def __call__(self) -> None:
+        """Run the check."""
+        self.call()
+
+    def __str__(self) -> str:
+        return f"{self.about}-{self.name}"
+
+
+def checks(module: str) -> list[Check]:
+    """Return the checks of a plugin, by the name of its module, and of all it brings."""
+    found, problems = plugins.ask(module)
+    whole = [
+        _check(module, general.module_is_light, module),
+        _check(module, general.components_are_valid, problems),
+    ]
+    return whole + [
+        check for kind, component in found for check in component_checks(kind, component)
+    ]
+
+
+def component_checks(kind: Kind, component: Component) -> list[Check]:
+    """Return the checks of one component."""
+    subject = Subject(kind, component)
+    own = import_module(f"{__name__}.{kind}").CHECKS
+    return [_check(component.name, call, subject) for call in (*general.CHECKS, *own)]
+
+
+def _check(about: str, call: Callable[[Any], None], subject: Any) -> Check:
+    summary = (call.__doc__ or "").partition("\n")[0]
+    return Check(about, call.__name__, summary, lambda: call(subject))
+
+
+__all__ = ["Check", "checks", "component_checks"]

@@ -1,0 +1,262 @@
+"""What an environment must do.
+
+Shapes: T = steps, V = cameras, H W = pixels, A = action dims, P = points
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..records import Cloud, Environment, EnvironmentInfo, Episode
+from .subject import Subject
+
+STEPS = 5
+TRIES = 5  # seeds on which the expert may fail before its tiny task counts as too hard
+NOISE = 0.0
+
+
+def info_is_complete(subject: Subject) -> None:
+    """``info`` names cameras and actions and says how fast and how long."""
+    info = subject.built.info
+    assert isinstance(info, EnvironmentInfo), f"info is {info!r}; make it a records.EnvironmentInfo"
+    assert info.task, "info.task is empty"
+    assert info.cameras, "info.cameras is empty"
+    assert len(set(info.cameras)) == len(info.cameras), f"cameras {info.cameras} hold one twice"
+    assert min(info.image) > 0, f"info.image is {info.image}, not (height, width)"
+    assert info.control_hz > 0, f"info.control_hz is {info.control_hz}"
+    assert info.max_steps > 0, f"info.max_steps is {info.max_steps}"
+
+
+def actions_are_named_by_arm(subject: Subject) -> None:
+    """Action names begin with ``left_`` or ``right_`` and hold none twice."""
+    names = subject.built.info.action_names
+    assert names, "info.action_names is empty"
+    assert len(set(names)) == len(names), f"action names {names} hold one twice"
+    for name in names:
+        assert name.startswith(("left_", "right_")), (
+            f"action {name!r} begins with neither 'left_' nor 'right_'"
+        )
+
+
+def recorded_episodes_are_valid(subject: Subject) -> None:
+    """Episodes on disk have the shapes, types and ranges of ``records.Episode``."""
+    episodes = subject.built.recorded()
+    names = [episode.name for episode in episodes]
+    assert len(set(names)) == len(names), "two recorded episodes have one name"
+    for episode in episodes[:2]:
+        _validate(episode, subject.built.info, "recorded")
+    assert episodes or subject.built.info.demonstrates or not _has_data(subject), (
+        "nothing is recorded and no expert demonstrates; there is nothing to learn from"
+    )
+
+
+def _has_data(subject: Subject) -> bool:
+    """Return whether the tiny config names files; one without them may record nothing."""
+    import attrs
+
+    fields = attrs.fields(subject.component.config)
+    return any(f.metadata.get("file") and getattr(subject.component.tiny, f.name) for f in fields)
+
+
+@cache
+def _demonstration(subject: Subject) -> Episode | None:
+    environment: Environment = subject.built
+    if not environment.info.demonstrates:
+        return None
+    for seed in range(TRIES):
+        if (episode := environment.demonstrate(seed, NOISE)) is not None:
+            return episode
+    raise AssertionError(f"the expert fails on seeds 0 to {TRIES - 1}; make tiny an easy task")
+
+
+def demonstrations_are_valid(subject: Subject) -> None:
+    """The expert's episodes have the shapes, types and ranges of ``records.Episode``."""
+    if (episode := _demonstration(subject)) is not None:
+        _validate(episode, subject.built.info, "demonstrate")
+
+
+def same_seed_gives_the_same_demonstration(subject: Subject) -> None:
+    """``demonstrate`` and ``scene`` give the same bytes for one seed, others for another."""
+    first = _demonstration(subject)
+    if first is None:
+        return
+    again = next(e for s in range(TRIES) if (e := subject.build().demonstrate(s, NOISE)))
+    _same(first, again, "demonstrate")
+    _same(subject.built.scene(3), subject.build().scene(3), "scene")
+    other = np.asarray(subject.built.scene(4).rgb[:])
+    assert not np.array_equal(np.asarray(subject.built.scene(3).rgb[:]), other), (
+        "scenes of two seeds look the same; place things by the seed"
+    )
+
+
+def _same(a: Episode, b: Episode, what: str) -> None:
+    for name in ("rgb", "joints", "actions"):
+        x, y = getattr(a, name), getattr(b, name)
+        same = x is y is None or np.array_equal(np.asarray(x[:]), np.asarray(y[:]))
+        assert same, f"{what}: {name} differ between two runs of one seed; draw from the seed only"
+    for one, two in zip(a.clouds or (), b.clouds or (), strict=True):
+        same = np.array_equal(one.xyz, two.xyz) and np.array_equal(one.rgb, two.rgb)
+        assert same, f"{what}: clouds differ between two runs of one seed"
+
+
+def scenes_are_single_frames(subject: Subject) -> None:
+    """``scene`` gives one frame with a cloud and neither joints nor actions."""
+    if not subject.built.info.demonstrates:
+        return
+    scene = subject.built.scene(0)
+    assert scene.joints is None, "scene: joints are given; a scene has none"
+    assert scene.actions is None, "scene: actions are given; a scene has none"
+    assert scene.clouds is not None, "scene: clouds are missing; alignment pairs them with frames"
+    assert scene.rgb.shape[0] == 1, f"scene: {scene.rgb.shape[0]} frames; a scene has one"
+    _validate(scene, subject.built.info, "scene")
+
+
+def _validate(episode: Episode, info: EnvironmentInfo, what: str) -> None:
+    assert episode.name, f"{what}: the episode has no name"
+    assert tuple(episode.cameras) == info.cameras, f"{what}: cameras {episode.cameras}"
+    steps = episode.rgb.shape[0]
+    assert steps >= 1, f"{what}: the episode has no frame"
+    frame = np.asarray(episode.rgb[0])
+    expected = (len(info.cameras), *info.image, 3)
+    assert frame.shape == expected, f"{what}: a frame is {frame.shape}, info says {expected}"
+    assert frame.dtype == np.uint8, f"{what}: frames are {frame.dtype}, not uint8"
+    for name in ("joints", "actions"):
+        _validate_motion(getattr(episode, name), (steps, len(info.action_names)), name, info, what)
+    assert (episode.joints is None) == (episode.actions is None), f"{what}: joints without actions"
+    if episode.clouds is not None:
+        assert len(episode.clouds) == steps, f"{what}: {len(episode.clouds)} clouds, {steps} frames"
+        _validate_cloud(episode.clouds[0], what)
+    assert set(episode.state) == set(info.state_names), (
+        f"{what}: state holds {sorted(episode.state)}, info.state_names are {info.state_names}"
+    )
+    for name, value in episode.state.items():
+        assert value.shape[0] == steps, f"{what}: state {name!r} has {value.shape[0]} steps"
+        assert value.dtype == np.float32, f"{what}: state {name!r} is {value.dtype}, not float32"
+
+
+def _validate_motion(
+    value: Any, shape: tuple[int, int], name: str, info: EnvironmentInfo, what: str
+) -> None:
+    if value is None:
+        return
+    value = np.asarray(value)
+    assert value.shape == shape, f"{what}: {name} are {value.shape}, not (T, A) = {shape}"
+    assert value.dtype == np.float32, f"{what}: {name} are {value.dtype}, not float32"
+    assert np.isfinite(value).all(), f"{what}: {name} hold NaN or inf"
+    grippers = value[:, [n.endswith("_gripper") for n in info.action_names]]
+    assert ((grippers >= -0.05) & (grippers <= 1.05)).all(), (
+        f"{what}: grippers of {name} leave 0 closed .. 1 open"
+    )
+
+
+def _validate_cloud(cloud: Cloud, what: str) -> None:
+    points = len(cloud.xyz)
+    assert points > 0, f"{what}: the first cloud is empty"
+    assert cloud.xyz.shape == cloud.rgb.shape == (points, 3), (
+        f"{what}: a cloud has xyz {cloud.xyz.shape} and rgb {cloud.rgb.shape}, not (P, 3)"
+    )
+    assert cloud.xyz.dtype == np.float32, f"{what}: xyz is {cloud.xyz.dtype}, not float32"
+    assert cloud.rgb.dtype == np.uint8, f"{what}: cloud colours are {cloud.rgb.dtype}, not uint8"
+    assert np.isfinite(cloud.xyz).all(), f"{what}: xyz holds NaN or inf"
+
+
+def env_meets_gymnasium(subject: Subject) -> None:
+    """``make`` gives a gymnasium.Env that passes gymnasium's own checker."""
+    from gymnasium import Env
+    from gymnasium.utils.env_checker import check_env
+
+    env = subject.built.make()
+    assert isinstance(env, Env), f"make() returns {env!r}; return a gymnasium.Env"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # matters of taste; faults raise
+        try:
+            check_env(env.unwrapped, skip_render_check=True)
+        except AssertionError:
+            raise
+        except Exception as err:
+            raise AssertionError(f"gymnasium's checker: {type(err).__name__}: {err}") from err
+    env.close()
+
+
+def observations_are_as_info_says(subject: Subject) -> None:
+    """``reset`` and ``step`` give uint8 rgb, float32 joints, success, and the state's names."""
+    info: EnvironmentInfo = subject.built.info
+    env = subject.built.make()
+    try:
+        obs, first = env.reset(seed=0)
+        _validate_observation(obs, env, info)
+        _validate_state(first, info, "reset")
+        obs, reward, _, _, told = env.step(_still(obs))
+        _validate_observation(obs, env, info)
+        _validate_state(told, info, "step")
+        assert isinstance(told.get("success"), (bool, np.bool_)), (
+            f"info['success'] is {told.get('success')!r} after a step; make it a bool"
+        )
+        assert np.isfinite(float(reward)), f"the reward is {reward!r}"
+    finally:
+        env.close()
+
+
+def _still(obs: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.array(obs["joints"], dtype=np.float32)
+
+
+def _validate_observation(obs: Any, env: Any, info: EnvironmentInfo) -> None:
+    assert set(obs) >= {"rgb", "joints"}, f"an observation holds {sorted(obs)}, not rgb and joints"
+    rgb, joints = obs["rgb"], obs["joints"]
+    expected = (len(info.cameras), *info.image, 3)
+    assert rgb.shape == expected, f"rgb is {rgb.shape}, info says (V, H, W, 3) = {expected}"
+    assert rgb.dtype == np.uint8, f"rgb is {rgb.dtype}, not uint8"
+    width = (len(info.action_names),)
+    assert joints.shape == width, f"joints are {joints.shape}, info says {width}"
+    assert joints.dtype == np.float32, f"joints are {joints.dtype}, not float32"
+    assert env.action_space.shape == width, f"actions are {env.action_space.shape}, not {width}"
+    assert env.observation_space.contains(obs), "an observation lies outside observation_space"
+
+
+def _validate_state(told: dict[str, Any], info: EnvironmentInfo, when: str) -> None:
+    state = told.get("state", {})
+    assert set(state) == set(info.state_names), (
+        f"info['state'] after {when} holds {sorted(state)}, info.state_names are {info.state_names}"
+    )
+    for name, value in state.items():
+        assert np.asarray(value).dtype == np.float32, f"state {name!r} is not float32"
+
+
+def same_seed_gives_the_same_episode(subject: Subject) -> None:
+    """One seed and the same actions give the same images, another seed other ones."""
+    first, again, other = (_play(subject, seed) for seed in (0, 0, 1))
+    assert np.array_equal(first, again), "two runs of one seed look different; seed all drawing"
+    assert not np.array_equal(first, other), "two seeds look the same; place things by the seed"
+
+
+def _play(subject: Subject, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    env = subject.built.make()
+    try:
+        obs, _ = env.reset(seed=seed)
+        frames, still = [obs["rgb"].copy()], _still(obs)
+        for _ in range(STEPS):
+            obs, _, terminated, truncated, _ = env.step(still)
+            frames.append(obs["rgb"].copy())
+            if terminated or truncated:
+                break
+        return np.stack(frames)
+    finally:
+        env.close()
+
+
+CHECKS = (
+    info_is_complete,
+    actions_are_named_by_arm,
+    recorded_episodes_are_valid,
+    demonstrations_are_valid,
+    same_seed_gives_the_same_demonstration,
+    scenes_are_single_frames,
+    env_meets_gymnasium,
+    observations_are_as_info_says,
+    same_seed_gives_the_same_episode,
+)

@@ -1,0 +1,154 @@
+"""What a policy head must do.
+
+Shapes: B = batch, O = n_obs_steps, D = width of what it sees, S = horizon, A = action dims
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch  # noqa: TID253
+from torch import Tensor  # noqa: TID253
+
+from ..records import HeadShape, PolicyHead
+from .subject import Subject
+
+SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=5, horizon=16)
+ODD = HeadShape(obs_dim=3, n_obs_steps=1, action_dim=1, horizon=7)
+BATCH = 3
+CLOSE = 1e-3  # sums in another order add up over the sampling steps to less
+
+
+def _module(subject: Subject, shape: HeadShape = SHAPE, seed: int = 3) -> Any:
+    head: PolicyHead = subject.built
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = head.module(shape)
+    assert isinstance(module, torch.nn.Module), f"module() returns {module!r}; not a torch module"
+    return module
+
+
+def _data(shape: HeadShape = SHAPE) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(5)
+    obs_BOD = torch.randn(BATCH, shape.n_obs_steps, shape.obs_dim, generator=draw)
+    actions_BSA = torch.rand(BATCH, shape.horizon, shape.action_dim, generator=draw) * 2 - 1
+    return obs_BOD, actions_BSA, torch.ones(BATCH, shape.horizon, dtype=torch.bool)
+
+
+def _loss(module: Any, *data: Tensor) -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        loss: Tensor = module.loss(*data)
+    return loss
+
+
+def _plan(module: Any, obs_BOD: Tensor, seeds: list[int], around: int = 0) -> Tensor:
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(around)
+        plan: Tensor = module.plan(obs_BOD, generators)
+    return plan
+
+
+def check_answers_in_words(subject: Subject) -> None:
+    """``check`` gives None for 16 steps, and a reason for shapes that it can't take."""
+    answer = subject.built.check(SHAPE)
+    assert answer is None, f"check({SHAPE}) says {answer!r}; let the tiny config take it"
+    answer = subject.built.check(ODD)
+    assert answer is None or (isinstance(answer, str) and answer.strip()), (
+        f"check returns {answer!r}; return None or what is impossible and what to do"
+    )
+
+
+def plans_have_the_shape_asked_for(subject: Subject) -> None:
+    """Plans are (B, S, A), float32 and finite, for every shape that ``check`` accepts."""
+    for shape in (SHAPE, ODD):
+        if subject.built.check(shape) is not None:
+            continue
+        obs_BOD, _, _ = _data(shape)
+        plan = _plan(_module(subject, shape).eval(), obs_BOD, [1, 2, 3])
+        expected = (BATCH, shape.horizon, shape.action_dim)
+        assert tuple(plan.shape) == expected, f"plans are {tuple(plan.shape)}, not {expected}"
+        assert plan.dtype is torch.float32, f"plans are {plan.dtype}; return float32"
+        assert bool(plan.isfinite().all()), "plans hold NaN or inf"
+
+
+def loss_is_a_finite_scalar(subject: Subject) -> None:
+    """The loss is one finite number, and its gradient reaches parameters."""
+    module = _module(subject).train()
+    loss = _loss(module, *_data())
+    assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}; return its mean"
+    assert bool(loss.isfinite()), f"the loss is {float(loss)}"
+    loss.backward()
+    grads = [p.grad for p in module.parameters() if p.grad is not None]
+    assert any(bool(g.abs().sum() > 0) for g in grads), "no parameter gets a gradient"
+    assert all(bool(g.isfinite().all()) for g in grads), "a gradient holds NaN or inf"
+
+
+def loss_depends_on_what_is_seen(subject: Subject) -> None:
+    """Observations receive a gradient, so an aligner can be trained with the head."""
+    obs_BOD, actions_BSA, mask_BS = _data()
+    obs_BOD.requires_grad_()
+    module = _module(subject).train()
+    optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
+    for _ in range(2):  # some networks begin with zeros in their last layer
+        optimiser.zero_grad()
+        _loss(module, obs_BOD, actions_BSA, mask_BS).backward()
+        optimiser.step()
+    assert obs_BOD.grad is not None, "no gradient reaches the observations"
+    assert float(obs_BOD.grad.abs().sum()) > 0, "the observations get a gradient of 0"
+
+
+def masked_steps_do_not_count(subject: Subject) -> None:
+    """Steps where the mask is False change nothing in the loss."""
+    obs_BOD, actions_BSA, mask_BS = _data()
+    module = _module(subject).eval()
+    mask_BS[1:, 10:] = False
+    mask_BS[0] = False  # a row that does not count at all: whatever it holds must not matter
+    other_BSA = actions_BSA.clone()
+    other_BSA[0] += 0.5
+    with torch.no_grad():
+        loss = float(_loss(module, obs_BOD, actions_BSA, mask_BS))
+        other = float(_loss(module, obs_BOD, other_BSA, mask_BS))
+        whole = float(_loss(module, obs_BOD, actions_BSA, torch.ones_like(mask_BS)))
+    assert loss != whole, "the loss does not look at the mask; leave out steps where it is False"
+    assert abs(loss - other) <= 1e-5 * abs(loss), (
+        f"actions of masked steps change the loss from {loss:.6g} to {other:.6g};"
+        " leave out steps where the mask is False"
+    )
+
+
+def row_draws_from_its_own_generator(subject: Subject) -> None:
+    """A plan depends on its row and its generator, not on the batch or the global state."""
+    module, (obs_BOD, _, _) = _module(subject).eval(), _data()
+    plan = _plan(module, obs_BOD, [1, 2, 3], around=1)
+    assert torch.equal(plan, _plan(module, obs_BOD, [1, 2, 3], around=2)), (
+        "the same generators give other plans; draw from generators[i] and nowhere else"
+    )
+    for row in range(BATCH):
+        alone = _plan(module, obs_BOD[row : row + 1], [row + 1])[0]
+        error = float((plan[row] - alone).abs().max())
+        assert error < CLOSE, (
+            f"row {row} differs by {error:.2g} when planned alone; draw its noise from"
+            " generators[i] alone, and use no statistics over the batch"
+        )
+
+
+def state_is_the_whole_of_it(subject: Subject) -> None:
+    """A fresh module with the saved state plans alike."""
+    module, other = _module(subject).eval(), _module(subject, seed=4).eval()
+    other.load_state_dict(module.state_dict())
+    obs_BOD, _, _ = _data()
+    same = torch.equal(_plan(module, obs_BOD, [1, 2, 3]), _plan(other, obs_BOD, [1, 2, 3]))
+    assert same, "a loaded module plans otherwise; keep all of it in parameters and buffers"
+
+
+CHECKS = (
+    check_answers_in_words,
+    plans_have_the_shape_asked_for,
+    loss_is_a_finite_scalar,
+    loss_depends_on_what_is_seen,
+    masked_steps_do_not_count,
+    row_draws_from_its_own_generator,
+    state_is_the_whole_of_it,
+)

@@ -1,0 +1,38 @@
+"""The component under test and what it builds."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from ..components import Component, Kind
+from ..errors import UserError
+
+
+class Subject:
+    """Hold a component; build its tiny config once, when a check asks for it."""
+
+    def __init__(self, kind: Kind, component: Component) -> None:
+        self.kind, self.component = kind, component
+
+    @cached_property
+    def built(self) -> Any:
+        """What ``build(tiny)`` returns."""
+        return self.build()
+
+    def build(self) -> Any:
+        """Build the tiny config anew."""
+        return self.component.build(self.component.tiny)
+
+
+def refuses(call: Any, what: str) -> str:
+    """Return the message of the UserError that a call must raise."""
+    try:
+        call()
+    except UserError as err:
+        return str(err)
+    except Exception as err:
+        raise AssertionError(
+            f"{what} raises {type(err).__name__}: {err}; raise UserError, it is the user's to mend"
+        ) from err
+    raise AssertionError(f"{what} is accepted; raise UserError that names what is wrong")
