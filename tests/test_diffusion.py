@@ -1,15 +1,21 @@
 import copy
+import re
 import subprocess
 import sys
-import warnings
 
+import attrs
 import pytest
 import torch
 
-from rgb2act_core.builtin import rgb2act_policy_heads
-from rgb2act_core.builtin.denoisers import make
-from rgb2act_core.builtin.diffusion import DiffusionPolicy, acting
-from rgb2act_core.builtin.diffusion_config import Diffusion, Mlp, Transformer, Unet
+from rgb2act_core.builtin.denoisers import _convolve
+from rgb2act_core.builtin.diffusion import DiffusionPolicy, acting, sampling
+from rgb2act_core.builtin.diffusion_config import (
+    Diffusion,
+    DiffusionHead,
+    Mlp,
+    Transformer,
+    Unet,
+)
 from rgb2act_core.records import HeadShape
 
 SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=3, horizon=8)
@@ -41,7 +47,7 @@ def batch(seed=0):
 
 
 def reference_plan(policy, config, obs, seeds):
-    """Draw plans with diffusers' own loop; DPM-Solver++ there does not clip, so we do."""
+    """Draw plans with diffusers' own loop (its DPM-Solver++ does not clip)."""
     scheduler, rows = acting(config), generators(*seeds)
     x = torch.cat([torch.randn(1, 8, 3, generator=g) for g in rows])
     context = policy.net.context(obs)
@@ -67,8 +73,225 @@ def test_plans_equal_those_of_diffusers_loop(sampler, prediction, schedule):
     )
     torch.manual_seed(0)
     policy = DiffusionPolicy(config, SHAPE)
-    with warnings.catch_warnings():
-        plans = policy.plan(observations(), generators(1, 2, 3, 4))
+    plans = policy.plan(observations(), generators(1, 2, 3, 4))
     expected = reference_plan(policy, config, observations(), (1, 2, 3, 4))
-    # without clipping an untrained net's noise is divided by a small alpha: plans of size 10 to 100
+    # single precision; DPM-Solver++ goes through log(alpha / sigma) and back
     torch.testing.assert_close(plans, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+@torch.no_grad()
+def test_clipped_plans_stay_in_range_and_unclipped_ones_do_not(sampler):
+    for clip, kept in ((True, True), (False, False)):
+        policy = small(sampler=sampler, clip_sample=clip)
+        policy.net.out.bias.fill_(5.0)
+        plans = policy.plan(observations(), generators(1, 2, 3, 4))
+        assert bool(plans.abs().max() <= 1) is kept
+
+
+@torch.no_grad()
+def test_unclipped_ddim_misses_the_clipped_reference():
+    """A control: the comparison with diffusers can fail."""
+    policy = small(clip_sample=False)
+    policy.net.out.bias.fill_(5.0)
+    expected = reference_plan(policy, Diffusion(**SMALL["mlp"]), observations(), (1, 2, 3, 4))
+    assert (policy.plan(observations(), generators(1, 2, 3, 4)) - expected).abs().max() > 1
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+def test_a_row_plans_the_same_bits_whatever_the_other_rows(denoiser, sampler):
+    policy, obs = small(denoiser, sampler=sampler), observations()
+    plans = policy.plan(obs, generators(1, 2, 3, 4))
+    other = torch.cat([obs[:1] + 9, obs[1:2], obs[2:] * -3])
+    assert torch.equal(policy.plan(obs, generators(1, 2, 3, 4)), plans)
+    assert torch.equal(policy.plan(other, generators(7, 2, 8, 9))[1], plans[1])
+    assert not torch.equal(policy.plan(obs, generators(1, 5, 3, 4))[1], plans[1])
+    alone = policy.plan(obs[1:2], generators(2))[0]
+    torch.testing.assert_close(alone, plans[1], atol=1e-5, rtol=1e-5)  # another batch size rounds
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+def test_a_plan_leaves_the_global_generator_alone(denoiser):
+    policy = small(denoiser, sampler="ddpm")
+    before = torch.get_rng_state()
+    policy.plan(observations(), generators(1, 2, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_plan_needs_a_generator_for_each_row():
+    with pytest.raises(ValueError, match="4 rows need as many generators, got 1"):
+        small().plan(observations(), generators(1))
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+def test_loss_repeats_with_the_seed_and_reaches_every_weight(denoiser, prediction):
+    policy = small(denoiser, prediction=prediction)
+    torch.manual_seed(1)
+    loss = policy.loss(*batch())
+    torch.manual_seed(1)
+    assert torch.equal(policy.loss(*batch()), loss)
+    assert not torch.equal(policy.loss(*batch()), loss)
+    loss.backward()
+    silent = [name for name, weight in policy.named_parameters() if not weight.grad.any()]
+    assert not silent
+
+
+def test_loss_is_the_mean_over_valid_steps():
+    policy, (obs, actions, mask) = small(prediction="sample"), batch()
+    with torch.no_grad():
+        policy.net.out.weight.zero_()
+        policy.net.out.bias.zero_()
+    mask[0, 3:], mask[2, 1:] = False, False
+    torch.testing.assert_close(policy.loss(obs, actions, mask), actions[mask].square().mean())
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+def test_masked_steps_give_no_gradient(denoiser):
+    policy, (obs, actions, mask) = small(denoiser), batch()
+    loss = policy.loss(obs, actions, ~mask)
+    loss.backward()
+    assert loss == 0
+    assert not any(weight.grad.any() for weight in policy.parameters())
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+def test_context_and_clock_are_all_a_denoiser_needs_of_them(denoiser):
+    policy = small(denoiser)
+    x, obs = batch()[1], observations(5)
+    times = torch.tensor([0, 3, 50, 98, 99])
+    together = policy.net(x, policy.net.clock(times), policy.net.context(obs))
+    for i, t in enumerate(times):
+        alone = policy.net(x, policy.net.clock(t[None]), policy.net.context(obs))
+        torch.testing.assert_close(alone[i], together[i], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 8])
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 2), (5, 1)])
+def test_windows_times_weights_are_the_convolution(length, size, stride):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv1d(6, 4, size, stride=stride, padding=size // 2)
+    x = torch.randn(3, 6, length)
+    torch.testing.assert_close(_convolve(conv, x), conv(x), atol=1e-6, rtol=1e-5)
+
+
+def test_the_unet_at_full_size_has_the_papers_parameters():
+    shape = HeadShape(obs_dim=1280, n_obs_steps=2, action_dim=14, horizon=16)
+    with torch.device("meta"):
+        policy = DiffusionHead(Diffusion(denoiser="unet")).module(shape)
+    # per block: two convolutions, two norms, FiLM on 2 x 1280 + 128, a 1x1 where widths differ
+    assert sum(weight.numel() for weight in policy.parameters()) == 99_702_670
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("horizon", [1, 4, 6, 8])
+def test_check_says_exactly_which_horizons_work(denoiser, horizon):
+    shape = HeadShape(obs_dim=6, n_obs_steps=1, action_dim=3, horizon=horizon)
+    head = DiffusionHead(Diffusion(denoiser=denoiser, **SMALL[denoiser]))
+    obs, actions = torch.zeros(2, 1, 6), torch.zeros(2, horizon, 3)
+
+    def run():
+        policy = head.module(shape)
+        policy.loss(obs, actions, torch.ones(2, horizon, dtype=torch.bool)).backward()
+        assert policy.plan(obs, generators(1, 2)).shape == (2, horizon, 3)
+
+    if head.check(shape) is None:
+        run()
+    else:
+        assert denoiser == "unet"
+        with pytest.raises(RuntimeError):
+            run()
+
+
+@pytest.mark.parametrize(("horizon", "fitting"), [(3, "4"), (6, "4 or 8"), (17, "16 or 20")])
+def test_check_names_the_horizons_next_to_one_that_fails(horizon, fitting):
+    shape = HeadShape(obs_dim=6, n_obs_steps=1, action_dim=3, horizon=horizon)
+    assert DiffusionHead(Diffusion(denoiser="unet")).check(shape) == (
+        f"a UNet of 3 levels takes horizons that are multiples of 4, got {horizon};"
+        f" set horizon to {fitting}, or denoiser to 'mlp' or 'transformer'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Diffusion(unet=Unet()), "unet is given, but denoiser is 'mlp'; remove unet"),
+        (lambda: Diffusion(denoiser="unet", mlp=Mlp()), "mlp is given, but denoiser is 'unet'"),
+        (lambda: Diffusion(sample_steps=101), "sample_steps must be at most 100"),
+        (lambda: Diffusion(sampler="dpm++", sample_steps=51), "sample_steps must be at most 50"),
+        (lambda: Diffusion(sample_steps=0), "must be at least 1, got 0"),
+        (lambda: Diffusion(step_dim=5), "step_dim must be even, got 5"),
+        (lambda: Diffusion(clip_range=0.0), "must be above 0 and finite, got 0.0"),
+        (lambda: Diffusion(clip_range=float("inf")), "must be above 0 and finite, got inf"),
+        (lambda: Diffusion(clip_sample=False, clip_range=2.0), "clip_range is given, but clip"),
+        (lambda: Mlp(width=0), "must be at least 1, got 0"),
+        (lambda: Unet(down_dims=()), "must name at least one level, got none"),
+        (lambda: Unet(down_dims=(256, 100)), "down_dims must be multiples of groups = 8"),
+        (lambda: Unet(down_dims=(8, 16)), "down_dims must be multiples of groups = 8"),
+        (lambda: Unet(kernel_size=4), "kernel_size must be odd, got 4"),
+        (lambda: Transformer(width=10), "width must be a multiple of heads = 4, got 10"),
+    ],
+)
+def test_a_config_that_cannot_be_meant_is_refused(make, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make()
+
+
+def test_a_copy_loads_the_weights_and_plans_the_same_bits():
+    policy, other = small(), small(seed=1)
+    other.load_state_dict(policy.state_dict())
+    plans = [m.plan(observations(), generators(1, 2, 3, 4)) for m in (policy, other)]
+    plans.append(copy.deepcopy(policy).plan(observations(), generators(1, 2, 3, 4)))
+    assert torch.equal(plans[0], plans[1])
+    assert torch.equal(plans[0], plans[2])
+
+
+def test_the_component_is_listed_and_checked_without_torch():
+    code = (
+        "import sys; from rgb2act_core.builtin import rgb2act_policy_heads as heads;"
+        "from rgb2act_core.records import HeadShape;"
+        "c, = heads(); shape = HeadShape(obs_dim=4, n_obs_steps=1, action_dim=2, horizon=3);"
+        "c.build(c.tiny).check(shape); assert not {'torch', 'diffusers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def trained(steps, config):
+    """Learn to pass left or right, by chance, as far off as the observation says."""
+    torch.manual_seed(0)
+    policy = DiffusionHead(config).module(
+        HeadShape(obs_dim=1, n_obs_steps=1, action_dim=1, horizon=4)
+    )
+    optimiser = torch.optim.AdamW(policy.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    mask = torch.ones(128, 4, dtype=torch.bool)
+    for _ in range(steps):
+        far = 0.3 + 0.6 * torch.rand(128, 1, 1)
+        side = torch.randint(2, (128, 1, 1)) * 2.0 - 1.0
+        optimiser.zero_grad()
+        policy.loss(far * 4 - 2.4, (far * side).expand(-1, 4, -1), mask).backward()
+        optimiser.step()
+        schedule.step()
+    return policy
+
+
+@pytest.mark.parametrize(
+    ("steps", "net"),
+    [
+        (150, {"mlp": Mlp(width=64, blocks=2)}),
+        (300, {"transformer": Transformer(width=32, layers=1, heads=2)}),
+        pytest.param(1500, {"unet": Unet(down_dims=(16, 32))}, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_both_ways_around_are_learned_and_never_their_mean(steps, net):
+    config = Diffusion(denoiser=next(iter(net)), **net)
+    policy = trained(steps, config)
+    far = torch.linspace(0.35, 0.85, 100)[:, None, None]
+    for sampler in ("ddim", "ddpm", "dpm++"):
+        policy.times, policy.steps = sampling(attrs.evolve(config, sampler=sampler))
+        plans = policy.plan(far * 4 - 2.4, generators(*range(100)))
+        assert 0.3 < (plans.mean((1, 2)) > 0).float().mean() < 0.7
+        # 0.6 is the error of the two ways' mean, 0.125 that of not looking at the observation
+        assert (plans.abs() - far).abs().mean() < 0.08

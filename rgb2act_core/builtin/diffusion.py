@@ -18,13 +18,13 @@ from itertools import pairwise
 from typing import Any
 
 import attrs
-import torch  # noqa: TID253
-from diffusers import (  # noqa: TID253
+import torch
+from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
 )
-from torch import Tensor, nn  # noqa: TID253
+from torch import Tensor, nn
 
 from ..records import HeadShape
 from .denoisers import make
@@ -160,8 +160,8 @@ def _mix(*terms: tuple[float, Tensor]) -> Tensor:
 class DiffusionPolicy(nn.Module):
     """Learn and sample plans in normalised space, a ``records.PolicyModule``.
 
-    Training and eval mode differ by rounding at most. Actions the trainer pads are still part of the network's
-    input: pad by repeating the last action, not with numbers that no plan holds.
+    Training and eval mode differ by rounding at most. Padded actions are still part of the
+    network's input: pad by repeating the last action, not with numbers that no plan holds.
     """
 
     def __init__(self, config: Diffusion, shape: HeadShape) -> None:
