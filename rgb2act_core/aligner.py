@@ -65,12 +65,9 @@ class Aligner(nn.Module):
     def __init__(self, shape: AlignerShape, fusion: Fusion) -> None:
         super().__init__()
         self.shape = shape
-        for i, channels in enumerate(shape.channels):
-            self.register_buffer(f"token_mean_{i}", torch.zeros(channels))
-            self.register_buffer(f"token_std_{i}", torch.ones(channels))
         self.register_buffer("teacher_mean", torch.zeros(shape.teacher_dim))
         self.register_buffer("teacher_std", torch.ones(shape.teacher_dim))
-        self.adapters = nn.ModuleList(_adapter(c, shape.width) for c in shape.channels)
+        self.adapters = nn.ModuleList(Adapter(c, shape.width) for c in shape.channels)
         self.fusion = fusion.module(len(shape.channels), shape.width)
         self.pool = _pool(shape)
         self.trunk = nn.Sequential(
@@ -81,10 +78,10 @@ class Aligner(nn.Module):
     def forward(self, tokens_BVNC: Sequence[Tensor]) -> Aligned:
         """Return embeddings and predictions of B frames; one tensor a backbone, any float dtype."""
         adapted = [
-            adapter(self._one_grid(self._standard(i, tokens), i))
+            adapter(self._one_grid(tokens.float(), i))
             for i, (adapter, tokens) in enumerate(zip(self.adapters, tokens_BVNC, strict=True))
         ]
-        stacked_BVNMW = torch.stack(adapted, dim=3)
+        stacked_BVNMW = torch.stack(adapted).movedim(0, 3)  # one copy, in order
         cameras, patches = stacked_BVNMW.shape[1:3]
         fused: Fused = self.fusion(stacked_BVNMW.flatten(1, 2))
         fused_BVNW = fused.tokens.unflatten(1, (cameras, patches))
@@ -95,10 +92,6 @@ class Aligner(nn.Module):
             weights=fused.weights,
             loss=fused.loss,
         )
-
-    def _standard(self, i: int, tokens: Tensor) -> Tensor:
-        mean, std = self.get_buffer(f"token_mean_{i}"), self.get_buffer(f"token_std_{i}")
-        return (tokens.float() - mean) / std
 
     def _one_grid(self, tokens_BVNC: Tensor, i: int) -> Tensor:
         """Resample tokens to the common grid by place."""
@@ -117,17 +110,38 @@ class Aligner(nn.Module):
     @torch.no_grad()
     def set_statistics(self, tokens: Sequence[Tensor], teacher_FE: Tensor | None) -> None:
         """Take means and deviations from tokens (F, V, N, C_m) and embeddings (F, E)."""
-        for i, part in enumerate(tokens):
-            flat = part.double().flatten(0, 2)
-            self.get_buffer(f"token_mean_{i}").copy_(flat.mean(0))
-            self.get_buffer(f"token_std_{i}").copy_(flat.std(0).clamp_min(FLOOR))
+        for adapter, part in zip(self.adapters, tokens, strict=True):
+            assert isinstance(adapter, Adapter)
+            _take(part.flatten(0, 2), adapter.mean, adapter.std)
         if teacher_FE is not None:
-            self.get_buffer("teacher_mean").copy_(teacher_FE.double().mean(0))
-            self.get_buffer("teacher_std").copy_(teacher_FE.double().std(0).clamp_min(FLOOR))
+            _take(teacher_FE, self.teacher_mean, self.teacher_std)
 
 
-def _adapter(channels: int, width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(channels, width), nn.GELU(), nn.Linear(width, width))
+def _take(values_FC: Tensor, mean: Tensor, std: Tensor) -> None:
+    mean.copy_(values_FC.double().mean(0))
+    std.copy_(values_FC.double().std(0).clamp_min(FLOOR))
+
+
+class Adapter(nn.Module):
+    """Standardise tokens and map them to the common width: (..., C) -> (..., W)."""
+
+    mean: Tensor  # (C,)
+    std: Tensor
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+        self.first = nn.Linear(channels, width)
+        self.second = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return adapted tokens; standardising is folded into the first product."""
+        weight = self.first.weight / self.std
+        adapted: Tensor = self.second(
+            F.gelu(F.linear(tokens, weight, self.first.bias - weight @ self.mean))
+        )
+        return adapted
 
 
 def _pool(shape: AlignerShape) -> MeanPool | AttentionPool | KeypointPool:
@@ -192,13 +206,15 @@ class KeypointPool(nn.Module):
         places_N3 = self.get_buffer("places")
         parts = []
         for head, tokens_BNW in zip(self.heads, tokens_BVNW.unbind(1), strict=True):
-            scores_BNJ, values_BNU = head(tokens_BNW).tensor_split([self.maps], dim=2)
-            scores_BJN = scores_BNJ.mT
+            assert isinstance(head, nn.Linear)
+            # maps first, places last: softmax and the sums over places read memory in order
+            both = head.weight @ tokens_BNW.mT + head.bias[:, None]
+            scores_BJN, values_BUN = both.tensor_split([self.maps], dim=1)
             weights_BJN = scores_BJN.softmax(-1)
             place_BJ3 = weights_BJN @ places_N3
             variance = place_BJ3[..., 2:] - place_BJ3[..., :2].square().sum(-1, keepdim=True)
             mass = scores_BJN.logsumexp(-1, keepdim=True) - math.log(len(places_N3))
             spread = variance.clamp_min(1e-6).sqrt()
-            point = [place_BJ3[..., :2], spread, mass, weights_BJN @ values_BNU]
+            point = [place_BJ3[..., :2], spread, mass, weights_BJN @ values_BUN.mT]
             parts.append(torch.cat(point, -1).flatten(1))
         return torch.cat(parts, 1)
