@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rgb2act_core import Component, hookimpl
+from rgb2act_core.errors import UserError
 
 from .config import Tabletop
 
@@ -17,6 +20,19 @@ __all__ = ["Tabletop", "build"]
 
 def build(config: Tabletop) -> TabletopEnvironment:
     """Return the environment; mujoco and gymnasium are imported here."""
+    if config.renderer == "gl" and sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # mujoco reads it when it is imported
+    try:
+        import mujoco  # noqa: F401
+    except Exception as err:  # each driver fails in its own way, even if GL is not used
+        driver = os.environ.get("MUJOCO_GL")
+        if driver is None:
+            raise
+        raise UserError(
+            f"tabletop: mujoco cannot start with MUJOCO_GL={driver!r} "
+            f"({type(err).__name__}: {err}); install that driver, or unset MUJOCO_GL and keep "
+            f"renderer = 'raycast'"
+        ) from err
     from .recording import TabletopEnvironment
 
     return TabletopEnvironment(config)

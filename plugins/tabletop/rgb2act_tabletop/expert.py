@@ -19,6 +19,7 @@ from .world import GRIPPERS, HANDS, HOME_A
 _GRASP = 0.006  # the tool centre stays this far behind the cube's centre: fingers clear the table
 _ABOVE = 0.08  # metres over the cube before and after the grasp
 _TILT = 1.22  # pitch of the hand when it lifts, radians: 70 degrees down
+_READY = np.array([0.0, -0.5, 0.8, 0.0, 1.0, 0.0])  # angles with the wrist bent down
 _MEETING = (0.0, 0.5, 0.22)  # where a cube changes hands
 
 
@@ -55,7 +56,6 @@ class Expert:
 
     def __init__(self, kinematics: Kinematics) -> None:
         self._kinematics = kinematics
-        self._homes = [kinematics.forward(side, HOME_A[HANDS[side]]) for side in range(2)]
 
     def plan(self, task: Task, layout: Layout) -> NDArray[np.float32] | None:
         """Return joint targets (S, A), or None where the arms cannot follow the script."""
@@ -70,27 +70,42 @@ class Expert:
     def _solve(self, script: Script, times: Floats) -> NDArray[np.float32] | None:
         plan_SA = np.tile(HOME_A.astype(np.float64), (len(times), 1))
         for side, waypoints in enumerate(script.hands):
-            angles = plan_SA[0, HANDS[side]].copy()
-            for step, time in enumerate(times if waypoints else ()):
-                goal, grip = moment(waypoints, float(time))
-                solved = self._kinematics.solve(side, goal, angles)
-                if solved is None:
-                    return None
-                plan_SA[step, HANDS[side]] = angles = solved
-                plan_SA[step, GRIPPERS[side]] = grip
+            if not waypoints:
+                continue
+            path = self._follow(side, waypoints, times)
+            if path is None:
+                return None
+            plan_SA[:, HANDS[side]] = path
+            plan_SA[:, GRIPPERS[side]] = [moment(waypoints, time)[1] for time in times]
         return plan_SA.astype(np.float32)
+
+    def _follow(
+        self, side: int, waypoints: tuple[Waypoint, ...], times: Floats
+    ) -> list[Floats] | None:
+        """Return one arm's angles (6,) a time.
+
+        The way to the first waypoint leads through joint space: on a straight line the wrist
+        would pass its singularity and the forearm flip.
+        """
+        home, start = HOME_A[HANDS[side]], waypoints[0].at
+        angles = ready = self._kinematics.solve(side, moment(waypoints, start)[0], _READY)
+        path = []
+        for time in times:
+            if ready is not None and time <= start:
+                path.append(home + _gentle(time / start) * (ready - home))
+                continue
+            if angles is not None:
+                angles = self._kinematics.solve(side, moment(waypoints, time)[0], angles)
+            if angles is None:
+                return None
+            path.append(angles)
+        return path
 
     def script(self, task: Task, layout: Layout) -> Script:
         """Return the waypoints of a task."""
         if task.name == "transfer":
             return self._transfer(layout)
         return self._lift(layout, lift=task.name != "reach")
-
-    def _home(self, side: int) -> Waypoint:
-        pose = self._homes[side]
-        pitch = float(np.arcsin(-pose.rotation[2, 0]))
-        x, y, z = (float(value) for value in pose.xyz)
-        return Waypoint(at=0, xyz=(x, y, z), angles=(BASES[side][2], pitch, 0.0), grip=1.0)
 
     def _lift(self, layout: Layout, lift: bool) -> Script:
         side = layout.side
@@ -100,7 +115,7 @@ class Expert:
         steps = [(11, above, 1.0), (19, grasp, 1.0), (23, grasp, 0.0 if lift else 1.0)]
         if lift:
             steps += [(30, above, 0.0), (36, above, 0.0)]
-        waypoints = (self._home(side), *_still(steps, angles))
+        waypoints = _still(steps, angles)
         hands = (waypoints, ()) if side == 0 else ((), waypoints)
         carries = (Carry(since=23, side=side),) if lift else ()
         return Script(hands=hands, carries=carries, steps=steps[-1][0])
@@ -114,16 +129,15 @@ class Expert:
         grasp = _behind(layout.cube, giver, np.pi / 2)
         meet, away = _behind(_MEETING, giver, 0.0), _behind(_MEETING, giver, 0.0, 0.10)
         near, take = _behind(_MEETING, taker, 0.0, 0.10), _behind(_MEETING, taker, 0.0)
+        aside = (grasp[0], _MEETING[1], grasp[2] + _ABOVE)  # from here the wrist stays in one plane
         give = (
-            self._home(giver),
             *_still([(11, _raised(grasp), 1.0), (19, grasp, 1.0), (23, grasp, 0.0)], down),
-            *_still([(27, _raised(grasp), 0.0)], down),
+            *_still([(29, aside, 0.0)], down),
             *_still([(37, meet, 0.0), (48, meet, 0.0), (51, meet, 1.0)], level),
             *_still([(56, away, 1.0), (62, away, 1.0)], level),
         )
-        receive = (
-            self._home(taker),
-            *_still([(30, near, 1.0), (37, near, 1.0), (44, take, 1.0), (62, take, 0.0)], turned),
+        receive = _still(
+            [(30, near, 1.0), (37, near, 1.0), (44, take, 1.0), (62, take, 0.0)], turned
         )
         hands = (give, receive) if giver == 0 else (receive, give)
         carries = (Carry(since=23, side=giver), Carry(since=49, side=taker))
@@ -131,17 +145,21 @@ class Expert:
 
 
 def moment(waypoints: tuple[Waypoint, ...], time: float) -> tuple[Pose, float]:
-    """Return a hand's pose and grip at a time between, or beyond, its waypoints."""
+    """Return a hand's pose and grip at a time; before the first waypoint, the first one's."""
     index = next((i for i, point in enumerate(waypoints) if point.at >= time), len(waypoints) - 1)
     before, after = waypoints[max(index - 1, 0)], waypoints[index]
-    span = max(after.at - before.at, 1e-9)
-    part = min(max((time - before.at) / span, 0.0), 1.0)
-    part = part * part * (3 - 2 * part)  # starts and stops gently
+    part = _gentle((time - before.at) / max(after.at - before.at, 1e-9))
     xyz, angles = (
         (1 - part) * np.array(getattr(before, name)) + part * np.array(getattr(after, name))
         for name in ("xyz", "angles")
     )
     return Pose(xyz=xyz, rotation=rotation(*angles)), after.grip
+
+
+def _gentle(part: float) -> float:
+    """Return the share of a way that is done after a share of its time."""
+    part = min(max(part, 0.0), 1.0)
+    return part * part * (3 - 2 * part)
 
 
 def _still(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,6 @@ import numpy as np
 from rgb2act_core.errors import UserError
 
 from .raycast import Lens, View, lens
-
-
-def choose_driver() -> None:
-    """Prefer EGL where Linux has no display; counts only before mujoco is first imported."""
-    headless = sys.platform == "linux" and not os.environ.get("DISPLAY")
-    if headless and "MUJOCO_GL" not in os.environ:
-        os.environ["MUJOCO_GL"] = "egl"
 
 
 class GLRenderer:

@@ -12,6 +12,7 @@ from .tasks import CUBE, DISTRACTOR_NAMES, PEDESTAL, Task
 
 SIDES = ("left", "right")
 STEP = 0.002  # seconds of a physics step
+FLOOR = -0.75  # height of the floor; the table's surface is 0
 FINGER = 0.04  # metres that a finger opens
 HOME = (0.0, -0.96, 1.16, 0.0, -0.3, 0.0)
 BASES = ((-0.469, 0.5, 0.0), (0.469, 0.5, math.pi))  # x, y, yaw
@@ -28,7 +29,7 @@ JOINTS = {
 CAMERAS = {
     "head": ((0.0, -0.05, 0.55), (0.0, 0.5, 0.05), 50),
     "top": ((0.0, 0.5, 0.9), (0.0, 0.5, 0.0), 40),
-    "front": ((0.0, -0.62, 0.62), (0.0, 0.5, 0.12), 46),
+    "front": ((0.0, -0.45, 0.80), (0.0, 0.5, 0.05), 50),
 }
 # direction the light travels, strength; shared by both renderers
 LIGHTS = (((0.3, 0.5, -0.8), 0.65), ((-0.6, 0.3, -0.5), 0.30))
@@ -73,7 +74,8 @@ def mjcf(task: Task) -> str:
   </default>
   <worldbody>
     {_lights()}
-    <geom name="floor" type="plane" size="0 0 1" pos="0 0 -0.75" rgba="{_RGB["floor"]}"/>
+    <geom name="floor" type="plane" size="0 0 1" pos="0 0 {FLOOR}" group="2"
+      rgba="{_RGB["floor"]}"/>
     <geom name="table" class="object" size="0.65 0.42 0.02" pos="0 0.48 -0.02"
       rgba="{_RGB["table"]}"/>
     {"".join(_camera(name) for name in CAMERAS)}
