@@ -198,18 +198,20 @@ class TransformerDenoiser(nn.Module):
 
     def __init__(self, config: Transformer, shape: HeadShape, step_dim: int) -> None:
         super().__init__()
-        width = config.width
-        sizes = {"dim_feedforward": 4 * width, "dropout": 0.0, "activation": "gelu"}
-        order = {"batch_first": True, "norm_first": True}
+        width, heads, inner = config.width, config.heads, 4 * config.width
         self.step = StepEmbedding(step_dim)
         self.from_step = nn.Linear(step_dim, width)
         self.from_obs = nn.Linear(shape.obs_dim, width)
         self.obs_place = nn.Parameter(0.02 * torch.randn(shape.n_obs_steps, width))
-        self.encoder = nn.TransformerEncoderLayer(width, config.heads, **sizes, **order)
+        self.encoder = nn.TransformerEncoderLayer(
+            width, heads, inner, 0.0, F.gelu, batch_first=True, norm_first=True
+        )
         self.inp = nn.Linear(shape.action_dim, width)
         self.place = nn.Parameter(0.02 * torch.randn(shape.horizon, width))
         self.layers = nn.ModuleList(
-            nn.TransformerDecoderLayer(width, config.heads, **sizes, **order)
+            nn.TransformerDecoderLayer(
+                width, heads, inner, 0.0, F.gelu, batch_first=True, norm_first=True
+            )
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
