@@ -184,6 +184,7 @@ class UnetDenoiser(nn.Module):
 
         h_BCL, kept = x_BSA.transpose(1, 2), []
         for shrink in self.shrink:
+            assert isinstance(shrink, nn.Conv1d)  # ModuleList forgets it
             kept.append(twice(h_BCL))
             h_BCL = _convolve(shrink, kept[-1])
         kept.append(twice(h_BCL))
