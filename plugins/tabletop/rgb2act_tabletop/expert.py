@@ -39,6 +39,7 @@ class Carry:
 
     since: float
     side: int
+    pitch: float = 0.0  # of the hand against the cube's faces
     ahead: float = _GRASP
 
 
@@ -117,7 +118,7 @@ class Expert:
             steps += [(30, above, 0.0), (36, above, 0.0)]
         waypoints = _still(steps, angles)
         hands = (waypoints, ()) if side == 0 else ((), waypoints)
-        carries = (Carry(since=23, side=side),) if lift else ()
+        carries = (Carry(since=23, side=side, pitch=_TILT),) if lift else ()
         return Script(hands=hands, carries=carries, steps=steps[-1][0])
 
     def _transfer(self, layout: Layout) -> Script:

@@ -108,7 +108,7 @@ class TabletopEnvironment:
             env.world.pose(np.clip(joints_A, LOW_A, HIGH_A))
             for carry in script.carries:
                 if at >= carry.since:
-                    env.world.carry(carry.side, carry.ahead)
+                    env.world.carry(carry.side, carry.ahead, carry.pitch)
             return self._episode(f"scene_{seed:07d}", [self._look(env)], None)
         raise RuntimeError(f"scene {seed}: no pose of the expert was within reach")
 

@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from .kinematics import rotation
 from .scene import FINGER, HOME, JOINTS, SIDES, STEP, mjcf
 from .tasks import CUBE, DISTRACTOR_NAMES, Grip, Layout, Task
 
@@ -75,12 +76,13 @@ class World:
         self._command(joints_A)
         mujoco.mj_forward(self.model, self.data)
 
-    def carry(self, side: int, ahead: float) -> None:
-        """Put the cube into a hand, ``ahead`` metres in front of the tool centre."""
+    def carry(self, side: int, ahead: float, pitch: float) -> None:
+        """Put the cube into a hand, ``ahead`` metres before the tool centre, its faces pitched."""
         start = self._joint_qpos("cube")
         frame = self.data.site_xmat[self._hands[side]].reshape(3, 3)
         self.data.qpos[start : start + 3] = self.hands()[side] + ahead * frame[:, 0]
-        mujoco.mju_mat2Quat(self.data.qpos[start + 3 : start + 7], frame.ravel())
+        turned = frame @ rotation(0.0, pitch, 0.0).T
+        mujoco.mju_mat2Quat(self.data.qpos[start + 3 : start + 7], turned.ravel())
         mujoco.mj_forward(self.model, self.data)
 
     def _command(self, action_A: NDArray[np.floating[Any]]) -> None:

@@ -16,6 +16,7 @@ from rgb2act_tabletop.views import WORKSPACE
 from rgb2act_tabletop.world import ACTION_NAMES, HIGH_A, HOME_A, LOW_A
 
 from rgb2act_core.errors import UserError
+from rgb2act_core.testing import checks
 
 TINY = Tabletop(task="reach", size=32)
 DIGEST = """
@@ -33,6 +34,11 @@ for episode in (table.demonstrate(7, 0.01), table.scene(8)):
         digest.update(episode.actions.tobytes() + episode.joints.tobytes())
 print(digest.hexdigest())
 """
+
+
+@pytest.mark.parametrize("check", checks("rgb2act_tabletop"), ids=str)
+def test_conformance(check):
+    check()
 
 
 def same(left, right):
