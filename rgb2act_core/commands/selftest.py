@@ -42,15 +42,12 @@ def selftest(args: argparse.Namespace) -> int:
 
 
 def _run(check: Check) -> str:
-    """Return what a check says, with the traceback if it is no failure but a fault."""
+    """Return what a check says, with the traceback if the component raised."""
     try:
         check()
     except AssertionError as err:
-        return str(err) or traceback.format_exc()
-    except UserError as err:
-        return str(err)
-    except Exception:
-        return traceback.format_exc()
+        cause = err.__cause__
+        return "".join(traceback.format_exception(cause)) if cause else str(err)
     return ""
 
 

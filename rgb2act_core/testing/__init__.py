@@ -36,8 +36,13 @@ class Check:
     call: Callable[[], None]
 
     def __call__(self) -> None:
-        """Run the check."""
-        self.call()
+        """Run the check; whatever goes wrong in it becomes an AssertionError."""
+        try:
+            self.call()
+        except AssertionError:
+            raise
+        except Exception as err:
+            raise AssertionError(f"{self.summary} Instead: {type(err).__name__}: {err}") from err
 
     def __str__(self) -> str:
         return f"{self.about}-{self.name}"

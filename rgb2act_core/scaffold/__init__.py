@@ -1,0 +1,129 @@
+"""Write a plugin to start from: a whole one that works, for each kind."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from .. import plugins
+from ..components import Kind
+from ..errors import UserError
+
+TEMPLATES = Path(__file__).parent
+PROTOCOLS = {
+    Kind.BACKBONE: "Backbone",
+    Kind.TEACHER: "Teacher",
+    Kind.FUSION: "Fusion",
+    Kind.POLICY_HEAD: "PolicyHead",
+    Kind.ENVIRONMENT: "Environment",
+}
+SUMMARIES = {
+    Kind.BACKBONE: "random projection of each patch's pixels",
+    Kind.TEACHER: "mean of a random layer over a cloud's points",
+    Kind.FUSION: "weighs backbones patch by patch",
+    Kind.POLICY_HEAD: "flow matching with a small MLP",
+    Kind.ENVIRONMENT: "a target on a unit square that the left hand is to reach",
+}
+TINY = {
+    Kind.BACKBONE: "dim=8",
+    Kind.TEACHER: "dim=8",
+    Kind.FUSION: "hidden=8",
+    Kind.POLICY_HEAD: "width=16, steps=2",
+    Kind.ENVIRONMENT: "size=16",
+}
+EXAMPLES = {
+    Kind.BACKBONE: '[[backbone]]\nuse = "{}"',
+    Kind.TEACHER: '[teacher]\nuse = "{}"',
+    Kind.FUSION: '[align]\nfusion = {{ use = "{}" }}',
+    Kind.POLICY_HEAD: '[policy]\nhead = {{ use = "{}" }}',
+    Kind.ENVIRONMENT: '[environment]\nuse = "{}"',
+}
+
+
+def write(name: str, kind: Kind, out: Path) -> Path:
+    """Write a whole plugin into a new folder ``out/name`` and return the folder.
+
+    Raises UserError for names that are taken or can't be names, and if the folder exists.
+    """
+    _check(name, kind)
+    folder = out / name
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"{folder}: exists already; choose another name or --out")
+    files = render(name, kind)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as beside:
+            for path, text in files.items():
+                file = Path(beside, "plugin", path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+            Path(beside, "plugin").rename(folder)  # whole or not at all
+    except OSError as err:
+        reason = str(err.strerror).lower()
+        raise UserError(f"{out}: {reason}; choose a folder that can be written") from None
+    return folder
+
+
+def render(name: str, kind: Kind) -> dict[str, str]:
+    """Return the files of a plugin by their paths in its folder."""
+    module = f"rgb2act_{name.replace('-', '_')}"
+    words = {
+        "name": name,
+        "module": module,
+        "distribution": f"rgb2act-{name}",
+        "Class": _class(name),
+        "Protocol": PROTOCOLS[kind],
+        "hook": kind.hook,
+        "words": plugins.say(kind),
+        "tiny": TINY[kind],
+        "summary": SUMMARIES[kind],
+        "example": EXAMPLES[kind].format(name),
+        "dependencies": ", ".join(f'"{d}"' for d in _dependencies(kind)),
+    }
+    return {
+        place: Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
+        for place, template in {
+            "pyproject.toml": "common/pyproject.toml.txt",
+            "README.md": "common/README.md.txt",
+            f"{module}/__init__.py": "common/init.py.txt",
+            f"{module}/config.py": f"{kind}/config.py.txt",
+            f"{module}/model.py": f"{kind}/model.py.txt",
+            "tests/test_conformance.py": "common/test_conformance.py.txt",
+        }.items()
+    } | {f"{module}/py.typed": ""}
+
+
+def _dependencies(kind: Kind) -> list[str]:
+    heavy = ["gymnasium>=1.0", "numpy>=2.0"] if kind is Kind.ENVIRONMENT else ["torch>=2.6"]
+    return ["rgb2act", "attrs>=24.2", *(["numpy>=2.0"] if kind is Kind.TEACHER else []), *heavy]
+
+
+def _class(name: str) -> str:
+    return "".join(part.capitalize() for part in re.split(r"[-_]", name))
+
+
+def _check(name: str, kind: Kind) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name) or len(name) > 40:
+        raise UserError(
+            f"{name!r} is no name for a plugin; use up to 40 lowercase letters and digits,"
+            " a letter first, parts joined by '-' or '_'"
+        )
+    used = [path for part in ("common", kind) for path in (TEMPLATES / part).glob("*.py.txt")]
+    text = "".join(path.read_text(encoding="utf-8") for path in used)
+    if keyword.iskeyword(_class(name)) or re.search(rf"\b{_class(name)}\b", text):
+        raise UserError(f"{name!r} would hide {_class(name)}; add a word to it")
+    takes = [d for (k, n), d in plugins.FIRST_PARTY.items() if n == name]
+    takes += [
+        status.distribution
+        for status in plugins.statuses()
+        if name == status.name or name in [n for _, n, _ in status.components]
+    ]
+    module = f"rgb2act_{name.replace('-', '_')}"
+    if takes:
+        raise UserError(f"{name!r} is taken by {takes[0]}; choose another name")
+    if name == "core" or find_spec(module) is not None:
+        raise UserError(f"{name!r} is taken: there is a module {module}; choose another name")
