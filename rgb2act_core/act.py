@@ -48,7 +48,6 @@ def act(
             episodes += _Wave(run, info, planner, simulators, folder, wave).play(advance)
             write_json(place, {"episodes": episodes})
             advance(0, success=sum(e["success"] for e in episodes) / len(episodes))
-    place.unlink(missing_ok=True)
     successes = sum(episode["success"] for episode in episodes)
     low, high = wilson(successes, len(episodes))
     return {

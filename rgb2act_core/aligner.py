@@ -119,7 +119,7 @@ class Aligner(nn.Module):
 
 def _take(values_FC: Tensor, mean: Tensor, std: Tensor) -> None:
     mean.copy_(values_FC.double().mean(0))
-    std.copy_(values_FC.double().std(0).clamp_min(FLOOR))
+    std.copy_(values_FC.double().std(0, correction=min(1, len(values_FC) - 1)).clamp_min(FLOOR))
 
 
 class Adapter(nn.Module):

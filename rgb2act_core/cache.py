@@ -24,6 +24,7 @@ from .errors import UserError
 from .progress import say
 from .spec import Choice
 
+SCRATCH = ("inputs.json", "checkpoint.safetensors", "episodes.json")  # of a stage under way
 KEY_LENGTH = 16  # hex digits, 64 bits: enough for the stages of one store
 
 
@@ -79,11 +80,17 @@ def file_digest(path: Path) -> str:
 def write_json(path: Path, data: Any) -> None:
     """Write JSON so that a reader sees the old file or the whole new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with guard(path), beside.open("w", encoding="utf-8") as stream:
-        json.dump(data, stream, indent=1, allow_nan=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
+    text = json.dumps(data, indent=1, allow_nan=False)
+    with guard(path):
+        try:
+            with beside.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -162,14 +169,16 @@ class StageFolder:
         return locked(self.parent / f"{self.key}.lock")
 
     def open(self) -> Path:
-        """Make the partial folder and record the inputs in it."""
+        """Make the partial folder, without what a killed run was writing, and note the inputs."""
         with guard(self.partial):
             self.partial.mkdir(parents=True, exist_ok=True)
+            for torn in [*self.partial.rglob(".*"), *self.partial.rglob("*.part")]:
+                torn.unlink(missing_ok=True)
             write_json(self.partial / "inputs.json", dict(self.inputs))
         return self.partial
 
     def commit(self, *, seconds: float, cpu_seconds: float, results: Mapping[str, Any]) -> None:
-        """Finish the stage: write ``stage.json`` and rename the folder."""
+        """Finish the stage: write ``stage.json``, drop what resuming needed, rename the folder."""
         stage = {
             "key": self.key,
             "inputs": dict(self.inputs),
@@ -179,8 +188,9 @@ class StageFolder:
             "results": dict(results),
         }
         write_json(self.partial / "stage.json", stage)
-        (self.partial / "inputs.json").unlink()
         with guard(self.path):
+            for name in SCRATCH:
+                (self.partial / name).unlink(missing_ok=True)
             self.partial.rename(self.path)  # atomic: a reader sees the whole stage or none of it
             sync_folder(self.parent)
 

@@ -217,10 +217,11 @@ def _packed(name: str, frames: Sequence[Episode]) -> Episode:
 
     join: Callable[[list[NDArray[Any]]], NDArray[Any]] = np.concatenate
     stack: list[NDArray[np.uint8]] = [frame.rgb[:] for frame in frames]
+    clouds = [frame.clouds[0] for frame in frames if frame.clouds is not None]
     return attrs.evolve(
         frames[0],
         name=name,
         rgb=join(stack),
-        clouds=[frame.clouds[0] for frame in frames if frame.clouds is not None],
+        clouds=None if frames[0].clouds is None else clouds,
         state={key: join([frame.state[key] for frame in frames]) for key in frames[0].state},
     )

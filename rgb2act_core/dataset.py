@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from .cache import key_of
-from .episodes import by_name, read_episode
+from .episodes import by_name, digest_of, read_episode, validate
 from .errors import UserError
 from .records import EnvironmentInfo, Episode
 
@@ -67,16 +67,26 @@ def recorded(episodes: Sequence[Episode], info: EnvironmentInfo) -> Dataset:
     for episode in episodes:
         check_fit(episode, info)
     return Dataset(
-        demonstrations=tuple(Source(name=e.name, digest=e.digest, episode=e) for e in episodes)
+        demonstrations=tuple(
+            Source(name=e.name, digest=e.digest or digest_of(e), episode=e) for e in episodes
+        )
     )
 
 
 def check_fit(episode: Episode, info: EnvironmentInfo) -> None:
-    """Raise UserError when an episode's cameras or widths are not the environment's."""
+    """Raise UserError when an episode is not whole, or its cameras, image or widths differ.
+
+    Clouds are counted, not read: that takes long, and the teacher's stage finds a bad one.
+    """
     if episode.cameras != info.cameras:
         raise UserError(
             f"episode {episode.name}: cameras {episode.cameras!r}, the environment has"
             f" {info.cameras!r}; name the same cameras in [environment]"
+        )
+    if tuple(episode.rgb.shape[2:4]) != info.image:
+        raise UserError(
+            f"episode {episode.name}: images are {tuple(episode.rgb.shape[2:4])!r}, the environment"
+            f" shows {info.image!r}; record it with this environment"
         )
     width = len(info.action_names)
     for what, array in (("actions", episode.actions), ("joints", episode.joints)):
@@ -86,3 +96,9 @@ def check_fit(episode: Episode, info: EnvironmentInfo) -> None:
                 f"episode {episode.name}: {what}: expected width {width}, got {seen};"
                 " record it with this environment"
             )
+    validate(attrs.evolve(episode, clouds=None))
+    if episode.clouds is not None and len(episode.clouds) != episode.rgb.shape[0]:
+        raise UserError(
+            f"episode {episode.name}: has {len(episode.clouds)} clouds for"
+            f" {episode.rgb.shape[0]} frames; each needs its own"
+        )

@@ -81,7 +81,8 @@ class Policy(nn.Module):
         for name, values in (("feature", features_NF), ("joint", joints_NJ)):
             if values is not None and values.shape[1]:
                 self.get_buffer(f"{name}_mean").copy_(values.double().mean(0))
-                self.get_buffer(f"{name}_std").copy_(values.double().std(0).clamp_min(FLOOR))
+                std = values.double().std(0, correction=min(1, len(values) - 1))
+                self.get_buffer(f"{name}_std").copy_(std.clamp_min(FLOOR))
         low, high = actions_NA.min(0).values, actions_NA.max(0).values
         self.get_buffer("action_middle").copy_((low + high) / 2)
         self.get_buffer("action_half").copy_(((high - low) / 2).clamp_min(FLOOR))

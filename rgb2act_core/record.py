@@ -49,8 +49,9 @@ class Record:
     def __init__(self, run: Run) -> None:
         self.run, self.path = run, run.folder / "run.json"
         self.before: dict[str, Any] = {}
-        with contextlib.suppress(UserError):
-            self.before = {s["stage"]: s for s in read_json(self.path)["stages"]}
+        with contextlib.suppress(UserError, KeyError, TypeError):  # absent, damaged or another's
+            old = read_json(self.path)
+            self.before = {s["stage"]: s for s in [*old.get("before", []), *old["stages"]]}
         self.stages: list[dict[str, Any]] = []
         self.pictures: dict[str, Any] = {}
 
@@ -75,12 +76,14 @@ class Record:
         """Write the file whole."""
         with guard(self.run.folder):
             self.run.folder.mkdir(parents=True, exist_ok=True)
+        now = {stage["stage"] for stage in self.stages}
         data = {
             "name": self.run.spec.name,
             "version": __version__,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "spec": unstructure(self.run.spec),
             "stages": self.stages,
+            "before": [s for name, s in self.before.items() if name not in now],  # not run again
             "pictures": self.pictures,
             "environment": versions(),
         }

@@ -5,8 +5,9 @@ Shapes: n = actions of a chunk, k = newest observations kept, V = cameras, H W =
 
 from __future__ import annotations
 
+import contextlib
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import workers
+from .cache import guard
 from .components import Kind
+from .errors import UserError
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -87,6 +90,8 @@ class Simulators:
                 answer = self.pipes[worker].recv()
             except (EOFError, OSError) as err:
                 raise self._death(worker) from err
+            if isinstance(answer, UserError):
+                raise answer
             if isinstance(answer, str):
                 raise RuntimeError(f"a simulator failed:\n{answer}")
             seen |= answer
@@ -110,13 +115,16 @@ def _serve(pipe: Connection, name: str, config: Any, keep: int) -> None:
                 if slot not in slots:
                     hz = environment.info.control_hz
                     slots[slot] = _Slot(environment.make(), keep, hz)
-                if what == "reset":
-                    answers[slot] = slots[slot].reset(argument, film)
-                else:
-                    answers[slot] = slots[slot].step(argument)
+                with slots[slot].named():
+                    if what == "reset":
+                        answers[slot] = slots[slot].reset(argument, film)
+                    else:
+                        answers[slot] = slots[slot].step(argument)
             pipe.send(answers)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is done with us
+    except UserError as err:
+        pipe.send(err)
     except Exception:
         pipe.send(traceback.format_exc())
 
@@ -130,9 +138,21 @@ class _Slot:
         self.film: Path | None = None
         self.pictures: list[NDArray[np.uint8]] = []
         self.steps = 0
+        self.seed: int | None = None
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Add seed and step to what goes wrong."""
+        try:
+            yield
+        except UserError as err:
+            raise UserError(*(f"episode of seed {self.seed}: {p}" for p in err.args)) from err
+        except Exception as err:
+            err.add_note(f"in the episode of seed {self.seed}, after {self.steps} steps")
+            raise
 
     def reset(self, seed: int, film: Path | None) -> Seen:
-        self.film, self.pictures, self.steps = film, [], 0
+        self.seed, self.film, self.pictures, self.steps = seed, film, [], 0
         self._observe(True)
         observation, info = self.env.reset(seed=seed)
         self._shoot(observation)
@@ -168,7 +188,8 @@ class _Slot:
         if self.film is not None:
             from .video import write_mp4
 
-            write_mp4(self.film, np.stack(self.pictures), self.hz)
+            with guard(self.film):
+                write_mp4(self.film, np.stack(self.pictures), self.hz)
             self.film, self.pictures = None, []
 
     def _seen(self, newest: list[tuple[Any, Any]], *, success: bool, done: bool) -> Seen:

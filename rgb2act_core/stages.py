@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from . import collect
-from .cache import StageFolder, difference, read_json
+from .cache import StageFolder, difference, guard, read_json
 from .check import check_fit
 from .context import Run
 from .dataset import Dataset, missing
@@ -200,9 +200,8 @@ class Chain:
                     reason = self._reason(stage, target)
                     _announce(stage, reason)
                     folder = target.open()
-                    with timer.measure():
+                    with timer.measure(), guard(folder), _noted(stage):
                         results = work(folder, board)
-                    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
                     target.commit(
                         seconds=timer.seconds, cpu_seconds=timer.cpu_seconds, results=results
                     )
@@ -222,6 +221,18 @@ class Chain:
             changes = difference(old, target.inputs)
             return "; ".join(changes[:4]) + (" ..." if len(changes) > 4 else "")
         return "its output was deleted"
+
+
+@contextlib.contextmanager
+def _noted(stage: str) -> Iterator[None]:
+    """Add the stage to the traceback of a bug."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as err:
+        err.add_note(f"in stage {stage}")
+        raise
 
 
 def _announce(stage: str, reason: str) -> None:

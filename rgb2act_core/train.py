@@ -137,8 +137,9 @@ def _aligner(run: Run, data: Dataset, folder: Path | None, device: str) -> Align
     teacher_FE = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
     train_rows, _, _ = rows_of(run, data, frames.index)
     aligner = new_aligner(run, frames, teacher_FE, train_rows)
+    aligner.requires_grad_(condition == "direct")
     aligner.projector.requires_grad_(False)  # nothing but the teacher's loss would train it
-    return aligner.requires_grad_(condition == "direct")
+    return aligner
 
 
 def _samples(

@@ -29,13 +29,13 @@ from .dataset import Dataset, Source
 from .encode import build_backbones
 from .errors import UserError
 from .features import open_tokens
-from .keys import embeddings_folder, features_folder
+from .keys import embeddings_folder, features_folder, recipe
 from .online import Planner
 from .policy import Policy
 from .progress import task
 from .reading import structure
 from .records import Environment
-from .shards import check_group
+from .shards import check_group, read_group
 from .spec import Spec
 from .train import states_of
 from .windows import window_index
@@ -76,17 +76,24 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
     """Check a finished run's stores, and replay demonstrations through the online path."""
     run, record, _, data = open_run(folder)
     stores, problems = _check_stores(run, data)
-    policy = load_policy(_stage(folder, record, "train"))
+    place = _stage(folder, record, "train")
+    policy = load_policy(place)
     device = device_of(run.spec.compute)
     policy.to(device)
     choices = run.spec.backbone if policy.aligner is not None else ()
+    problems += _check_backbones(place, [recipe(choice) for choice in choices])
     planner = Planner(policy, build_backbones(choices, device), 1, device)
     some = data.demonstrations[: EPISODES if episodes is None else episodes]
     worst = np.zeros(3)
     frames = 0
     with task("replay", len(some), "episodes") as advance:
         for source in some:
-            errors = _replay(run, planner, source)
+            advance()
+            try:
+                errors = _replay(run, planner, source)
+            except UserError as err:
+                problems += [f"episode {source.name}: {problem}" for problem in err.args]
+                continue
             for what, values in zip(("tokens", "features", "actions"), errors, strict=True):
                 limit = 1.0 if what == "tokens" else CLOSE
                 problems += [
@@ -96,7 +103,6 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
                 ]
             worst = np.maximum(worst, [np.max(values) for values in errors])
             frames += len(errors[0])
-            advance()
     return Verified(
         stores=stores,
         episodes=len(some),
@@ -115,21 +121,46 @@ def _stage(folder: Path, record: dict[str, Any], stage: str) -> Path:
     return folder.resolve().parent / str(paths[0])
 
 
+def _check_backbones(policy_folder: Path, wanted: list[dict[str, Any]]) -> list[str]:
+    """Compare the backbones that the policy was trained on with the run's."""
+    place = policy_folder / "policy.json"
+    found = read_json(place).get("backbones")
+    if found == wanted:
+        return []
+    return [f"{place}: trained on backbones {found!r}, the run's are {wanted!r}; train again"]
+
+
 def _check_stores(run: Run, data: Dataset) -> tuple[int, list[str]]:
-    """Compare every array that the run reads with its digests."""
-    folders = [features_folder(run, choice) for choice in run.spec.backbone]
-    folders.append(embeddings_folder(run, run.spec.teacher))
-    groups = [source.path for source in data.sources if source.path is not None]
-    groups += [folder / source.digest for folder in folders for source in data.sources]
+    """Compare every array that the run reads with its digests, and what it says it was made of."""
+    groups: list[tuple[Source, Path, dict[str, Any]]] = [
+        (source, source.path, {}) for source in data.sources if source.path is not None
+    ]
+    folders = [(features_folder(run, choice), recipe(choice)) for choice in run.spec.backbone]
+    folders.append((embeddings_folder(run, run.spec.teacher), recipe(run.spec.teacher)))
+    for folder, config in folders:
+        groups += [
+            (s, folder / s.digest, {"config": config, "episode_digest": s.digest})
+            for s in data.sources
+        ]
     problems: list[str] = []
     with task("check stores", len(groups), "groups") as advance:
-        for group in groups:
-            try:
-                check_group(group)
-            except UserError as err:
-                problems += map(str, err.args)
+        for source, group, origin in groups:
+            problems += [f"episode {source.name}: {p}" for p in _check_group(group, origin)]
             advance()
     return len(groups), problems
+
+
+def _check_group(path: Path, origin: dict[str, Any]) -> list[str]:
+    try:
+        check_group(path)
+        found = read_group(path).attributes
+    except UserError as err:
+        return list(err.args)
+    return [
+        f"{path}: {name} is {found.get(name)!r}, the run's is {wanted!r}; delete it and run again"
+        for name, wanted in origin.items()
+        if found.get(name) != wanted
+    ]
 
 
 def _replay(run: Run, planner: Planner, source: Source) -> tuple[NDArray[Any], ...]:

@@ -1,0 +1,187 @@
+"""Runs of the chain that tests share, the command line, and the plugin that fails on demand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PUPPET = Path(__file__).parent / "puppet"
+Done = subprocess.CompletedProcess[str]
+
+PUPPET_SPEC: dict[str, Any] = {
+    "name": "puppet",
+    "environment": {"use": "puppet"},
+    "collect": {"episodes": 4, "scenes": 3},
+    "backbone": [{"use": "puppet"}],
+    "teacher": {"use": "puppet"},
+    "extract": {"batch": 4},
+    "align": {
+        "fusion": {"use": "puppet"},
+        "dim": 4,
+        "width": 4,
+        "maps": 2,
+        "hidden": 4,
+        "steps": 12,
+        "batch": 8,
+        "warmup": 2,
+        "holdout": 0.25,
+    },
+    "policy": {
+        "head": {"use": "puppet"},
+        "horizon": 4,
+        "n_action_steps": 2,
+        "steps": 12,
+        "batch": 8,
+        "warmup": 2,
+        "holdout": 0.25,
+    },
+    "act": {"episodes": 4, "batch": 2, "videos": 1},
+    "compute": {"device": "cpu", "workers": 1, "threads": 1, "checkpoint_seconds": 0.0},
+}
+
+
+def smoke_spec() -> dict[str, Any]:
+    """Return ``examples/smoke.toml`` as data."""
+    return tomllib.loads((ROOT / "examples/smoke.toml").read_text())
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec with changes at any depth; None takes a key away."""
+    out = dict(base)
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) and "use" not in value:
+            out[key] = merged(out[key], value)
+        elif value is None:
+            out.pop(key, None)
+        else:
+            out[key] = value
+    return out
+
+
+def inline(value: Any) -> str:
+    """Return a value in TOML."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{k} = {inline(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return json.dumps(value)
+
+
+def write_toml(path: Path, spec: Mapping[str, Any]) -> Path:
+    """Write a spec and return its path."""
+    path.write_text("".join(f"{key} = {inline(value)}\n" for key, value in spec.items()))
+    return path
+
+
+def _python_path(site: Path) -> str:
+    return os.pathsep.join([str(site), str(PUPPET), str(ROOT)])
+
+
+@pytest.fixture(scope="session")
+def puppet_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the puppet's distribution in it."""
+    site = tmp_path_factory.mktemp("site")
+    info = site / "rgb2act_puppet-1.0.dist-info"
+    info.mkdir()
+    info.joinpath("METADATA").write_text(
+        "Metadata-Version: 2.1\nName: rgb2act-puppet\nVersion: 1.0\n"
+    )
+    info.joinpath("entry_points.txt").write_text("[rgb2act]\npuppet = rgb2act_puppet\n")
+    return site
+
+
+@pytest.fixture(scope="session")
+def cli(puppet_site: Path) -> Callable[..., Done]:
+    """Return a function that runs ``rgb2act`` in a process group of its own.
+
+    It returns when nothing holds the output any more: a worker that is left behind times out.
+    """
+
+    def call(*args: str | Path, timeout: float = 120, **env: str) -> Done:
+        with subprocess.Popen(
+            [sys.executable, "-m", "rgb2act_core", *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ
+            | {"PYTHONPATH": _python_path(puppet_site), "PYTHONWARNINGS": "error"}
+            | env,
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                out, err = process.communicate()
+                raise AssertionError(f"still running after {timeout} s:\n{err}") from None
+        return subprocess.CompletedProcess(args, process.returncode, out, err)
+
+    return call
+
+
+@pytest.fixture
+def puppet(puppet_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the puppet a plugin of this process, and of the workers it starts."""
+    from rgb2act_core import plugins
+
+    monkeypatch.syspath_prepend(puppet_site)
+    monkeypatch.syspath_prepend(PUPPET)
+    monkeypatch.setenv("PYTHONPATH", _python_path(puppet_site))
+    for cached in (plugins._points, plugins._load):
+        cached.cache_clear()
+    yield
+    for cached in (plugins._points, plugins._load):
+        cached.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def smoke_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the root of a finished smoke run; it is not to be changed."""
+    root = tmp_path_factory.mktemp("smoke")
+    done = cli("run", write_toml(root / "smoke.toml", smoke_spec()), "--root", root, "--json")
+    assert done.returncode == 0, done.stderr
+    (root / "stdout").write_text(done.stdout)
+    (root / "stderr").write_text(done.stderr)
+    return root
+
+
+@pytest.fixture
+def smoke_root(smoke_done: Path, tmp_path: Path) -> Path:
+    """Return a copy of the finished smoke run."""
+    return Path(shutil.copytree(smoke_done, tmp_path / "smoke_root"))
+
+
+@pytest.fixture(scope="session")
+def puppet_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the root of a finished run of the puppet; it is not to be changed."""
+    root = tmp_path_factory.mktemp("puppet")
+    done = cli("run", write_toml(root / "puppet.toml", PUPPET_SPEC), "--root", root)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture
+def puppet_root(puppet_done: Path, tmp_path: Path) -> Path:
+    """Return a copy of the finished run of the puppet."""
+    return Path(shutil.copytree(puppet_done, tmp_path / "puppet_root"))
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a spec: ``spec_file("smoke" or "puppet", **changes)``."""
+
+    def write(base: str = "puppet", **changes: Any) -> Path:
+        spec = merged(PUPPET_SPEC if base == "puppet" else smoke_spec(), changes)
+        return write_toml(tmp_path / f"{spec['name']}.toml", spec)
+
+    return write

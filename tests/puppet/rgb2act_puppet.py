@@ -1,0 +1,345 @@
+"""A plugin of all five kinds that is small, quick, and fails on demand.
+
+``RGB2ACT_PUPPET="place:kind:n"`` trips the n-th call (from 0, counted in each process) of a place:
+demonstrate, scene, encode, embed, fuse, learn, step. Kinds: ``raise``, ``nan``, ``sigint`` (to the
+group, as a terminal does), ``sigkill`` (the group), ``orphan`` (SIGKILL to the run alone).
+
+Shapes: T = steps, B = batch, K = context, V = 1 camera, H W = pixels, N = patches, A = 4 joints,
+O = observations, D = width of one, S = horizon
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from rgb2act_core import Component, hookimpl
+from rgb2act_core.records import (
+    BackboneInfo,
+    Cloud,
+    EnvironmentInfo,
+    Episode,
+    Fused,
+    HeadShape,
+    TeacherInfo,
+)
+
+NAMES = ("left_joint", "left_gripper", "right_joint", "right_gripper")
+SIZE = 8
+MAX_STEPS = 11
+_calls: Counter[str] = Counter()
+
+
+def trip(place: str) -> bool:
+    """Fail as ``RGB2ACT_PUPPET`` says; return whether the result shall hold a NaN."""
+    where, kind, at = os.environ.get("RGB2ACT_PUPPET", ":none:0").split(":")
+    _calls[place] += 1
+    if where != place or _calls[place] != int(at) + 1:
+        return False
+    if kind == "raise":
+        raise RuntimeError("the puppet's strings are cut")
+    if kind == "sigint":
+        os.killpg(os.getpgrp(), signal.SIGINT)
+    if kind == "sigkill":
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    if kind == "orphan":
+        run = parent_process()
+        os.kill(os.getpid() if run is None or run.pid is None else run.pid, signal.SIGKILL)
+        threading.Event().wait()
+    return kind == "nan"
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    lengths: tuple[int, ...] = (6, 9, 5)  # of the demonstrations, in turn
+    recorded: int = 0  # episodes that lie on disk; with some, there is no expert
+    fault: str = ""  # of the recorded ones
+
+
+@attrs.frozen(kw_only=True)
+class Pixels:
+    patch: int = 4
+    context: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class Points:
+    dim: int = 6
+
+
+@attrs.frozen(kw_only=True)
+class Mean:
+    pass
+
+
+@attrs.frozen(kw_only=True)
+class Linear:
+    dropout: float = 0.2
+
+
+def _episode(name: str, seed: int, length: int, actions: bool = True) -> Episode:
+    rng = np.random.default_rng(seed)
+    joints_TA = rng.uniform(0, 1, (length, len(NAMES))).astype(np.float32)
+    return Episode(
+        name=name,
+        task="puppet",
+        instruction="dance",
+        cameras=("eye",),
+        rgb=rng.integers(0, 256, (length, 1, SIZE, SIZE, 3), np.uint8),
+        joints=joints_TA if actions else None,
+        actions=joints_TA[::-1].copy() if actions else None,
+        clouds=[
+            Cloud(
+                xyz=rng.normal(size=(4, 3)).astype(np.float32),
+                rgb=rng.integers(0, 256, (4, 3), np.uint8),
+            )
+            for _ in range(length)
+        ],
+        state={"target": rng.normal(size=(length, 2)).astype(np.float32)},
+    )
+
+
+def _faulty(episode: Episode, fault: str) -> Episode:
+    changes: dict[str, Any] = {
+        "": {},
+        "no clouds": {"clouds": None},
+        "few clouds": {"clouds": list(episode.clouds or ())[1:]},
+        "one name": {"name": "twin"},
+        "other cameras": {"cameras": ("ear",)},
+        "narrow": {
+            "joints": (episode.joints if episode.joints is not None else np.empty(0))[:, :3],
+            "actions": (episode.actions if episode.actions is not None else np.empty(0))[:, :3],
+        },
+        "nan actions": {"actions": np.full_like(episode.actions, np.nan)},
+        "no frames": {
+            "rgb": np.asarray(episode.rgb)[:0],
+            "joints": np.empty((0, 4), np.float32),
+            "actions": np.empty((0, 4), np.float32),
+            "clouds": [],
+            "state": {},
+        },
+    }
+    return attrs.evolve(episode, **changes[fault])
+
+
+class Environment:
+    def __init__(self, config: Table) -> None:
+        self.config = config
+        self.info = EnvironmentInfo(
+            task="puppet",
+            cameras=("eye",),
+            image=(SIZE, SIZE),
+            action_names=NAMES,
+            control_hz=10.0,
+            max_steps=MAX_STEPS,
+            demonstrates=not config.recorded and config.fault != "nothing",
+            state_names=("target",),
+        )
+
+    def recorded(self) -> Sequence[Episode]:
+        lengths = self.config.lengths
+        return [
+            _faulty(
+                _episode(f"recorded_{i}", i, lengths[i % len(lengths)]),
+                self.config.fault if i else "one name" * (self.config.fault == "one name"),
+            )
+            for i in range(self.config.recorded)
+        ]
+
+    def demonstrate(self, seed: int, noise: float) -> Episode | None:
+        trip("demonstrate")
+        if seed % 5 == 2:
+            return None
+        lengths = self.config.lengths
+        return _episode(f"episode_{seed:07d}", seed, lengths[seed % len(lengths)])
+
+    def scene(self, seed: int) -> Episode:
+        trip("scene")
+        return _episode(f"scene_{seed:07d}", seed, 1, actions=False)
+
+    def make(self) -> Any:
+        return stage()()
+
+
+@cache
+def stage() -> Any:
+    """Return the gymnasium class: arms are where they were told to be."""
+    import gymnasium
+
+    class Stage(gymnasium.Env[Any, Any]):
+        observation_space = gymnasium.spaces.Dict(
+            {
+                "rgb": gymnasium.spaces.Box(0, 255, (1, SIZE, SIZE, 3), np.uint8),
+                "joints": gymnasium.spaces.Box(0, 1, (len(NAMES),)),
+            }
+        )
+        action_space = gymnasium.spaces.Box(-9, 9, (len(NAMES),))
+        render_mode = None
+        observe = True
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            super().reset(seed=seed)
+            self.seed, self.count = seed, 0
+            self.joints = self.np_random.uniform(0, 1, len(NAMES)).astype(np.float32)
+            return self._observation(), self._info(False)
+
+        def step(self, action: Any) -> Any:
+            if trip("step"):
+                raise ValueError("NaN is no place to go to")
+            self._log(action)
+            self.joints, self.count = np.asarray(action, np.float32), self.count + 1
+            ends = self.count >= MAX_STEPS
+            return self._observation(), 0.0, False, ends, self._info(ends and bool(self.seed % 2))
+
+        def _observation(self) -> Any:
+            rng = np.random.default_rng([self.seed or 0, self.count])
+            rgb = rng.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+            return {"rgb": rgb if self.observe else 0 * rgb, "joints": self.joints}
+
+        def _info(self, success: bool) -> Any:
+            return {"success": success, "state": {"target": self.joints[:2].copy()}}
+
+        def _log(self, action: Any) -> None:
+            if folder := os.environ.get("RGB2ACT_PUPPET_LOG"):
+                with Path(folder, f"{self.seed}.jsonl").open("a") as file:
+                    file.write(json.dumps([float(x) for x in action]) + "\n")
+
+    return Stage
+
+
+def _backbone(config: Pixels) -> Any:
+    import torch
+
+    class Backbone:
+        info = BackboneInfo(dim=6, context=config.context, description="means of patches")
+
+        def grid(self, height: int, width: int) -> tuple[int, int]:
+            return height // config.patch, width // config.patch
+
+        def encode(self, rgb_BKVHW3: Any) -> Any:
+            patches = rgb_BKVHW3.float() / 255
+            for dim in (3, 5):
+                patches = patches.unflatten(dim, (-1, config.patch))
+            means_BKVN3 = patches.mean((4, 6)).flatten(3, 4)
+            newest, all_of_them = means_BKVN3[:, -1], means_BKVN3.mean(1)
+            tokens = torch.cat([newest, all_of_them], -1)
+            if trip("encode"):
+                tokens[-1] = torch.nan
+            return tokens
+
+        def to(self, device: Any) -> Any:
+            return self
+
+    return Backbone()
+
+
+def _teacher(config: Points) -> Any:
+    import torch
+
+    class Teacher:
+        info = TeacherInfo(dim=config.dim)
+
+        def embed(self, clouds: Sequence[Cloud]) -> Any:
+            rows = [np.concatenate([c.xyz.mean(0), c.rgb.mean(0) / 255]) for c in clouds]
+            embedding = torch.from_numpy(np.stack(rows)).float()[:, : config.dim]
+            if trip("embed"):
+                embedding[-1] = torch.nan
+            return embedding
+
+        def to(self, device: Any) -> Any:
+            return self
+
+    return Teacher()
+
+
+def _fusion(config: Mean) -> Any:
+    import torch
+
+    class Module(torch.nn.Module):
+        def __init__(self, n_backbones: int) -> None:
+            super().__init__()
+            self.scores = torch.nn.Parameter(torch.zeros(n_backbones))
+
+        def forward(self, tokens_BNMD: Any) -> Fused:
+            if self.training and trip("fuse"):
+                tokens_BNMD = tokens_BNMD * torch.nan
+            shares = self.scores.softmax(0)
+            noise = torch.rand_like(tokens_BNMD) if self.training else 0.5
+            tokens = (tokens_BNMD * (noise + 0.5) * shares[:, None]).sum(2)
+            return Fused(tokens=tokens, weights=shares, loss=tokens.new_zeros(()))
+
+    class Fusion:
+        def module(self, n_backbones: int, dim: int) -> Any:
+            return Module(n_backbones)
+
+    return Fusion()
+
+
+def _head(config: Linear) -> Any:
+    import torch
+
+    class Module(torch.nn.Module):
+        def __init__(self, shape: HeadShape) -> None:
+            super().__init__()
+            self.size = (shape.horizon, shape.action_dim)
+            self.drop = torch.nn.Dropout(config.dropout)
+            self.layer = torch.nn.Linear(
+                shape.n_obs_steps * shape.obs_dim, shape.horizon * shape.action_dim
+            )
+
+        def forward(self, obs_BOD: Any) -> Any:
+            return self.layer(self.drop(obs_BOD.flatten(1))).unflatten(1, self.size)
+
+        def loss(self, obs_BOD: Any, actions_BSA: Any, mask_BS: Any) -> Any:
+            bad = self.training and trip("learn")
+            wrong = (self(obs_BOD) - actions_BSA).square().mean(-1)
+            return wrong[mask_BS].mean() * (torch.nan if bad else 1.0)
+
+        def plan(self, obs_BOD: Any, generators: Any) -> Any:
+            noise = [torch.randn(self.size, generator=g) for g in generators]
+            return self(obs_BOD) + 0.01 * torch.stack(noise)
+
+    class Head:
+        def check(self, shape: HeadShape) -> str | None:
+            return None
+
+        def module(self, shape: HeadShape) -> Any:
+            return Module(shape)
+
+    return Head()
+
+
+@hookimpl
+def rgb2act_environments() -> Iterator[Component]:
+    yield Component(name="puppet", config=Table, build=Environment, tiny=Table())
+
+
+@hookimpl
+def rgb2act_backbones() -> Iterator[Component]:
+    yield Component(name="puppet", config=Pixels, build=_backbone, tiny=Pixels())
+
+
+@hookimpl
+def rgb2act_teachers() -> Iterator[Component]:
+    yield Component(name="puppet", config=Points, build=_teacher, tiny=Points())
+
+
+@hookimpl
+def rgb2act_fusions() -> Iterator[Component]:
+    yield Component(name="puppet", config=Mean, build=_fusion, tiny=Mean())
+
+
+@hookimpl
+def rgb2act_policy_heads() -> Iterator[Component]:
+    yield Component(name="puppet", config=Linear, build=_head, tiny=Linear())
