@@ -1,0 +1,91 @@
+"""What the benchmarks of the stages share: a run over made-up episodes, and rounds that take turns.
+
+Shapes: T = steps, V = cameras, P = points, A = action dims
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from rgb2act_core.context import Run
+from rgb2act_core.dataset import Dataset, stored
+from rgb2act_core.episodes import write_episode
+from rgb2act_core.reading import read_spec
+from rgb2act_core.records import Cloud, Episode
+
+QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.toml"
+CAMERAS, POINTS, ACTIONS = ("head", "top"), 600, 14
+
+
+def quickstart(root: Path) -> Run:
+    """Return the quickstart's run on one thread, below another root, and silence progress."""
+    os.environ["RGB2ACT_QUIET"] = "1"
+    spec = read_spec(QUICKSTART)
+    return Run(spec=attrs.evolve(spec, compute=attrs.evolve(spec.compute, threads=1)), root=root)
+
+
+def episodes(folder: Path, count: int, steps: int, size: int) -> Dataset:
+    """Store episodes of random pixels, points and joints, and return them."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        name = f"episode_{number:03d}"
+        write_episode(folder / name, _episode(rng, name, steps, size), extra={})
+    paths = sorted(path for path in folder.iterdir() if path.is_dir())
+    return Dataset(demonstrations=tuple(stored(path) for path in paths))
+
+
+def _episode(rng: np.random.Generator, name: str, steps: int, size: int) -> Episode:
+    joints_TA = rng.uniform(-1, 1, (steps, ACTIONS)).astype(np.float32)
+    clouds = [
+        Cloud(
+            xyz=rng.uniform(0, 1, (POINTS, 3)).astype(np.float32),
+            rgb=rng.integers(0, 256, (POINTS, 3), np.uint8),
+        )
+        for _ in range(steps)
+    ]
+    return Episode(
+        name=name,
+        task="none",
+        instruction="none",
+        cameras=CAMERAS,
+        rgb=rng.integers(0, 256, (steps, len(CAMERAS), size, size, 3), np.uint8),
+        joints=joints_TA,
+        actions=joints_TA,
+        clouds=clouds,
+    )
+
+
+def compare(title: str, unit: str, work: Mapping[str, Callable[[], float]], rounds: int) -> None:
+    """Print the median of each candidate's cost and its ratio to the first one's.
+
+    The candidates take turns, so that all meet the same machine; the first round warms up.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(rounds + 1):
+        for name, cost in work.items():
+            spent = cost()
+            if turn:
+                taken[name].append(spent)
+    base = statistics.median(next(iter(taken.values())))
+    print(f"\n{title}")
+    for name, costs in taken.items():
+        middle, low, high = statistics.median(costs), min(costs), max(costs)
+        print(f"  {name:42} {middle:9.4g} {unit} {middle / base:7.2f} x  ({low:.3g} to {high:.3g})")
+
+
+def timed(job: Callable[[], object], per: float = 1.0) -> Callable[[], float]:
+    """Return a function that runs the job and returns its CPU milliseconds divided by ``per``."""
+
+    def cost() -> float:
+        start = time.process_time()
+        job()
+        return 1e3 * (time.process_time() - start) / per
+
+    return cost
