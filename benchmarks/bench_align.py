@@ -1,0 +1,126 @@
+"""Compare a step of alignment with the bare module's forward and backward, side by side.
+
+The bare step is what cannot be left out: forward, the two losses and backward of the same aligner
+on one batch that lies in memory as float32. The plain loop adds what any trainer needs: clipping
+and AdamW. Ours is the stage's own loop, which besides seeds every step, gathers random frames from
+the store, checks for numbers that are not finite and writes learning curves. CPU time of one
+thread, the median of rounds that take turns.
+
+    python benchmarks/bench_align.py [--rounds 3] [--steps 15]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 the field's usual name
+from side_by_side import compare, episodes, quickstart, timed
+from torch import Tensor, nn
+
+from rgb2act_core import losses
+from rgb2act_core.align import BETAS, Frames, _Batches, new_aligner, open_frames
+from rgb2act_core.aligner import Aligner
+from rgb2act_core.context import Run
+from rgb2act_core.dataset import Dataset
+from rgb2act_core.extract import extract, teach
+from rgb2act_core.features import open_embeddings
+from rgb2act_core.optimise import Job, optimise
+
+
+def ours(run: Run, aligner: Aligner, batches: _Batches, steps: int) -> Callable[[], object]:
+    fresh = itertools.count()
+
+    def loop() -> None:
+        folder = run.root / f"{run.spec.align.pool}-{next(fresh)}"
+        folder.mkdir()
+        optimise(
+            Job(
+                title="align",
+                module=aligner,
+                loss=lambda: batches.loss(aligner),
+                episodes=batches.episodes,
+                evaluate=lambda module: {},
+                evaluations=1,
+                steps=steps,
+                lr=1e-9,
+                betas=BETAS,
+                weight_decay=0.0,
+                warmup=0,
+                clip=1.0,
+                ema=None,
+                seed=0,
+                folder=folder,
+                tensorboard=None,
+                checkpoint_seconds=1e9,
+            )
+        )
+
+    return loop
+
+
+def one_batch(frames: Frames, target_FE: Tensor, size: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    rows = np.random.default_rng(0).choice(len(target_FE), size, replace=False)
+    tokens = [part.float() for part in frames.gather(rows)]
+    step, episode = (torch.from_numpy(a[rows]) for a in (frames.index.step, frames.index.episode))
+    return tokens, target_FE[torch.from_numpy(rows)], losses.alike(episode, step, 2)
+
+
+def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
+    frames = open_frames(run, data.sources, "cpu")
+    teacher_FE = torch.from_numpy(open_embeddings(run, data.sources))
+    rows = np.arange(len(teacher_FE))
+    aligner = new_aligner(run, frames, teacher_FE, rows)
+    target_FE = aligner.standard_teacher(teacher_FE)
+    tokens, target_BE, alike_BB = one_batch(frames, target_FE, run.spec.align.batch)
+    weights = run.spec.align.loss
+    optimizer = torch.optim.AdamW(aligner.parameters(), 1e-9, BETAS, fused=True)
+
+    def bare() -> None:
+        out = aligner(tokens)
+        loss = weights.mse * F.mse_loss(out.prediction, target_BE) + out.loss
+        loss += weights.infonce * losses.infonce(out.prediction, target_BE, weights.tau, alike_BB)
+        loss.backward()
+
+    def plain() -> None:
+        optimizer.zero_grad()
+        bare()
+        nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
+        optimizer.step()
+
+    batches = _Batches(run, frames, target_FE, rows)
+    work = {
+        "bare forward and backward": timed(lambda: [bare() for _ in range(steps)], steps),
+        "plain loop with clipping and AdamW": timed(lambda: [plain() for _ in range(steps)], steps),
+        "the stage's loop": timed(ours(run, aligner, batches, steps), steps),
+    }
+    title = f"pool = {run.spec.align.pool!r}, batch {run.spec.align.batch}"
+    compare(f"A step of alignment, {title}", "ms", work, rounds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=15)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        run = quickstart(Path(name))
+        data = episodes(run.root / "episodes", count=10, steps=30, size=64)
+        for choice in run.spec.backbone:
+            extract(run, choice, data)
+        teach(run, data)
+        for pool in ("keypoints", "mean"):
+            align = attrs.evolve(run.spec.align, pool=pool)
+            spec = attrs.evolve(run.spec, align=align)
+            bench(Run(spec=spec, root=run.root), data, options.rounds, options.steps)
+
+
+if __name__ == "__main__":
+    main()
