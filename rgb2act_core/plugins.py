@@ -156,13 +156,12 @@ def _winners(kind: Kind, name: str, plugins: list[_Plugin]) -> list[_Plugin]:
 
 
 def _clash(kind: Kind, name: str, plugins: list[_Plugin], of: _Plugin | None = None) -> str:
-    others = sorted({p.point.distribution for p in plugins if p is not of})
-    if of is not None and plugins and plugins[0].point is _CORE:
+    names = " and ".join(sorted({p.point.distribution for p in plugins if p is not of}))
+    if of is None:
+        return f"{say(kind)} {name!r} is brought by {names}; uninstall one of them"
+    if any(plugin.point is _CORE for plugin in plugins):
         return f"{say(kind)} {name!r} is the core's own name; rename it"
-    names = sorted({p.point.distribution for p in plugins})
-    if of is not None:
-        return f"{say(kind)} {name!r} is also brought by {' and '.join(others or names)}"
-    return f"{say(kind)} {name!r} is brought by {' and '.join(names)}; uninstall one of them"
+    return f"{say(kind)} {name!r} is also brought by {names}"
 
 
 def say(kind: Kind) -> str:

@@ -15,7 +15,7 @@ from .. import plugins
 from ..components import Component, Kind
 from ..errors import UserError, near
 from ..progress import task
-from ..testing import Check, component_checks
+from ..testing import Check, component_checks, light
 
 
 def selftest(args: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def selftest(args: argparse.Namespace) -> int:
     table = Table(title=f"{plugins.say(kind)} {component.name}, tiny config", title_justify="left")
     for column in ("check", "result", "CPU s"):
         table.add_column(column, justify="right" if column == "CPU s" else "left")
-    some = component_checks(kind, component)
+    some = [light(component.build.__module__), *component_checks(kind, component)]
     problems: list[str] = []
     with task(f"selftest {component.name}", len(some), "checks") as advance:
         for check in some:

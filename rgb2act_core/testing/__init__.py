@@ -51,13 +51,14 @@ class Check:
 def checks(module: str) -> list[Check]:
     """Return the checks of a plugin, by the name of its module, and of all it brings."""
     found, problems = plugins.ask(module)
-    whole = [
-        _check(module, general.module_is_light, module),
-        _check(module, general.components_are_valid, problems),
-    ]
-    return whole + [
-        check for kind, component in found for check in component_checks(kind, component)
-    ]
+    valid = _check(module, general.components_are_valid, problems)
+    parts = [check for kind, component in found for check in component_checks(kind, component)]
+    return [light(module), valid, *parts]
+
+
+def light(module: str) -> Check:
+    """Return the check that importing a module imports nothing heavy."""
+    return _check(module, general.module_is_light, module)
 
 
 def component_checks(kind: Kind, component: Component) -> list[Check]:
@@ -72,4 +73,4 @@ def _check(about: str, call: Callable[[Any], None], subject: Any) -> Check:
     return Check(about, call.__name__, summary, lambda: call(subject))
 
 
-__all__ = ["Check", "checks", "component_checks"]
+__all__ = ["Check", "checks", "component_checks", "light"]
