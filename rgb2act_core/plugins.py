@@ -16,7 +16,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
@@ -221,19 +220,13 @@ def _load(point: _Point) -> _Plugin:
     """Import one plugin and ask its hooks; what goes wrong becomes its problems."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # --json on stdout stays JSON
-            module = _import(point)
-            found, problems = _ask(module)
+            entry = EntryPoint(name=point.name, value=point.module, group=GROUP)
+            found, problems = _ask(entry.load())
     except (Exception, SystemExit) as err:
         if os.environ.get("RGB2ACT_STRICT") == "1":
             raise RuntimeError(f"plugin {point.name!r} ({point.module}) failed") from err
         return _Plugin(point=point, components=(), problems=(_line(err),))
     return _Plugin(point=point, components=tuple(found), problems=tuple(problems))
-
-
-def _import(point: _Point) -> Any:
-    if point is _CORE:
-        return import_module(BUILTIN)
-    return EntryPoint(name=point.name, value=point.module, group=GROUP).load()
 
 
 def _line(err: BaseException) -> str:
