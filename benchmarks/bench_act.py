@@ -1,0 +1,170 @@
+"""Measure steps a second of acting, where the time goes, and plain loops beside it in one run.
+
+The policy has the quickstart's sizes and is hardly trained, so every episode lasts its full length.
+The plain loop plays one episode after the other in one process and renders every frame. Simulation
+alone gives the arms their own joints as targets and never plans. Wall time without start-up, the
+median of rounds that take turns: with workers on other cores CPU time would not tell. So it wants
+a quiet machine; where other work has the cores, workers cannot help.
+
+    python benchmarks/bench_act.py [--rounds 2] [--episodes 6]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from side_by_side import compare, quickstart
+
+from rgb2act_core import act, stages
+from rgb2act_core.artefacts import load_policy
+from rgb2act_core.context import Run
+from rgb2act_core.encode import build_backbones
+from rgb2act_core.online import Planner
+from rgb2act_core.records import Environment
+from rgb2act_core.simulators import Simulators
+
+PARTS = ((Simulators, "reset"), (Simulators, "step"), (Planner, "tokens"), (Planner, "see"))
+PARTS += ((Planner, "plan"), (act._Wave, "play"))
+
+
+def small(run: Run, episodes: int) -> Run:
+    """Return the quickstart with little data and hardly any training."""
+    spec = attrs.evolve(
+        run.spec,
+        collect=attrs.evolve(run.spec.collect, episodes=2, scenes=0),
+        align=attrs.evolve(run.spec.align, steps=3),
+        policy=attrs.evolve(run.spec.policy, steps=3),
+        act=attrs.evolve(run.spec.act, episodes=episodes, batch=episodes, videos=0),
+    )
+    return attrs.evolve(run, spec=spec)
+
+
+def policy_of(run: Run) -> Path:
+    """Train the policy and return its folder."""
+    stages.run(run.spec, run.root, until="train")
+    (folder,) = (path.parent for path in (run.store / "policy").glob("*/policy.json"))
+    return folder
+
+
+def clocked(spent: Counter[str], part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a call that adds its wall seconds to ``spent``."""
+
+    def run(*args: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return call(*args)
+        finally:
+            spent[part] += time.perf_counter() - start
+
+    return run
+
+
+def ours(
+    run: Run, environment: Environment, policy: Path, spent: Counter[str]
+) -> Callable[[], float]:
+    """Return a function that acts and returns milliseconds a step."""
+
+    def cost() -> float:
+        spent.clear()
+        folder = Path(tempfile.mkdtemp(dir=run.root))  # in the same one it would resume
+        results = act.act(run, environment.info, policy, folder)
+        spent["steps"] = sum(episode["steps"] for episode in results["episodes"])
+        return 1e3 * spent["play"] / spent["steps"]
+
+    return cost
+
+
+def plain(run: Run, environment: Environment, policy_folder: Path) -> Callable[[], float]:
+    """Return a function that plays one episode in this process and returns ms a step."""
+    policy, env = load_policy(policy_folder), environment.make()
+    planner = Planner(policy, build_backbones(run.spec.backbone, "cpu"), 1, "cpu")
+
+    def cost() -> float:
+        start, steps, done = time.perf_counter(), 0, False
+        observation, _ = env.reset(seed=run.spec.act.first_seed)
+        history, generator = planner.history(), torch.Generator().manual_seed(0)
+        history.add(observation["rgb"][None], observation["joints"][None])
+        while not done:
+            planner.see([history], [])
+            plan = planner.plan({0: history}, {0: generator})[0]
+            for action in act.full_actions(policy.shape, plan, observation["joints"]):
+                observation, _, terminated, truncated, _ = env.step(action)
+                history.add(observation["rgb"][None], observation["joints"][None])
+                steps, done = steps + 1, terminated or truncated
+                if done:
+                    break
+        return 1e3 * (time.perf_counter() - start) / steps
+
+    return cost
+
+
+def simulation(environment: Environment, look: bool) -> Callable[[], float]:
+    """Return a function that steps the environment alone and returns milliseconds a step."""
+    env = environment.make()
+
+    def cost() -> float:
+        env.unwrapped.observe = look
+        observation, _ = env.reset(seed=0)
+        hold = np.array(observation["joints"])
+        start, done, steps = time.perf_counter(), False, 0
+        while not done:
+            _, _, terminated, truncated, _ = env.step(hold)
+            steps, done = steps + 1, terminated or truncated
+        return 1e3 * (time.perf_counter() - start) / steps
+
+    return cost
+
+
+def shares(spent: Counter[str]) -> None:
+    """Print where the time of the last acting went."""
+    whole = spent["play"]
+    simulated = spent["reset"] + spent["step"]
+    aligned = spent["see"] - spent["tokens"]
+    rest = whole - simulated - spent["see"] - spent["plan"]
+    parts = {
+        "simulation and rendering, in workers": simulated,
+        "encoding": spent["tokens"],
+        "aligner": aligned,
+        "planning": spent["plan"],
+        "the rest": rest,
+    }
+    print(f"\nacting: {spent['steps'] / whole:.0f} steps/s; of its time")
+    for name, seconds in parts.items():
+        print(f"  {name:42} {100 * seconds / whole:6.1f} %")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--episodes", type=int, default=6)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    spent: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as name:
+        run = small(quickstart(Path(name)), options.episodes)
+        environment: Environment = run.spec.environment.build()
+        policy = policy_of(run)
+        for owner, part in PARTS:
+            setattr(owner, part, clocked(spent, part, getattr(owner, part)))
+        title = f"A step of the environment, {options.episodes} episodes"
+        work = {
+            "simulation alone, nothing rendered": simulation(environment, look=False),
+            "simulation alone, every frame rendered": simulation(environment, look=True),
+            "plain loop, one episode, one process": plain(run, environment, policy),
+            "acting, side by side in workers": ours(run, environment, policy, spent),
+        }
+        compare(title, "ms", work, options.rounds)
+    shares(spent)
+
+
+if __name__ == "__main__":
+    main()
