@@ -2,9 +2,9 @@
 
 The policy has the quickstart's sizes and is hardly trained, so every episode lasts its full length.
 The plain loop plays one episode after the other in one process and renders every frame. Simulation
-alone gives the arms their own joints as targets and never plans. Wall time without start-up, the
-median of rounds that take turns: with workers on other cores CPU time would not tell. So it wants
-a quiet machine; where other work has the cores, workers cannot help.
+alone gives the arms their own joints as targets and never plans. Wall time without start-up and
+resets, the median of rounds that take turns: with workers on other cores CPU time would not tell.
+So it wants a quiet machine; where other work has the cores, workers cannot help.
 
     python benchmarks/bench_act.py [--rounds 2] [--episodes 6]
 """
@@ -78,7 +78,7 @@ def ours(
         folder = Path(tempfile.mkdtemp(dir=run.root))  # in the same one it would resume
         results = act.act(run, environment.info, policy, folder)
         spent["steps"] = sum(episode["steps"] for episode in results["episodes"])
-        return 1e3 * spent["play"] / spent["steps"]
+        return 1e3 * (spent["play"] - spent["reset"]) / spent["steps"]
 
     return cost
 
@@ -89,8 +89,8 @@ def plain(run: Run, environment: Environment, policy_folder: Path) -> Callable[[
     planner = Planner(policy, build_backbones(run.spec.backbone, "cpu"), 1, "cpu")
 
     def cost() -> float:
-        start, steps, done = time.perf_counter(), 0, False
         observation, _ = env.reset(seed=run.spec.act.first_seed)
+        start, steps, done = time.perf_counter(), 0, False
         history, generator = planner.history(), torch.Generator().manual_seed(0)
         history.add(observation["rgb"][None], observation["joints"][None])
         while not done:
@@ -126,8 +126,8 @@ def simulation(environment: Environment, look: bool) -> Callable[[], float]:
 
 def shares(spent: Counter[str]) -> None:
     """Print where the time of the last acting went."""
-    whole = spent["play"]
-    simulated = spent["reset"] + spent["step"]
+    whole = spent["play"] - spent["reset"]
+    simulated = spent["step"]
     aligned = spent["see"] - spent["tokens"]
     rest = whole - simulated - spent["see"] - spent["plan"]
     parts = {
