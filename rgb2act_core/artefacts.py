@@ -57,7 +57,9 @@ def load_policy(folder: Path) -> Policy:
     return _fill(folder / "policy.safetensors", policy)
 
 
-def _empty_aligner(place: Path, data: Mapping[str, Any]) -> Aligner:
+def _empty_aligner(place: Path, data: Any) -> Aligner:
+    if not isinstance(data, Mapping):
+        raise UserError(f"{place}: damaged; delete its folder and run again")
     shape = _structure(place, AlignerShape, data.get("shape"))
     return Aligner(shape, _build(place, Kind.FUSION, data.get("fusion")))
 

@@ -195,8 +195,12 @@ class StageFolder:
             sync_folder(self.parent)
 
     def meta(self) -> dict[str, Any]:
-        """Read ``stage.json`` of the finished stage."""
-        return read_json(self.path / "stage.json")
+        """Read ``stage.json`` of the finished stage; raise UserError when it is damaged."""
+        place = self.path / "stage.json"
+        meta = read_json(place)
+        if meta.get("key") != self.key or not isinstance(meta.get("results"), dict):
+            raise UserError(f"{place}: damaged; delete {self.path} and run again")
+        return meta
 
 
 def sync_folder(path: Path) -> None:

@@ -32,7 +32,8 @@ def ridge_error(
     train_FD: Tensor, train_FS: Tensor, test_FD: Tensor, test_FS: Tensor, strength: float = 1e-3
 ) -> float:
     """Return the held-out RMSE of a ridge regression from embeddings to a state, in its units."""
-    mean, std = train_FD.mean(0), train_FD.std(0).clamp_min(1e-6)
+    mean = train_FD.mean(0)
+    std = train_FD.std(0, correction=min(1, len(train_FD) - 1)).clamp_min(1e-6)
     x, test = ((part - mean).double() / std for part in (train_FD, test_FD))
     target_mean = train_FS.mean(0)
     gram = x.T @ x + strength * len(x) * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)

@@ -1,0 +1,380 @@
+"""The chain from a spec to a success rate: what runs, what is cached, and that it is the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rgb2act_core import stages
+from rgb2act_core.errors import UserError
+from rgb2act_core.reading import read_spec
+
+Done = subprocess.CompletedProcess[str]
+Cli = Callable[..., Done]
+SpecFile = Callable[..., Path]
+STAGES = ["collect", "extract/puppet", "teacher/puppet", "align", "train", "act"]
+
+
+def ran(root: Path, name: str = "puppet") -> dict[str, str]:
+    """Return the reason for which each stage ran; those that were cached are left out."""
+    record = json.loads((root / name / "run.json").read_text())
+    return {stage["stage"]: stage["reason"] for stage in record["stages"] if not stage["cached"]}
+
+
+def stage_path(root: Path, stage: str, name: str = "puppet") -> Path:
+    record = json.loads((root / name / "run.json").read_text())
+    (found,) = [s["path"] for s in record["stages"] if s["stage"] == stage]
+    return root / str(found)
+
+
+def weights(root: Path, name: str = "puppet", stage: str = "train") -> bytes:
+    return (stage_path(root, stage, name) / "policy.safetensors").read_bytes()
+
+
+def results(root: Path, stage: str = "act", name: str = "puppet") -> dict[str, Any]:
+    meta = json.loads((stage_path(root, stage, name) / "stage.json").read_text())
+    found: dict[str, Any] = meta["results"]
+    return found
+
+
+# --- the smoke run, through the command line ---
+
+
+@pytest.mark.slow
+def test_smoke_run_does_every_stage(smoke_done: Path) -> None:
+    assert list(ran(smoke_done, "smoke")) == [
+        "collect",
+        "extract/patchstats",
+        "extract/randconv",
+        "teacher/cloudstats",
+        "align",
+        "train",
+        "act",
+    ]
+    told = json.loads((smoke_done / "stdout").read_text())
+    assert told["run"] == str(smoke_done / "smoke")
+    assert told["results"]["act"] == results(smoke_done, name="smoke")
+    assert len(told["results"]["act"]["episodes"]) == 4
+    assert (smoke_done / "smoke" / "report.html").stat().st_size > 10_000
+    (film,) = stage_path(smoke_done, "act", "smoke").glob("videos/*.mp4")
+    assert film.name == "seed_0000000.mp4"
+    scratch = ("inputs.json", "checkpoint.safetensors", "episodes.json")
+    assert not [p for p in smoke_done.rglob("*") if p.name in scratch or ".partial" in p.name]
+
+
+@pytest.mark.slow
+def test_second_run_is_cached(cli: Cli, smoke_root: Path) -> None:
+    spec = smoke_root / "smoke.toml"
+    done = cli("run", spec, "--root", smoke_root, "--json")
+    assert done.returncode == 0, done.stderr
+    assert ran(smoke_root, "smoke") == {}
+    assert done.stderr.count(": cached\n") == 7
+    assert json.loads(done.stdout)["results"]["act"] == results(smoke_root, name="smoke")
+    checked = cli("check", spec, "--root", smoke_root, "--json")
+    assert set(dict(json.loads(checked.stdout)["stages"]).values()) == {"cached"}
+    assert json.loads(checked.stdout)["bytes_needed"] == 0
+
+
+@pytest.mark.slow
+def test_two_roots_agree_to_the_bit(
+    cli: Cli, spec_file: SpecFile, smoke_done: Path, tmp_path: Path
+) -> None:
+    runtime = {"workers": 1, "checkpoint_seconds": 0.0}
+    spec = spec_file("smoke", compute=runtime, extract={"batch": 7, "codec": "zstd"})
+    done = cli("run", spec, "--root", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert weights(tmp_path, "smoke") == weights(smoke_done, "smoke")
+    assert results(tmp_path, name="smoke") == results(smoke_done, name="smoke")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "backbone": [{"use": "patchstats", "patch": 8}, {"use": "randconv", "dim": 8}],
+            "align": {"fusion": {"use": "moe"}, "pool": "mean", "steps": 5},
+            "policy": {
+                "head": {
+                    "use": "diffusion",
+                    "denoiser": "unet",
+                    "unet": {"down_dims": [16, 32], "groups": 4},
+                },
+                "arms": "left",
+                "steps": 5,
+            },
+        },
+        {
+            "backbone": [{"use": "patchstats"}],
+            "teacher": {"use": "pointnet", "dim": 16},
+            "align": {"pool": "attention", "steps": 5},
+            "policy": {
+                "head": {
+                    "use": "diffusion",
+                    "denoiser": "transformer",
+                    "transformer": {"width": 16, "layers": 1, "heads": 2},
+                    "sampler": "dpm++",
+                },
+                "arms": "right",
+                "gripper": False,
+                "gripper_when_absent": "hold",
+                "steps": 5,
+            },
+        },
+    ],
+    ids=["moe-unet", "pointnet-transformer"],
+)
+def test_other_components_run(
+    spec_file: SpecFile, smoke_root: Path, changes: dict[str, Any]
+) -> None:
+    act = {"episodes": 1, "videos": 0}
+    spec = read_spec(spec_file("smoke", act=act, compute={"workers": 1}, **changes))
+    stages.run(spec, smoke_root)
+    assert len(results(smoke_root, name="smoke")["episodes"]) == 1
+    shares = results(smoke_root, "align", "smoke")["fusion"]
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
+
+
+# --- what runs again, and why ---
+
+
+@pytest.mark.usefixtures("puppet")
+def test_policy_key_that_changes_runs_train_and_act(spec_file: SpecFile, puppet_root: Path) -> None:
+    stages.run(read_spec(spec_file(policy={"lr": 0.002})), puppet_root, "train")
+    assert ran(puppet_root) == {"train": "policy.lr: 0.001 -> 0.002"}
+    stages.run(read_spec(spec_file(policy={"lr": 0.002})), puppet_root)
+    reasons = ran(puppet_root)  # known though the run before stopped behind train
+    assert list(reasons) == ["act"]
+    assert reasons["act"].startswith("policy: ")
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"seed": 1}, ["align", "train", "act"]),
+        ({"align": {"loss": {"tau": 0.2}}}, ["align", "train", "act"]),
+        ({"act": {"first_seed": 3}}, ["act"]),
+        (
+            {"backbone": [{"use": "puppet", "patch": 2}]},
+            ["extract/puppet", "align", "train", "act"],
+        ),
+        ({"teacher": {"use": "puppet", "dim": 5}}, ["teacher/puppet", "align", "train", "act"]),
+        ({"collect": {"noise": 0.5}}, STAGES),
+        ({"name": "other"}, []),
+        ({"extract": {"batch": 1, "codec": "zstd"}}, []),
+        ({"compute": {"workers": 2, "threads": 2, "checkpoint_seconds": 9.0}}, []),
+    ],
+    ids=str,
+)
+def test_change_runs_what_depends_on_it(
+    spec_file: SpecFile, puppet_done: Path, changes: dict[str, Any], expected: list[str]
+) -> None:
+    from rgb2act_core.check import check
+
+    states = dict(check(read_spec(spec_file(**changes)), puppet_done).stages)
+    assert [stage for stage, state in states.items() if state != "cached"] == expected
+
+
+@pytest.mark.usefixtures("puppet")
+def test_more_episodes_reuse_what_is_there(spec_file: SpecFile, puppet_root: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in puppet_root.glob("store/features/*/*")}
+    stages.run(read_spec(spec_file(collect={"episodes": 6})), puppet_root, "extract")
+    reasons = ran(puppet_root)
+    assert reasons["collect"] == "2 demonstrations and 0 packs of scenes are missing"
+    assert reasons["extract/puppet"] == "2 of 7 episodes are not encoded yet"
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    names = [p.name for p in sorted(stage_path(puppet_root, "collect").iterdir())]
+    assert names == [  # every fifth seed fails
+        "episode_0100000",
+        "episode_0100001",
+        "episode_0100002.failed",
+        "episode_0100003",
+        "episode_0100004",
+        "episode_0100005",
+        "episode_0100006",
+        "scenes_0500000_3",
+    ]
+    stages.run(read_spec(spec_file(collect={"episodes": 4})), puppet_root, "extract")
+    assert ran(puppet_root) == {}
+
+
+@pytest.mark.usefixtures("puppet")
+def test_two_specs_share_stages(spec_file: SpecFile, puppet_root: Path) -> None:
+    stages.run(read_spec(spec_file(name="second", policy={"seed": None})), puppet_root)
+    assert ran(puppet_root, "second") == {}
+    spec = spec_file(name="third", backbone=[{"use": "puppet"}, {"use": "puppet", "patch": 8}])
+    stages.run(read_spec(spec), puppet_root, "align")
+    assert list(ran(puppet_root, "third")) == ["extract/puppet-1", "align"]
+    shares = results(puppet_root, "align", "third")["fusion"]
+    assert list(shares) == ["puppet-0", "puppet-1"]  # of grids 2 x 2 and 1 x 1
+
+
+@pytest.mark.usefixtures("puppet")
+def test_deleted_output_is_made_again(spec_file: SpecFile, puppet_root: Path) -> None:
+    import shutil
+
+    before = weights(puppet_root)
+    shutil.rmtree(stage_path(puppet_root, "train"))
+    stages.run(read_spec(spec_file()), puppet_root, "train")
+    assert ran(puppet_root) == {"train": "its output was deleted"}
+    assert weights(puppet_root) == before
+
+
+# --- the same result ---
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.slow
+def test_acting_does_not_depend_on_the_workers(spec_file: SpecFile, puppet_root: Path) -> None:
+    found = []
+    for workers in (1, 2):
+        path = stage_path(puppet_root, "act")
+        path.rename(path.with_name(f"before-{workers}"))
+        stages.run(read_spec(spec_file(compute={"workers": workers})), puppet_root)
+        found.append(results(puppet_root))
+    assert found[0] == found[1]
+    assert found[0]["successes"] == 2  # of odd seeds
+
+
+@pytest.mark.usefixtures("puppet")
+def test_archived_features_train_the_same_policy(
+    spec_file: SpecFile, tmp_path: Path, puppet_done: Path
+) -> None:
+    spec = read_spec(spec_file(extract={"codec": "zstd", "batch": 3}))
+    stages.run(spec, tmp_path, "train")
+    assert weights(tmp_path) == weights(puppet_done)
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("condition", ["aligned", "unaligned", "direct", "blind", "oracle"])
+def test_conditions_see_what_they_say(
+    spec_file: SpecFile, puppet_root: Path, condition: str
+) -> None:
+    from rgb2act_core.artefacts import load_policy
+
+    spec = read_spec(spec_file(policy={"condition": condition, "n_obs_steps": 3}))
+    stages.run(spec, puppet_root, "train")
+    assert ("align" in ran(puppet_root)) is False
+    policy = load_policy(stage_path(puppet_root, "train"))
+    assert policy.shape.features == {"blind": 0, "oracle": 2}.get(condition, 4)
+    assert policy.shape.head.obs_dim == policy.shape.features + 4
+    assert (policy.aligner is None) == (condition in ("blind", "oracle"))
+
+
+@pytest.mark.usefixtures("puppet")
+def test_direct_trains_the_aligner_and_unaligned_does_not(
+    spec_file: SpecFile, puppet_root: Path
+) -> None:
+    from rgb2act_core.artefacts import load_policy
+
+    adapters = {}
+    for condition in ("direct", "unaligned"):
+        for steps in (1, 12):
+            spec = spec_file(policy={"condition": condition, "steps": steps, "warmup": 0})
+            stages.run(read_spec(spec), puppet_root, "train")
+            aligner = load_policy(stage_path(puppet_root, "train")).aligner
+            assert aligner is not None
+            adapters[condition, steps] = torch.cat(
+                [p.flatten() for p in aligner.adapters.parameters()]
+            )
+    assert torch.equal(adapters["unaligned", 1], adapters["unaligned", 12])
+    assert not torch.equal(adapters["direct", 1], adapters["direct", 12])
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.slow
+def test_baselines_are_trained_and_tried_beside(spec_file: SpecFile, puppet_root: Path) -> None:
+    wanted = ["blind", "direct", "unaligned", "oracle"]
+    spec = read_spec(spec_file(act={"baselines": wanted}))
+    stages.run(spec, puppet_root)
+    assert list(ran(puppet_root)) == [f"{s}/{c}" for c in wanted for s in ("train", "act")]
+    for condition in wanted:
+        assert len(results(puppet_root, f"act/{condition}")["episodes"]) == 4
+    stages.run(spec, puppet_root)
+    assert ran(puppet_root) == {}
+
+
+# --- which actions are executed ---
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    ("n_obs_steps", "n_action_steps", "context", "condition"),
+    [(3, 2, 1, "blind"), (1, 4, 1, "blind"), (2, 1, 3, "aligned"), (2, 3, 2, "aligned")],
+)
+def test_executed_actions_are_the_first_of_the_newest_plan(
+    spec_file: SpecFile,
+    puppet_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_obs_steps: int,
+    n_action_steps: int,
+    context: int,
+    condition: str,
+) -> None:
+    from rgb2act_core.artefacts import load_policy
+
+    spec = read_spec(
+        spec_file(
+            policy={
+                "n_obs_steps": n_obs_steps,
+                "n_action_steps": n_action_steps,
+                "condition": condition,
+                "arms": "left",
+                "gripper": False,
+                "gripper_when_absent": "hold",
+            },
+            backbone=[{"use": "puppet", "context": context}],
+            act={"episodes": 1, "batch": 1, "first_seed": 7, "videos": 0},
+        )
+    )
+    monkeypatch.setenv("RGB2ACT_PUPPET_LOG", str(puppet_root))
+    stages.run(spec, puppet_root)
+    lines = (puppet_root / "7.jsonl").read_text().splitlines()
+    executed_TA = np.array([json.loads(line) for line in lines], np.float32)
+
+    policy = load_policy(stage_path(puppet_root, "train"))
+    env = spec.environment.build().make()
+    (backbone,) = [choice.build() for choice in spec.backbone]
+    generator = torch.Generator().manual_seed(7)
+    monkeypatch.delenv("RGB2ACT_PUPPET_LOG")
+    seen = [env.reset(seed=7)[0]]
+    expected: list[np.ndarray] = []
+    while len(expected) < 11:
+        # from all frames since the reset, by nothing of the online path
+        frames = np.stack([o["rgb"] for o in [seen[0]] * (context + n_obs_steps) + seen])
+        joints = np.stack([o["joints"] for o in [seen[0]] * n_obs_steps + seen])[-n_obs_steps:]
+        features = torch.zeros(1, n_obs_steps, 0)
+        if condition == "aligned":
+            windows = [frames[len(frames) - i - context :][:context] for i in range(n_obs_steps)]
+            tokens = backbone.encode(torch.from_numpy(np.stack(windows[::-1]))).half()
+            with torch.no_grad():
+                features = policy.features([tokens])[None]
+        obs = policy.observe(features, torch.from_numpy(joints[None, :, :1]))
+        plan = policy.plan(obs, [generator])[0].numpy()
+        for step in range(n_action_steps):
+            if len(expected) == 11:
+                break
+            action = seen[0]["joints"].copy()  # what the policy does not move stays
+            action[0] = plan[step, 0]
+            expected.append(action)
+            seen.append(env.step(action)[0])
+    np.testing.assert_array_equal(executed_TA[:, 1:], np.stack(expected)[:, 1:])
+    np.testing.assert_allclose(executed_TA[:, 0], np.stack(expected)[:, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_gripper_that_nobody_moves_is_an_error_before_any_work(
+    spec_file: SpecFile, tmp_path: Path
+) -> None:
+    spec = read_spec(spec_file(policy={"gripper": False}))
+    with pytest.raises(UserError, match="gripper_when_absent"):
+        stages.run(spec, tmp_path)
+    assert not (tmp_path / "store").exists()
