@@ -7,6 +7,7 @@ executed by the test of another page.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -62,7 +63,7 @@ def test_commands_of_a_page_can_be_parsed(page: Path) -> None:
             _parser().parse_args(words)
         elif program == "make":
             assert set(words) <= set(targets), line
-        for before, after in zip(words, words[1:], strict=False):
+        for before, after in itertools.pairwise(words):
             if before == "-e" and not after.startswith("./"):
                 assert (ROOT / after / "pyproject.toml").exists(), line
 
