@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,12 @@ def _executor(count: int, component: Component, config: Any, folder: Path) -> It
     executor = workers.pool(count, _initialise, component.name, config, folder)
     try:
         yield executor
+    except BrokenProcessPool as err:
+        executor.shutdown()
+        raise UserError(
+            "collect: a worker process was killed, perhaps for want of memory; lower [compute]"
+            " workers and run again"
+        ) from err
     except BaseException:
         executor.shutdown(wait=True, cancel_futures=True)  # episodes under way are finished
         raise

@@ -38,7 +38,8 @@ class Simulators:
     """Run one environment a slot, the slots dealt out to worker processes.
 
     ``keep`` newest observations of each chunk are returned; where the environment allows, others
-    are not rendered. A worker that dies or raises makes the call raise RuntimeError with its words.
+    are not rendered. A worker that raises makes the call raise RuntimeError with its words,
+    one that dies UserError.
     """
 
     def __init__(self, name: str, config: Any, slots: int, keep: int, count: int) -> None:
@@ -97,9 +98,12 @@ class Simulators:
             seen |= answer
         return seen
 
-    def _death(self, worker: int) -> RuntimeError:
+    def _death(self, worker: int) -> UserError:
         self.processes[worker].join(timeout=5)
-        return RuntimeError(f"a simulator process died (exit {self.processes[worker].exitcode})")
+        return UserError(
+            f"act: a worker process died (exit {self.processes[worker].exitcode}), perhaps for"
+            " want of memory; lower [compute] workers and run again"
+        )
 
 
 def _serve(pipe: Connection, name: str, config: Any, keep: int) -> None:

@@ -157,6 +157,27 @@ def test_plugin_that_raises_is_named_and_the_next_run_goes_on(
     assert partials(tmp_path) == []
 
 
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("stage", ["collect", "act"])
+def test_worker_that_dies_is_told(
+    spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    more = spec_file(collect={"episodes": 6}) if stage == "collect" else spec_file(act={"batch": 1})
+    monkeypatch.setenv("RGB2ACT_PUPPET", trip(stage, "die").rpartition(":")[0] + ":1")
+    with pytest.raises(UserError, match=rf"{stage}: a worker process .* run again"):
+        stages.run(read_spec(more), puppet_root)
+    assert partials(puppet_root) in ([], list(puppet_root.glob("store/act/*.partial*")))
+
+
+@pytest.mark.slow
+def test_interrupt_while_workers_start_prints_no_traceback(
+    cli: Cli, spec_file: SpecFile, tmp_path: Path
+) -> None:
+    done = cli("collect", spec_file(), "--root", tmp_path, RGB2ACT_PUPPET="import:sigint:0")
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.slow
 def test_two_runs_at_once_share_the_work(
     cli: Cli, spec_file: SpecFile, tmp_path: Path, puppet_done: Path

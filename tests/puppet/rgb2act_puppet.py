@@ -1,8 +1,9 @@
 """A plugin of all five kinds that is small, quick, and fails on demand.
 
 ``RGB2ACT_PUPPET="place:kind:n"`` trips the n-th call (from 0, counted in each process) of a place:
-demonstrate, scene, encode, embed, fuse, learn, step. Kinds: ``raise``, ``nan``, ``sigint`` (to the
-group, as a terminal does), ``sigkill`` (the group), ``orphan`` (SIGKILL to the run alone).
+demonstrate, scene, encode, embed, fuse, learn, step, import (by a worker). Kinds: ``raise``,
+``nan``, ``sigint`` (to the group, as a terminal does), ``sigkill`` (the group), ``orphan``
+(SIGKILL to the run alone), ``die`` (SIGKILL to the process itself).
 
 Shapes: T = steps, B = batch, K = context, V = 1 camera, H W = pixels, N = patches, A = 4 joints,
 O = observations, D = width of one, S = horizon
@@ -17,7 +18,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
-from multiprocessing import parent_process
+from multiprocessing import current_process, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,13 @@ def trip(place: str) -> bool:
         run = parent_process()
         os.kill(os.getpid() if run is None or run.pid is None else run.pid, signal.SIGKILL)
         threading.Event().wait()
+    if kind == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     return kind == "nan"
+
+
+if current_process().name != "MainProcess":
+    trip("import")  # in a worker that is starting
 
 
 @attrs.frozen(kw_only=True)
