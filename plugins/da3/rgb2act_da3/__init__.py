@@ -1,0 +1,32 @@
+"""The backbones of Depth Anything 3 as frozen sources of patch tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rgb2act_core import Component, hookimpl
+
+from .config import DA3
+
+if TYPE_CHECKING:
+    from .model import DA3Backbone
+
+
+def build(config: DA3) -> DA3Backbone:
+    """Return the backbone with its weights loaded."""
+    from .model import load
+
+    return load(config)
+
+
+@hookimpl
+def rgb2act_backbones() -> Iterator[Component]:
+    """Yield ``da3``."""
+    yield Component(
+        name="da3",
+        config=DA3,
+        build=build,
+        tiny=DA3(weights="random", variant="tiny", size=56, context=3),
+        summary="Depth Anything 3: multi-view geometry, 768 to 3072 channels, causal windows",
+    )

@@ -1,0 +1,435 @@
+"""The backbone of Depth Anything 3: a ViT whose later blocks look at one frame and at all in turn.
+
+Paper: Lin et al., "Depth Anything 3: Recovering the Visual Space from Any Views", arXiv:2511.10647.
+Upstream: https://github.com/ByteDance-Seed/Depth-Anything-3 at 2c21ea8, Apache-2.0; nothing of it
+is copied. Weights: Apache-2.0 (small, base, mono, metric), CC BY-NC 4.0 (large, giant).
+Left out: depth, ray, camera and Gaussian heads, known camera poses, training.
+
+Frames of a window are a set but for one, the reference view, which gets a token of its own in
+place of the class token. So frames are not put in another order, as upstream does: only that
+token moves.
+
+Shapes: B = windows, K = frames of a window, V = cameras, W = B * V, F = images, H W = pixels,
+N = patches, M = 1 + N tokens of a frame, Q = tokens that ask, S = tokens that are asked,
+C = channels, P = 3 for queries, keys, values, A = attention heads, D = channels of a head
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rgb2act_core import UserError
+from rgb2act_core.records import BackboneInfo
+from rgb2act_core.weights import load_strict, locate, read
+
+from .config import DA3, PATCH, VARIANTS, Reference, Sizes
+from .preprocess import prepare, target
+from .weights import check_variant, convert, sizes_of
+
+ROPE_BASE = 100.0
+CHOICE_FROM = 3  # frames; the reference of fewer is the first, whatever the rule
+OFFSET = 0.1  # in the scale of the position table, as DINOv2 has it
+
+Turn = tuple[Tensor, Tensor]  # cosine and sine of rotary embeddings, (tokens, 2, D / 4)
+
+
+class Attention(nn.Module):
+    """Attend; in blocks that know views, queries and keys are normed and rotated."""
+
+    def __init__(self, sizes: Sizes, views: bool) -> None:
+        super().__init__()
+        self.heads = sizes.heads
+        self.qkv = nn.Linear(sizes.dim, 3 * sizes.dim)
+        self.out = nn.Linear(sizes.dim, sizes.dim)
+        if views:
+            self.query_norm = nn.LayerNorm(sizes.dim // sizes.heads, eps=1e-5)
+            self.key_norm = nn.LayerNorm(sizes.dim // sizes.heads, eps=1e-5)
+        self.views = views
+
+    def forward(self, x_WSC: Tensor, turn: Turn, newest: int | None) -> Tensor:
+        """Return what the last ``newest`` tokens take from all (W, Q, C); of all when None."""
+        if newest is None or newest == x_WSC.shape[1]:
+            q_WAQD, k_WASD, v_WASD = self._heads(self.qkv(x_WSC), 3)
+        else:
+            c = x_WSC.shape[-1]
+            weight, bias = self.qkv.weight, self.qkv.bias
+            asking_WQC = functional.linear(x_WSC[:, -newest:], weight[:c], bias[:c])
+            (q_WAQD,) = self._heads(asking_WQC, 1)
+            k_WASD, v_WASD = self._heads(functional.linear(x_WSC, weight[c:], bias[c:]), 2)
+        if self.views:
+            asking = turn if newest is None else (turn[0][-newest:], turn[1][-newest:])
+            q_WAQD = rotate(self.query_norm(q_WAQD.float()), asking).to(v_WASD.dtype)
+            k_WASD = rotate(self.key_norm(k_WASD.float()), turn).to(v_WASD.dtype)
+        y_WAQD = functional.scaled_dot_product_attention(q_WAQD, k_WASD, v_WASD)
+        y_WQC: Tensor = self.out(y_WAQD.transpose(1, 2).flatten(2))
+        return y_WQC
+
+    def _heads(self, x_WSC: Tensor, parts: int) -> tuple[Tensor, ...]:
+        x_WSPAD: Tensor = x_WSC.unflatten(-1, (parts, self.heads, -1))
+        return x_WSPAD.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class MLP(nn.Module):
+    """Two layers with GELU between them, or SwiGLU."""
+
+    def __init__(self, dim: int, gated: bool) -> None:
+        super().__init__()
+        # SwiGLU has a third matrix, so its width is two thirds, rounded up to eights
+        width = (4 * dim * 2 // 3 + 7) // 8 * 8 if gated else 4 * dim
+        self.gated = gated
+        self.up = nn.Linear(dim, 2 * width if gated else width)
+        self.down = nn.Linear(width, dim)
+
+    def forward(self, x_WQC: Tensor) -> Tensor:
+        """Return (W, Q, C)."""
+        x = self.up(x_WQC)
+        if self.gated:
+            gate, value = x.chunk(2, -1)
+            x = functional.silu(gate) * value
+        else:
+            x = functional.gelu(x)
+        y_WQC: Tensor = self.down(x)
+        return y_WQC
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block; its sums and norms are float32 in every precision."""
+
+    def __init__(self, sizes: Sizes, views: bool) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(sizes.dim, eps=1e-6)
+        self.attention = Attention(sizes, views)
+        self.attention_scale = nn.Parameter(torch.ones(sizes.dim))
+        self.mlp_norm = nn.LayerNorm(sizes.dim, eps=1e-6)
+        self.mlp = MLP(sizes.dim, sizes.gated)
+        self.mlp_scale = nn.Parameter(torch.ones(sizes.dim))
+
+    def forward(self, x_WSC: Tensor, turn: Turn, newest: int | None = None) -> Tensor:
+        """Return the last ``newest`` tokens (W, Q, C) after the block; all when None."""
+        dtype = self.mlp.up.weight.dtype
+        y_WQC: Tensor = self.attention(self.attention_norm(x_WSC).to(dtype), turn, newest)
+        x_WQC = x_WSC if newest is None else x_WSC[:, -newest:]
+        x_WQC = x_WQC + self.attention_scale * y_WQC
+        y_WQC = self.mlp(self.mlp_norm(x_WQC).to(dtype))
+        return x_WQC + self.mlp_scale * y_WQC
+
+
+class Network(nn.Module):
+    """The transformer, in two parts: what a frame is by itself, and what it is in its window."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.patches = nn.Conv2d(3, sizes.dim, PATCH, stride=PATCH)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, sizes.dim))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + sizes.side**2, sizes.dim))
+        if sizes.views_from is not None:
+            self.camera_tokens = nn.Parameter(torch.zeros(1, 2, sizes.dim))  # reference, others
+        self.views_from = sizes.depth if sizes.views_from is None else sizes.views_from
+        self.blocks = nn.ModuleList(Block(sizes, i >= self.views_from) for i in range(sizes.depth))
+        self.norm = nn.LayerNorm(sizes.dim, eps=1e-5)
+
+    def frames(
+        self, images_F3HW: Tensor, layers: Sequence[int], roles: bool, clue: bool
+    ) -> dict[str, Tensor]:
+        """Return what images are by themselves, each entry with F in front.
+
+        ``layer<i>``: features of asked-for layers before views are told apart. ``entry``: tokens
+        there. With ``roles`` also ``other``: tokens before the first shared block if the frame is
+        not the reference. With ``clue`` also ``clue``: what reference rules look at.
+        """
+        grid = (images_F3HW.shape[2] // PATCH, images_F3HW.shape[3] // PATCH)
+        x_FMC = self.embed(images_F3HW)
+        turn = turns(grid, self.sizes, x_FMC.device)
+        parts = {}
+        for i in range(min(self.views_from, max(layers) + 1)):
+            if clue and i == self.views_from - 1:
+                parts["clue"] = x_FMC[:, 0]
+            x_FMC = self.blocks[i](x_FMC, turn)
+            if i in layers:
+                parts[f"layer{i}"] = self.features(x_FMC, x_FMC)
+        if max(layers) < self.views_from:
+            return parts
+        parts["entry"] = x_FMC
+        if roles and self.views_from < self.sizes.first_shared:
+            others_FC = self.camera_tokens[:, 1].expand(len(x_FMC), -1)
+            parts["other"] = self.told_apart(x_FMC, others_FC, turn)
+        return parts
+
+    def windows(
+        self,
+        parts: Mapping[str, Tensor],
+        grid: tuple[int, int],
+        layers: Sequence[int],
+        rule: Reference,
+        newest: bool = True,
+    ) -> list[Tensor]:
+        """Return features (W, 1 or K, N, C) of each layer from entries with (W, K) in front."""
+        found = {i: parts[f"layer{i}"] for i in layers if f"layer{i}" in parts}
+        if newest:
+            found = {i: features[:, -1:] for i, features in found.items()}
+        if "entry" in parts:
+            found |= self.shared(parts, grid, layers, rule, newest)
+        return [found[i] for i in layers]
+
+    def shared(
+        self,
+        parts: Mapping[str, Tensor],
+        grid: tuple[int, int],
+        layers: Sequence[int],
+        rule: Reference,
+        newest: bool,
+    ) -> dict[int, Tensor]:
+        """Return features (W, 1 or K, N, C) by layer from where views are told apart on."""
+        own = turns(grid, self.sizes, parts["entry"].device)
+        x_WKMC = self.enter(parts, own, choose_reference(rule, parts))
+        w, k, m, _ = x_WKMC.shape
+        level = alike(grid, k, self.sizes, x_WKMC.device)
+        local_WKMC, found = x_WKMC, {}
+        for i in range(self.views_from, max(layers) + 1):
+            last = newest and i == max(layers)
+            if i >= self.sizes.first_shared and i % 2 == 1:
+                x_WSC = self.blocks[i](x_WKMC.flatten(1, 2), level, m if last else None)
+                x_WKMC = x_WSC.unflatten(1, (-1, m))
+            elif i >= self.sizes.first_shared:
+                x_WKMC = x_WKMC[:, -1:] if last else x_WKMC
+                x_WKMC = self.blocks[i](x_WKMC.flatten(0, 1), own).unflatten(0, (w, -1))
+                local_WKMC = x_WKMC
+            if i in layers:
+                taken = slice(-1, None) if newest else slice(None)
+                found[i] = self.features(local_WKMC[:, taken], x_WKMC[:, taken])
+        return found
+
+    def enter(self, parts: Mapping[str, Tensor], turn: Turn, reference_W: Tensor) -> Tensor:
+        """Return tokens (W, K, M, C) before the first shared block."""
+        entry_WKMC = parts["entry"]
+        w, k, _, c = entry_WKMC.shape
+        rows_W = torch.arange(w, device=reference_W.device)
+        if "other" in parts:
+            mine_WC = self.camera_tokens[:, 0].expand(w, -1)
+            x_WKMC = parts["other"].clone()
+            mine_WMC = self.told_apart(entry_WKMC[rows_W, reference_W], mine_WC, turn)
+            x_WKMC[rows_W, reference_W] = mine_WMC
+            return x_WKMC
+        tokens_WKC = self.camera_tokens[:, 1].expand(w, k, c).clone()
+        tokens_WKC[rows_W, reference_W] = self.camera_tokens[0, 0]
+        x_FMC = self.told_apart(entry_WKMC.flatten(0, 1), tokens_WKC.flatten(0, 1), turn)
+        return x_FMC.view(w, k, *x_FMC.shape[1:])
+
+    def told_apart(self, x_FMC: Tensor, tokens_FC: Tensor, turn: Turn) -> Tensor:
+        """Return tokens before the first shared block of frames given a reference or other role."""
+        x_FMC = torch.cat([tokens_FC[:, None].to(x_FMC.dtype), x_FMC[:, 1:]], 1)
+        for i in range(self.views_from, self.sizes.first_shared):
+            x_FMC = self.blocks[i](x_FMC, turn)
+        return x_FMC
+
+    def embed(self, images_F3HW: Tensor) -> Tensor:
+        """Return tokens (F, M, C) before the first block, class token first."""
+        x_FCGJ = self.patches(images_F3HW.to(self.patches.weight.dtype)).float()
+        cls_F1C = self.class_token.expand(len(x_FCGJ), -1, -1)
+        x_FMC = torch.cat([cls_F1C, x_FCGJ.flatten(2).mT], 1)
+        return x_FMC + self.table(x_FCGJ.shape[2], x_FCGJ.shape[3])
+
+    def table(self, rows: int, columns: int) -> Tensor:
+        """Return position embeddings (1, M, C) for a grid."""
+        side = self.sizes.side
+        if (rows, columns) == (side, side):
+            return self.positions
+        places_1CGJ = self.positions[:, 1:].mT.unflatten(2, (side, side))
+        scale = ((rows + OFFSET) / side, (columns + OFFSET) / side)
+        # the factor, not the size, so that samples lie where they lay in training
+        places_1CGJ = functional.interpolate(places_1CGJ, scale_factor=scale, mode="bicubic")
+        return torch.cat([self.positions[:, :1], places_1CGJ.flatten(2).mT], 1)
+
+    def features(self, local_XMC: Tensor, x_XMC: Tensor) -> Tensor:
+        """Return patch features (..., N, C) of a layer: the last per-frame output and the norm."""
+        normed_XNC: Tensor = self.norm(x_XMC[..., 1:, :])
+        if not self.sizes.paired:
+            return normed_XNC
+        return torch.cat([local_XMC[..., 1:, :], normed_XNC], -1)
+
+
+def turns(grid: tuple[int, int], sizes: Sizes, device: torch.device) -> Turn:
+    """Return the rotary embedding of one frame: class token at 0, 0, patches from 1, 1 on."""
+    rows, columns = torch.arange(1, grid[0] + 1), torch.arange(1, grid[1] + 1)
+    places_N2 = torch.cartesian_prod(rows, columns)
+    return _turn(torch.cat([torch.zeros(1, 2), places_N2]), sizes, device)
+
+
+def alike(grid: tuple[int, int], frames: int, sizes: Sizes, device: torch.device) -> Turn:
+    """Return the rotary embedding of a window: class tokens at 0, 0, all patches at 1, 1."""
+    places_N2 = torch.ones(grid[0] * grid[1], 2)
+    places_M2 = torch.cat([torch.zeros(1, 2), places_N2])
+    return _turn(places_M2.repeat(frames, 1), sizes, device)
+
+
+def _turn(places_S2: Tensor, sizes: Sizes, device: torch.device) -> Turn:
+    quarter = sizes.dim // sizes.heads // 4
+    speeds = ROPE_BASE ** -(torch.arange(quarter, dtype=torch.float32) / quarter)
+    angles = places_S2.to(device)[..., None] * speeds.to(device)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_WASD: Tensor, turn: Turn) -> Tensor:
+    """Return queries or keys rotated, one half of the channels by row, the other by column."""
+    a, b = x_WASD.unflatten(-1, (2, 2, -1)).unbind(-2)
+    cosine, sine = turn
+    return torch.stack([a * cosine - b * sine, b * cosine + a * sine], -2).flatten(-3)
+
+
+def choose_reference(rule: Reference, parts: Mapping[str, Tensor]) -> Tensor:
+    """Return which frame of each window is the reference (W,)."""
+    w, k = parts["entry"].shape[:2]
+    device = parts["entry"].device
+    if k < CHOICE_FROM or rule == "first":
+        return torch.zeros(w, dtype=torch.long, device=device)
+    if rule == "middle":
+        return torch.full((w,), k // 2, device=device)
+    clue_WKC = parts["clue"]
+    unit_WKC = functional.normalize(clue_WKC, dim=-1)
+    # cosines with the other frames; the frame itself counts as 0
+    cosine_WKK = unit_WKC @ unit_WKC.mT - torch.eye(k, device=device)
+    if rule == "saddle_sim_range":
+        return (cosine_WKK.amax(-1) - cosine_WKK.amin(-1)).argmax(1)
+    measures = (cosine_WKK.mean(-1), clue_WKC.norm(dim=-1), unit_WKC.var(-1))
+    return torch.stack([_off_centre(m_WK) for m_WK in measures]).sum(0).argmin(1)
+
+
+def _off_centre(measure_WK: Tensor) -> Tensor:
+    """Return how far each frame's value is from the middle of its window's range."""
+    low, high = measure_WK.amin(1, keepdim=True), measure_WK.amax(1, keepdim=True)
+    return ((measure_WK - low) / (high - low + 1e-8) - 0.5).abs()
+
+
+class DA3Backbone:
+    """Yield tokens of the newest frame of a window, as the spec's config says."""
+
+    def __init__(self, config: DA3, network: Network) -> None:
+        sizes = network.sizes
+        self.config, self.network = config, network.eval().requires_grad_(False)
+        self.layers = config.blocks(sizes)
+        self.device = torch.device("cpu")
+        self.info = BackboneInfo(
+            dim=sizes.channels * len(self.layers),
+            context=config.context,
+            description=_describe(config, sizes, self.layers),
+        )
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns; images too small for one patch raise UserError."""
+        height, width = target(height, width, self.config)
+        return height // PATCH, width // PATCH
+
+    @torch.no_grad()
+    def encode(self, rgb_BKVHW3: Tensor) -> Tensor:
+        """Return tokens (B, V, N, C) of the newest of K frames."""
+        image = (rgb_BKVHW3.shape[-3], rgb_BKVHW3.shape[-2])
+        return self._windows(self._frames(rgb_BKVHW3, roles=False), image)
+
+    @torch.no_grad()
+    def encode_frames(self, rgb_BVHW3: Tensor) -> dict[str, Tensor]:
+        """Return what frames give to every window they are in, each entry (B, V, ...).
+
+        Stack the entries of K frames as (B, K, V, ...) and give them to ``encode_windows``.
+        """
+        return self._frames(rgb_BVHW3, roles=self.config.context > 1)
+
+    @torch.no_grad()
+    def encode_windows(self, parts: Mapping[str, Tensor], image: tuple[int, int]) -> Tensor:
+        """Return tokens (B, V, N, C) from ``encode_frames`` of K frames, each entry (B, K, V, ...).
+
+        ``image`` is height and width of the frames. Equal to ``encode`` of the same frames but
+        for the order of sums.
+        """
+        return self._windows(parts, image)
+
+    def to(self, device: torch.device) -> DA3Backbone:
+        """Move the weights."""
+        self.device = torch.device(device)
+        self.network.to(self.device)
+        return self
+
+    def _frames(self, rgb_XHW3: Tensor, roles: bool) -> dict[str, Tensor]:
+        """Return entries of frames with any dimensions in front."""
+        front = rgb_XHW3.shape[:-3]
+        images_F3HW = prepare(rgb_XHW3.to(self.device).flatten(0, -4), self.config)
+        clue = self.config.reference.startswith("saddle") and self.config.context >= CHOICE_FROM
+        parts = self.network.frames(images_F3HW, self.layers, roles, clue)
+        return {name: part.unflatten(0, front) for name, part in parts.items()}
+
+    def _windows(self, parts: Mapping[str, Tensor], image: tuple[int, int]) -> Tensor:
+        b, _, v = next(iter(parts.values())).shape[:3]
+        in_rows = {name: part.transpose(1, 2).flatten(0, 1) for name, part in parts.items()}
+        grid = self.grid(*image)
+        found = self.network.windows(in_rows, grid, self.layers, self.config.reference)
+        tokens_WNC = torch.cat([features_W1NC[:, 0] for features_W1NC in found], -1)
+        return tokens_WNC.view(b, v, *tokens_WNC.shape[1:])
+
+
+def _describe(config: DA3, sizes: Sizes, layers: Sequence[int]) -> str:
+    kind = "last per-frame output beside normed output" if sizes.paired else "normed output"
+    scale = {
+        "upper_bound": f"longest side to {config.size}, then ",
+        "lower_bound": f"shortest side to {config.size}, then ",
+        "native": "",
+    }[config.resize]
+    return (
+        f"Depth Anything 3 {config.variant}, block {', '.join(map(str, layers))} of 0 to"
+        f" {sizes.depth - 1}, {kind}; window of {config.context}, newest frame, reference view"
+        f" {config.reference}; {scale}sides to multiples of {PATCH}; {config.precision}"
+    )
+
+
+def load(config: DA3) -> DA3Backbone:
+    """Return the backbone with official, local or random weights."""
+    path = locate(config.weights, config.official, "da3")
+    network = draw(VARIANTS[config.variant]) if path is None else read_network(config, path)
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(DTYPES[config.precision])
+    return DA3Backbone(config, network)
+
+
+DTYPES: dict[Literal["float32", "bfloat16", "float16"], torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def read_network(config: DA3, path: Path) -> Network:
+    """Return the network with the weights of a file in float32."""
+    tensors = convert(read(path), str(path))
+    sizes = sizes_of(tensors, str(path))
+    check_variant(config, sizes, str(path))
+    if config.variant == "file":
+        try:
+            config.check(sizes)
+        except ValueError as err:
+            raise UserError(f"da3.{err}") from None
+    with torch.device("meta"):
+        network = Network(VARIANTS.get(config.variant, sizes))
+    load_strict(network, tensors, place=str(path), dtype=torch.float32)
+    return network
+
+
+def draw(sizes: Sizes) -> Network:
+    """Return a network with seeded random weights; its features mean nothing."""
+    with torch.device("meta"):
+        network = Network(sizes)
+    network.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            leaf = name.rpartition(".")[2]
+            if "norm" in name or leaf.endswith("scale"):
+                parameter.fill_(0.0 if leaf == "bias" else 1.0)
+            else:
+                parameter.normal_(0.0, 0.02, generator=generator)
+    return network
