@@ -1,8 +1,24 @@
 """RGB in, bimanual joint actions out: a small core that plugins fill."""
 
-from .components import Component, Kind
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import UserError
-from .hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from .components import Component, Kind
+    from .hookspecs import hookimpl
 
 __all__ = ["Component", "Kind", "UserError", "__version__", "hookimpl"]
 __version__ = "0.1.0"
+
+_LATER = {"Component": "components", "Kind": "components", "hookimpl": "hookspecs"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what plugins need when they ask for it: ``rgb2act --help`` needs none of it."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

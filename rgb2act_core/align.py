@@ -76,7 +76,8 @@ def new_aligner(run: Run, frames: Frames, teacher_FE: Tensor, rows: NDArray[np.i
     shape = shape_of(run, frames, teacher_FE.shape[1])
     aligner = Aligner(shape, run.spec.align.fusion.build()).to(frames.device)
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), STATISTICS_FRAMES)).astype(np.int64)]
-    aligner.set_statistics(frames.gather(some), teacher_FE[torch.from_numpy(rows)])
+    seen = teacher_FE[torch.from_numpy(rows)]
+    aligner.set_statistics(frames.gather(some), seen, run.spec.align.teacher_floor)
     return aligner
 
 

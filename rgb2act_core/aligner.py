@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .records import Fused, Fusion
 
-FLOOR = 1e-3  # smallest standard deviation that standardising divides by
+FLOOR = 1e-4  # smallest standard deviation that standardising divides by
 
 
 @attrs.frozen(kw_only=True)
@@ -108,18 +108,24 @@ class Aligner(nn.Module):
         return (embedding_BE - self.teacher_mean) / self.teacher_std
 
     @torch.no_grad()
-    def set_statistics(self, tokens: Sequence[Tensor], teacher_FE: Tensor | None) -> None:
-        """Take means and deviations from tokens (F, V, N, C_m) and embeddings (F, E)."""
+    def set_statistics(
+        self, tokens: Sequence[Tensor], teacher_FE: Tensor, teacher_floor: float
+    ) -> None:
+        """Take means and deviations from tokens (F, V, N, C_m) and embeddings (F, E).
+
+        Deviations of the teacher are at least ``teacher_floor`` of their root mean square.
+        """
         for adapter, part in zip(self.adapters, tokens, strict=True):
             assert isinstance(adapter, Adapter)
             _take(part.flatten(0, 2), adapter.mean, adapter.std)
-        if teacher_FE is not None:
-            _take(teacher_FE, self.teacher_mean, self.teacher_std)
+        _take(teacher_FE, self.teacher_mean, self.teacher_std)
+        self.teacher_std.clamp_min_(teacher_floor * self.teacher_std.square().mean().sqrt())
 
 
 def _take(values_FC: Tensor, mean: Tensor, std: Tensor) -> None:
     mean.copy_(values_FC.double().mean(0))
-    std.copy_(values_FC.double().std(0, correction=min(1, len(values_FC) - 1)).clamp_min(FLOOR))
+    deviation = values_FC.double().std(0, correction=min(1, len(values_FC) - 1))
+    std.copy_(deviation.clamp_min(FLOOR))
 
 
 class Adapter(nn.Module):

@@ -35,7 +35,7 @@ class CheckResult:
     name: str
     stages: tuple[tuple[str, str], ...]  # stage, "cached" or why it runs
     frames: int  # of all episodes, an estimate while they are not recorded
-    bytes_per_frame: int  # features of all backbones
+    bytes_per_frame: int  # features of all backbones; 0 when they are all stored
     bytes_needed: int
     bytes_free: int
 
@@ -86,14 +86,14 @@ def check(spec: Spec, root: Path) -> CheckResult:
     data = collect.dataset_of(run, environment)
     stages = plan(run, data)
     frames = _frames(run, data, environment.info)
-    each = _bytes_per_frame(spec, environment.info)
     extracted = all(state == "cached" for stage, state in stages if "/" in stage)
+    each = 0 if extracted else _bytes_per_frame(spec, environment.info)
     result = CheckResult(
         name=spec.name,
         stages=stages,
         frames=frames,
         bytes_per_frame=each,
-        bytes_needed=0 if extracted else each * frames,
+        bytes_needed=each * frames,
         bytes_free=shutil.disk_usage(_existing(root)).free,
     )
     if result.bytes_needed > result.bytes_free:

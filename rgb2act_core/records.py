@@ -31,7 +31,9 @@ class Frames(Protocol):
     """Read frames by index or slice as uint8 numpy arrays (..., V, H, W, 3), RGB order."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Return the whole shape, (T, V, H, W, 3)."""
+
     def __getitem__(self, index: Any, /) -> NDArray[np.uint8]: ...
 
 

@@ -156,6 +156,9 @@ class Align:
     """Width of the layer between pool and embedding."""
     loss: AlignLoss = AlignLoss()
     """Weights of the loss terms."""
+    teacher_floor: float = attrs.field(default=0.1, validator=_within(0, 1))
+    """Smallest deviation that the teacher's dimensions are divided by, as a share of the root mean
+    square over dimensions: what hardly varies is mostly noise and is not blown up."""
     steps: int = attrs.field(default=2000, validator=_at_least(1))
     """Optimiser steps."""
     batch: int = attrs.field(default=64, validator=_at_least(2))

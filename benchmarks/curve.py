@@ -1,0 +1,176 @@
+"""Measure success against training time: aligned beside direct, unaligned and blind.
+
+For each scale of the quickstart's training and each training seed, the spec is run with the three
+baselines, which train for as many CPU seconds as alignment and policy took together. All runs share
+demonstrations and features. The table and the plot go to docs/.
+
+    python benchmarks/curve.py examples/quickstart.toml --scales 0.25 0.5 1 --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import matplotlib
+import tomli_w
+
+from rgb2act_core.statistics import wilson
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+BASELINES = ("direct", "unaligned", "blind")
+LABELS = {"act": "aligned"} | {f"act/{name}": name for name in BASELINES}
+
+
+@attrs.frozen
+class Outcome:
+    """Hold one policy's training time and success."""
+
+    condition: str
+    scale: float
+    seed: int
+    cpu_seconds: float  # alignment and policy
+    successes: int
+    episodes: int
+
+
+def spec_for(base: dict[str, Any], scale: float, seed: int) -> dict[str, Any]:
+    """Return the quickstart with its training scaled, another seed and the baselines."""
+    spec = json.loads(json.dumps(base))
+    spec["name"] = f"{base['name']}-x{scale:g}-seed{seed}"
+    spec["seed"] = seed
+    for stage in ("align", "policy"):
+        spec[stage]["steps"] = max(round(base[stage]["steps"] * scale), 1)
+    spec["act"] |= {"baselines": list(BASELINES), "videos": 0}
+    spec["compute"] |= {"workers": 1, "threads": 1}
+    return spec
+
+
+def run(base: dict[str, Any], root: Path, scale: float, seed: int) -> list[Outcome]:
+    """Run one spec through the command line and read what it left."""
+    spec = spec_for(base, scale, seed)
+    place = root / "specs" / f"{spec['name']}.toml"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(tomli_w.dumps(spec))
+    command = [sys.executable, "-m", "rgb2act_core", "run", str(place), "--root", str(root)]
+    subprocess.run(command, check=True, env=os.environ | {"RGB2ACT_QUIET": "1"})
+    return list(outcomes(root, spec["name"], scale, seed))
+
+
+def outcomes(root: Path, name: str, scale: float, seed: int) -> Any:
+    """Yield what each condition of a finished run reached."""
+    stages = json.loads((root / name / "run.json").read_text())["stages"]
+    meta = {
+        s["stage"]: json.loads((root / s["path"] / "stage.json").read_text())["results"]
+        for s in stages
+        if s["stage"].split("/")[0] in ("align", "train", "act")
+    }
+    for stage, condition in LABELS.items():
+        trained = meta[stage.replace("act", "train")]["cpu_seconds"]
+        if condition == "aligned":
+            trained += meta["align"]["cpu_seconds"]
+        act = meta[stage]
+        yield Outcome(condition, scale, seed, trained, act["successes"], len(act["episodes"]))
+
+
+def table(found: list[Outcome]) -> str:
+    """Return a Markdown table: a row a condition and scale, seeds joined."""
+    rows = [
+        "| condition | training, CPU s | success, each seed | all | 95 % interval |",
+        "|---|---|---|---|---|",
+    ]
+    for condition in LABELS.values():
+        for scale in sorted({o.scale for o in found}):
+            part = sorted(
+                (o for o in found if (o.condition, o.scale) == (condition, scale)),
+                key=lambda o: o.seed,
+            )
+            if not part:
+                continue
+            successes, episodes = sum(o.successes for o in part), sum(o.episodes for o in part)
+            low, high = wilson(successes, episodes)
+            each = ", ".join(f"{o.successes / o.episodes:.2f}" for o in part)
+            time = sum(o.cpu_seconds for o in part) / len(part)
+            rows.append(
+                f"| {condition} | {time:.0f} | {each} | {successes / episodes:.2f} |"
+                f" {low:.2f} to {high:.2f} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+def plot(found: list[Outcome], path: Path) -> None:
+    """Draw success against training time, a line a condition, the 95 % interval as a band."""
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for condition in LABELS.values():
+        points = []
+        for scale in sorted({o.scale for o in found}):
+            part = [o for o in found if (o.condition, o.scale) == (condition, scale)]
+            if part:
+                successes, episodes = sum(o.successes for o in part), sum(o.episodes for o in part)
+                time = sum(o.cpu_seconds for o in part) / len(part)
+                points.append((time, successes / episodes, *wilson(successes, episodes)))
+        if points:
+            times, rates, lows, highs = zip(*points, strict=True)
+            (line,) = axes.plot(times, rates, marker="o", label=condition)
+            axes.fill_between(times, lows, highs, alpha=0.15, color=line.get_color())
+    axes.set(
+        xlabel="alignment and policy training, CPU seconds",
+        ylabel="success rate",
+        ylim=(-0.02, 1.02),
+        xlim=(0, None),
+        title="lift_distractors, unseen seeds",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Run all, two at a time, and write the table and the plot."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--root", type=Path, default=Path("runs"))
+    parser.add_argument("--scales", type=float, nargs="+", default=[0.25, 0.5, 1.0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    options = parser.parse_args()
+    base = tomllib.loads(options.spec.read_text())
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "rgb2act_core",
+            "extract",
+            str(options.spec),
+            "--root",
+            str(options.root),
+        ],
+        check=True,
+    )
+    found: list[Outcome] = []
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        todo = [
+            pool.submit(run, base, options.root, scale, seed)
+            for scale in options.scales
+            for seed in options.seeds
+        ]
+        for done in concurrent.futures.as_completed(todo):
+            found += done.result()
+            print(table(found), flush=True)
+    (options.out / "results-table.md").write_text(table(found))
+    plot(found, options.out / "results.svg")
+
+
+if __name__ == "__main__":
+    main()
