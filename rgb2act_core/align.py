@@ -1,7 +1,7 @@
 """Align: RGB features learn to land where the point-cloud teacher's embedding lands.
 
 Shapes: B = batch, F = frames, M = backbones, V = cameras, N = patches, C = channels,
-D = embedding, E = teacher's embedding
+D = embedding, as wide as the teacher's
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ def shape_of(run: Run, frames: Frames, teacher_dim: int) -> AlignerShape:
     )
 
 
-def new_aligner(run: Run, frames: Frames, teacher_FE: Tensor, rows: NDArray[np.int64]) -> Aligner:
+def new_aligner(run: Run, frames: Frames, teacher_FD: Tensor, rows: NDArray[np.int64]) -> Aligner:
     """Return an untrained aligner with the statistics of the given training rows."""
     torch.manual_seed(run.spec.seed)
-    shape = shape_of(run, frames, teacher_FE.shape[1])
+    shape = shape_of(run, frames, teacher_FD.shape[1])
     aligner = Aligner(shape, run.spec.align.fusion.build()).to(frames.device)
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), STATISTICS_FRAMES)).astype(np.int64)]
-    seen = teacher_FE[torch.from_numpy(rows)]
+    seen = teacher_FD[torch.from_numpy(rows)]
     aligner.set_statistics(frames.gather(some), seen, run.spec.align.teacher_floor)
     return aligner
 
@@ -85,13 +85,13 @@ def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> di
     """Train an aligner in ``folder`` and return measures before and after, and what it took."""
     device = device_of(run.spec.compute)
     frames = open_frames(run, data.sources, device)
-    teacher_FE = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
+    teacher_FD = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
     train_rows, held_rows, counts = rows_of(run, data, frames.index)
-    aligner = new_aligner(run, frames, teacher_FE, train_rows)
-    target_FE = aligner.standard_teacher(teacher_FE)
-    probe = Probe(frames, target_FE, train_rows, held_rows)
+    aligner = new_aligner(run, frames, teacher_FD, train_rows)
+    target_FD = aligner.standard_teacher(teacher_FD)
+    probe = Probe(frames, target_FD, train_rows, held_rows)
     before = probe.measure(aligner)
-    batch = _Batches(run, frames, target_FE, train_rows)
+    batch = _Batches(run, frames, target_FD, train_rows)
     trained = optimise(
         Job(
             title="align",
@@ -146,10 +146,10 @@ class _Batches:
     """Draw batches with torch's global generator and compute the loss."""
 
     def __init__(
-        self, run: Run, frames: Frames, target_FE: Tensor, rows: NDArray[np.int64]
+        self, run: Run, frames: Frames, target_FD: Tensor, rows: NDArray[np.int64]
     ) -> None:
         self.weights, self.size = run.spec.align.loss, min(run.spec.align.batch, len(rows))
-        self.frames, self.target_FE, self.rows = frames, target_FE, rows
+        self.frames, self.target_FD, self.rows = frames, target_FD, rows
         self.episode = torch.from_numpy(frames.index.episode)
         self.step = torch.from_numpy(frames.index.step)
         self.names = labels_of(run.spec.backbone)
@@ -164,15 +164,15 @@ class _Batches:
         rows = self.draw()
         out: Aligned = aligner(self.frames.gather(rows))
         at = torch.from_numpy(rows)
-        target = self.target_FE[at]
+        target = self.target_FD[at]
         total, shown = out.loss, {}
         if self.weights.mse:
-            shown["mse"] = F.mse_loss(out.prediction, target)
+            shown["mse"] = F.mse_loss(out.embedding, target)
             total = total + self.weights.mse * shown["mse"]
         if self.weights.infonce:
             alike = losses.alike(self.episode[at], self.step[at], self.weights.near)
             shown["infonce"] = losses.infonce(
-                out.prediction, target, self.weights.tau, alike.to(target.device)
+                out.embedding, target, self.weights.tau, alike.to(target.device)
             )
             total = total + self.weights.infonce * shown["infonce"]
         share = {f"weight/{n}": w.detach() for n, w in zip(self.names, out.weights, strict=True)}
@@ -190,23 +190,23 @@ class Probe:
     def __init__(
         self,
         frames: Frames,
-        target_FE: Tensor,
+        target_FD: Tensor,
         train_rows: NDArray[np.int64],
         held_rows: NDArray[np.int64],
     ) -> None:
-        self.frames, self.target_FE = frames, target_FE
+        self.frames, self.target_FD = frames, target_FD
         self.train, self.held = _some(train_rows), _some(held_rows)
         self.states = _states(frames)
 
     def measure(self, aligner: nn.Module, states: bool = True) -> dict[str, float]:
         """Return retrieval, cosine and R2 against the teacher, and probes of known state."""
         held = self._embed(aligner, self.held)
-        target = self.target_FE[torch.from_numpy(self.held)]
+        target = self.target_FD[torch.from_numpy(self.held)]
         found = {
-            "retrieval@1": measures.retrieval(held.prediction, target, 1),
-            "retrieval@5": measures.retrieval(held.prediction, target, 5),
-            "cosine": measures.cosine(held.prediction, target),
-            "r2": measures.r2(held.prediction, target),
+            "retrieval@1": measures.retrieval(held.embedding, target, 1),
+            "retrieval@5": measures.retrieval(held.embedding, target, 5),
+            "cosine": measures.cosine(held.embedding, target),
+            "r2": measures.r2(held.embedding, target),
         }
         if states and self.states:
             train = self._embed(aligner, self.train)
@@ -234,7 +234,6 @@ class Probe:
         aligner.train(training)
         return Aligned(
             embedding=torch.cat([p.embedding for p in parts]),
-            prediction=torch.cat([p.prediction for p in parts]),
             weights=torch.stack([p.weights for p in parts]).mean(0),
             loss=parts[0].loss,
         )

@@ -2,10 +2,11 @@
 
 One module with one code path serves training, export and control. What it computes per frame:
 standardise tokens -> one grid for all backbones -> an MLP a backbone -> fusion per place ->
-pool per camera -> embedding (what the policy sees) -> prediction of the teacher's embedding.
+pool per camera -> trunk -> projector into the teacher's space, where the policy looks too.
 
 Shapes: B = frames, M = backbones, V = cameras, N = patches of the common grid, C = channels of a
-backbone, W = width of fused tokens, J = maps, U = values of a map, D = embedding, E = teacher
+backbone, W = width of fused tokens, J = maps, U = values of a map, D = embedding, as wide as
+the teacher's
 """
 
 from __future__ import annotations
@@ -50,8 +51,7 @@ class AlignerShape:
 class Aligned:
     """Hold what the aligner made of B frames."""
 
-    embedding: Tensor  # (B, D): what the policy sees
-    prediction: Tensor  # (B, E), in units of the standardised teacher embedding
+    embedding: Tensor  # (B, D), in units of the standardised teacher embedding
     weights: Tensor  # (M,), share of each backbone
     loss: Tensor  # scalar, the fusion's own term
 
@@ -59,7 +59,7 @@ class Aligned:
 class Aligner(nn.Module):
     """Map tokens of M backbones to one embedding a frame."""
 
-    teacher_mean: Tensor  # (E,)
+    teacher_mean: Tensor  # (D,)
     teacher_std: Tensor
 
     def __init__(self, shape: AlignerShape, fusion: Fusion) -> None:
@@ -71,12 +71,15 @@ class Aligner(nn.Module):
         self.fusion = fusion.module(len(shape.channels), shape.width)
         self.pool = _pool(shape)
         self.trunk = nn.Sequential(
-            nn.Linear(self.pool.out, shape.hidden), nn.GELU(), nn.Linear(shape.hidden, shape.dim)
+            nn.Linear(self.pool.out, shape.hidden),
+            nn.GELU(),
+            nn.Linear(shape.hidden, shape.dim),
+            nn.GELU(),
         )
         self.projector = nn.Linear(shape.dim, shape.teacher_dim)
 
     def forward(self, tokens_BVNC: Sequence[Tensor]) -> Aligned:
-        """Return embeddings and predictions of B frames; one tensor a backbone, any float dtype."""
+        """Return embeddings of B frames from one tensor a backbone, any float dtype."""
         adapted = [
             adapter(self._one_grid(tokens.float(), i))
             for i, (adapter, tokens) in enumerate(zip(self.adapters, tokens_BVNC, strict=True))
@@ -85,10 +88,8 @@ class Aligner(nn.Module):
         cameras, patches = stacked_BVNMW.shape[1:3]
         fused: Fused = self.fusion(stacked_BVNMW.flatten(1, 2))
         fused_BVNW = fused.tokens.unflatten(1, (cameras, patches))
-        embedding_BD = self.trunk(self.pool(F.gelu(fused_BVNW)))
         return Aligned(
-            embedding=embedding_BD,
-            prediction=self.projector(embedding_BD),
+            embedding=self.projector(self.trunk(self.pool(F.gelu(fused_BVNW)))),
             weights=fused.weights,
             loss=fused.loss,
         )
@@ -103,22 +104,22 @@ class Aligner(nn.Module):
         tokens: Tensor = maps.flatten(2).mT.unflatten(0, tokens_BVNC.shape[:2])
         return tokens
 
-    def standard_teacher(self, embedding_BE: Tensor) -> Tensor:
+    def standard_teacher(self, embedding_BD: Tensor) -> Tensor:
         """Return teacher embeddings standardised by the training set's statistics."""
-        return (embedding_BE - self.teacher_mean) / self.teacher_std
+        return (embedding_BD - self.teacher_mean) / self.teacher_std
 
     @torch.no_grad()
     def set_statistics(
-        self, tokens: Sequence[Tensor], teacher_FE: Tensor, teacher_floor: float
+        self, tokens: Sequence[Tensor], teacher_FD: Tensor, teacher_floor: float
     ) -> None:
-        """Take means and deviations from tokens (F, V, N, C_m) and embeddings (F, E).
+        """Take means and deviations from tokens (F, V, N, C_m) and embeddings (F, D).
 
         Deviations of the teacher are at least ``teacher_floor`` of their root mean square.
         """
         for adapter, part in zip(self.adapters, tokens, strict=True):
             assert isinstance(adapter, Adapter)
             _take(part.flatten(0, 2), adapter.mean, adapter.std)
-        _take(teacher_FE, self.teacher_mean, self.teacher_std)
+        _take(teacher_FD, self.teacher_mean, self.teacher_std)
         self.teacher_std.clamp_min_(teacher_floor * self.teacher_std.square().mean().sqrt())
 
 

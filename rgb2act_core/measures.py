@@ -1,6 +1,6 @@
 """Measures of alignment on held-out frames.
 
-Shapes: F = frames, D = embedding, E = teacher's embedding, S = numbers of a state
+Shapes: F = frames, D = embedding, as wide as the teacher's, S = numbers of a state
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import torch.nn.functional as F  # noqa: N812 the field's usual name
 from torch import Tensor
 
 
-def retrieval(student_FE: Tensor, teacher_FE: Tensor, k: int) -> float:
+def retrieval(student_FD: Tensor, teacher_FD: Tensor, k: int) -> float:
     """Return how often a frame's own teacher embedding is among the k nearest by cosine."""
-    scores = F.normalize(student_FE, dim=1) @ F.normalize(teacher_FE, dim=1).T
+    scores = F.normalize(student_FD, dim=1) @ F.normalize(teacher_FD, dim=1).T
     better = (scores > scores.diagonal()[:, None]).sum(1)
     return float((better < k).float().mean())
 
 
-def cosine(student_FE: Tensor, teacher_FE: Tensor) -> float:
+def cosine(student_FD: Tensor, teacher_FD: Tensor) -> float:
     """Return the mean cosine of pairs; the teacher's embeddings are centred already."""
-    return float(F.cosine_similarity(student_FE, teacher_FE, dim=1).mean())
+    return float(F.cosine_similarity(student_FD, teacher_FD, dim=1).mean())
 
 
-def r2(student_FE: Tensor, teacher_FE: Tensor) -> float:
+def r2(student_FD: Tensor, teacher_FD: Tensor) -> float:
     """Return the share of the teacher embeddings' variance that is explained."""
-    left = (student_FE - teacher_FE).square().sum()
-    return float(1 - left / (teacher_FE - teacher_FE.mean(0)).square().sum().clamp_min(1e-12))
+    left = (student_FD - teacher_FD).square().sum()
+    return float(1 - left / (teacher_FD - teacher_FD.mean(0)).square().sum().clamp_min(1e-12))
 
 
 def ridge_error(

@@ -76,13 +76,14 @@ class Policy(nn.Module):
     ) -> None:
         """Take statistics of the training frames: deviations of what is seen, limits of actions.
 
-        A dimension that never changes is centred and keeps its value.
+        Features that vary less than the others are not blown up: they are divided by the root
+        mean square deviation. A dimension that never changes is centred and keeps its value.
         """
-        for name, values in (("feature", features_NF), ("joint", joints_NJ)):
-            if values is not None and values.shape[1]:
-                self.get_buffer(f"{name}_mean").copy_(values.double().mean(0))
-                std = values.double().std(0, correction=min(1, len(values) - 1))
-                self.get_buffer(f"{name}_std").copy_(std.clamp_min(FLOOR))
+        if features_NF is not None and self.shape.features:
+            std = _take(features_NF, self.feature_mean, self.feature_std)
+            self.feature_std.clamp_min_(std.square().mean().sqrt())
+        if self.shape.proprio:
+            _take(joints_NJ, self.joint_mean, self.joint_std)
         low, high = actions_NA.min(0).values, actions_NA.max(0).values
         self.get_buffer("action_middle").copy_((low + high) / 2)
         self.get_buffer("action_half").copy_(((high - low) / 2).clamp_min(FLOOR))
@@ -115,3 +116,10 @@ class Policy(nn.Module):
         """Return plans (B, S, A) in physical units; row i draws from ``generators[i]`` alone."""
         plan: Tensor = self.head.plan(obs_BOD, generators)  # type: ignore[operator]
         return plan * self.action_half + self.action_middle
+
+
+def _take(values_NC: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Fill mean and deviation of (N, C) rows and return the deviation."""
+    mean.copy_(values_NC.double().mean(0))
+    deviation = values_NC.double().std(0, correction=min(1, len(values_NC) - 1))
+    return std.copy_(deviation.clamp_min(FLOOR))

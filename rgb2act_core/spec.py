@@ -143,7 +143,7 @@ class Align:
     fusion: FusionChoice
     """Fusion of the backbones' tokens."""
     dim: int = attrs.field(default=64, validator=_at_least(1))
-    """Width of the aligned embedding, D."""
+    """Width of the layer that is projected into the teacher's space."""
     width: int = attrs.field(default=32, validator=_at_least(1))
     """Width of adapted and fused tokens."""
     pool: Literal["mean", "attention", "keypoints"] = "keypoints"

@@ -134,12 +134,10 @@ def _aligner(run: Run, data: Dataset, folder: Path | None, device: str) -> Align
         assert folder is not None
         return load_aligner(folder).to(device)
     frames = open_frames(run, data.sources, device)
-    teacher_FE = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
+    teacher_FD = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
     train_rows, _, _ = rows_of(run, data, frames.index)
-    aligner = new_aligner(run, frames, teacher_FE, train_rows)
-    aligner.requires_grad_(condition == "direct")
-    aligner.projector.requires_grad_(False)  # nothing but the teacher's loss would train it
-    return aligner
+    aligner = new_aligner(run, frames, teacher_FD, train_rows)
+    return aligner.requires_grad_(condition == "direct")
 
 
 def _samples(
@@ -206,7 +204,7 @@ def _new_policy(
     torch.manual_seed(run.spec.seed)
     features = samples.features_RF.shape[1]
     if samples.frames is not None and aligner is not None:
-        features = aligner.shape.dim
+        features = aligner.shape.teacher_dim
     shape = policy_shape(run, info, features)
     policy = Policy(shape, run.spec.policy.head.build(), aligner)
     seen = None if samples.frames is not None else samples.features_RF[samples.rows]

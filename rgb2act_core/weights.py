@@ -1,7 +1,4 @@
-"""Find, fetch and read the official weights of a model.
-
-Importing this brings no torch, so that a plugin's light config can say where its files come from.
-"""
+"""Find, fetch and read the official weights of a model."""
 
 from __future__ import annotations
 
@@ -10,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from . import downloads
 from .checkpoints import INDEX, first_line, read, shards, some
 from .errors import UserError
+from .official import Official
 from .progress import say
 
 if TYPE_CHECKING:
@@ -22,29 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Official", "cached", "load_strict", "locate", "offline", "read"]
-
-
-@attrs.frozen(kw_only=True)
-class Official:
-    """Say where an official file comes from: a Hugging Face repository, or an address."""
-
-    name: str  # what it is, for messages
-    filename: str
-    repo: str | None = None  # Hugging Face repository
-    repo_type: str = "model"
-    url: str | None = None  # official address where there is no repository
-    sha256: str | None = None  # checked after a download from ``url``
-    size: int | None = None  # bytes
-    licence: str = ""
-    accept: str | None = None  # page where a gate must be accepted
-
-    @property
-    def source(self) -> str:
-        """Return where it comes from, to be printed."""
-        if self.repo is None:
-            return self.url or "nowhere"
-        kind = "" if self.repo_type == "model" else f"{self.repo_type}s/"
-        return f"https://huggingface.co/{kind}{self.repo}"
 
 
 def locate(weights: str, official: Official, who: str) -> Path | None:

@@ -264,7 +264,7 @@ def test_conditions_see_what_they_say(
     stages.run(spec, puppet_root, "train")
     assert ("align" in ran(puppet_root)) is False
     policy = load_policy(stage_path(puppet_root, "train"))
-    assert policy.shape.features == {"blind": 0, "oracle": 2}.get(condition, 4)
+    assert policy.shape.features == {"blind": 0, "oracle": 2}.get(condition, 6)  # the teacher's
     assert policy.shape.head.obs_dim == policy.shape.features + 4
     assert (policy.aligner is None) == (condition in ("blind", "oracle"))
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rgb2act_core.weights import Official
+from rgb2act_core.official import Official
 
 FILES = "https://download.europe.naverlabs.com/ComputerVision/CroCo/"
 LICENCE = "CC BY-NC-SA 4.0, and the terms in upstream's NOTICE_CHECKPOINTS"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rgb2act_core.weights import Official
+from rgb2act_core.official import Official
 
 Variant = Literal[
     "small",
