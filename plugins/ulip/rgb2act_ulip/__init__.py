@@ -1,0 +1,32 @@
+"""The point-cloud teacher of ULIP-2: a PointBERT whose embeddings share a space with images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rgb2act_core import Component, hookimpl
+
+from .config import Ulip
+
+if TYPE_CHECKING:
+    from .model import UlipTeacher
+
+
+def build(config: Ulip) -> UlipTeacher:
+    """Return the teacher with its weights loaded."""
+    from .model import load
+
+    return load(config)
+
+
+@hookimpl
+def rgb2act_teachers() -> Iterator[Component]:
+    """Yield ``ulip``."""
+    yield Component(
+        name="ulip",
+        config=Ulip,
+        build=build,
+        tiny=Ulip(weights="random", variant="tiny", points=512),
+        summary="ULIP-2's PointBERT: coloured clouds of 10,000 points to 1280 numbers",
+    )

@@ -1,0 +1,230 @@
+"""ULIP-2's point encoder: groups of neighbouring points become tokens of a transformer.
+
+Papers: Xue et al., "ULIP-2", arXiv:2305.08275; Yu et al., "Point-BERT", arXiv:2111.14819.
+Upstream: https://github.com/salesforce/ULIP at f194ddb, BSD-3-Clause; nothing of it is copied.
+Weights: no licence stated. Left out: text and image encoders, masking, training. Batch
+normalisation is part of the layers before it.
+
+Shapes: B = clouds, G = groups, k = points of a group, F = numbers of a point, N = 1 + G tokens,
+C = channels, A = attention heads, E = channels of a group, P = points, D = width of the embedding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rgb2act_core import UserError, clouds
+from rgb2act_core.progress import say
+from rgb2act_core.records import Cloud, TeacherInfo
+from rgb2act_core.weights import load_strict, locate, read
+
+from .config import Sizes, Ulip
+from .preprocess import Points, fill, group, prepare
+from .weights import convert, sizes_of
+
+CHUNK = 8  # clouds at once: bounds memory
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class GroupEncoder(nn.Module):
+    """Describe each group of points, whatever their order."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.lift = nn.Linear(sizes.inputs, 128)
+        self.widen = nn.Linear(128, 256)
+        self.mix = nn.Linear(512, 512)
+        self.narrow = nn.Linear(512, sizes.encoder)
+
+    def forward(self, groups_BGkF: Tensor) -> Tensor:
+        """Return (B, G, E)."""
+        x_BGkH = self.widen(functional.relu(self.lift(groups_BGkF)))
+        whole_BG1H = x_BGkH.amax(2, keepdim=True)
+        # the layer looks at [whole, x]; what it takes from the whole is the same for all k
+        from_whole, from_x = self.mix.weight.chunk(2, dim=1)
+        shared_BG1J = functional.linear(whole_BG1H, from_whole, self.mix.bias)
+        x_BGkJ = functional.relu(functional.linear(x_BGkH, from_x) + shared_BG1J)
+        described_BGkE: Tensor = self.narrow(x_BGkJ)
+        return described_BGkE.amax(2)
+
+
+class Block(nn.Module):
+    """Attend and transform, each with its norm before and added to what came in."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.heads = sizes.heads
+        self.attention_norm = nn.LayerNorm(sizes.dim, eps=1e-5)
+        self.qkv = nn.Linear(sizes.dim, 3 * sizes.dim, bias=False)
+        self.out = nn.Linear(sizes.dim, sizes.dim)
+        self.mlp_norm = nn.LayerNorm(sizes.dim, eps=1e-5)
+        self.up = nn.Linear(sizes.dim, sizes.hidden * sizes.dim)
+        self.down = nn.Linear(sizes.hidden * sizes.dim, sizes.dim)
+
+    def forward(self, x_BNC: Tensor) -> Tensor:
+        """Return (B, N, C)."""
+        qkv_BNC = self.qkv(self.attention_norm(x_BNC))
+        q, k, v = qkv_BNC.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended_BAND = functional.scaled_dot_product_attention(q, k, v)
+        x_BNC = x_BNC + self.out(attended_BAND.transpose(1, 2).flatten(2))
+        hidden = functional.gelu(self.up(self.mlp_norm(x_BNC)))
+        y_BNC: Tensor = x_BNC + self.down(hidden)
+        return y_BNC
+
+
+class Network(nn.Module):
+    """Turn groups into one embedding and a token for each group."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.encoder = GroupEncoder(sizes)
+        self.reduce = nn.Linear(sizes.encoder, sizes.dim)
+        self.position = nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, sizes.dim))
+        self.class_token = nn.Parameter(torch.zeros(1, 1, sizes.dim))
+        self.class_position = nn.Parameter(torch.zeros(1, 1, sizes.dim))
+        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
+        self.norm = nn.LayerNorm(sizes.dim, eps=1e-5)
+        self.projection = nn.Parameter(torch.zeros(2 * sizes.dim, sizes.out))
+
+    def forward(self, groups_BGkF: Tensor, centres_BG3: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeddings (B, D) and the groups' tokens (B, G, C)."""
+        tokens_BGC = self.reduce(self.encoder(groups_BGkF[..., : self.sizes.inputs]))
+        class_B1C = self.class_token.expand(len(tokens_BGC), -1, -1)
+        x_BNC = torch.cat([class_B1C, tokens_BGC], 1)
+        where_B1C = self.class_position.expand(len(tokens_BGC), -1, -1)
+        where_BNC = torch.cat([where_B1C, self.position(centres_BG3)], 1)
+        for block in self.blocks:
+            x_BNC = block(x_BNC + where_BNC)  # the position is added anew each time, and stays
+        x_BNC = self.norm(x_BNC)
+        class_BC, tokens_BGC = x_BNC[:, 0], x_BNC[:, 1:]
+        both_B2C = torch.cat([class_BC, tokens_BGC.amax(1)], -1)
+        return both_B2C @ self.projection, tokens_BGC
+
+
+@attrs.frozen(eq=False)
+class Groups:
+    """Hold a token for each group of a cloud, and where the group's centre is."""
+
+    tokens: Tensor  # (B, G, C), float32
+    centres: Tensor  # (B, G, 3), in the clouds' own units and frame
+
+
+class UlipTeacher:
+    """Yield one embedding a cloud, as the spec's config says; groups' tokens on request."""
+
+    def __init__(self, config: Ulip, network: Network) -> None:
+        self.config, self.network = config, network.eval().requires_grad_(False)
+        self.device = torch.device("cpu")
+        self.info = TeacherInfo(dim=network.sizes.out, description=_describe(config, network.sizes))
+
+    def embed(self, clouds: Sequence[Cloud]) -> Tensor:
+        """Return embeddings (B, D), of length 1 only if the config says so.
+
+        Points that are not finite are left out, which is said. Empty clouds raise UserError.
+        """
+        return self._run(self._prepared(clouds))[0]
+
+    def groups(self, clouds: Sequence[Cloud]) -> Groups:
+        """Return the groups' tokens after the last norm, and their centres in the world."""
+        _, tokens_BGC, centres_BG3 = self._run(self._prepared(clouds))
+        return Groups(tokens_BGC, centres_BG3)
+
+    def embed_points(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return embeddings (B, D) of points x y z r g b (P, 6), colours 0..1, as they are.
+
+        They are brought to the unit sphere and grouped, but neither cleaned nor sampled.
+        """
+        return self._run([self._as_given(row) for row in rows])[0]
+
+    def to(self, device: torch.device) -> UlipTeacher:
+        """Move the weights; groups are then found on that device, too."""
+        self.device = torch.device(device)
+        self.network.to(self.device)
+        return self
+
+    def _prepared(self, given: Sequence[Cloud]) -> list[Points]:
+        found = [
+            prepare(cloud, self.config, f"ulip: cloud {i} of {len(given)}")
+            for i, cloud in enumerate(given)
+        ]
+        if dropped := sum(count for _, count in found):
+            say(f"ulip: {dropped} points that are not finite left out of {len(given)} clouds")
+        return [points for points, _ in found]
+
+    def _as_given(self, row_P6: Tensor) -> Points:
+        if row_P6.ndim != 2 or row_P6.shape[1] != 6 or not len(row_P6):
+            raise UserError(f"ulip: points have shape {tuple(row_P6.shape)}; give (P, 6)")
+        xyzrgb_P6 = row_P6.detach().cpu().numpy().astype(np.float32)
+        xyz_P3 = np.ascontiguousarray(xyzrgb_P6[:, :3])
+        return fill(Points(clouds.unit_sphere(xyz_P3), xyzrgb_P6[:, 3:], xyz_P3), self.config)
+
+    @torch.no_grad()
+    def _run(self, parts: Sequence[Points]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return embeddings (B, D), tokens (B, G, C) and centres (B, G, 3)."""
+        sizes, cut = self.network.sizes, self.config.grouping
+        shapes = ((0, sizes.out), (0, cut.groups, sizes.dim), (0, cut.groups, 3))
+        empty = tuple(torch.zeros(shape, device=self.device) for shape in shapes)
+        chunks = [parts[i : i + CHUNK] for i in range(0, len(parts), CHUNK)]
+        rows = [empty, *(self._chunk(chunk) for chunk in chunks)]
+        embedding_BD, tokens_BGC, world_BG3 = (torch.cat(part) for part in zip(*rows, strict=True))
+        return embedding_BD, tokens_BGC, world_BG3
+
+    def _chunk(self, parts: Sequence[Points]) -> tuple[Tensor, Tensor, Tensor]:
+        groups_BGk6, centres_BG3, world_BG3 = group(parts, self.config.grouping, self.device)
+        dtype = DTYPES[self.config.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            embedding_BD, tokens_BGC = self.network(groups_BGk6, centres_BG3)
+        embedding_BD = embedding_BD.float()
+        if self.config.unit:
+            embedding_BD = functional.normalize(embedding_BD, dim=-1)
+        return embedding_BD, tokens_BGC.float(), world_BG3
+
+
+def _describe(config: Ulip, sizes: Sizes) -> str:
+    cut = config.grouping
+    steps = [
+        f"ULIP-2 PointBERT {config.variant}, {sizes.depth} blocks of {sizes.dim}",
+        f"crop {list(config.crop)}" if config.crop else "",
+        f"ground removed within {config.ground} m" if config.ground else "",
+        f"farthest {config.points} points" + (", smaller clouds repeated" if config.fill else ""),
+        f"points {config.order}, unit sphere, rgb 0..1, {cut.groups} groups of {cut.size}",
+        "unit length" if config.unit else "not normalised",
+        config.precision,
+    ]
+    return "; ".join(step for step in steps if step)
+
+
+def load(config: Ulip) -> UlipTeacher:
+    """Return the teacher with official, local or random weights."""
+    path = locate(config.weights, config.official, "ulip")
+    if path is None:
+        return UlipTeacher(config, draw(config.sizes))
+    tensors = convert(read(path), str(path))
+    with torch.device("meta"):
+        network = Network(sizes_of(tensors, config, str(path)))
+    load_strict(network, tensors, place=str(path), dtype=torch.float32)
+    return UlipTeacher(config, network)
+
+
+def draw(sizes: Sizes) -> Network:
+    """Return a network of random weights, the same each time."""
+    with torch.device("meta"):
+        network = Network(sizes)
+    network.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm" in name:
+                parameter.fill_(name.endswith("weight"))
+            elif parameter.ndim < 2:
+                parameter.zero_()
+            else:
+                parameter.normal_(0, parameter.shape[-1] ** -0.5, generator=generator)
+    return network

@@ -1,0 +1,164 @@
+"""Behaviour of the teacher beyond what every teacher must do."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rgb2act_ulip import build
+from rgb2act_ulip.config import Ulip
+from rgb2act_ulip.preprocess import prepare
+
+from rgb2act_core import UserError, clouds, reading
+from rgb2act_core.records import Cloud
+
+TINY = {"weights": "random", "variant": "tiny", "points": 256}
+BUILT = build(Ulip(**TINY))
+
+
+def cloud(count=300, seed=0):
+    draw = np.random.default_rng(seed)
+    return Cloud(
+        xyz=draw.normal(size=(count, 3)).astype(np.float32),
+        rgb=draw.integers(0, 256, (count, 3), dtype=np.uint8),
+    )
+
+
+def moved(one, scale, shift):
+    return Cloud(xyz=(one.xyz * np.float64(scale) + shift).astype(np.float32), rgb=one.rgb)
+
+
+def difference(a, b):
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 2**31), st.sampled_from([0.125, 2.0, 64.0]), st.integers(-3, 3))
+def test_place_and_scale_do_not_matter(seed, scale, shift):
+    one = cloud(200, seed)
+    one = Cloud(xyz=(one.xyz * 1024).round() / 1024, rgb=one.rgb)  # so that moving is exact
+    found = BUILT.embed([one, moved(one, scale, scale * shift)])
+    assert difference(found[1], found[0]) < 1e-3
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 2**31), st.integers(1, 40), st.sampled_from(["free", "copies", "one place"]))
+def test_tiny_and_degenerate_clouds_are_embedded(seed, count, kind):
+    one = cloud(count, seed)
+    if kind == "copies":
+        one = clouds.take(one, np.arange(count) // 3)
+    if kind == "one place":
+        one.xyz[:] = one.xyz[0]
+    found = BUILT.embed([one])
+    assert found.isfinite().all()
+    assert torch.equal(found, BUILT.embed([one]))
+
+
+def test_order_matters_unless_sorted():
+    one = cloud()
+    other = clouds.take(one, np.random.default_rng(1).permutation(300))
+    found = BUILT.embed([one, other])
+    assert difference(found[0], found[1]) > 1e-3
+    found = build(Ulip(**TINY, order="sorted")).embed([one, other])
+    assert torch.equal(found[0], found[1])
+
+
+def test_points_that_are_not_finite_are_left_out_and_said(capsys):
+    one = cloud(100)
+    broken = clouds.take(cloud(102), np.r_[50:52, 0:50, 52:102])
+    broken.xyz[0, 1], broken.xyz[1, 2] = np.nan, np.inf
+    whole = Cloud(xyz=broken.xyz[2:], rgb=broken.rgb[2:])
+    found = BUILT.embed([one, broken])
+    assert torch.equal(found, BUILT.embed([one, whole]))
+    said = capsys.readouterr()
+    assert "2 points that are not finite left out of 2 clouds" in said.out + said.err
+
+
+def test_a_cloud_that_the_crop_empties_is_named():
+    built = build(Ulip(**TINY, crop=(5, 5, 5, 6, 6, 6)))
+    with pytest.raises(UserError, match=r"^ulip: cloud 0 of 2: the cloud has no points; "):
+        built.embed([cloud(), cloud()])
+
+
+def test_crop_and_ground_are_applied():
+    floor = cloud(400)
+    floor.xyz[:, 2] = 0
+    thing = cloud(50, seed=1)
+    thing.xyz[:] = thing.xyz / 10 + [0, 0, 1]
+    both = clouds.merge([floor, thing])
+    config = Ulip(**TINY, ground=0.01)
+    assert np.array_equal(prepare(both, config, "x")[0].world, thing.xyz)
+    config = Ulip(**TINY, crop=(-9, -9, 0.1, 9, 9, 9))
+    assert np.array_equal(prepare(both, config, "x")[0].world, thing.xyz)
+
+
+def test_larger_clouds_are_thinned_and_smaller_ones_filled_when_asked():
+    config = Ulip(**TINY)
+    assert len(prepare(cloud(1000), config, "x")[0].xyz) == 256
+    assert len(prepare(cloud(20), config, "x")[0].xyz) == 20
+    assert len(prepare(cloud(5), config, "x")[0].xyz) == 8  # one group
+    filled = prepare(cloud(20), Ulip(**TINY, fill=True), "x")[0]
+    assert np.array_equal(filled.world, np.resize(cloud(20).xyz, (256, 3)))
+
+
+def test_groups_have_tokens_and_centres_in_the_world():
+    one, other = cloud(), moved(cloud(seed=1), 0.01, 7.0)
+    found = BUILT.groups([one, other])
+    assert (found.tokens.shape, found.centres.shape) == ((2, 24, 48), (2, 24, 3))
+    for given_cloud, centres in zip([one, other], found.centres.numpy(), strict=True):
+        assert {tuple(p) for p in centres.tolist()} <= {tuple(p) for p in given_cloud.xyz.tolist()}
+    assert found.tokens.dtype == torch.float32
+
+
+def test_length_is_1_only_when_asked():
+    plain = BUILT.embed([cloud()])
+    unit = build(Ulip(**TINY, unit=True)).embed([cloud()])
+    assert float(unit.norm()) == pytest.approx(1, abs=1e-6)
+    torch.testing.assert_close(unit, plain / plain.norm())
+    assert abs(float(plain.norm()) - 1) > 0.01
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_is_close(precision):
+    found = build(Ulip(**TINY, precision=precision)).embed([cloud()])
+    assert found.dtype == torch.float32
+    assert 0 < difference(found, BUILT.embed([cloud()])) < 0.05
+
+
+def test_no_clouds_give_no_embeddings():
+    assert BUILT.embed([]).shape == (0, 40)
+
+
+def test_more_clouds_than_fit_at_once_keep_their_order():
+    many = [cloud(100 + i, seed=i) for i in range(19)]
+    found = BUILT.embed(many)
+    torch.testing.assert_close(found[17:18], BUILT.embed(many[17:18]), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_of_another_shape_are_refused():
+    with pytest.raises(UserError, match=r"^ulip: points have shape \(3, 4\); give \(P, 6\)"):
+        BUILT.embed_points([torch.zeros(3, 4)])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"points": 0}, "must be at least 1"),
+        ({"crop": (0, 0, 0, 1, 0, 1)}, "lowest corner first"),
+        ({"crop": (0, 0, 0)}, "lowest corner first"),
+        ({"heads": 5}, "384 channels do not split in 5"),
+        ({"variant": "tiny"}, "there are no official ones"),
+    ],
+)
+def test_config_refuses_what_makes_no_sense(fields, said):
+    with pytest.raises(ValueError, match=said):
+        Ulip(**fields)
+
+
+def test_a_spec_can_say_every_field():
+    from rgb2act_ulip import rgb2act_teachers
+
+    (component,) = rgb2act_teachers()
+    table = {"weights": "random", "crop": [0, 0.0, 0, 1, 1, 1], "ground": 0.01, "heads": 6}
+    config = reading.structure_config(component, table)
+    assert config == Ulip(weights="random", crop=(0, 0, 0, 1, 1, 1), ground=0.01, heads=6)
