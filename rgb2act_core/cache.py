@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -39,7 +40,7 @@ def canonical(value: Any) -> Any:
         return {"use": component.name, "version": component.version} | canonical(value.config)
     if attrs.has(type(value)):
         return {
-            field.name: _field(field, getattr(value, field.name))
+            field.name: _field(value, field)
             for field in attrs.fields(type(value))
             if not field.metadata.get("runtime")
         }
@@ -52,8 +53,13 @@ def canonical(value: Any) -> Any:
     return value
 
 
-def _field(field: attrs.Attribute[Any], value: Any) -> Any:
-    if field.metadata.get("file") and value is not None and Path(value).exists():
+def _field(config: Any, field: attrs.Attribute[Any]) -> Any:
+    value = getattr(config, field.name)
+    if field.metadata.get("weights") and value == "hub":
+        official = config.official
+        return {"hub": f"{official.source}/{official.filename}", "sha256": official.sha256}
+    named = field.metadata.get("file") or (field.metadata.get("weights") and value != "random")
+    if named and value is not None and Path(value).exists():
         return {"sha256": file_digest(Path(value))}
     return canonical(value)
 
@@ -66,8 +72,14 @@ def key_of(inputs: Any) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, or of all files below a folder in name order."""
-    sha = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    states = [file.stat() for file in files]
+    return _digest_of_files(path, tuple(files), tuple((s.st_size, s.st_mtime_ns) for s in states))
+
+
+@functools.cache  # keys are asked for again and again, weights have gigabytes
+def _digest_of_files(path: Path, files: tuple[Path, ...], _: tuple[tuple[int, int], ...]) -> str:
+    sha = hashlib.sha256()
     for file in files:
         if path.is_dir():
             sha.update(str(file.relative_to(path)).encode() + b"\0")

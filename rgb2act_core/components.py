@@ -35,7 +35,9 @@ class Component:
     other numbers: it is part of every key that depends on the component.
 
     Config fields may carry metadata: ``{"runtime": True}`` for what cannot change a result
-    (never part of a key), ``{"file": True}`` for a path that enters the key by its content.
+    (never part of a key), ``{"file": True}`` for a path that enters the key by its content,
+    ``{"weights": True}`` for a string that is ``"hub"``, ``"random"`` or such a path; a config
+    with the latter has a property ``official`` that returns an ``official.Official``.
     """
 
     name: str

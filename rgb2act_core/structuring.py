@@ -25,6 +25,9 @@ from .spec import CHOICES, Choice
 Find = Callable[[Kind, str], Component]
 
 
+WORDS = ("hub", "random")  # what a weights field may say besides a path
+
+
 class Refused(ValueError):  # noqa: N818 (it is no error of the program)
     """Carry what is wrong with one value, and below it where."""
 
@@ -185,6 +188,11 @@ def _field(
 ) -> Callable[[Any, Any], Any]:
     def structure(raw: Any, _: Any) -> Any:
         value = converter.structure(raw, kind)
+        if field.metadata.get("weights") and value not in WORDS:
+            path = converter.structure(value, Path)
+            if files:
+                _exists(path)
+            value = str(path)
         if files and field.metadata.get("file"):
             _exists(value)
         if field.validator is not None:

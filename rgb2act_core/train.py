@@ -223,7 +223,8 @@ def _job(
 
     def loss() -> tuple[Tensor, Mapping[str, float | Tensor]]:
         rows = draw()
-        obs = samples.observe(policy, rows, spec.noise)
+        # features that are still being learned have no scale that noise could be measured in
+        obs = samples.observe(policy, rows, 0.0 if samples.frames is not None else spec.noise)
         return policy.loss(obs, *samples.plans(rows, spec.horizon)), {}
 
     def episodes() -> str:

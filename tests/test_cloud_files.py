@@ -59,7 +59,7 @@ def test_npz_of_another_kind_is_refused(tmp_path, arrays, said):
 
 @settings(
     max_examples=150,
-    deadline=2000,
+    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

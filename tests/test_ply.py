@@ -178,7 +178,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 @settings(
     max_examples=300,
-    deadline=2000,
+    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -202,7 +202,7 @@ WORDS += [b"99999999", b"-1", b"nan", b"1e999", b"\xff", b"\r\n", b"\0", b"\n", 
 
 @settings(
     max_examples=300,
-    deadline=2000,
+    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -212,12 +212,12 @@ def test_files_made_of_words_are_read_or_refused(tmp_path: Path, words, headed):
 
 
 def _read_or_refuse(tmp_path, data):
+    start = time.process_time()
     try:
         xyz, rgb = read(tmp_path, data)
     except UserError as err:
-        said = str(err)
+        sound = str(err).startswith(str(tmp_path))
     else:
-        assert xyz.shape[1] == 3
-        assert rgb is None or rgb.shape == xyz.shape
-        return
-    assert said.startswith(str(tmp_path))
+        sound = xyz.shape[1] == 3 and (rgb is None or rgb.shape == xyz.shape)
+    assert sound
+    assert time.process_time() - start < 1

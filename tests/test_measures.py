@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from rgb2act_core.measures import cosine, r2, retrieval, ridge_error
+
+
+def test_a_perfect_student_is_measured_as_one() -> None:
+    teacher = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    assert retrieval(teacher, teacher, 1) == 1.0
+    assert cosine(teacher, teacher) == pytest.approx(1.0)
+    assert r2(teacher, teacher) == pytest.approx(1.0)
+
+
+def test_retrieval_counts_how_many_are_nearer() -> None:
+    teacher = torch.eye(3)
+    student = torch.tensor([[0.1, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.9, 0.8]])
+    assert retrieval(student, teacher, 1) == pytest.approx(1 / 3)
+    assert retrieval(student, teacher, 2) == pytest.approx(2 / 3)
+
+
+def test_predicting_the_mean_explains_nothing() -> None:
+    teacher = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
+    assert r2(teacher.mean(0).expand(50, 3), teacher) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_probe_finds_a_linear_state_and_reports_its_units() -> None:
+    generator = torch.Generator().manual_seed(2)
+    features = torch.randn(300, 4, generator=generator)
+    state = features @ torch.randn(4, 2, generator=generator) + 3
+    assert ridge_error(features[:200], state[:200], features[200:], state[200:]) < 0.01
+    noise = torch.randn(300, 4, generator=generator)
+    spread = float((state[200:] - state[:200].mean(0)).square().sum(1).mean().sqrt())
+    error = ridge_error(noise[:200], state[:200], noise[200:], state[200:])
+    assert error == pytest.approx(spread, rel=0.1)

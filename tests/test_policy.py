@@ -1,0 +1,94 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rgb2act_core.artefacts import load_policy, save_policy
+from rgb2act_core.components import Kind
+from rgb2act_core.plugins import find
+from rgb2act_core.policy import Policy, PolicyShape
+from rgb2act_core.spec import FusionChoice, HeadChoice
+
+HEAD, WEIGHTED = find(Kind.POLICY_HEAD, "diffusion"), find(Kind.FUSION, "weighted")
+
+
+def shape(**changes: Any) -> PolicyShape:
+    options: dict[str, Any] = {
+        "condition": "oracle",
+        "proprio": True,
+        "features": 2,
+        "states": ("cube",),
+        "cameras": ("head",),
+        "image": (8, 8),
+        "action_names": ("left_a", "left_b", "left_gripper"),
+        "action_index": (0, 1, 2),
+        "horizon": 4,
+        "n_obs_steps": 2,
+        "n_action_steps": 2,
+    }
+    return PolicyShape(**(options | changes))
+
+
+def build(**changes: Any) -> Policy:
+    torch.manual_seed(0)
+    return Policy(shape(**changes), HEAD.build(HEAD.tiny), None).eval()
+
+
+def fitted() -> tuple[Policy, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(100, 2, generator=generator) * torch.tensor([1.0, 0.1]) + 5
+    joints = torch.randn(100, 3, generator=generator)
+    actions = torch.rand(100, 3, generator=generator) * 4 - 1
+    actions[:, 2] = 0.7  # never changes
+    policy = build()
+    policy.set_statistics(features, joints, actions)
+    return policy, features, joints, actions
+
+
+def generators(n: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(i) for i in range(n)]
+
+
+def test_plans_stay_within_the_demonstrated_range_and_keep_what_never_changes() -> None:
+    policy, _, _, actions = fitted()
+    plans = policy.plan(torch.randn(8, 2, 5), generators(8)).flatten(0, 1)
+    assert (plans[:, :2] >= actions[:, :2].min(0).values - 1e-5).all()
+    assert (plans[:, :2] <= actions[:, :2].max(0).values + 1e-5).all()
+    assert torch.allclose(plans[:, 2], torch.tensor(0.7), atol=2e-3)
+
+
+def test_features_that_hardly_vary_stay_small() -> None:
+    policy, features, joints, _ = fitted()
+    seen = policy.observe(features, joints)
+    assert seen[:, 0].std() == pytest.approx(1.0, abs=1e-3)
+    assert seen[:, 1].std() < 0.2
+    assert torch.allclose(seen[:, 2:].std(0), torch.ones(3), atol=1e-4)
+
+
+def test_noise_is_put_on_features_alone() -> None:
+    policy, features, joints, _ = fitted()
+    clean, noisy = policy.observe(features, joints), policy.observe(features, joints, 0.5)
+    assert torch.equal(clean[:, 2:], noisy[:, 2:])
+    assert (clean[:, :2] - noisy[:, :2]).std() == pytest.approx(0.5, rel=0.2)
+
+
+def test_a_blind_policy_sees_joints_and_nothing_else() -> None:
+    policy = build(condition="blind", features=0, states=())
+    assert policy.observe(torch.zeros(1, 2, 0), torch.ones(1, 2, 3)).shape == (1, 2, 3)
+
+
+def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
+    policy, _, _, _ = fitted()
+    save_policy(
+        tmp_path,
+        policy,
+        HeadChoice(component=HEAD, config=HEAD.tiny),
+        FusionChoice(component=WEIGHTED, config=WEIGHTED.tiny),
+        (),
+    )
+    loaded, obs = load_policy(tmp_path), torch.randn(3, 2, 5)
+    assert torch.equal(loaded.plan(obs, generators(3)), policy.plan(obs, generators(3)))
+    assert loaded.shape == policy.shape
+    assert {p.name for p in tmp_path.iterdir()} == {"policy.json", "policy.safetensors"}
+    assert str(tmp_path) not in (tmp_path / "policy.json").read_text()
