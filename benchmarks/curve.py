@@ -1,10 +1,11 @@
 """Measure success against training time: aligned beside direct, unaligned and blind.
 
-For each scale of the quickstart's training and each training seed, the spec is run with the three
-baselines, which train for as many CPU seconds as alignment and policy took together. All runs share
-demonstrations and features. The table and the plot go to docs/.
+For each scale of the quickstart's training and each training seed, the spec is run with baselines,
+which train for as many CPU seconds as alignment and policy took together. All runs share
+demonstrations and features. Outcomes gather in results.json; table and plot are made of all of it.
 
-    python benchmarks/curve.py examples/quickstart.toml --scales 0.25 0.5 1 --seeds 0 1 2
+    python benchmarks/curve.py examples/quickstart.toml --scales 0.25 0.5
+    python benchmarks/curve.py examples/quickstart.toml --scales 1 --baselines direct
 """
 
 from __future__ import annotations
@@ -44,21 +45,23 @@ class Outcome:
     episodes: int
 
 
-def spec_for(base: dict[str, Any], scale: float, seed: int) -> dict[str, Any]:
+def spec_for(base: dict[str, Any], scale: float, seed: int, baselines: list[str]) -> dict[str, Any]:
     """Return the quickstart with its training scaled, another seed and the baselines."""
     spec = json.loads(json.dumps(base))
     spec["name"] = f"{base['name']}-x{scale:g}-seed{seed}"
     spec["seed"] = seed
     for stage in ("align", "policy"):
         spec[stage]["steps"] = max(round(base[stage]["steps"] * scale), 1)
-    spec["act"] |= {"baselines": list(BASELINES), "videos": 0}
+    spec["act"] |= {"baselines": baselines, "videos": 0}
     spec["compute"] |= {"workers": 1, "threads": 1}
     return spec
 
 
-def run(base: dict[str, Any], root: Path, scale: float, seed: int) -> list[Outcome]:
+def run(
+    base: dict[str, Any], root: Path, scale: float, seed: int, baselines: list[str]
+) -> list[Outcome]:
     """Run one spec through the command line and read what it left."""
-    spec = spec_for(base, scale, seed)
+    spec = spec_for(base, scale, seed, baselines)
     place = root / "specs" / f"{spec['name']}.toml"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(tomli_w.dumps(spec))
@@ -76,6 +79,8 @@ def outcomes(root: Path, name: str, scale: float, seed: int) -> Any:
         if s["stage"].split("/")[0] in ("align", "train", "act")
     }
     for stage, condition in LABELS.items():
+        if stage not in meta:
+            continue
         trained = meta[stage.replace("act", "train")]["cpu_seconds"]
         if condition == "aligned":
             trained += meta["align"]["cpu_seconds"]
@@ -142,6 +147,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("runs"))
     parser.add_argument("--scales", type=float, nargs="+", default=[0.25, 0.5, 1.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
@@ -158,18 +164,21 @@ def main() -> None:
         ],
         check=True,
     )
-    found: list[Outcome] = []
+    place = options.out / "results.json"
+    before = json.loads(place.read_text()) if place.exists() else []
+    found = {(o["condition"], o["scale"], o["seed"]): Outcome(**o) for o in before}
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         todo = [
-            pool.submit(run, base, options.root, scale, seed)
+            pool.submit(run, base, options.root, scale, seed, options.baselines)
             for scale in options.scales
             for seed in options.seeds
         ]
         for done in concurrent.futures.as_completed(todo):
-            found += done.result()
-            print(table(found), flush=True)
-    (options.out / "results-table.md").write_text(table(found))
-    plot(found, options.out / "results.svg")
+            found |= {(o.condition, o.scale, o.seed): o for o in done.result()}
+            outcomes_so_far = list(found.values())
+            place.write_text(json.dumps([attrs.asdict(o) for o in outcomes_so_far], indent=1))
+            print(table(outcomes_so_far), flush=True)
+    plot(list(found.values()), options.out / "results.svg")
 
 
 if __name__ == "__main__":

@@ -141,13 +141,18 @@ class Chain:
         self._act(self.run, "act", self.policy)
 
     def baselines(self) -> None:
-        """Train each baseline for as long as the run's own policy took, and try it."""
+        """Train each baseline for as long as the run's own policy took, and try it.
+
+        What trains the aligner's network end to end takes the aligner's batch: each step encodes
+        n_obs_steps frames a sample, and with the policy's batch there would be few steps.
+        """
         spec = self.run.spec
         spent = self.policy.meta()["results"]["cpu_seconds"]
         if self.aligner is not None:
             spent += self.aligner.meta()["results"]["cpu_seconds"]
         for condition in spec.act.baselines:
-            policy = attrs.evolve(spec.policy, condition=condition)
+            batch = spec.align.batch if condition == "direct" else spec.policy.batch
+            policy = attrs.evolve(spec.policy, condition=condition, batch=batch)
             tries = attrs.evolve(spec.act, videos=0, baselines=())
             other = attrs.evolve(self.run, spec=attrs.evolve(spec, policy=policy, act=tries))
             trained = self._train(other, f"train/{condition}", round(spent, 1))
