@@ -128,14 +128,39 @@ def _npz(path: Path) -> Arrays:
 
 def _pcd(path: Path) -> Arrays:
     open3d = import_open3d(path)
-    if not path.is_file():
-        raise UserError(f"{path}: cannot be read (no such file)")
+    try:
+        _check_ascii_pcd(path.read_bytes(), path)
+    except OSError as err:
+        raise UserError(f"{path}: cannot be read ({err.strerror})") from err
     with open3d.utility.VerbosityContextManager(open3d.utility.VerbosityLevel.Error):
         cloud = open3d.io.read_point_cloud(str(path), format="pcd", remove_nan_points=False)
     if not cloud.has_points():
         raise UserError(f"{path}: open3d reads no points from it; it is empty or damaged")
     colours = np.clip(np.asarray(cloud.colors), 0, 1) if cloud.has_colors() else None
     return np.asarray(cloud.points), colours
+
+
+def _check_ascii_pcd(data: bytes, path: Path) -> None:
+    """Raise UserError for an ascii file that is cut short: open3d would make up the rest as 0."""
+    head, mark, body = data.partition(b"\nDATA ascii")
+    if not mark:
+        return
+    header = {words[0]: words[1:] for line in head.split(b"\n") if (words := line.split())}
+    first = head.count(b"\n") + 3
+    rows = body.rstrip().split(b"\n")[1:]
+    counts = header.get(b"COUNT") or [b"1"] * len(header.get(b"FIELDS", []))
+    points = header.get(b"POINTS") or [b""]
+    if not all(word.isdigit() and len(word) < 10 for word in (*counts, *points)):
+        raise UserError(f"{path}: the header's COUNT or POINTS is malformed")
+    if len(rows) != int(points[0]):
+        raise UserError(
+            f"{path}:{first + len(rows)}: has {len(rows)} points, the header says"
+            f" {int(points[0])}; it is cut short or damaged"
+        )
+    width = sum(map(int, counts))
+    for number, row in enumerate(rows, first):
+        if len(row.split()) != width:
+            raise UserError(f"{path}:{number}: has {len(row.split())} values instead of {width}")
 
 
 def import_open3d(path: Path) -> Any:

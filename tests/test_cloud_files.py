@@ -162,6 +162,25 @@ def test_what_open3d_lacks_is_said(tmp_path, monkeypatch, err, said):
     assert "save the cloud as PLY" in str(caught.value)
 
 
+PCD = b"# .PCD v0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nPOINTS 2\nDATA ascii\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"1 2 3\n", r"a\.pcd:9: has 1 points, the header says 2"),
+        (b"1 2 3\n4 5", r"a\.pcd:9: has 2 values instead of 3"),
+        (b"", r"a\.pcd:8: has 0 points, the header says 2"),
+    ],
+)
+def test_an_ascii_pcd_that_is_cut_short_is_refused(tmp_path, monkeypatch, body, said):
+    monkeypatch.setattr(cloud_files, "import_open3d", lambda path: None)
+    path = tmp_path / "a.pcd"
+    path.write_bytes(PCD + body)
+    with pytest.raises(UserError, match=said):
+        cloud_files.read(path)
+
+
 def test_pcd_with_open3d(tmp_path):
     open3d = pytest.importorskip("open3d", exc_type=ImportError)
     cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(XYZ))
