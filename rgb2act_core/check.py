@@ -12,7 +12,7 @@ import attrs
 
 from . import collect
 from .cache import StageFolder
-from .context import Run
+from .context import Run, device_of
 from .dataset import Dataset, missing
 from .errors import UserError
 from .keys import (
@@ -43,7 +43,7 @@ class CheckResult:
 def check_fit(spec: Spec, info: EnvironmentInfo) -> None:
     """Raise UserError naming every way in which spec and environment don't fit."""
     problems: list[str] = []
-    for check in (_check_layout, _check_oracle, _check_head):
+    for check in (_check_layout, _check_conditions, _check_head, _check_fusion, _check_device):
         try:
             check(spec, info)
         except UserError as err:
@@ -57,11 +57,17 @@ def _check_layout(spec: Spec, info: EnvironmentInfo) -> None:
     check_grippers(info.action_names, spec.policy)
 
 
-def _check_oracle(spec: Spec, info: EnvironmentInfo) -> None:
-    if "oracle" in (spec.policy.condition, *spec.act.baselines) and not info.state_names:
+def _check_conditions(spec: Spec, info: EnvironmentInfo) -> None:
+    wanted = (spec.policy.condition, *spec.act.baselines)
+    if "oracle" in wanted and not info.state_names:
         raise UserError(
             "policy.condition: 'oracle' needs an environment that knows its true state;"
             f" {spec.environment.component.name} does not"
+        )
+    if "blind" in wanted and not spec.policy.proprio:
+        raise UserError(
+            "act.baselines: 'blind' sees nothing at all with policy.proprio = false;"
+            " take it from the list"
         )
 
 
@@ -76,6 +82,18 @@ def _check_head(spec: Spec, info: EnvironmentInfo) -> None:
     problem = policy.head.build().check(shape)
     if problem:
         raise UserError(f"policy.head: {problem}")
+
+
+def _check_fusion(spec: Spec, info: EnvironmentInfo) -> None:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # what is drawn later stays as it was
+        spec.align.fusion.build().module(len(spec.backbone), spec.align.width)
+
+
+def _check_device(spec: Spec, info: EnvironmentInfo) -> None:
+    if spec.compute.device not in ("auto", "cpu"):
+        device_of(spec.compute)
 
 
 def check(spec: Spec, root: Path) -> CheckResult:
