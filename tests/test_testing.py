@@ -286,6 +286,13 @@ class Positional:
 
 
 @attrs.frozen(kw_only=True)
+class Versioned:
+    """A config whose field would hide the component's version in keys."""
+
+    version: str = "v2"
+
+
+@attrs.frozen(kw_only=True)
 class Listed:
     """A config that reads back otherwise."""
 
@@ -303,6 +310,7 @@ class Filed:
     ("name", "tiny"),
     [
         ("config_is_keyword_only", Positional()),
+        ("config_is_keyword_only", Versioned()),
         ("config_survives_a_spec", Listed()),
         ("config_files_are_paths", Filed()),
     ],

@@ -57,7 +57,9 @@ def config_is_keyword_only(subject: Subject) -> None:
     """Config fields are given by name and can be named in a spec."""
     for field in attrs.fields(subject.component.config):
         assert field.kw_only, f"{field.name}: declare the config with @attrs.frozen(kw_only=True)"
-        assert field.name != "use", "use: the spec's word for the component; rename the field"
+        assert field.name not in ("use", "version"), (
+            f"{field.name}: stands for the component itself in a spec or a key; rename the field"
+        )
         assert not field.name.startswith("_"), f"{field.name}: rename it without '_'"
 
 
