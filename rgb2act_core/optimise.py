@@ -25,9 +25,9 @@ CURVE_POINTS = 400  # rows a learning curve has at most
 class Job:
     """Say what to train and how.
 
-    ``loss(step)`` draws a batch with torch's global generator, which is seeded for the step, and
-    returns the scalar loss and what to show of it. ``episodes(step)`` names the episodes of that
-    step's batch for an error. ``evaluate(module)`` returns measures on held-out data.
+    ``loss()`` draws a batch with torch's global generator, which is seeded for the step, and
+    returns the scalar loss and what to show of it. ``episodes()``, the generator seeded anew, names
+    the episodes of that batch for an error. ``evaluate(module)`` returns measures on held-out data.
     """
 
     title: str
