@@ -135,11 +135,9 @@ def rows_of(
     rows = np.arange(len(index.episode))
     train_rows = rows[np.isin(index.episode, np.concatenate([train, scenes]))]
     held_rows = rows[np.isin(index.episode, held if len(held) else train)]
-    return (
-        train_rows,
-        held_rows,
-        {"train": len(train), "held_out": len(held), "scenes": len(scenes)},
-    )
+    counts = {"train": len(train), "held_out": len(held)}
+    counts["scenes"] = int(np.isin(index.episode, scenes).sum())  # stored in packs
+    return train_rows, held_rows, counts
 
 
 class _Batches:

@@ -43,7 +43,7 @@ class CheckResult:
 def check_fit(spec: Spec, info: EnvironmentInfo) -> None:
     """Raise UserError naming every way in which spec and environment don't fit."""
     problems: list[str] = []
-    for check in (_check_layout, _check_conditions, _check_head, _check_fusion, _check_device):
+    for check in CHECKS:
         try:
             check(spec, info)
         except UserError as err:
@@ -55,6 +55,22 @@ def check_fit(spec: Spec, info: EnvironmentInfo) -> None:
 def _check_layout(spec: Spec, info: EnvironmentInfo) -> None:
     action_index(info.action_names, spec.policy)
     check_grippers(info.action_names, spec.policy)
+
+
+def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
+    """Refuse to act on seeds that demonstrations or scenes are recorded with."""
+    if not info.demonstrates:
+        return
+    tried = range(spec.act.first_seed, spec.act.first_seed + spec.act.episodes)
+    for what, first, count in (
+        ("demonstrations", spec.collect.first_seed, 2 * spec.collect.episodes),  # some tries fail
+        ("scenes", spec.collect.first_seed + collect.SCENE_SEEDS, spec.collect.scenes),
+    ):
+        if count and tried.start < first + count and first < tried.stop:
+            raise UserError(
+                f"act.first_seed: {spec.act.first_seed} meets the seeds of the {what},"
+                f" which begin at {first}; act on seeds that nothing was learned from"
+            )
 
 
 def _check_conditions(spec: Spec, info: EnvironmentInfo) -> None:
@@ -94,6 +110,16 @@ def _check_fusion(spec: Spec, info: EnvironmentInfo) -> None:
 def _check_device(spec: Spec, info: EnvironmentInfo) -> None:
     if spec.compute.device not in ("auto", "cpu"):
         device_of(spec.compute)
+
+
+CHECKS = (
+    _check_layout,
+    _check_seeds,
+    _check_conditions,
+    _check_head,
+    _check_fusion,
+    _check_device,
+)
 
 
 def check(spec: Spec, root: Path) -> CheckResult:

@@ -87,7 +87,8 @@ def _encode_episode(
     device: str,
     advance: Callable[..., None],
 ) -> None:
-    frames = source.open().rgb
+    episode = source.open()
+    frames = episode.rgb
     length, _, height, width, _ = frames.shape
     batch = run.spec.extract.batch
     with GroupWriter(path, codec=run.spec.extract.codec) as writer:
@@ -113,6 +114,7 @@ def _encode_episode(
             | {
                 "grid": list(backbone.grid(height, width)),
                 "image": [height, width],
+                "cameras": list(episode.cameras),
                 "context": backbone.info.context,
             }
         )
@@ -127,14 +129,19 @@ def _embed_episode(
     with GroupWriter(path) as writer, torch.inference_mode():
         writer.create("embeddings", (teacher.info.dim,), "float32", dims=("time", "channel"))
         for first in range(0, len(clouds), run.spec.extract.batch):
-            part = [
-                clouds[i] for i in range(first, min(first + run.spec.extract.batch, len(clouds)))
-            ]
-            writer.append("embeddings", teacher.embed(part).float().cpu().numpy())
-            advance(len(part))
-        name = run.spec.teacher.component.name
-        recipe_of_teacher = recipe(run.spec.teacher)
-        writer.commit(_provenance(run, name, recipe_of_teacher, source, teacher.info.description))
+            last = min(first + run.spec.extract.batch, len(clouds))
+            try:
+                embeddings = teacher.embed([clouds[i] for i in range(first, last)])
+            except UserError as err:
+                raise UserError(*(f"frames {first} to {last - 1}: {p}" for p in err.args)) from err
+            writer.append("embeddings", embeddings.float().cpu().numpy())
+            advance(last - first)
+        choice = run.spec.teacher
+        writer.commit(
+            _provenance(
+                run, choice.component.name, recipe(choice), source, teacher.info.description
+            )
+        )
 
 
 def _provenance(

@@ -14,7 +14,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from .aligner import Aligner
+from .aligner import Aligned, Aligner
 from .records import HeadShape, PolicyHead
 
 FLOOR = 1e-3  # smallest deviation or half range that normalising divides by
@@ -88,11 +88,15 @@ class Policy(nn.Module):
         self.get_buffer("action_middle").copy_((low + high) / 2)
         self.get_buffer("action_half").copy_(((high - low) / 2).clamp_min(FLOOR))
 
+    def align(self, tokens: Sequence[Tensor]) -> Aligned:
+        """Return what the aligner makes of frames, tokens (B, V, N, C), one tensor a backbone."""
+        assert self.aligner is not None
+        aligned: Aligned = self.aligner(tokens)
+        return aligned
+
     def features(self, tokens: Sequence[Tensor]) -> Tensor:
         """Return features (B, F) of frames from tokens (B, V, N, C), one tensor a backbone."""
-        assert self.aligner is not None
-        embedding: Tensor = self.aligner(tokens).embedding
-        return embedding
+        return self.align(tokens).embedding
 
     def observe(self, features_BOF: Tensor, joints_BOJ: Tensor, noise: float = 0.0) -> Tensor:
         """Return normalised observations (B, O, D); noise is drawn for features alone."""

@@ -213,7 +213,8 @@ class Policy:
     ema: float = attrs.field(default=0.995, validator=_within(0, 0.99999))
     """Decay of the averaged weights that act."""
     noise: float = attrs.field(default=0.05, validator=_at_least(0))
-    """Standard deviation of the noise on standardised features in training."""
+    """Standard deviation of the noise on standardised features in training; ``direct`` gets none,
+    its features have no scale yet."""
     holdout: float = attrs.field(default=0.05, validator=_within(0, 0.9))
     """Share of the episodes that is kept from training and measured on."""
 

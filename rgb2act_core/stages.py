@@ -211,6 +211,8 @@ class Chain:
                         seconds=timer.seconds, cpu_seconds=timer.cpu_seconds, results=results
                     )
         if not reason:
+            meta = target.meta()
+            timer = Timer(meta["seconds"], meta["cpu_seconds"])  # what it took when it ran
             _announce(stage, "")
             _show_curves(target.path / "metrics.jsonl", board, stage.replace("/", " "))
         self.record.add(stage, target.key, target.path, not reason, reason, timer)

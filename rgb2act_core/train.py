@@ -54,17 +54,19 @@ class Samples:
     rows: NDArray[np.int64]  # that train
     held: NDArray[np.int64]  # that are measured on
 
-    def observe(self, policy: Policy, rows: NDArray[np.int64], noise: float) -> Tensor:
-        """Return observations (B, O, D) that end at the given rows."""
+    def observe(
+        self, policy: Policy, rows: NDArray[np.int64], noise: float
+    ) -> tuple[Tensor, Tensor | float]:
+        """Return observations (B, O, D) that end at the given rows, and the fusion's loss term."""
         window = window_index(self.index.step[rows], policy.shape.n_obs_steps)
         rows_BO = self.index.starts[self.index.episode[rows]][:, None] + window
         at = torch.from_numpy(rows_BO)
         if self.frames is not None:
-            features = policy.features(self.frames.gather(rows_BO.reshape(-1)))
-            features = features.unflatten(0, rows_BO.shape)
-        else:
-            features = self.features_RF[at]
-        return policy.observe(features, self.joints_RJ[at], noise)
+            aligned = policy.align(self.frames.gather(rows_BO.reshape(-1)))
+            features = aligned.embedding.unflatten(0, rows_BO.shape)
+            # what is still being learned has no scale that noise could be measured in
+            return policy.observe(features, self.joints_RJ[at]), aligned.loss
+        return policy.observe(self.features_RF[at], self.joints_RJ[at], noise), 0.0
 
     def plans(self, rows: NDArray[np.int64], horizon: int) -> tuple[Tensor, Tensor]:
         """Return demonstrated actions (B, S, A) from the given rows on, and their mask (B, S)."""
@@ -223,9 +225,8 @@ def _job(
 
     def loss() -> tuple[Tensor, Mapping[str, float | Tensor]]:
         rows = draw()
-        # features that are still being learned have no scale that noise could be measured in
-        obs = samples.observe(policy, rows, 0.0 if samples.frames is not None else spec.noise)
-        return policy.loss(obs, *samples.plans(rows, spec.horizon)), {}
+        obs, extra = samples.observe(policy, rows, spec.noise)
+        return policy.loss(obs, *samples.plans(rows, spec.horizon)) + extra, {}
 
     def episodes() -> str:
         return ", ".join(samples.names[i] for i in np.unique(samples.index.episode[draw()]))
@@ -256,7 +257,7 @@ def _evaluate(samples: Samples, policy: nn.Module) -> Mapping[str, float]:
     assert isinstance(policy, Policy)
     policy.eval()
     with torch.no_grad():
-        obs = samples.observe(policy, samples.held, 0.0)
+        obs, _ = samples.observe(policy, samples.held, 0.0)
         actions, mask = samples.plans(samples.held, policy.shape.horizon)
         loss = policy.loss(obs, actions, mask)
         generators = [torch.Generator().manual_seed(i) for i in range(len(obs))]

@@ -27,8 +27,16 @@ ALONE = {"use": "moe", "k": 2}
             "act.baselines: 'blind' sees nothing at all",
         ),
         ({"compute": {"device": "cuda:99"}}, "compute.device: 'cuda:99' is not there"),
+        ({"act": {"first_seed": 100_001}}, "act.first_seed: 100001 meets the seeds of the demon"),
+        ({"act": {"first_seed": 500_001}}, "act.first_seed: 500001 meets the seeds of the scenes"),
     ],
-    ids=["more experts than backbones", "blind baseline without joints", "no such device"],
+    ids=[
+        "more experts than backbones",
+        "blind baseline without joints",
+        "no such device",
+        "seen demonstrations",
+        "seen scenes",
+    ],
 )
 def test_what_cannot_be_is_an_error_before_any_work(
     spec_file: SpecFile, tmp_path: Path, changes: dict[str, Any], words: str
