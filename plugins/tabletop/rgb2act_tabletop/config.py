@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, get_args
 
 import attrs
 
 from rgb2act_core.errors import UserError, near
 
-TASKS = ("reach", "lift", "lift_pedestal", "lift_distractors", "transfer")
-CAMERAS = ("head", "top", "front")
-RENDERERS = ("raycast", "gl")
+Task = Literal["reach", "lift", "lift_pedestal", "lift_distractors", "transfer"]
+Camera = Literal["head", "top", "front"]
+Renderer = Literal["raycast", "gl"]
+TASKS: tuple[str, ...] = get_args(Task)
+CAMERAS: tuple[str, ...] = get_args(Camera)
+RENDERERS: tuple[str, ...] = get_args(Renderer)
 SIZES = (16, 512)
 
 
@@ -22,10 +26,14 @@ class Tabletop:
     working OpenGL (EGL, OSMesa or a display) and costs nearly the same at every size.
     """
 
-    task: str = "lift_distractors"
-    cameras: tuple[str, ...] = ("head", "top")
-    size: int = 64  # height and width of each camera's image, pixels
-    renderer: str = "raycast"
+    task: Task = "lift_distractors"
+    """What the arms are to do."""
+    cameras: tuple[Camera, ...] = ("head", "top")
+    """Which cameras are recorded and seen by the policy."""
+    size: int = 64
+    """Height and width of each camera's image, pixels."""
+    renderer: Renderer = "raycast"
+    """How images are made."""
 
     def __attrs_post_init__(self) -> None:
         if problems := list(self._problems()):
