@@ -23,6 +23,7 @@ check: .venv/ready  ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy $(foreach plugin,$(PLUGINS),-p rgb2act_$(notdir $(plugin:/=)))
 
 format: .venv/ready  ## mend formatting and what lint can mend
 	$(BIN)/ruff check --fix .
