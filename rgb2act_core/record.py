@@ -58,7 +58,11 @@ class Record:
     def add(
         self, stage: str, key: str, path: Path, cached: bool, reason: str, timer: Timer
     ) -> None:
-        """Note a stage and write the file."""
+        """Note a stage and write the file; a cached one keeps the times of when it ran."""
+        times = {"seconds": round(timer.seconds, 2), "cpu_seconds": round(timer.cpu_seconds, 2)}
+        before = self.before.get(stage, {})
+        if cached and before.get("key") == key:
+            times = {name: before.get(name, spent) for name, spent in times.items()}
         self.stages.append(
             {
                 "stage": stage,
@@ -66,8 +70,7 @@ class Record:
                 "path": str(path.relative_to(self.run.root)),
                 "cached": cached,
                 "reason": reason,
-                "seconds": round(timer.seconds, 2),
-                "cpu_seconds": round(timer.cpu_seconds, 2),
+                **times,
             }
         )
         self.write()

@@ -120,12 +120,13 @@ def _boxes(stages: Mapping[str, Stage]) -> str:
         before, after = (align.results[when]["retrieval@1"] for when in ("before", "after"))
         text = f"retrieval@1 on held-out frames, {percent(before)} before alignment"
         boxes.append(fact(percent(after), text))
-    ran = [s for s in stages.values() if not s.listed.get("cached")]
     seconds, cpu = (
-        sum(float(s.listed.get(key) or 0) for s in ran) for key in ("seconds", "cpu_seconds")
+        sum(float(s.listed.get(key) or 0) for s in stages.values())
+        for key in ("seconds", "cpu_seconds")
     )
-    cached = len(stages) - len(ran)
-    boxes.append(fact(duration(seconds), f"in {len(ran)} stages that ran, {cached} cached"))
+    cached = sum(bool(s.listed.get("cached")) for s in stages.values())
+    text = f"for {len(stages)} stages, each when it ran; {cached} were cached this time"
+    boxes.append(fact(duration(seconds), text))
     boxes.append(fact(duration(cpu), "CPU time of these"))
     return "".join(boxes)
 

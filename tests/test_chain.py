@@ -76,6 +76,9 @@ def test_second_run_is_cached(cli: Cli, smoke_root: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert ran(smoke_root, "smoke") == {}
     assert done.stderr.count(": cached\n") == 7
+    record = json.loads((smoke_root / "smoke" / "run.json").read_text())
+    times = [stage["cpu_seconds"] for stage in record["stages"]]
+    assert min(times) > 0  # of when each ran, not of looking
     assert json.loads(done.stdout)["results"]["act"] == results(smoke_root, name="smoke")
     checked = cli("check", spec, "--root", smoke_root, "--json")
     assert set(dict(json.loads(checked.stdout)["stages"]).values()) == {"cached"}
