@@ -65,27 +65,27 @@ def ours(run: Run, aligner: Aligner, batches: _Batches, steps: int) -> Callable[
     return loop
 
 
-def one_batch(frames: Frames, target_FE: Tensor, size: int) -> tuple[list[Tensor], Tensor, Tensor]:
-    rows = np.random.default_rng(0).choice(len(target_FE), size, replace=False)
+def one_batch(frames: Frames, target_FD: Tensor, size: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    rows = np.random.default_rng(0).choice(len(target_FD), size, replace=False)
     tokens = [part.float() for part in frames.gather(rows)]
     step, episode = (torch.from_numpy(a[rows]) for a in (frames.index.step, frames.index.episode))
-    return tokens, target_FE[torch.from_numpy(rows)], losses.alike(episode, step, 2)
+    return tokens, target_FD[torch.from_numpy(rows)], losses.alike(episode, step, 2)
 
 
 def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
     frames = open_frames(run, data.sources, "cpu")
-    teacher_FE = torch.from_numpy(open_embeddings(run, data.sources))
-    rows = np.arange(len(teacher_FE))
-    aligner = new_aligner(run, frames, teacher_FE, rows)
-    target_FE = aligner.standard_teacher(teacher_FE)
-    tokens, target_BE, alike_BB = one_batch(frames, target_FE, run.spec.align.batch)
+    teacher_FD = torch.from_numpy(open_embeddings(run, data.sources))
+    rows = np.arange(len(teacher_FD))
+    aligner = new_aligner(run, frames, teacher_FD, rows)
+    target_FD = aligner.standard_teacher(teacher_FD)
+    tokens, target_BD, alike_BB = one_batch(frames, target_FD, run.spec.align.batch)
     weights = run.spec.align.loss
     optimizer = torch.optim.AdamW(aligner.parameters(), 1e-9, BETAS, fused=True)
 
     def bare() -> None:
         out = aligner(tokens)
-        loss = weights.mse * F.mse_loss(out.prediction, target_BE) + out.loss
-        loss += weights.infonce * losses.infonce(out.prediction, target_BE, weights.tau, alike_BB)
+        loss = weights.mse * F.mse_loss(out.embedding, target_BD) + out.loss
+        loss += weights.infonce * losses.infonce(out.embedding, target_BD, weights.tau, alike_BB)
         loss.backward()
 
     def plain() -> None:
@@ -94,7 +94,7 @@ def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
         nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
         optimizer.step()
 
-    batches = _Batches(run, frames, target_FE, rows)
+    batches = _Batches(run, frames, target_FD, rows)
     work = {
         "bare forward and backward": timed(lambda: [bare() for _ in range(steps)], steps),
         "plain loop with clipping and AdamW": timed(lambda: [plain() for _ in range(steps)], steps),
