@@ -30,7 +30,7 @@ from typing import Any
 import attrs
 import tomli_w
 
-from rgb2act_core.statistics import wilson
+from rgb2act_core.evaluation.success_rate import wilson
 
 DOCS = Path(__file__).parents[1] / "docs"
 MEASURES = ("retrieval@1/pool", "probe/cube", "probe/joints", "cosine")

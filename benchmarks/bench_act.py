@@ -22,20 +22,21 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from side_by_side import compare, quickstart
+from run_parallel import compare, quickstart
 
-from rgb2act_core import act, stages
-from rgb2act_core.artefacts import load_policy
-from rgb2act_core.context import Run
-from rgb2act_core.course import full_actions
-from rgb2act_core.encode import build_backbones
-from rgb2act_core.online import Planner
-from rgb2act_core.records import Environment
-from rgb2act_core.simulators import Simulators
-from rgb2act_core.tasks import open_tasks
+from rgb2act_core.evaluation.simulator_pool import SimulatorPool
+from rgb2act_core.features.encoder import build_backbones
+from rgb2act_core.interfaces.records import Environment
+from rgb2act_core.pipeline import chain
+from rgb2act_core.policy.planner import Planner
+from rgb2act_core.policy.rollout import full_actions
+from rgb2act_core.policy.saving import load_policy
+from rgb2act_core.stages import act
+from rgb2act_core.stages.tasks import open_tasks
+from rgb2act_core.store.run import Run
 
-PARTS = ((Simulators, "reset"), (Simulators, "step"), (Planner, "tokens"), (Planner, "see"))
-PARTS += ((Planner, "plan"), (act.Wave, "play"))
+PARTS = ((SimulatorPool, "reset"), (SimulatorPool, "step"), (Planner, "tokens"), (Planner, "see"))
+PARTS += ((Planner, "plan"), (act.EpisodeBatch, "play"))
 
 
 def small(run: Run, episodes: int) -> Run:
@@ -52,7 +53,7 @@ def small(run: Run, episodes: int) -> Run:
 
 def policy_of(run: Run) -> Path:
     """Train the policy and return its folder."""
-    stages.run(run.spec, run.root, until="train")
+    chain.run_pipeline(run.spec, run.root, until="train")
     (folder,) = (path.parent for path in (run.store / "policy").glob("*/policy.json"))
     return folder
 

@@ -21,29 +21,29 @@ import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
-from side_by_side import compare, episodes, quickstart, timed
+from run_parallel import compare, episodes, quickstart, timed
 from torch import Tensor, nn
 
-from rgb2act_core import losses
-from rgb2act_core.align import BETAS, new_aligner
-from rgb2act_core.align_batches import Batches
-from rgb2act_core.aligner import Aligner
-from rgb2act_core.context import Run
-from rgb2act_core.dataset import Dataset
-from rgb2act_core.extract import extract, teach
-from rgb2act_core.features import open_embeddings
-from rgb2act_core.frames import Frames, open_frames
-from rgb2act_core.optimise import Job, optimise
+from rgb2act_core.alignment import losses
+from rgb2act_core.alignment.aligner import Aligner
+from rgb2act_core.alignment.batches import AlignmentBatches
+from rgb2act_core.data.dataset import Dataset
+from rgb2act_core.features.frames import TokenFrames, open_frames
+from rgb2act_core.features.reader import open_embeddings
+from rgb2act_core.stages.align import BETAS, new_aligner
+from rgb2act_core.stages.extract import extract, teach
+from rgb2act_core.store.run import Run
+from rgb2act_core.training.loop import TrainingJob, train_loop
 
 
-def ours(run: Run, aligner: Aligner, batches: Batches, steps: int) -> Callable[[], object]:
+def ours(run: Run, aligner: Aligner, batches: AlignmentBatches, steps: int) -> Callable[[], object]:
     fresh = itertools.count()
 
     def loop() -> None:
         folder = run.root / f"{run.spec.align.pool}-{next(fresh)}"
         folder.mkdir()
-        optimise(
-            Job(
+        train_loop(
+            TrainingJob(
                 title="align",
                 module=aligner,
                 loss=lambda: batches.loss(aligner),
@@ -67,7 +67,9 @@ def ours(run: Run, aligner: Aligner, batches: Batches, steps: int) -> Callable[[
     return loop
 
 
-def one_batch(frames: Frames, target_FD: Tensor, size: int) -> tuple[list[Tensor], Tensor, Tensor]:
+def one_batch(
+    frames: TokenFrames, target_FD: Tensor, size: int
+) -> tuple[list[Tensor], Tensor, Tensor]:
     rows = np.random.default_rng(0).choice(len(target_FD), size, replace=False)
     tokens = [part.float() for part in frames.gather(rows)]
     step, episode = (torch.from_numpy(a[rows]) for a in (frames.index.step, frames.index.episode))
@@ -102,7 +104,7 @@ def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
         nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
         optimizer.step()
 
-    batches = Batches(run, data, frames, target_FD, rows)
+    batches = AlignmentBatches(run, data, frames, target_FD, rows)
     work = {
         "bare forward and backward": timed(lambda: [bare() for _ in range(steps)], steps),
         "plain loop with clipping and AdamW": timed(lambda: [plain() for _ in range(steps)], steps),

@@ -25,15 +25,15 @@ import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
-from side_by_side import compare, timed
+from run_parallel import compare, timed
 from torch import Tensor, nn
 
-from rgb2act_core.aligner import Aligner, AlignerShape
-from rgb2act_core.components import Kind
-from rgb2act_core.features import FrameTable, Index
-from rgb2act_core.frames import Frames, settle
-from rgb2act_core.objective import Batch, embedded, objective
-from rgb2act_core.plugins import find
+from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
+from rgb2act_core.alignment.objective import LossInputs, embedded, objective
+from rgb2act_core.features.frames import TokenFrames, load_into_memory
+from rgb2act_core.features.reader import EpisodeArrays, FrameIndex
+from rgb2act_core.plugins.components import Kind
+from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import AlignLoss, Context
 
 FRAMES = 8
@@ -98,7 +98,7 @@ class Seed(nn.Module):
         return projected
 
 
-def seed_step(sizes: Sizes, frames: Frames, target_FD: Tensor) -> Callable[[], object]:
+def seed_step(sizes: Sizes, frames: TokenFrames, target_FD: Tensor) -> Callable[[], object]:
     model = Seed(sizes)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-4)
 
@@ -122,7 +122,7 @@ def seed_step(sizes: Sizes, frames: Frames, target_FD: Tensor) -> Callable[[], o
 
 
 def our_step(
-    sizes: Sizes, frames: Frames, target_FD: Tensor, drawn: int, **form: object
+    sizes: Sizes, frames: TokenFrames, target_FD: Tensor, drawn: int, **form: object
 ) -> Callable[[], object]:
     fields: dict[str, object] = {
         "backbones": tuple("abcd"),
@@ -141,16 +141,16 @@ def our_step(
         "adapter": "wide",
     }
     weighted = find(Kind.FUSION, "weighted")
-    aligner = Aligner(AlignerShape(**fields | form), weighted.build(weighted.tiny))  # type: ignore[arg-type]
+    aligner = Aligner(AlignerConfig(**fields | form), weighted.build(weighted.tiny))  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(aligner.parameters(), 3e-4, fused=True)
-    loss = AlignLoss(infonce=1.0, mse=1.0, mse_on="normalised", tau=TAU)
+    loss = AlignLoss(infonce=1.0, mse=1.0, mse_on="normalised", temperature=TAU)
 
     def step() -> None:
         rows = torch.randperm(FRAMES)[: sizes.batch]
         places = aligner.draw(drawn, False) if drawn else None
         parts = [embedded(aligner, frames.gather(rows.numpy(), places), drawn=places)]
         apart = torch.zeros(sizes.batch, sizes.batch, dtype=torch.bool).__getitem__
-        total, _ = objective(loss, parts, Batch(target_BD=target_FD[rows], alike=apart), None)
+        total, _ = objective(loss, parts, LossInputs(target_BD=target_FD[rows], alike=apart), None)
         optimizer.zero_grad()
         total.backward()
         nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
@@ -170,9 +170,10 @@ def main() -> None:
     sizes = attrs.evolve(QUICK if options.quick else Sizes(), batch=options.batch)
     rng = np.random.default_rng(0)
     shapes = [(FRAMES, 1, sizes.places, channels) for channels in sizes.channels]
-    tables = [FrameTable([rng.random(shape, np.float32).astype(np.float16)]) for shape in shapes]
-    frames = settle(
-        Frames(tokens=tables, index=Index.of([FRAMES]), sources=[], device="cpu"), "tokens"
+    tables = [EpisodeArrays([rng.random(shape, np.float32).astype(np.float16)]) for shape in shapes]
+    frames = load_into_memory(
+        TokenFrames(tokens=tables, index=FrameIndex.of([FRAMES]), sources=[], device="cpu"),
+        "tokens",
     )
     target_FD = torch.randn(FRAMES, sizes.dim)
     context = Context(layers=2, heads=8)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rgb2act_core import point_kernels, sampling
-from rgb2act_core.records import Cloud
+from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.pointclouds import kernels, sampling
 
 GROUP = 32  # points
 
@@ -93,7 +93,9 @@ def teacher(clouds: int) -> None:
     built = build(Ulip(weights="random"))
     draw = np.random.default_rng(0)
     given = [
-        Cloud(xyz=points("table", 10_000), rgb=draw.integers(0, 256, (10_000, 3), dtype=np.uint8))
+        PointCloud(
+            xyz=points("table", 10_000), rgb=draw.integers(0, 256, (10_000, 3), dtype=np.uint8)
+        )
         for _ in range(clouds)
     ]
     cut, device = built.config.grouping, torch.device("cpu")
@@ -123,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clouds", type=int, default=3)
     options = parser.parse_args()
-    with_numba = point_kernels.compiled(point_kernels.farthest) is not None
+    with_numba = kernels.compiled(kernels.farthest) is not None
     print(f"loops over points are {'compiled by numba' if with_numba else 'numpy: no numba here'}")
     for kind in ("normal", "table"):
         compare(kind, 10_000, 512)

@@ -22,16 +22,16 @@ from typing import Any
 
 import attrs
 import numpy as np
-from side_by_side import QUICKSTART
+from run_parallel import QUICKSTART
 
-from rgb2act_core import stages
-from rgb2act_core.compact import bytes_of
-from rgb2act_core.context import Run
-from rgb2act_core.dataset import Dataset
-from rgb2act_core.features import FrameTable, grid_of, open_tokens
-from rgb2act_core.reading import read_spec
+from rgb2act_core.data.dataset import Dataset
+from rgb2act_core.features.reader import EpisodeArrays, grid_of, open_tokens
+from rgb2act_core.features.token_codec import bytes_of
+from rgb2act_core.pipeline import chain
 from rgb2act_core.spec import Spec, Tokens
-from rgb2act_core.tasks import dataset_of, open_tasks
+from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.stages.tasks import dataset_of, open_tasks
+from rgb2act_core.store.run import Run
 
 FORMS = {
     "16x16 float16": Tokens(),
@@ -59,7 +59,7 @@ def of(spec: Spec, form: Tokens, seed: int) -> Spec:
 
 def aligned(spec: Spec, root: Path) -> dict[str, Any]:
     """Run the chain up to the aligner and return its measures on held-out demonstrations."""
-    folder = stages.run(spec, root, "align")
+    folder = chain.run_pipeline(spec, root, "align")
     record = json.loads((folder / "run.json").read_text())
     (stage,) = [s for s in record["stages"] if s["stage"] == "align"]
     found = json.loads((root / stage["path"] / "stage.json").read_text())["results"]["after"]
@@ -86,7 +86,7 @@ def errors(run: Run, full: Run, data: Dataset) -> list[float]:
     return found
 
 
-def reading(tables: dict[str, FrameTable], rounds: int) -> dict[str, float]:
+def reading(tables: dict[str, EpisodeArrays], rounds: int) -> dict[str, float]:
     """Return the median time of a gathered batch of 64 frames, in microseconds a frame."""
     times: dict[str, list[float]] = {name: [] for name in tables}
     for number in range(rounds):

@@ -21,12 +21,12 @@ from collections.abc import Callable
 
 import attrs
 import torch
-from side_by_side import compare, timed
+from run_parallel import compare, timed
 from torch import Tensor
 
-from rgb2act_core.builtin.diffusion import DiffusionPolicy
-from rgb2act_core.builtin.diffusion_config import Diffusion, DiffusionHead
-from rgb2act_core.records import HeadShape
+from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
+from rgb2act_core.builtin.heads.diffusion_config import Diffusion, DiffusionHead
+from rgb2act_core.interfaces.records import HeadShape
 
 
 @attrs.frozen(kw_only=True)

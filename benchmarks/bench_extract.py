@@ -28,17 +28,17 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from side_by_side import compare, episodes, quickstart, timed
+from run_parallel import compare, episodes, quickstart, timed
 from torch import Tensor
 
-from rgb2act_core.components import Component, Kind
-from rgb2act_core.context import Run
-from rgb2act_core.dataset import Dataset
-from rgb2act_core.encode import Encoder, Stream, build_backbones
-from rgb2act_core.extract import extract
-from rgb2act_core.plugins import find
+from rgb2act_core.data.dataset import Dataset
+from rgb2act_core.data.windows import window_index
+from rgb2act_core.features.encoder import Encoder, Stream, build_backbones
+from rgb2act_core.plugins.components import Component, Kind
+from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import BackboneChoice
-from rgb2act_core.windows import window_index
+from rgb2act_core.stages.extract import extract
+from rgb2act_core.store.run import Run
 
 
 def chosen(name: str, **config: Any) -> BackboneChoice:

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from side_by_side import compare, timed
+from run_parallel import compare, timed
 
-from rgb2act_core.features import FrameTable
-from rgb2act_core.shards import GroupWriter, read_group
+from rgb2act_core.features.reader import EpisodeArrays
+from rgb2act_core.store.group_writer import GroupWriter, read_group
 
 SMALL, LARGE = (2, 256, 32), (1, 1369, 1024)  # the quickstart's frames; those of a large model
 
@@ -56,7 +56,7 @@ def bench(episodes: int, steps: int, frame: tuple[int, ...], batch: int, rounds:
         whole = np.load(folder / "all.npy", mmap_mode="r")
         files = [np.load(path.with_suffix(".npy"), mmap_mode="r") for path in paths]
         arrays = [zarr.open_array(path / "tokens", mode="r") for path in paths]
-        table = FrameTable([read_group(path)["tokens"] for path in paths])
+        table = EpisodeArrays([read_group(path)["tokens"] for path in paths])
         rng = np.random.default_rng(1)
         rows = rng.integers(0, len(table), batch)
         for read in (table.gather, lambda r: gather(arrays, steps, r)):

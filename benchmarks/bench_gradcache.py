@@ -25,15 +25,15 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from rgb2act_core.aligner import Aligned, Aligner, AlignerShape
-from rgb2act_core.components import Kind
-from rgb2act_core.contrast import cached_gradients
-from rgb2act_core.losses import alike_to
-from rgb2act_core.objective import Batch, objective, outputs
-from rgb2act_core.plugins import find
+from rgb2act_core.alignment.aligner import Aligned, Aligner, AlignerConfig
+from rgb2act_core.alignment.gradient_cache import gradcache_backward
+from rgb2act_core.alignment.losses import alike_to
+from rgb2act_core.alignment.objective import LossInputs, objective, outputs
+from rgb2act_core.plugins.components import Kind
+from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import AlignLoss
 
-SHAPE = AlignerShape(
+SHAPE = AlignerConfig(
     backbones=("a", "b"),
     channels=(96, 64),
     grids=((8, 8), (8, 8)),
@@ -81,7 +81,7 @@ def step(way: str, size: int, micro: int) -> dict[str, float]:
         def alike(rows: slice) -> Tensor:
             return alike_to(episode_B[rows], step_B[rows], episode_B, step_B, 2)
 
-        return objective(LOSS, parts, Batch(target_BD=target_BD, alike=alike), None)
+        return objective(LOSS, parts, LossInputs(target_BD=target_BD, alike=alike), None)
 
     def work(rows: np.ndarray) -> None:
         if way == "loss":
@@ -89,7 +89,7 @@ def step(way: str, size: int, micro: int) -> dict[str, float]:
         elif way == "plain":
             total([embed(rows)])[0].backward()
         else:
-            cached_gradients(np.array_split(rows, -(-len(rows) // micro)), embed, total)
+            gradcache_backward(np.array_split(rows, -(-len(rows) // micro)), embed, total)
 
     # what is loaded and allocated once is no part of it
     checkpoint(torch.sum, torch.ones(1, requires_grad=True), use_reentrant=False).backward()

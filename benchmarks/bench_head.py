@@ -29,11 +29,17 @@ import torch
 from plain_unet import PlainUnet
 from torch import Tensor, nn
 
-from rgb2act_core.builtin.diffusion import DiffusionPolicy, acting
-from rgb2act_core.builtin.diffusion_config import Diffusion, DiffusionHead, Mlp, Transformer, Unet
-from rgb2act_core.builtin.flow_config import Flow, FlowHead
-from rgb2act_core.builtin.unet_weights import read_official
-from rgb2act_core.records import HeadShape
+from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy, acting
+from rgb2act_core.builtin.heads.diffusion_config import (
+    Diffusion,
+    DiffusionHead,
+    Mlp,
+    Transformer,
+    Unet,
+)
+from rgb2act_core.builtin.heads.flow_config import Flow, FlowHead
+from rgb2act_core.builtin.heads.unet_weights import read_official
+from rgb2act_core.interfaces.records import HeadShape
 
 SAMPLERS = {
     "DDPM 100": {"sampler": "ddpm", "sample_steps": 100},
@@ -41,7 +47,7 @@ SAMPLERS = {
     "DDIM 10": {"sampler": "ddim", "sample_steps": 10},
 }
 DECAY = 0.995
-Job = Callable[[], object]
+TrainingJob = Callable[[], object]
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +73,7 @@ def seeds(rows: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(i) for i in range(rows)]
 
 
-def medians(jobs: list[Job], rounds: int) -> list[float]:
+def medians(jobs: list[TrainingJob], rounds: int) -> list[float]:
     """Return CPU milliseconds of each job."""
     times: list[list[float]] = [[] for _ in jobs]
     for turn in range(rounds + 1):
@@ -159,7 +165,7 @@ def unet_training(size: Size, horizon: int, rounds: int) -> None:
     report(f"UNet S={horizon} training, batch {size.batch}", ["ours", "plain"], times)
 
 
-def ours_step(policy: nn.Module, loss: Callable[[], Tensor]) -> Job:
+def ours_step(policy: nn.Module, loss: Callable[[], Tensor]) -> TrainingJob:
     """Return what ``optimise`` does in a step."""
     weights, averaged = list(policy.parameters()), list(copy.deepcopy(policy).parameters())
     optimiser = torch.optim.AdamW(weights, 1e-5, fused=True)
@@ -174,7 +180,7 @@ def ours_step(policy: nn.Module, loss: Callable[[], Tensor]) -> Job:
     return run
 
 
-def plain_step(plain: nn.Module, loss: Callable[[], Tensor]) -> Job:
+def plain_step(plain: nn.Module, loss: Callable[[], Tensor]) -> TrainingJob:
     """Return a step with torch's defaults and one averaged weight after another."""
     averaged = copy.deepcopy(plain)
     optimiser = torch.optim.AdamW(plain.parameters(), 1e-5)

@@ -21,19 +21,20 @@ import attrs
 import numpy as np
 import torch
 
-from rgb2act_core import act
-from rgb2act_core.artefacts import load_policy
-from rgb2act_core.builtin.diffusion import DiffusionPolicy
-from rgb2act_core.builtin.flow import FlowPolicy
-from rgb2act_core.context import Run
-from rgb2act_core.encode import build_backbones
-from rgb2act_core.keys import align_folder, policy_folder, seen_backbones
-from rgb2act_core.online import Planner
-from rgb2act_core.policy import Policy
-from rgb2act_core.records import Episode
-from rgb2act_core.runs import open_run
-from rgb2act_core.simulators import Simulators
-from rgb2act_core.statistics import wilson
+from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
+from rgb2act_core.builtin.heads.flow import FlowPolicy
+from rgb2act_core.evaluation.simulator_pool import SimulatorPool
+from rgb2act_core.evaluation.success_rate import wilson
+from rgb2act_core.features.encoder import build_backbones
+from rgb2act_core.interfaces.records import Episode
+from rgb2act_core.pipeline.runs import open_run
+from rgb2act_core.policy.planner import Planner
+from rgb2act_core.policy.policy import Policy
+from rgb2act_core.policy.saving import load_policy
+from rgb2act_core.spec.conditions import seen_backbones
+from rgb2act_core.stages import act
+from rgb2act_core.stages.keys import align_folder, policy_folder
+from rgb2act_core.store.run import Run
 
 PRECISIONS = ("float32", "int8", "bfloat16")
 
@@ -78,11 +79,11 @@ def success(run: Run, policy: Policy) -> tuple[int, int]:
     planner = act.planner_of(run, policy, "cpu")
     seeds = list(range(tries.start, tries.start + tries.episodes))
     wins = 0
-    simulators: Simulators
+    simulators: SimulatorPool
     with act.simulators_of(run, planner) as simulators:
         for first in range(0, len(seeds), planner.batch):
             wave = seeds[first : first + planner.batch]
-            played = act.Wave(tries, planner, simulators, wave, {}).play(lambda *_: None)
+            played = act.EpisodeBatch(tries, planner, simulators, wave, {}).play(lambda *_: None)
             wins += sum(episode["success"] for episode in played)
     return wins, len(seeds)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from rgb2act_core.shards import GroupWriter, check_group, read_group
+from rgb2act_core.store.group_writer import GroupWriter, check_group, read_group
 
 TOKENS, CHANNELS, ROUNDS = 1369, 1024, 7
 

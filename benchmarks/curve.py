@@ -24,12 +24,12 @@ import attrs
 import matplotlib
 import tomli_w
 
-from rgb2act_core.statistics import wilson
+from rgb2act_core.evaluation.success_rate import wilson
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-BASELINES = ("direct", "unaligned", "blind")
+BASELINES = ("end_to_end", "random_aligner", "proprio_only")
 LABELS = {"act": "aligned"} | {f"act/{name}": name for name in BASELINES}
 
 

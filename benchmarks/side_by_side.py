@@ -14,11 +14,11 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from rgb2act_core.context import Run
-from rgb2act_core.dataset import Dataset, stored
-from rgb2act_core.episodes import write_episode
-from rgb2act_core.reading import read_spec
-from rgb2act_core.records import Cloud, Episode
+from rgb2act_core.data.dataset import Dataset, stored
+from rgb2act_core.data.episode_store import write_episode
+from rgb2act_core.interfaces.records import Episode, PointCloud
+from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.store.run import Run
 
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.toml"
 CAMERAS, POINTS, ACTIONS = ("head", "top"), 600, 14
@@ -44,7 +44,7 @@ def episodes(folder: Path, count: int, steps: int, size: int) -> Dataset:
 def _episode(rng: np.random.Generator, name: str, steps: int, size: int) -> Episode:
     joints_TA = rng.uniform(-1, 1, (steps, ACTIONS)).astype(np.float32)
     clouds = [
-        Cloud(
+        PointCloud(
             xyz=rng.uniform(0, 1, (POINTS, 3)).astype(np.float32),
             rgb=rng.integers(0, 256, (POINTS, 3), np.uint8),
         )

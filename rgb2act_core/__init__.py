@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError
 
 if TYPE_CHECKING:
-    from .artefacts import load_aligner
-    from .components import Command, Component, Kind
-    from .hookspecs import hookimpl
+    from .alignment.saving import load_aligner
+    from .plugins.components import Command, Component, Kind
+    from .plugins.hookspecs import hookimpl
 
 __all__ = [
     "Command",
@@ -24,11 +24,11 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LATER = {
-    "Command": "components",
-    "Component": "components",
-    "Kind": "components",
-    "hookimpl": "hookspecs",
-    "load_aligner": "artefacts",
+    "Command": "plugins.components",
+    "Component": "plugins.components",
+    "Kind": "plugins.components",
+    "hookimpl": "plugins.hookspecs",
+    "load_aligner": "alignment.saving",
 }
 
 

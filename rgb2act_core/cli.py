@@ -64,7 +64,7 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
 
 def _theirs(parser: argparse.ArgumentParser, commands: Commands, name: str) -> None:
     """Add a plugin's command, or end with what is near its name."""
-    from . import plugins
+    from .plugins import registry as plugins
 
     command = plugins.command(name)
     if command is None:
@@ -143,7 +143,7 @@ def _chain(commands: Commands, name: str) -> None:
         name, "say what is wrong with a spec, what is cached, and what disk and time the rest needs"
     )
     target = name if name in ("check", "act") else "run"
-    command = _add(commands, name, f"chain:{target}", text)
+    command = _add(commands, name, f"run:{target}", text)
     if name == "act":
         command.add_argument("spec", metavar="SPEC|RUN", help="TOML file, or a finished run")
         command.add_argument("--episodes", type=_count, metavar="N", help="episodes to act in")
@@ -169,7 +169,7 @@ def _root(command: argparse.ArgumentParser) -> None:
 
 
 def _others(commands: Commands) -> None:
-    plugins = _add(commands, "plugins", "listing:plugins", "list what plugins bring")
+    plugins = _add(commands, "plugins", "plugins:plugins", "list what plugins bring")
     plugins.add_argument("--json", action="store_true", help="answer in JSON on stdout")
 
     weights = _add(
@@ -207,12 +207,12 @@ def _others(commands: Commands) -> None:
     inspect.add_argument("--sheet", metavar="FILE", help="write a contact sheet, a PNG")
     inspect.add_argument("--write-spec", metavar="FILE", help="write a run spec to start from")
 
-    report = _add(commands, "report", "chain:report", "write a run's report again")
+    report = _add(commands, "report", "run:report", "write a run's report again")
     report.add_argument("run", metavar="RUN", help="folder of the run, or its name")
     _root(report)
 
     verify = _add(
-        commands, "verify", "chain:verify", "compare what a run acts on with what it was trained on"
+        commands, "verify", "run:verify", "compare what a run acts on with what it was trained on"
     )
     verify.add_argument("run", metavar="RUN", help="folder of the run, or its name")
     verify.add_argument("--episodes", type=_count, metavar="N", help="demonstrations to replay")

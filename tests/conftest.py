@@ -32,15 +32,15 @@ PUPPET_SPEC: dict[str, Any] = {
     "collect": {"episodes": 4, "scenes": 3},
     "backbone": [{"use": "puppet"}],
     "teacher": {"use": "puppet"},
-    "extract": {"batch": 4},
+    "extract": {"batch_size": 4},
     "align": {
         "fusion": {"use": "puppet"},
-        "dim": 4,
-        "width": 4,
-        "maps": 2,
-        "hidden": 4,
+        "embedding_dim": 4,
+        "token_dim": 4,
+        "keypoint_maps": 2,
+        "mlp_dim": 4,
         "steps": 12,
-        "batch": 8,
+        "batch_size": 8,
         "warmup": 2,
         "holdout": 0.25,
     },
@@ -49,12 +49,12 @@ PUPPET_SPEC: dict[str, Any] = {
         "horizon": 4,
         "n_action_steps": 2,
         "steps": 12,
-        "batch": 8,
+        "batch_size": 8,
         "warmup": 2,
         "holdout": 0.25,
     },
-    "act": {"episodes": 4, "batch": 2, "videos": 1},
-    "compute": {"device": "cpu", "workers": 1, "threads": 1, "checkpoint_seconds": 0.0},
+    "act": {"episodes": 4, "parallel_episodes": 2, "videos": 1},
+    "compute": {"device": "cpu", "simulator_workers": 1, "threads": 1, "checkpoint_seconds": 0.0},
 }
 
 PUPPETS_SPEC: dict[str, Any] = PUPPET_SPEC | {
@@ -146,15 +146,15 @@ def cli(puppet_site: Path) -> Callable[..., Done]:
 @pytest.fixture
 def puppet(puppet_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make the puppet a plugin of this process, and of the workers it starts."""
-    from rgb2act_core import plugins
+    from rgb2act_core.plugins import registry
 
     monkeypatch.syspath_prepend(puppet_site)
     monkeypatch.syspath_prepend(PUPPET)
     monkeypatch.setenv("PYTHONPATH", _python_path(puppet_site))
-    for cached in (plugins._points, plugins._load):
+    for cached in (registry._points, registry._load):
         cached.cache_clear()
     yield
-    for cached in (plugins._points, plugins._load):
+    for cached in (registry._points, registry._load):
         cached.cache_clear()
 
 

@@ -29,7 +29,7 @@ import sys, types
 from rgb2act_core.cli import main
 def call(args):
     {body}
-module = types.ModuleType("rgb2act_core.commands.chain")
+module = types.ModuleType("rgb2act_core.commands.run")
 module.run = module.check = call
 sys.modules[module.__name__] = module
 sys.exit(main(sys.argv[1:]))

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..components import Component
-from ..hookspecs import hookimpl
-from .diffusion_config import Diffusion, DiffusionHead, Mlp
-from .flow_config import Flow, FlowHead
-from .fusion_config import Moe, Weighted
-from .replay_config import Replay, ReplayHead
+from ..plugins.components import Component
+from ..plugins.hookspecs import hookimpl
+from .fusions.config import Moe, Weighted
+from .heads.diffusion_config import Diffusion, DiffusionHead, Mlp
+from .heads.flow_config import Flow, FlowHead
+from .heads.replay import Replay, ReplayHead
 
 if TYPE_CHECKING:
-    from ..records import Fusion
+    from ..interfaces.records import Fusion
 
 
 def build_weighted(config: Weighted) -> Fusion:
     """Return the fusion with learned weights."""
-    from .fusions import WeightedFusion
+    from .fusions.modules import WeightedFusion
 
     return WeightedFusion(config)
 
 
 def build_moe(config: Moe) -> Fusion:
     """Return the fusion with a gate that keeps k backbones a token."""
-    from .fusions import MoeFusion
+    from .fusions.modules import MoeFusion
 
     return MoeFusion(config)
 

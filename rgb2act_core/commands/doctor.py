@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..diagnosis import Finding, diagnose
-from ..reading import read_spec
+from ..pipeline.diagnosis import Diagnostic, diagnose
+from ..spec.reader import read_spec
 
-Row = tuple[str, Finding]
+Row = tuple[str, Diagnostic]
 
 
 def doctor(args: argparse.Namespace) -> int:

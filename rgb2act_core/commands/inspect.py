@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import plugins
-from ..components import Kind
 from ..errors import UserError
-from ..inspection import EpisodeOverview, Overview
+from ..interfaces.inspection import DatasetSummary, EpisodeOverview
+from ..plugins import registry
+from ..plugins.components import Kind
 
 LISTED = 30  # episodes told one by one
 HEAD = """\
@@ -42,12 +42,12 @@ def inspect(args: argparse.Namespace) -> int:
     return 1 if any(episode.problems for episode in found.episodes) else 0
 
 
-def _overview(path: Path) -> Overview:
+def _overview(path: Path) -> DatasetSummary:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give the place of a data set")
     readers = [
         component
-        for kind, component in plugins.components()
+        for kind, component in registry.components()
         if kind is Kind.ENVIRONMENT and component.inspect is not None
     ]
     for component in readers:
@@ -61,7 +61,7 @@ def _overview(path: Path) -> Overview:
     )
 
 
-def _show(found: Overview) -> None:
+def _show(found: DatasetSummary) -> None:
     console = Console(highlight=False)
     sound = [episode for episode in found.episodes if not episode.problems]
     facts = [
@@ -103,7 +103,7 @@ def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], header: bo
     return table
 
 
-def _sheet(found: Overview, path: Path) -> None:
+def _sheet(found: DatasetSummary, path: Path) -> None:
     """Write rows of pictures with a label above each."""
     from PIL import Image, ImageDraw
 
@@ -126,12 +126,12 @@ def _sheet(found: Overview, path: Path) -> None:
         raise UserError(f"{path}: {str(err.strerror).lower()}; name a file in a folder") from err
 
 
-def _write_spec(found: Overview, path: Path) -> None:
+def _write_spec(found: DatasetSummary, path: Path) -> None:
     """Write a spec that passes ``rgb2act check``; an existing file is left alone."""
-    from ..markup import toml
+    from ..reporting.html import toml
 
     for kind, name in ((Kind.BACKBONE, "patchstats"), (Kind.TEACHER, "cloudstats")):
-        plugins.find(kind, name)  # says what to install
+        registry.find(kind, name)  # says what to install
     if not any(not episode.problems for episode in found.episodes):
         raise UserError(f"{found.path}: has no sound episode to learn from; mend or record one")
     where = path.resolve().parent
@@ -160,6 +160,6 @@ def _spec(environment: Mapping[str, Any], clouds: bool) -> dict[str, Any]:
         "align": {"fusion": {"use": "weighted"}},
         "policy": {
             "head": {"use": "diffusion"},
-            "condition": "aligned" if clouds else "single",
+            "condition": "aligned" if clouds else "single_backbone",
         },
     }

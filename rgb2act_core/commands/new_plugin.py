@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ..components import Kind
+from ..plugins.components import Kind
 from ..scaffold import write
 
 

@@ -11,17 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import plugins
-from ..components import Component, Kind
 from ..errors import UserError, near
-from ..progress import task
+from ..plugins import registry
+from ..plugins.components import Component, Kind
+from ..system.progress import task
 from ..testing import Check, component_checks, light
 
 
 def selftest(args: argparse.Namespace) -> int:
     """Run the conformance kit on one component; exit code 1 if a check fails."""
     kind, component = _component(args.component, args.kind)
-    table = Table(title=f"{plugins.say(kind)} {component.name}, tiny config", title_justify="left")
+    table = Table(title=f"{kind.label} {component.name}, tiny config", title_justify="left")
     for column in ("check", "result", "CPU s"):
         table.add_column(column, justify="right" if column == "CPU s" else "left")
     some = [light(component.build.__module__), *component_checks(kind, component)]
@@ -53,8 +53,8 @@ def _run(check: Check) -> str:
 
 def _component(name: str, kind: str | None) -> tuple[Kind, Component]:
     if kind:
-        return Kind(kind), plugins.find(Kind(kind), name)
-    known = plugins.components()
+        return Kind(kind), registry.find(Kind(kind), name)
+    known = registry.components()
     found = [(k, component) for k, component in known if component.name == name]
     if len(found) == 1:
         return found[0]
@@ -62,7 +62,7 @@ def _component(name: str, kind: str | None) -> tuple[Kind, Component]:
         kinds = " or ".join(k for k, _ in found)
         raise UserError(f"{name}: several kinds have this name; add --kind {kinds}")
     hint = near(name, [component.name for _, component in known])
-    broken = [s for s in plugins.statuses() if s.error and s.name == name]
+    broken = [s for s in registry.statuses() if s.error and s.name == name]
     if broken:
         raise UserError(f"{name}: the plugin {broken[0].distribution} fails: {broken[0].error}")
     raise UserError(f"{name}: no such component{hint or '; rgb2act plugins lists them'}")

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..listening import listen, read_token
-from .chain import folder_of
+from ..serving.access import listen, read_token
+from .run import folder_of
 
 if TYPE_CHECKING:
-    from ..serve import Served
+    from ..serving.server import Served
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -22,7 +22,7 @@ def serve(args: argparse.Namespace) -> int:
     folder = folder_of(args)
     token = read_token(args.host, args.token_file)
     with interruptible(), listen(args.host, args.port) as listener:
-        from ..serve import Server, load
+        from ..serving.server import Server, load
 
         served, sessions = load(folder, args.batch)
         server = Server(listener, served, sessions, token)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import attrs
 
-from ..inventory import Need, fetch, inventory
-from ..reading import read_spec
-from ..sizes import in_bytes
+from ..spec.reader import read_spec
+from ..system.formatting import in_bytes
+from ..weights.inventory import WeightsStatus, fetch, inventory
 
 
 def weights(args: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def weights(args: argparse.Namespace) -> int:
     return int(any(need.state == "missing" for need in found))
 
 
-def _lines(need: Need) -> list[str]:
+def _lines(need: WeightsStatus) -> list[str]:
     """Return a headline and, indented, what there is to say."""
     size = in_bytes(need.size) if need.size is not None else "size not known"
     state = {"random": "random: its output means nothing", "none": "needs no file"}.get(

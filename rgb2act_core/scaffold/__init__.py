@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from .. import plugins
-from ..components import Kind
 from ..errors import UserError
+from ..plugins import registry
+from ..plugins.components import Kind
 
 TEMPLATES = Path(__file__).parent
 PROTOCOLS = {
@@ -78,7 +78,7 @@ def render(name: str, kind: Kind) -> dict[str, str]:
         "Class": _class(name),
         "Protocol": PROTOCOLS[kind],
         "hook": kind.hook,
-        "words": plugins.say(kind),
+        "words": kind.label,
         "tiny": TINY[kind],
         "summary": SUMMARIES[kind],
         "example": EXAMPLES[kind].format(name),
@@ -116,10 +116,10 @@ def _check(name: str, kind: Kind) -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in used)
     if keyword.iskeyword(_class(name)) or re.search(rf"\b{_class(name)}\b", text):
         raise UserError(f"{name!r} would hide {_class(name)}; add a word to it")
-    takes = [d for (k, n), d in plugins.FIRST_PARTY.items() if n == name]
+    takes = [d for (k, n), d in registry.FIRST_PARTY.items() if n == name]
     takes += [
         status.distribution
-        for status in plugins.statuses()
+        for status in registry.statuses()
         if name == status.name or name in [n for _, n, _ in status.components]
     ]
     module = f"rgb2act_{name.replace('-', '_')}"

@@ -66,7 +66,7 @@ class Compute:
     device: str = attrs.field(default="auto", metadata=RUNTIME)
     """``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``; with ``auto`` all GPUs share the
     extraction, and the rest runs on the first."""
-    workers: int = attrs.field(default=0, validator=at_least(0), metadata=RUNTIME)
+    simulator_workers: int = attrs.field(default=0, validator=at_least(0), metadata=RUNTIME)
     """Processes that simulate; 0 is one a core."""
     threads: int = attrs.field(default=0, validator=at_least(0), metadata=RUNTIME)
     """Threads of torch; 0 lets torch choose."""

@@ -22,14 +22,14 @@ class Act:
     seeds: Path | None = attrs.field(default=None, metadata={"file": True})
     """A JSON file of seeds to act on, in place of those in a row: a list of numbers, or the
     ``seeds.json`` of another policy's trials, so that both meet the same scenes."""
-    batch: int = attrs.field(default=20, validator=at_least(1))
+    parallel_episodes: int = attrs.field(default=20, validator=at_least(1))
     """Episodes that run side by side, planned for in one batch."""
     candidates: int = attrs.field(default=1, validator=at_least(1))
     """Plans drawn each time; the one that best continues the plan before is executed."""
     warm_start: float = attrs.field(default=0.0, validator=within(0, 1), metadata=LATER)
     """Share of the noise that sampling begins with, laid over what the plan before still meant to
     do; takes about that share of the steps. 0 begins each plan with noise alone."""
-    ensemble: bool = False
+    temporal_ensemble: bool = False
     """Whether actions are the mean of all plans that say something of a step; give
     ``policy.n_action_steps`` a small value, so that several do (arXiv 2304.13705)."""
     ensemble_decay: float = attrs.field(default=0.01, validator=at_least(0))
@@ -40,15 +40,17 @@ class Act:
     0.88 of their time on a CPU. It needs a C++ compiler. Trials in training are not compiled."""
     videos: int = attrs.field(default=4, validator=at_least(0))
     """Episodes to film."""
-    baselines: tuple[Literal["blind", "single", "direct", "unaligned", "oracle"], ...] = ()
+    baselines: tuple[
+        Literal["proprio_only", "single_backbone", "end_to_end", "random_aligner", "oracle"], ...
+    ] = ()
     """Conditions trained for the same time and tried on the same seeds, for comparison."""
 
     def __attrs_post_init__(self) -> None:
         """Refuse a weight of plans that are not blended."""
-        if not self.ensemble and self.ensemble_decay != default(Act, "ensemble_decay"):
+        if not self.temporal_ensemble and self.ensemble_decay != default(Act, "ensemble_decay"):
             raise ValueError(
-                f"ensemble_decay = {self.ensemble_decay} is read with ensemble = true alone;"
-                " remove it"
+                f"ensemble_decay = {self.ensemble_decay} is read only with"
+                " temporal_ensemble = true; remove it"
             )
 
     @property

@@ -30,23 +30,23 @@ class AlignLoss:
     """Against fusion that looks at one backbone alone: how far mean shares are from equal."""
     local: float = attrs.field(default=0.0, validator=at_least(0), metadata=LATER)
     """Soft matching of fused tokens with the teacher's group tokens, by cosine at temperature
-    ``tau``, which is not learned here; the teacher must offer such tokens (``ulip`` and
+    ``temperature``, which is not learned here; the teacher must offer such tokens (``ulip`` and
     ``cloudstats`` do)."""
     chamfer: float = attrs.field(default=0.0, validator=at_least(0), metadata=LATER)
     """Squared distance of each fused token to the nearest group token, and the other way round."""
     mse_on: Literal["embedding", "normalised"] = "embedding"
     """What the squared error is taken of: embeddings, or embeddings at length 1."""
-    tau: float = attrs.field(default=0.1, validator=above(0))
+    temperature: float = attrs.field(default=0.1, validator=above(0))
     """Temperature; where it is learned, the one it begins with."""
-    learned_tau: bool = False
+    learn_temperature: bool = False
     """Whether InfoNCE's temperature is learned, within 0.01 and 1; that of the sigmoid loss always
     is."""
-    negatives: Literal["batch", "cached", "bank"] = "batch"
+    negatives: Literal["batch", "gradcache", "bank"] = "batch"
     """Where InfoNCE's negatives are from: the batch; a batch of any size at the memory of
     ``align.micro_batch`` frames, exactly; or, for the student, all training frames."""
-    near: int = attrs.field(default=2, validator=at_least(0))
+    exclude_within_steps: int = attrs.field(default=2, validator=at_least(0))
     """Frames of one episode this close in time are not negatives of one another."""
-    similar: float = attrs.field(default=1.0, validator=within(-1, 1))
+    exclude_above_cosine: float = attrs.field(default=1.0, validator=within(-1, 1))
     """Frames whose teacher embeddings have a larger cosine are no negatives either; 1 for none."""
 
     @property
@@ -58,24 +58,27 @@ class AlignLoss:
         """Refuse a loss without a term."""
         if not (self.infonce or self.mse or self.sigmoid or self.cosine):
             raise ValueError("infonce, mse, sigmoid and cosine are all 0: nothing would be learned")
-        for name in ("learned_tau", "negatives"):
+        for name in ("learn_temperature", "negatives"):
             value = getattr(self, name)
             if not self.infonce and value in (True, "bank"):
                 raise ValueError(f"{name} = {value!r} is read by InfoNCE alone, and infonce is 0")
         low, high = TAUS
-        if (self.learned_tau or self.sigmoid) and not low <= self.tau <= high:
-            raise ValueError(f"tau must be within {low} and {high} to be learned, got {self.tau!r}")
+        if (self.learn_temperature or self.sigmoid) and not low <= self.temperature <= high:
+            raise ValueError(
+                f"temperature must be within {low} and {high} to be learned,"
+                f" got {self.temperature!r}"
+            )
 
 
 @attrs.frozen(kw_only=True)
 class Augment:
     """Say how features are made poorer while the aligner learns."""
 
-    token_drop: float = attrs.field(default=0.0, validator=within(0, 0.99))
+    token_dropout: float = attrs.field(default=0.0, validator=within(0, 0.99))
     """Share of the tokens that are replaced by their mean."""
     noise: float = attrs.field(default=0.0, validator=at_least(0))
     """Standard deviation of noise on each channel, in units of the channel's own."""
-    backbone_drop: float = attrs.field(default=0.0, validator=within(0, 0.99))
+    backbone_dropout: float = attrs.field(default=0.0, validator=within(0, 0.99))
     """Share of the frames from which a backbone is missing; one is always left."""
 
 
@@ -86,9 +89,9 @@ class Context:
     layers: int = attrs.field(default=0, validator=at_least(0))
     """Transformer layers, each normalised before; 0 for none."""
     heads: int = attrs.field(default=8, validator=at_least(1))
-    """Attention heads, which share ``align.width`` evenly."""
+    """Attention heads, which share ``align.token_dim`` evenly."""
     hidden: int = attrs.field(default=4, validator=at_least(1))
-    """Width of the layer between, in multiples of ``align.width``."""
+    """Width of the layer between, in multiples of ``align.token_dim``."""
     position: Literal["sincos", "learned"] = "sincos"
     """How a token says at which row and column of its camera it is: sines and cosines, or a learned
     vector a place; it is never the order in which tokens were drawn."""
@@ -109,9 +112,9 @@ class Align:
 
     fusion: FusionChoice
     """Fusion of the backbones' tokens."""
-    dim: int = attrs.field(default=64, validator=at_least(1))
+    embedding_dim: int = attrs.field(default=64, validator=at_least(1))
     """Width of the layer that is projected into the teacher's space."""
-    width: int = attrs.field(default=32, validator=at_least(1))
+    token_dim: int = attrs.field(default=32, validator=at_least(1))
     """Width of adapted and fused tokens."""
     adapter: Literal["narrow", "wide"] = attrs.field(default="narrow", metadata=LATER)
     """Each backbone's network: C to width to width; or twice as wide between, with each token
@@ -139,11 +142,11 @@ class Align:
     weights, by what is in a frame and how old it is."""
     pool: Literal["mean", "attention", "keypoints"] = "keypoints"
     """How tokens become one vector; ``keypoints`` is soft-argmax maps with values."""
-    maps: int = attrs.field(default=16, validator=at_least(1))
+    keypoint_maps: int = attrs.field(default=16, validator=at_least(1))
     """Attention maps a camera (attention, keypoints)."""
-    values: int = attrs.field(default=4, validator=at_least(1))
+    keypoint_values: int = attrs.field(default=4, validator=at_least(1))
     """Values each map carries (keypoints)."""
-    hidden: int = attrs.field(default=128, validator=at_least(1))
+    mlp_dim: int = attrs.field(default=128, validator=at_least(1))
     """Width of the layer between pool and embedding."""
     loss: AlignLoss = AlignLoss()
     """Weights of the loss terms."""
@@ -157,10 +160,10 @@ class Align:
     square over dimensions: what hardly varies is mostly noise and is not blown up."""
     steps: int = attrs.field(default=2000, validator=at_least(1))
     """Optimiser steps."""
-    batch: int = attrs.field(default=64, validator=at_least(2))
+    batch_size: int = attrs.field(default=64, validator=at_least(2))
     """Frames a step."""
     micro_batch: int = attrs.field(default=0, validator=at_least(0))
-    """Frames embedded at once with ``loss.negatives = "cached"``."""
+    """Frames embedded at once with ``loss.negatives = "gradcache"``."""
     precision: Literal["float32", "bfloat16"] = attrs.field(default="float32", metadata=LATER)
     """Of the products over tokens in training; weights, pools, losses and whatever is measured or
     acts are float32. Slower where the processor has no bfloat16 units."""
@@ -172,7 +175,7 @@ class Align:
     """Weight decay of AdamW."""
     warmup: int = attrs.field(default=50, validator=at_least(0))
     """Steps of linear warm-up before the cosine."""
-    clip: float = attrs.field(default=1.0, validator=above(0))
+    grad_clip: float = attrs.field(default=1.0, validator=above(0))
     """Largest norm of the gradient."""
     holdout: float = attrs.field(default=0.1, validator=within(0, 0.9))
     """Share of each task's episodes that is kept from training and measured on."""
@@ -182,15 +185,15 @@ class Align:
 
     def __attrs_post_init__(self) -> None:
         """Refuse options that contradict one another."""
-        if (self.loss.negatives == "cached") != bool(self.micro_batch):
+        if (self.loss.negatives == "gradcache") != bool(self.micro_batch):
             raise ValueError(
                 f"micro_batch = {self.micro_batch} and loss.negatives ="
-                f" {self.loss.negatives!r}: give both a micro_batch and 'cached', or neither"
+                f" {self.loss.negatives!r}: give both a micro_batch and 'gradcache', or neither"
             )
-        if self.context.layers and self.width % self.context.heads:
+        if self.context.layers and self.token_dim % self.context.heads:
             raise ValueError(
-                f"context.heads = {self.context.heads} does not divide width = {self.width};"
-                " choose another number of heads"
+                f"context.heads = {self.context.heads} does not divide"
+                f" token_dim = {self.token_dim}; choose another number of heads"
             )
         for name in ("window", "stride", "aggregate"):
             if self.sample == "step" and getattr(self, name) != default(Align, name):

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from ..components import Component, Kind
+from ..plugins.components import Component, Kind
 
 
 @attrs.frozen(kw_only=True)

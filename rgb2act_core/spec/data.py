@@ -17,7 +17,7 @@ class Collect:
     """Successful demonstrations to record."""
     scenes: int = attrs.field(default=0, validator=at_least(0))
     """Random action-free frames with clouds, which alignment uses besides the demonstrations."""
-    noise: float = attrs.field(default=0.0, validator=within(0, 1))
+    action_noise_std: float = attrs.field(default=0.0, validator=within(0, 1))
     """Standard deviation of the noise on executed actions, radians; stored labels stay clean."""
     first_seed: int | None = attrs.field(default=None, validator=optional(at_least(0)))
     """Seed of the first demonstration, 100,000 if left out, or 0 where the environment has seeds of
@@ -52,8 +52,8 @@ class Extract:
     tokens: Tokens = Tokens()
     """Space against exactness of the backbones' tokens."""
 
-    codec: Literal["none", "zstd"] = "none"
+    compression: Literal["none", "zstd"] = "none"
     """``none`` is memory-mapped and fast; ``zstd`` is an archive form, smaller and slower."""
-    batch: int = attrs.field(default=0, validator=at_least(0), metadata=RUNTIME)
+    batch_size: int = attrs.field(default=0, validator=at_least(0), metadata=RUNTIME)
     """Frames encoded at once; 0 is as many as memory holds, up to 64. When memory runs out the
     number is halved."""

@@ -29,7 +29,14 @@ class Policy:
     head: HeadChoice
     """Network and diffusion process."""
     condition: Literal[
-        "aligned", "dual", "tokens", "single", "unaligned", "direct", "blind", "oracle"
+        "aligned",
+        "dual",
+        "tokens",
+        "single_backbone",
+        "random_aligner",
+        "end_to_end",
+        "proprio_only",
+        "oracle",
     ] = "aligned"
     """What the head sees: the frozen aligner's vector; that and its fused tokens, pooled a camera;
     that and all its fused tokens, through cross-attention; one backbone's tokens, pooled a
@@ -54,7 +61,7 @@ class Policy:
     """Steps of a plan that are executed before the next plan."""
     steps: int = attrs.field(default=8000, validator=at_least(1))
     """Optimiser steps."""
-    batch: int = attrs.field(default=128, validator=at_least(1))
+    batch_size: int = attrs.field(default=128, validator=at_least(1))
     """Samples a step."""
     lr: float = attrs.field(default=1e-3, validator=above(0))
     """Peak learning rate of AdamW."""
@@ -62,7 +69,7 @@ class Policy:
     """Weight decay of AdamW."""
     warmup: int = attrs.field(default=200, validator=at_least(0))
     """Steps of linear warm-up before the cosine."""
-    clip: float = attrs.field(default=1.0, validator=above(0))
+    grad_clip: float = attrs.field(default=1.0, validator=above(0))
     """Largest norm of the gradient."""
     ema: float = attrs.field(default=0.995, validator=within(0, 0.99999))
     """Decay of the averaged weights that act."""
@@ -74,7 +81,7 @@ class Policy:
     demonstrated; its 1st to 99th percentile; three standard deviations around the mean."""
     holdout: float = attrs.field(default=0.05, validator=within(0, 0.9))
     """Share of each task's episodes that is kept from training and measured on."""
-    tasks: Literal["shared", "embedding", "heads"] = attrs.field(
+    tasks: Literal["shared", "embedding", "separate_heads"] = attrs.field(
         default="embedding", metadata=LATER
     )
     """How one policy learns several tasks: it is not told which one it is in; a learned vector
@@ -95,13 +102,14 @@ class Policy:
                 f"n_action_steps = {self.n_action_steps} is beyond horizon = {self.horizon};"
                 " execute at most the whole plan"
             )
-        if self.condition == "blind" and not self.proprio:
-            raise ValueError("condition = 'blind' with proprio = false sees nothing at all")
+        if self.condition == "proprio_only" and not self.proprio:
+            raise ValueError("condition = 'proprio_only' with proprio = false sees nothing at all")
         if self.tasks != "embedding" and self.task_width != default(Policy, "task_width"):
             raise ValueError(
                 f"task_width = {self.task_width} is read by tasks = 'embedding' alone; remove it"
             )
-        if self.backbone and self.condition != "single":
+        if self.backbone and self.condition != "single_backbone":
             raise ValueError(
-                f"backbone = {self.backbone!r} is read by condition = 'single' alone; remove it"
+                f"backbone = {self.backbone!r} is read by condition = 'single_backbone' alone;"
+                " remove it"
             )

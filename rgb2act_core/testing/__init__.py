@@ -20,9 +20,9 @@ from typing import Any
 
 import attrs
 
-from .. import plugins
-from ..builtin.replay_config import Replay
-from ..components import Component, Kind
+from ..builtin.heads.replay import Replay
+from ..plugins import registry
+from ..plugins.components import Component, Kind
 from . import general
 from .subject import Subject
 
@@ -51,7 +51,7 @@ class Check:
 
 def checks(module: str) -> list[Check]:
     """Return the checks of a plugin, by the name of its module, and of all it brings."""
-    found, problems = plugins.ask(module)
+    found, problems = registry.collect_hooks(module)
     valid = _check(module, general.components_are_valid, problems)
     parts = [check for kind, component in found for check in component_checks(kind, component)]
     return [light(module), valid, *parts]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
 from ..errors import UserError
-from ..records import Backbone, BackboneInfo, Windowed
+from ..interfaces.records import Backbone, BackboneInfo, WindowedBackbone
 from .subject import Subject
 
 SIZES = ((64, 64), (48, 96), (240, 320))  # height, width
@@ -128,7 +128,7 @@ def two_steps_give_what_encode_gives(subject: Subject) -> None:
 
     A config with a field ``context`` is tried with a window of 3 frames as well.
     """
-    if not isinstance(subject.built, Windowed):
+    if not isinstance(subject.built, WindowedBackbone):
         return
     tiny = subject.component.tiny
     backbones: list[Any] = [subject.built]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..layout import is_gripper
-from ..records import Cloud, Environment, EnvironmentInfo, Episode
+from ..data.action_layout import is_gripper
+from ..interfaces.records import Environment, EnvironmentInfo, Episode, PointCloud
 from .subject import Subject, refuses
 
 STEPS = 5
@@ -157,7 +157,7 @@ def _validate_motion(
     )
 
 
-def _validate_cloud(cloud: Cloud, what: str) -> None:
+def _validate_cloud(cloud: PointCloud, what: str) -> None:
     points = len(cloud.xyz)
     assert points > 0, f"{what}: the first cloud is empty"
     assert cloud.xyz.shape == cloud.rgb.shape == (points, 3), (

@@ -5,10 +5,10 @@ Shapes: B = batch, N = patches, M = backbones, D = width
 
 from __future__ import annotations
 
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
-from ..records import Fused
+from ..interfaces.records import FusedTokens
 from .subject import Subject
 
 BATCH, PATCHES, WIDTH = 4, 16, 8
@@ -27,11 +27,11 @@ def _tokens(backbones: int) -> Tensor:
     return torch.randn(BATCH, PATCHES, backbones, WIDTH, generator=generator)
 
 
-def _fuse(module: torch.nn.Module, tokens_BNMD: Tensor, seed: int = 9) -> Fused:
+def _fuse(module: torch.nn.Module, tokens_BNMD: Tensor, seed: int = 9) -> FusedTokens:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fused = module(tokens_BNMD)
-    assert isinstance(fused, Fused), f"the module returns {fused!r}; return records.Fused"
+    assert isinstance(fused, FusedTokens), f"the module returns {fused!r}; return records.Fused"
     return fused
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
-from ..official import Official
-from ..reading import structure_config, unstructure
+from ..spec.reader import structure_config, unstructure
+from ..weights.official import OfficialWeights
 from .subject import Subject, refuses
 
 HEAVY = ("torch", "timm", "diffusers", "open3d", "zarr", "numpy", "mujoco", "gymnasium")
@@ -82,9 +82,9 @@ def config_knows_its_weights(subject: Subject) -> None:
     for field in attrs.fields(config):
         if field.metadata.get("weights"):
             official = getattr(tiny, "official", None)
-            assert isinstance(official, Official), (
+            assert isinstance(official, OfficialWeights), (
                 f"{field.name}: its metadata say 'weights'; give {config.__name__} a property"
-                " 'official' that returns an rgb2act_core.official.Official"
+                " 'official' that returns an rgb2act_core.weights.official.Official"
             )
             assert getattr(tiny, field.name) == "random", (
                 f"{field.name}: the tiny config needs a file; set it to 'random' there"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
-from ..offers import Clipping, ManyPlans
-from ..records import HeadShape, PolicyHead
+from ..interfaces.capabilities import Clipping, MultiPlan
+from ..interfaces.records import HeadShape, PolicyHead
 from .subject import Subject
 
 SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=5, horizon=16)
@@ -183,7 +183,7 @@ def tokens_are_looked_at(subject: Subject) -> None:
 def many_plans_agree_with_one(subject: Subject) -> None:
     """``plans``, if there is one: (B, N, S, A), its first like ``plan``, its starts kept near."""
     module, (obs_BOD, _, _) = _module(subject).eval(), _data()
-    if not isinstance(module, ManyPlans):
+    if not isinstance(module, MultiPlan):
         return
 
     def plans(**options: Any) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from ..components import Component, Kind
 from ..errors import UserError
+from ..plugins.components import Component, Kind
 
 
 class Subject:

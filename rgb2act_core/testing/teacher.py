@@ -6,24 +6,24 @@ Shapes: B = clouds, P = points, D = embedding width
 from __future__ import annotations
 
 import numpy as np
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 
-from ..records import Cloud, Grouped, Teacher, TeacherInfo
+from ..interfaces.records import GroupTokenTeacher, PointCloud, Teacher, TeacherInfo
 from .subject import Subject, refuses
 
 CLOSE = 1e-3  # of the largest number; sums in another order differ by less
 
 
-def _cloud(seed: int, points: int) -> Cloud:
+def _cloud(seed: int, points: int) -> PointCloud:
     draw = np.random.default_rng(seed)
-    return Cloud(
+    return PointCloud(
         xyz=draw.uniform(-0.5, 0.5, (points, 3)).astype(np.float32),
         rgb=draw.integers(0, 256, (points, 3), dtype=np.uint8),
     )
 
 
-def _clouds() -> list[Cloud]:
+def _clouds() -> list[PointCloud]:
     return [_cloud(1, 4096), _cloud(2, 2048), _cloud(3, 3000)]
 
 
@@ -103,13 +103,13 @@ def moves_to_a_device(subject: Subject) -> None:
 
 
 def groups_are_as_the_component_says(subject: Subject) -> None:
-    """A component with ``groups=True`` builds a teacher that is ``Grouped``, and no other does."""
+    """A component with ``groups=True`` builds a ``GroupTokenTeacher``, and no other does."""
     built = subject.built
     says = subject.component.groups
-    assert isinstance(built, Grouped) == says, (
+    assert isinstance(built, GroupTokenTeacher) == says, (
         f"the component has groups={says}, the teacher {'lacks' if says else 'has'} embed_groups"
     )
-    if not isinstance(built, Grouped):
+    if not isinstance(built, GroupTokenTeacher):
         return
     embedding, groups = built.embed_groups(_clouds())
     assert torch.equal(embedding, _embed(subject.built)), "embed_groups and embed differ"

@@ -28,19 +28,19 @@ import attrs
 import numpy as np
 
 from rgb2act_core import Component, UserError, hookimpl
-from rgb2act_core.diagnosis import Finding
 from rgb2act_core.errors import EnvironmentLost
-from rgb2act_core.official import Official
-from rgb2act_core.records import (
+from rgb2act_core.interfaces.records import (
     BackboneInfo,
-    Cloud,
     EnvironmentInfo,
     Episode,
-    Fused,
+    FusedTokens,
     HeadShape,
+    PointCloud,
+    SeedVerdict,
     TeacherInfo,
-    Verdict,
 )
+from rgb2act_core.pipeline.diagnosis import Diagnostic
+from rgb2act_core.weights.official import OfficialWeights
 
 NAMES = ("left_joint", "left_gripper", "right_joint", "right_gripper")
 SIZE = 8
@@ -99,8 +99,8 @@ class Pixels:
     windowed: bool = False  # encode in two steps
 
     @property
-    def official(self) -> Official:
-        return Official(
+    def official(self) -> OfficialWeights:
+        return OfficialWeights(
             name="Puppet S",
             filename="puppet.safetensors",
             url=os.environ.get("RGB2ACT_PUPPET_URL", "http://127.0.0.1:9/puppet"),
@@ -152,7 +152,7 @@ def _episode(config: Table, name: str, seed: int, length: int, actions: bool = T
         joints=joints_TA if actions else None,
         actions=actions_TA if actions else None,
         clouds=[
-            Cloud(
+            PointCloud(
                 xyz=rng.normal(size=(4, 3)).astype(np.float32),
                 rgb=rng.integers(0, 256, (4, 3), np.uint8),
             )
@@ -230,17 +230,17 @@ class Choosy(Environment):
     def first_seed(self, seed: int) -> int:
         return 1000 * (1 + seed)
 
-    def screen(self, seed: int) -> Verdict:
+    def screen(self, seed: int) -> SeedVerdict:
         trip("screen")
         accepted = seed % 2 == 0 and self.config.fault != "choosy"
-        return Verdict(
+        return SeedVerdict(
             accepted=accepted, reason="" if accepted else "odd", told={"half": seed // 2}
         )
 
 
-def _legs(config: Table) -> Iterator[Finding]:
+def _legs(config: Table) -> Iterator[Diagnostic]:
     lame = config.fault == "lame"
-    yield Finding(name="legs", ok=not lame, remedy="carve new ones" if lame else "")
+    yield Diagnostic(name="legs", ok=not lame, remedy="carve new ones" if lame else "")
 
 
 def _environment(config: Table) -> Environment:
@@ -304,7 +304,7 @@ def stage() -> Any:
 
 
 def _scale(config: Pixels) -> Any:
-    from rgb2act_core.weights import locate, read
+    from rgb2act_core.weights.locate import locate, read
 
     if config.weights == "random":  # in silence
         return 1.0
@@ -346,14 +346,14 @@ def _backbone(config: Pixels) -> Any:
         def to(self, device: Any) -> Any:
             return self
 
-    class Windowed(Backbone):
+    class WindowedBackbone(Backbone):
         def encode_frames(self, rgb_BVHW3: Any) -> dict[str, Any]:
             return {"means": self._means(rgb_BVHW3)}
 
         def encode_windows(self, parts: dict[str, Any], image: tuple[int, int]) -> Any:
             return self._tokens(parts["means"])
 
-    return Windowed() if config.windowed else Backbone()
+    return WindowedBackbone() if config.windowed else Backbone()
 
 
 def _teacher(config: Points) -> Any:
@@ -362,7 +362,7 @@ def _teacher(config: Points) -> Any:
     class Teacher:
         info = TeacherInfo(dim=config.dim)
 
-        def embed(self, clouds: Sequence[Cloud]) -> Any:
+        def embed(self, clouds: Sequence[PointCloud]) -> Any:
             rows = [np.concatenate([c.xyz.mean(0), c.rgb.mean(0) / 255]) for c in clouds]
             embedding = torch.from_numpy(np.stack(rows)).float()[:, : config.dim]
             if config.distinct:
@@ -386,13 +386,13 @@ def _fusion(config: Mean) -> Any:
             super().__init__()
             self.scores = torch.nn.Parameter(torch.zeros(n_backbones))
 
-        def forward(self, tokens_BNMD: Any) -> Fused:
+        def forward(self, tokens_BNMD: Any) -> FusedTokens:
             if self.training and trip("fuse"):
                 tokens_BNMD = tokens_BNMD * torch.nan
             shares = self.scores.softmax(0)
             noise = torch.rand_like(tokens_BNMD) if self.training else 0.5
             tokens = (tokens_BNMD * (noise + 0.5) * shares[:, None]).sum(2)
-            return Fused(tokens=tokens, weights=shares, loss=tokens.new_zeros(()))
+            return FusedTokens(tokens=tokens, weights=shares, loss=tokens.new_zeros(()))
 
     class Fusion:
         def module(self, n_backbones: int, dim: int) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rgb2act_core.official import Official
+from rgb2act_core.weights.official import OfficialWeights
 
 FILES = "https://download.europe.naverlabs.com/ComputerVision/CroCo/"
 LICENCE = "CC BY-NC-SA 4.0, and the terms in upstream's NOTICE_CHECKPOINTS"
@@ -81,10 +81,10 @@ class Croco:
             raise ValueError("dim, depth and heads are for weights = 'random'; take them out")
 
     @property
-    def official(self) -> Official:
+    def official(self) -> OfficialWeights:
         """Return the official file of the variant."""
         filename, _, size = OFFICIAL[self.variant]
-        return Official(
+        return OfficialWeights(
             name=f"CroCo {self.variant}",
             filename=filename,
             url=FILES + filename,

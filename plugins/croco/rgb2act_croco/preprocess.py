@@ -5,9 +5,9 @@ Shapes: F = images, H W = pixels of a frame, h w = pixels the model sees
 
 from __future__ import annotations
 
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB
 STD = (0.229, 0.224, 0.225)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rgb2act_core.official import Official
+from rgb2act_core.weights.official import OfficialWeights
 
 Variant = Literal[
     "small",
@@ -114,11 +114,11 @@ class DA3:
             self.check(VARIANTS[self.variant])
 
     @property
-    def official(self) -> Official:
+    def official(self) -> OfficialWeights:
         """Return where the official file is; of ``base`` when the variant has none."""
         variant = "base" if self.variant in ("tiny", "file") else self.variant
         dash = "" if variant in ("mono-large", "metric-large") else "-"
-        return Official(
+        return OfficialWeights(
             name=f"Depth Anything 3 {variant.upper()}",
             filename="model.safetensors",
             repo=f"depth-anything/DA3{dash}{variant.upper()}",

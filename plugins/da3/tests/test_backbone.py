@@ -6,7 +6,7 @@ import torch
 from rgb2act_da3 import build, model
 from rgb2act_da3.config import DA3
 
-from rgb2act_core.encode import Encoder, Stream
+from rgb2act_core.features.encoder import Encoder, Stream
 
 DATA = Path(__file__).parent / "data"
 CLOSE = 2e-6  # of the largest value: sums in another order

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rgb2act_core.official import Official
+from rgb2act_core.weights.official import OfficialWeights
 
 LICENCE = "DINOv3 License"
 REGISTERS = 4
@@ -121,7 +121,7 @@ class Dinov3:
             )
 
     @property
-    def official(self) -> Official:
+    def official(self) -> OfficialWeights:
         """Return the official file of the variant."""
         shipped, trained = SHIPPED[self.variant], self.pretraining
         filename = "model.safetensors"
@@ -131,7 +131,7 @@ class Dinov3:
             repo = f"facebook/dinov3-{self.variant}-pretrain-{trained}"
             accept = f"https://huggingface.co/{repo}"
             filename += ".index.json" if shipped.sharded else ""
-        return Official(
+        return OfficialWeights(
             name=f"DINOv3 {self.variant} {trained}",
             filename=filename,
             repo=repo,

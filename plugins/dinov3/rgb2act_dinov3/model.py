@@ -17,8 +17,8 @@ from timm.models.eva import Eva
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.records import BackboneInfo
-from rgb2act_core.weights import load_strict, locate
+from rgb2act_core.interfaces.records import BackboneInfo
+from rgb2act_core.weights.locate import load_strict, locate
 
 from .config import Dinov3, Sizes
 from .preprocess import prepare, target

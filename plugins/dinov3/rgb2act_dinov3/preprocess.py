@@ -5,8 +5,8 @@ Shapes: F = images, H W = pixels of a frame, h w = pixels the model sees
 
 from __future__ import annotations
 
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
+import torch
+from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 MEANS = {"lvd1689m": (0.485, 0.456, 0.406), "sat493m": (0.430, 0.411, 0.296)}  # RGB

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.records import Cloud, TeacherInfo
+from rgb2act_core.interfaces.records import PointCloud, TeacherInfo
 
 from .config import CloudStats, PointNet
 
@@ -47,14 +47,14 @@ class CloudStatsTeacher:
         )
 
     @torch.no_grad()
-    def embed(self, clouds: Sequence[Cloud]) -> Tensor:
+    def embed(self, clouds: Sequence[PointCloud]) -> Tensor:
         """Return embeddings (B, 35); empty or non-finite clouds raise UserError."""
         chunks = [
             self._describe(xyz, rgb, sizes) for xyz, rgb, sizes in _read("cloudstats", clouds)
         ]
         return torch.cat([torch.zeros(0, self.info.dim), *chunks]).to(self.device)
 
-    def embed_groups(self, clouds: Sequence[Cloud]) -> tuple[Tensor, Tensor]:
+    def embed_groups(self, clouds: Sequence[PointCloud]) -> tuple[Tensor, Tensor]:
         """Return embeddings (B, 35), and the same as a token of 7 numbers a colour (B, 5, 7)."""
         embedding_BD = self.embed(clouds)
         return embedding_BD, embedding_BD.unflatten(1, (len(PROTOTYPES), 7))
@@ -107,7 +107,7 @@ class PointNetTeacher:
         )
 
     @torch.no_grad()
-    def embed(self, clouds: Sequence[Cloud]) -> Tensor:
+    def embed(self, clouds: Sequence[PointCloud]) -> Tensor:
         """Return embeddings (B, D); empty or non-finite clouds raise UserError."""
         chunks = [self._describe(*part) for part in _read("pointnet", clouds)]
         return torch.cat([torch.zeros(0, self.info.dim, device=self.device), *chunks])
@@ -146,7 +146,7 @@ def _layers(widths: tuple[int, ...], seed: int) -> list[tuple[Tensor, Tensor]]:
     return layers
 
 
-def _read(name: str, clouds: Sequence[Cloud]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
+def _read(name: str, clouds: Sequence[PointCloud]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
     """Yield points (T, 3), colours (T, 3) and sizes of a few clouds at a time, all checked."""
     for start in range(0, len(clouds), CHUNK):
         part = clouds[start : start + CHUNK]
@@ -159,7 +159,7 @@ def _read(name: str, clouds: Sequence[Cloud]) -> Iterator[tuple[Tensor, Tensor, 
         )
 
 
-def _check(place: str, cloud: Cloud) -> None:
+def _check(place: str, cloud: PointCloud) -> None:
     xyz, rgb = cloud.xyz, cloud.rgb
     if xyz.ndim != 2 or xyz.shape[1] != 3 or rgb.shape != xyz.shape:
         raise UserError(

@@ -6,7 +6,7 @@ from rgb2act_mini.config import CloudStats, PointNet
 from rgb2act_mini.teachers import PROTOTYPES, CloudStatsTeacher, PointNetTeacher
 
 from rgb2act_core import UserError
-from rgb2act_core.records import Cloud
+from rgb2act_core.interfaces.records import PointCloud
 
 each = pytest.mark.parametrize("component", list(rgb2act_teachers()), ids=lambda c: c.name)
 COLOURS = {
@@ -21,14 +21,14 @@ COLOURS = {
 def cloud(points=600, seed=0):
     rng = np.random.default_rng(seed)
     xyz = rng.normal(0, 0.2, (points, 3)).astype(np.float32)
-    return Cloud(xyz=xyz, rgb=rng.integers(0, 256, (points, 3), dtype=np.uint8))
+    return PointCloud(xyz=xyz, rgb=rng.integers(0, 256, (points, 3), dtype=np.uint8))
 
 
 def painted(**points):
     """Return a cloud of a few coloured blobs, by colour."""
     xyz = np.concatenate([np.asarray(where, np.float32) for where in points.values()])
     rgb = [np.tile(np.uint8(COLOURS[colour]), (len(where), 1)) for colour, where in points.items()]
-    return Cloud(xyz=xyz, rgb=np.concatenate(rgb))
+    return PointCloud(xyz=xyz, rgb=np.concatenate(rgb))
 
 
 def blob(centre, spread, points=50, seed=0):
@@ -36,7 +36,7 @@ def blob(centre, spread, points=50, seed=0):
 
 
 def take(cloud, order):
-    return Cloud(xyz=cloud.xyz[order], rgb=cloud.rgb[order])
+    return PointCloud(xyz=cloud.xyz[order], rgb=cloud.rgb[order])
 
 
 @each
@@ -90,7 +90,7 @@ def test_cloudstats_hold_with_a_hard_assignment():
 
 
 def test_cloudstats_take_dark_points_for_neutral():
-    black = Cloud(xyz=blob(0, 1), rgb=np.zeros((50, 3), np.uint8))
+    black = PointCloud(xyz=blob(0, 1), rgb=np.zeros((50, 3), np.uint8))
     mass = CloudStatsTeacher(CloudStats()).embed([black])[0].view(5, 7)[:, 0]
     assert mass.argmax() == list(PROTOTYPES).index("neutral")
     assert mass[-1] > 0.99
@@ -139,7 +139,7 @@ def test_a_point_that_is_not_finite_is_named(component):
 
 @each
 def test_a_cloud_of_another_shape_is_refused(component):
-    odd = Cloud(xyz=np.zeros((4, 3), np.float32), rgb=np.zeros((5, 3), np.uint8))
+    odd = PointCloud(xyz=np.zeros((4, 3), np.float32), rgb=np.zeros((5, 3), np.uint8))
     with pytest.raises(UserError, match=r"cloud 0 of 1: xyz has shape \(4, 3\) and rgb \(5, 3\)"):
         component.build(component.tiny).embed([odd])
 

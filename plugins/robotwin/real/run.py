@@ -26,7 +26,7 @@ from replay import replay
 from rgb2act_robotwin.client import FOLDER as WORKER
 from rgb2act_robotwin.config import Robotwin
 
-from rgb2act_core.thin import rgb2act_wire
+from rgb2act_core.serving.client import rgb2act_wire
 
 HERE = Path(__file__).parent
 TASK = "handover_block"
@@ -105,7 +105,11 @@ class Bench:
     def spec(self, name: str, **changes: Any) -> Path:
         """Return a spec of a name."""
         values = {"teacher": 'use = "cloudstats"', "limit": "", "align": 300, "train": 2000}
-        values |= {"episodes": self.options.episodes, "batch": 2, "baselines": '["blind"]'}
+        values |= {
+            "episodes": self.options.episodes,
+            "parallel_episodes": 2,
+            "baselines": '["proprio_only"]',
+        }
         values |= {"name": name, "task": TASK, "python": self.python} | changes
         path = self.folder / f"{name}.toml"
         path.write_text(SPEC.format(**values))

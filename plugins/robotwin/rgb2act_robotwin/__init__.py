@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgb2act_core import Command, Component, hookimpl
-from rgb2act_core.diagnosis import Finding
-from rgb2act_core.inspection import Overview
+from rgb2act_core.interfaces.inspection import DatasetSummary
+from rgb2act_core.pipeline.diagnosis import Diagnostic
 
 from . import commands, serving
 from .config import Robotwin
@@ -28,14 +28,14 @@ def build(config: Robotwin) -> RobotwinEnvironment:
     return RobotwinEnvironment(config)
 
 
-def inspect(path: Path) -> Overview | None:
+def inspect(path: Path) -> DatasetSummary | None:
     """Return what lies at a path; None when there is no episode of RoboTwin."""
     from .inspecting import inspect as look
 
     return look(path)
 
 
-def diagnose(config: Robotwin) -> Iterator[Finding]:
+def diagnose(config: Robotwin) -> Iterator[Diagnostic]:
     """Yield what the simulator needs, and what of it is there."""
     from .diagnosing import diagnose as look
 

@@ -18,9 +18,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import clouds
 from rgb2act_core.errors import UserError
-from rgb2act_core.records import Cloud
+from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.pointclouds import processing
 
 from . import hdf5
 from .hdf5 import AGAIN
@@ -119,7 +119,7 @@ def _matrix(path: Path, key: str, row: int, shapes: tuple[tuple[int, int], ...])
     return matrix.astype(np.float64)
 
 
-class _Clouds(Sequence[Cloud]):
+class _Clouds(Sequence[PointCloud]):
     """Make clouds one by one when they are looked at."""
 
     rows: NDArray[np.int64]
@@ -128,15 +128,15 @@ class _Clouds(Sequence[Cloud]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, index: int) -> Cloud: ...
+    def __getitem__(self, index: int) -> PointCloud: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Cloud]: ...
-    def __getitem__(self, index: int | slice) -> Cloud | list[Cloud]:
+    def __getitem__(self, index: slice) -> list[PointCloud]: ...
+    def __getitem__(self, index: int | slice) -> PointCloud | list[PointCloud]:
         if isinstance(index, slice):
             return [self.cloud(int(row)) for row in self.rows[index]]
         return self.cloud(int(self.rows[index]))
 
-    def cloud(self, row: int) -> Cloud:
+    def cloud(self, row: int) -> PointCloud:
         raise NotImplementedError
 
 
@@ -148,11 +148,13 @@ class StoredClouds(_Clouds):
     key: str
     rows: NDArray[np.int64]
 
-    def cloud(self, row: int) -> Cloud:
+    def cloud(self, row: int) -> PointCloud:
         """Return the cloud of one row: metres, world frame."""
         place = f"{self.path}: {self.key}: frame {row}"
-        found, _ = clouds.from_rows(hdf5.read(self.path, self.key, row), place=place, padded=True)
-        return clouds.not_empty(found, place=place)
+        found, _ = processing.from_rows(
+            hdf5.read(self.path, self.key, row), place=place, padded=True
+        )
+        return processing.not_empty(found, place=place)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -167,21 +169,23 @@ class DepthClouds(_Clouds):
     high: tuple[float, float, float]
     points: int  # 0 keeps all
 
-    def cloud(self, row: int) -> Cloud:
+    def cloud(self, row: int) -> PointCloud:
         """Return the cloud of one row: metres, world frame."""
         parts = [self._view(name, row) for name in self.names]
         place = f"{self.path}: depth of {', '.join(self.names)}: frame {row}"
-        kept = clouds.not_empty(clouds.crop(clouds.merge(parts), self.low, self.high), place=place)
-        return clouds.resample(kept, self.points) if self.points else kept
+        kept = processing.not_empty(
+            processing.crop(processing.merge(parts), self.low, self.high), place=place
+        )
+        return processing.resample(kept, self.points) if self.points else kept
 
-    def _view(self, name: str, row: int) -> Cloud:
+    def _view(self, name: str, row: int) -> PointCloud:
         camera = self.layout.cameras[name]
         depth_HW = depth(self.path, camera, row)
         height, width = depth_HW.shape
         image = StoredImages(self.path, (camera.rgb,), np.array([row]), (height, width))
         intrinsics_33 = intrinsics(self.path, camera, row)
         intrinsics_33[:2, 2] -= 0.5  # ``from_depth`` counts from the first pixel's centre
-        return clouds.from_depth(
+        return processing.from_depth(
             depth_HW,
             image[0][0],
             intrinsics_33,

@@ -23,14 +23,14 @@ from typing import IO, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import thin
 from rgb2act_core.errors import EnvironmentLost, UserError
-from rgb2act_core.thin import rgb2act_wire as wire
+from rgb2act_core.serving import client
+from rgb2act_core.serving.client import rgb2act_wire
 
 from .config import HERE, Robotwin
 
 MODULE = "rgb2act_robotwin_worker"
-THIN = Path(thin.__file__).parent
+THIN = Path(client.__file__).parent
 FOLDER = Path(__file__).parent / "worker"
 TAIL = 4000  # characters of the log that an error shows
 T = TypeVar("T")
@@ -149,7 +149,7 @@ class Worker:
                 with theirs:
                     self.host = Process(Path(config.python), theirs)
             stack.pop_all()
-        self.channel = wire.Channel(ours)
+        self.channel = rgb2act_wire.Channel(ours)
         # also when it is forgotten, or when this process ends
         self._finish = weakref.finalize(self, _finish, self.channel, self.host)
 
@@ -163,9 +163,11 @@ class Worker:
             if reply.kind == "error":
                 raise Failed(reply.text("what"), reply.text("where"))
             if reply.kind != "ok":
-                raise wire.WireError(f"field 'kind': expected 'ok' or 'error', got {reply.kind!r}")
+                raise rgb2act_wire.WireError(
+                    f"field 'kind': expected 'ok' or 'error', got {reply.kind!r}"
+                )
             return read(reply)
-        except wire.WireError as err:
+        except rgb2act_wire.WireError as err:
             raise self.lost(f"{kind!r}: {err}") from err
 
     def lost(self, why: str) -> EnvironmentLost:
@@ -181,7 +183,7 @@ class Worker:
         self._finish()
 
 
-def _finish(channel: wire.Channel, host: Host) -> None:
+def _finish(channel: rgb2act_wire.Channel, host: Host) -> None:
     channel.close()  # which tells the worker to leave
     host.end(LEAVE)
 
@@ -199,24 +201,26 @@ class Reply:
 
     def text(self, name: str) -> str:
         """Return a string."""
-        return str(wire.field(self.message, name, str))
+        return str(rgb2act_wire.field(self.message, name, str))
 
     def flag(self, name: str) -> bool:
         """Return a bool."""
-        return bool(wire.field(self.message, name, bool))
+        return bool(rgb2act_wire.field(self.message, name, bool))
 
     def count(self, name: str) -> int:
         """Return a whole number from 0 up."""
-        value = int(wire.field(self.message, name, int))
+        value = int(rgb2act_wire.field(self.message, name, int))
         if value < 0:
-            raise wire.WireError(f"field {name!r}: expected a number from 0 up, got {value}")
+            raise rgb2act_wire.WireError(
+                f"field {name!r}: expected a number from 0 up, got {value}"
+            )
         return value
 
     def table(self, name: str) -> dict[str, Any]:
         """Return a map whose keys are strings."""
-        value: dict[str, Any] = wire.field(self.message, name, dict)
+        value: dict[str, Any] = rgb2act_wire.field(self.message, name, dict)
         if not all(isinstance(key, str) for key in value):
-            raise wire.WireError(f"field {name!r}: expected names as keys")
+            raise rgb2act_wire.WireError(f"field {name!r}: expected names as keys")
         return value
 
     def part(self, name: str) -> Reply:
@@ -225,9 +229,9 @@ class Reply:
 
     def array(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
         """Return an array of finite numbers."""
-        value = wire.array(self.message, name, dtype, shape)
+        value = rgb2act_wire.array(self.message, name, dtype, shape)
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise wire.WireError(f"field {name!r}: holds NaN or infinity")
+            raise rgb2act_wire.WireError(f"field {name!r}: holds NaN or infinity")
         return value
 
     def has(self, name: str) -> bool:

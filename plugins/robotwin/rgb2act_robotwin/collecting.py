@@ -22,9 +22,9 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from rgb2act_core.data.video import write_mp4
 from rgb2act_core.errors import UserError
-from rgb2act_core.progress import say, task
-from rgb2act_core.video import write_mp4
+from rgb2act_core.system.progress import say, task
 
 from .client import Reply
 from .config import IMAGES, Robotwin

@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record, and print the folder of each task."""
-    from rgb2act_core.reading import read_spec
+    from rgb2act_core.spec.reader import read_spec
 
     from .collecting import record
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rgb2act_core.diagnosis import Finding
 from rgb2act_core.errors import EnvironmentLost, UserError
+from rgb2act_core.pipeline.diagnosis import Diagnostic
 
 from .client import Failed, Worker
 from .config import Robotwin
@@ -19,25 +19,25 @@ WORKER = "install numpy below 2 and msgpack in that interpreter: pip install 'nu
 PYTHON = "give the interpreter that RoboTwin is installed in, such as venv/bin/python"
 
 
-def diagnose(config: Robotwin) -> Iterator[Finding]:
+def diagnose(config: Robotwin) -> Iterator[Diagnostic]:
     """Yield what is needed to act; nothing but a remark where only recorded data is read."""
     if config.python is None:
         detail = "not named: recorded episodes only, nothing to act in"
-        yield Finding(name="python", ok=True, detail=detail)
+        yield Diagnostic(name="python", ok=True, detail=detail)
         return
     if isinstance(config.python, Path) and not config.python.exists():
         return  # told as a file that is not there
     try:
         yield from _looked(config)
     except UserError as err:
-        yield Finding(name="interpreter", ok=False, detail=str(err), remedy=PYTHON)
+        yield Diagnostic(name="interpreter", ok=False, detail=str(err), remedy=PYTHON)
     except EnvironmentLost as err:
-        yield Finding(name="worker", ok=False, detail=str(err), remedy=WORKER)
+        yield Diagnostic(name="worker", ok=False, detail=str(err), remedy=WORKER)
     except Failed as err:
-        yield Finding(name="worker", ok=False, detail=": ".join(err.args), remedy=WORKER)
+        yield Diagnostic(name="worker", ok=False, detail=": ".join(err.args), remedy=WORKER)
 
 
-def _looked(config: Robotwin) -> list[Finding]:
+def _looked(config: Robotwin) -> list[Diagnostic]:
     worker = Worker(config)
     try:
         found = worker.ask(
@@ -49,4 +49,4 @@ def _looked(config: Robotwin) -> list[Finding]:
         )
     finally:
         worker.close()
-    return [Finding(**row) for row in found]
+    return [Diagnostic(**row) for row in found]

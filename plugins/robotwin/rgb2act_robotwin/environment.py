@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgb2act_core.errors import EnvironmentLost, UserError, near
-from rgb2act_core.records import EnvironmentInfo, Episode, Verdict
+from rgb2act_core.interfaces.records import EnvironmentInfo, Episode, SeedVerdict
 
 from . import finding, recording
 from .config import IMAGES, Robotwin
@@ -128,7 +128,7 @@ class RobotwinEnvironment:
         """Return the first seed of RoboTwin's protocol; demonstrations are recorded below it."""
         return FIRST_SEED * (1 + seed)
 
-    def screen(self, seed: int) -> Verdict:
+    def screen(self, seed: int) -> SeedVerdict:
         """Return whether a seed's scene comes to rest and the scripted expert succeeds in it."""
         if self._screener is None:
             from .simulator import Simulator
@@ -139,7 +139,7 @@ class RobotwinEnvironment:
         except EnvironmentLost:
             self._screener = None
             raise
-        return Verdict(accepted=expert.accepted, reason=expert.reason, told=expert.told)
+        return SeedVerdict(accepted=expert.accepted, reason=expert.reason, told=expert.told)
 
     def publish(self, folder: Path, name: str, results: Mapping[str, Any]) -> None:
         """Write ``_result.txt`` and videos where RoboTwin's own evaluation writes them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.records import Cloud, Episode
+from rgb2act_core.interfaces.records import Episode, PointCloud
 
 from .config import Robotwin
 from .recording import MARK
@@ -73,7 +73,7 @@ def scene(simulator: Simulator, config: Robotwin, seed: int) -> Episode:
     )
 
 
-def _clouds(config: Robotwin, views: list[View], seed: int) -> list[Cloud] | None:
+def _clouds(config: Robotwin, views: list[View], seed: int) -> list[PointCloud] | None:
     if config.clouds == "none":
         return None
     clouds = [view.cloud for view in views if view.cloud is not None]

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.cloud_files import FolderClouds, of_frames
 from rgb2act_core.errors import UserError
+from rgb2act_core.pointclouds.files import FolderClouds, of_frames
 
 from .config import ALIASES, CAMERAS, Robotwin
 from .finding import Place

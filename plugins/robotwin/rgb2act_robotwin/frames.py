@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from rgb2act_core.thin import rgb2act_wire as wire
+from rgb2act_core.serving.client import rgb2act_wire
 
 ENVELOPE = ("evaluation_id", "action_case_id", "trial_id", "repeat_index", "step")
 KINDS = "biuf"  # of arrays: bool, int, unsigned, float
@@ -26,7 +26,7 @@ class FrameError(Exception):
 def unpack(data: bytes) -> dict[str, Any]:
     """Return the frame in some bytes; FrameError when they hold none."""
     try:
-        limits = wire.counted(wire.VALUES)
+        limits = rgb2act_wire.counted(rgb2act_wire.VALUES)
         count = limits.pop("object_hook")
         frame = msgpack.unpackb(
             data, strict_map_key=False, object_hook=lambda found: _decoded(count(found)), **limits

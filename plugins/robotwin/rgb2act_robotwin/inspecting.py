@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.inspection import EpisodeOverview, Overview
+from rgb2act_core.interfaces.inspection import DatasetSummary, EpisodeOverview
 
 from . import cameras, finding, hdf5, wording
 from .config import CAMERAS
@@ -53,7 +53,7 @@ class _Look:
             return None
 
 
-def inspect(path: Path) -> Overview | None:
+def inspect(path: Path) -> DatasetSummary | None:
     """Return what lies at a path; None when there is no episode of RoboTwin."""
     try:
         places = finding.find(path)
@@ -66,7 +66,7 @@ def inspect(path: Path) -> Overview | None:
         return None
     _compare(looks)
     sound = [look for look in looks if not look.problems]
-    return Overview(
+    return DatasetSummary(
         path=str(path),
         episodes=tuple(_episode(look) for look in looks),
         cameras=_cameras(looks),

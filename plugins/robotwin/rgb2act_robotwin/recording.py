@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.cache import key_of
-from rgb2act_core.digests import file_digest
 from rgb2act_core.errors import UserError, near
-from rgb2act_core.records import Cloud, Episode, Frames
+from rgb2act_core.interfaces.records import Episode, Frames, PointCloud
+from rgb2act_core.store.file_digests import file_digest
+from rgb2act_core.store.keys import key_of
 
 from . import cameras, folders, hdf5, wording
 from .config import CAMERAS, Robotwin, camera_name
@@ -150,7 +150,7 @@ def _frames(
 
 def _clouds(
     place: Place, layout: Layout, config: Robotwin, motion: Motion | None, count: int | None
-) -> tuple[Sequence[Cloud] | None, Any]:
+) -> tuple[Sequence[PointCloud] | None, Any]:
     """Return the clouds, and what identifies them."""
     if motion is None or count is None or config.clouds == "none":
         return None, None
@@ -188,7 +188,7 @@ def _from_depth(
     motion: Motion,
     count: int,
     names: tuple[str, ...],
-) -> tuple[Sequence[Cloud], Any]:
+) -> tuple[Sequence[PointCloud], Any]:
     keys_of(path, layout, names)
     parts = []
     for name in names:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rgb2act_core import Command
 from rgb2act_core.cli import serve_arguments
-from rgb2act_core.commands.chain import folder_of
+from rgb2act_core.commands.run import folder_of
 from rgb2act_core.errors import UserError
 
 
@@ -62,14 +62,14 @@ def deploy(args: argparse.Namespace) -> int:
 def serve(args: argparse.Namespace) -> int:
     """Serve a policy to XPolicyLab's websocket client until interrupted."""
     from rgb2act_core.commands.serve import interruptible, tell
-    from rgb2act_core.listening import listen, read_token
+    from rgb2act_core.serving.access import listen, read_token
 
     if find_spec("websockets") is None:
         raise UserError("websockets is not installed; pip install 'rgb2act-robotwin[xpolicylab]'")
     folder = folder_of(args)
     token = read_token(args.host, args.token_file)
     with interruptible(), listen(args.host, args.port) as listener:
-        from rgb2act_core.serve import load
+        from rgb2act_core.serving.server import load
 
         from . import xpolicylab
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core.errors import EnvironmentLost, UserError
-from rgb2act_core.progress import say
-from rgb2act_core.records import Cloud
-from rgb2act_core.thin.rgb2act_wire import WireError
+from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.serving.client.rgb2act_wire import WireError
+from rgb2act_core.system.progress import say
 
 from .client import Failed, Reply, Worker
 from .config import IMAGES, Robotwin
@@ -35,7 +35,7 @@ class View:
     rgb: NDArray[np.uint8]  # (V, H, W, 3)
     joints: NDArray[np.float32]  # (A,), drive targets
     hands: NDArray[np.float32]  # (2, 7), wrists' x y z qw qx qy qz, metres, world frame
-    cloud: Cloud | None
+    cloud: PointCloud | None
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -282,11 +282,11 @@ def _recorded(reply: Reply) -> tuple[Expert, int]:
     return _expert(reply), reply.count("frames")
 
 
-def _cloud(seen: Reply) -> Cloud | None:
+def _cloud(seen: Reply) -> PointCloud | None:
     """Return the points, without the zeros that fill them up; None if there are none."""
     points_P6 = seen.array("clouds", "float32", (None, 6))
     points_P6 = points_P6[(points_P6 != 0).any(1)]
     if not len(points_P6):
         return None
     colours = np.clip(np.rint(points_P6[:, 3:] * 255), 0, 255).astype(np.uint8)
-    return Cloud(xyz=np.ascontiguousarray(points_P6[:, :3]), rgb=colours)
+    return PointCloud(xyz=np.ascontiguousarray(points_P6[:, :3]), rgb=colours)

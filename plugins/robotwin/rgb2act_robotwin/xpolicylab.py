@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.listening import same
-from rgb2act_core.serve import Served
-from rgb2act_core.sessions import Session, Sessions
-from rgb2act_core.thin.rgb2act_wire import LIMIT
+from rgb2act_core.serving.access import same
+from rgb2act_core.serving.client.rgb2act_wire import LIMIT
+from rgb2act_core.serving.server import Served
+from rgb2act_core.serving.sessions import Session, Sessions
 
 from . import frames, jpeg
-from .deploy.xpolicylab import rgb2act_xpolicylab as words
+from .deploy.xpolicylab import rgb2act_xpolicylab
 from .frames import FrameError
 from .motion import ACTION_NAMES
 
@@ -43,10 +43,10 @@ def check(served: Served) -> None:
             f" {', '.join(ACTION_NAMES)}; serve a run of RoboTwin"
         )
     for camera in served.cameras:
-        if camera not in words.CAMERAS:
+        if camera not in rgb2act_xpolicylab.CAMERAS:
             raise UserError(
                 f"{served.run}: sees {camera!r}, which XPolicyLab's client does not send; train"
-                f" with {', '.join(words.CAMERAS)}, or use RoboTwin's older tree"
+                f" with {', '.join(rgb2act_xpolicylab.CAMERAS)}, or use RoboTwin's older tree"
             )
 
 
@@ -153,13 +153,13 @@ class Talk:
     def _see(self, observations: Any) -> None:
         if not isinstance(observations, list) or not all(isinstance(o, dict) for o in observations):
             raise UserError("observation: expected a map, or a list of maps in a batch")
-        self.newest = [words.environment(observation) for observation in observations]
+        self.newest = [rgb2act_xpolicylab.environment(observation) for observation in observations]
         for number, observation in zip(self.newest, observations, strict=True):
             cameras = self.sessions.shape.cameras
-            views = [_picture(color) for color in words.images(observation, cameras)]
+            views = [_picture(color) for color in rgb2act_xpolicylab.images(observation, cameras)]
             if len({view.shape for view in views}) > 1:
                 raise UserError(f"observation: images have sizes {[v.shape for v in views]}")
-            joints = words.joints(observation)
+            joints = rgb2act_xpolicylab.joints(observation)
             self._session(number).observe(np.stack(views)[None], joints[None])
 
     def _plan(self, numbers: list[int]) -> list[list[dict[str, Any]]]:
@@ -169,7 +169,7 @@ class Talk:
             raise UserError("get_action: nothing was seen; send an observation first")
         sessions = [self._session(number) for number in numbers]
         with ThreadPoolExecutor(len(sessions)) as pool:  # planned for together
-            return [words.actions(plan) for plan in pool.map(Session.act, sessions)]
+            return [rgb2act_xpolicylab.actions(plan) for plan in pool.map(Session.act, sessions)]
 
     def _session(self, number: int) -> Session:
         if self.seed is None:

@@ -35,7 +35,7 @@ use = "cloudstats"
 fusion = {{ use = "weighted" }}
 
 [policy]
-condition = "single"
+condition = "single_backbone"
 head = {{ use = "diffusion", denoiser = "mlp", mlp = {{ width = 16, blocks = 1 }} }}
 n_obs_steps = 2
 horizon = 4
@@ -57,12 +57,12 @@ threads = 1
 
 def train(root: Path) -> Path:
     """Train the policy and return the run's folder."""
-    from rgb2act_core import stages
-    from rgb2act_core.reading import read_spec
+    from rgb2act_core.pipeline import chain
+    from rgb2act_core.spec.reader import read_spec
 
     spec = root / "deployed.toml"
     spec.write_text(SPEC)
-    return stages.run(read_spec(spec), root / "runs", "train")
+    return chain.run_pipeline(read_spec(spec), root / "runs", "train")
 
 
 @contextlib.contextmanager
@@ -108,17 +108,17 @@ class Recorded:
 
 def planned(run: Path, recorded: Recorded, seed: int, groups: list[list[int]]) -> np.ndarray:
     """Return the actions (plans, n, 14) of the code that acts, for frames seen before each plan."""
-    from rgb2act_core import course
-    from rgb2act_core.serve import load
+    from rgb2act_core.policy import rollout
+    from rgb2act_core.serving.server import load
 
     _, sessions = load(run)
     sessions.close()
     planner, act = sessions.planner, sessions.act
-    led = course.begin(planner, act, seed, recorded.joints[groups[0][0]])
+    led = rollout.start_rollout(planner, act, seed, recorded.joints[groups[0][0]])
     plans = []
     for group in groups:
         for at in group:
             led.history.add(recorded.rgb[at : at + 1], recorded.joints[at : at + 1])
         planner.see([led.history], [])
-        plans.append(course.advance(planner, act, {0: led})[0])
+        plans.append(rollout.step_rollouts(planner, act, {0: led})[0])
     return np.stack(plans)

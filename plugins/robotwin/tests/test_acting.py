@@ -14,9 +14,9 @@ from gymnasium.utils.env_checker import check_env
 from rgb2act_robotwin import Robotwin, build, diagnose
 from rgb2act_robotwin.acting import RobotwinEnv
 
-from rgb2act_core.components import Component, Kind
 from rgb2act_core.errors import EnvironmentLost, UserError
-from rgb2act_core.testing import environment as kit
+from rgb2act_core.plugins.components import Component, Kind
+from rgb2act_core.testing import environment
 from rgb2act_core.testing.subject import Subject
 
 STILL = np.tile([0.0] * 6 + [0.5], 2).astype(np.float32)
@@ -46,7 +46,7 @@ def test_environment_keeps_the_contract(standin: Path) -> None:
         build=build,
         tiny=Robotwin(task="beat_block_hammer", python=standin),
     )
-    for check in kit.CHECKS:
+    for check in environment.CHECKS:
         check(Subject(Kind.ENVIRONMENT, component))
 
 
@@ -185,7 +185,7 @@ def test_what_does_not_start_is_told(make: Make, tmp_path: Path) -> None:
 
 
 def test_the_key_holds_the_code_and_no_path(standin: Path, tmp_path: Path) -> None:
-    from rgb2act_core.cache import canonical
+    from rgb2act_core.store.keys import canonical
 
     def key(**options: Any) -> Any:
         return canonical(Robotwin(task="lift_pot", **options))

@@ -21,7 +21,7 @@ from rgb2act_robotwin.writing import (
     write_newer,
 )
 
-from rgb2act_core.episodes import validate
+from rgb2act_core.data.episode_store import validate
 from rgb2act_core.errors import UserError
 
 Opened = Callable[..., RobotwinEnvironment]

@@ -15,7 +15,7 @@ from rgb2act_robotwin import Robotwin, build, inspect
 from rgb2act_robotwin.environment import RobotwinEnvironment
 from rgb2act_robotwin.writing import ROWS, TASK, vector, write_layout, write_legacy, write_newer
 
-from rgb2act_core.episodes import validate
+from rgb2act_core.data.episode_store import validate
 from rgb2act_core.errors import UserError
 
 Opened = Callable[..., RobotwinEnvironment]

@@ -354,9 +354,9 @@ for named in ({"task_name": "turn_switch"}, {}):
 @pytest.fixture
 def of_two_tasks(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Any]]]:
     """Give the address of a server whose policy says it has two tasks, and what resets name."""
-    from rgb2act_core.listening import listen
-    from rgb2act_core.serve import Server, load
-    from rgb2act_core.sessions import Session
+    from rgb2act_core.serving.access import listen
+    from rgb2act_core.serving.server import Server, load
+    from rgb2act_core.serving.sessions import Session
 
     offer, sessions = load(run)
     tasks, named = ("lift_pot", "open_laptop"), []

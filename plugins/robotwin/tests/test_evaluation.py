@@ -33,7 +33,7 @@ use = "cloudstats"
 [align]
 fusion = {{ use = "weighted" }}
 [policy]
-condition = "single"
+condition = "single_backbone"
 head = {{ use = "diffusion", denoiser = "mlp", train_steps = 4, sample_steps = 2 }}
 horizon = 4
 n_action_steps = 3
@@ -183,7 +183,7 @@ def test_replay_of_what_was_recorded_succeeds(
     shutil.copytree(data, tmp_path / "data")
     (tmp_path / "data/demo_cpu/seed.txt").write_text("3 8 ")
     policy = f'head = {{{{ use = "replay", stride = {stride} }}}}\n[act]'
-    before, _, after = SPEC.partition('condition = "single"')
+    before, _, after = SPEC.partition('condition = "single_backbone"')
     spec = before + policy + after.partition("[act]")[2]
     results = run(tmp_path, tmp_path / "data", standin, spec=spec.replace("episodes = 5", ""))
     rows = [(e["seed"], e["success"], e["steps"]) for e in results["episodes"]]

@@ -79,7 +79,7 @@ def test_spec_that_is_written_passes_check(tmp_path: Path, layout: str, cli: Cli
     cli("inspect", "data", "--write-spec", "specs/a.toml", code=1)
     text = (tmp_path / "specs" / "a.toml").read_text()
     assert 'data = "../data"' in text
-    assert f'condition = "{"single" if layout == "head" else "aligned"}"' in text
+    assert f'condition = "{"single_backbone" if layout == "head" else "aligned"}"' in text
     told = cli("check", "specs/a.toml").stdout
     assert "extract/patchstats  1 episodes to encode" in told
     assert "act " not in told

@@ -24,9 +24,9 @@ from rgb2act_robotwin.writing import (
     write_newer,
 )
 
-from rgb2act_core.episodes import validate
+from rgb2act_core.data.episode_store import validate
 from rgb2act_core.errors import UserError
-from rgb2act_core.records import Episode
+from rgb2act_core.interfaces.records import Episode
 
 DATA = Path(__file__).parent / "data"
 Opened = Callable[..., RobotwinEnvironment]

@@ -20,7 +20,7 @@ from rgb2act_robotwin.client import FOLDER, THIN
 from rgb2act_robotwin.collecting import record
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.thin.rgb2act_wire import Channel
+from rgb2act_core.serving.client.rgb2act_wire import Channel
 
 CHECKOUT = Path(__file__).parent / "data" / "checkout"
 TASK = "handover_block"

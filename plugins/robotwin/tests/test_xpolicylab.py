@@ -154,8 +154,8 @@ def test_no_ping_is_sent_to_a_client_that_simulates(
     from rgb2act_robotwin.xpolicylab import serve
     from websockets.sync import server
 
-    from rgb2act_core.listening import listen
-    from rgb2act_core.serve import load
+    from rgb2act_core.serving.access import listen
+    from rgb2act_core.serving.server import load
 
     told: dict[str, Any] = {}
 
@@ -309,7 +309,7 @@ def test_a_policy_that_its_client_cannot_drive_is_told(run: Path) -> None:
     import attrs
     from rgb2act_robotwin.xpolicylab import check
 
-    from rgb2act_core.serve import load
+    from rgb2act_core.serving.server import load
 
     offer, sessions = load(run)
     sessions.close()
@@ -325,7 +325,7 @@ def test_a_policy_of_several_tasks_is_told_which(run: Path, recorded: Any) -> No
     import attrs
     from rgb2act_robotwin.xpolicylab import Talk
 
-    from rgb2act_core.serve import load
+    from rgb2act_core.serving.server import load
 
     _, sessions = load(run)
     sessions.close()

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rgb2act_core.records import Cloud
+from rgb2act_core.interfaces.records import PointCloud
 
 from .config import CAMERAS, Tabletop
 from .raycast import View
@@ -94,7 +94,7 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
         """Return RGB, depth and segmentation of each camera: for recording, not for a policy."""
         return self._views.look(self.world.data)
 
-    def cloud(self, views: list[View]) -> Cloud:
+    def cloud(self, views: list[View]) -> PointCloud:
         """Return the workspace's points as the given views show them, metres, world frame."""
         return self._views.cloud(views)
 

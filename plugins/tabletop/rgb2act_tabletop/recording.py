@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.records import Cloud, EnvironmentInfo, Episode
+from rgb2act_core.interfaces.records import EnvironmentInfo, Episode, PointCloud
 
 from .config import Tabletop
 from .environment import TabletopEnv
@@ -29,7 +29,7 @@ _TRIES = 20
 class _Frame:
     rgb: NDArray[np.uint8]  # (V, H, W, 3)
     joints: NDArray[np.float32]  # (A,)
-    cloud: Cloud
+    cloud: PointCloud
     state: dict[str, NDArray[np.float32]]
 
 

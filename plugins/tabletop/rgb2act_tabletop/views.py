@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.records import Cloud
+from rgb2act_core.interfaces.records import PointCloud
 
 from .raycast import Lens, Raycaster, View
 
@@ -45,11 +45,11 @@ class Views:
         """Return one view a camera."""
         return [each.render(data) for each in self._renderers]
 
-    def cloud(self, views: list[View]) -> Cloud:
+    def cloud(self, views: list[View]) -> PointCloud:
         """Return the points of all views that lie in the workspace."""
         parts = [crop(each.lens, view) for each, view in zip(self._renderers, views, strict=True)]
         xyz_P3, rgb_P3 = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Cloud(xyz=xyz_P3, rgb=rgb_P3)
+        return PointCloud(xyz=xyz_P3, rgb=rgb_P3)
 
 
 def crop(lens: Lens, view: View) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rgb2act_core.official import Official
+from rgb2act_core.weights.official import OfficialWeights
 
 Variant = Literal["xyzrgb", "xyz", "tiny"]
 
@@ -105,14 +105,14 @@ class Ulip:
         return Grouping(groups=self.groups or usual.groups, size=self.group_size or usual.size)
 
     @property
-    def official(self) -> Official:
+    def official(self) -> OfficialWeights:
         """Return where the official file is."""
         if self.variant == "xyz":
-            return Official(
+            return OfficialWeights(
                 name="the older ULIP-2 PointBERT without colours", filename="pointbert_ULIP-2.pt"
             )
         name = "ULIP-2-PointBERT-10k-xyzrgb-pc-vit_g-objaverse_shapenet-pretrained.pt"
-        return Official(
+        return OfficialWeights(
             name="ULIP-2 PointBERT 10k xyzrgb",
             filename=f"ULIP-2/pretrained_models/{name}",
             repo="SFXX/ulip",

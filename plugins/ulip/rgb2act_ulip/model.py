@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgb2act_core import UserError, clouds
-from rgb2act_core.progress import say
-from rgb2act_core.records import Cloud, TeacherInfo
-from rgb2act_core.weights import load_strict, locate, read
+from rgb2act_core import UserError
+from rgb2act_core.interfaces.records import PointCloud, TeacherInfo
+from rgb2act_core.pointclouds import processing as clouds
+from rgb2act_core.system.progress import say
+from rgb2act_core.weights.locate import load_strict, locate, read
 
 from .config import Sizes, Ulip
 from .preprocess import Points, fill, group, prepare
@@ -128,19 +129,19 @@ class UlipTeacher:
             groups=(config.grouping.groups, network.sizes.dim),
         )
 
-    def embed(self, clouds: Sequence[Cloud]) -> Tensor:
+    def embed(self, clouds: Sequence[PointCloud]) -> Tensor:
         """Return embeddings (B, D), of length 1 only if the config says so.
 
         Points that are not finite are left out, which is said. Empty clouds raise UserError.
         """
         return self._run(self._prepared(clouds))[0]
 
-    def embed_groups(self, clouds: Sequence[Cloud]) -> tuple[Tensor, Tensor]:
+    def embed_groups(self, clouds: Sequence[PointCloud]) -> tuple[Tensor, Tensor]:
         """Return embeddings (B, D) and the groups' tokens (B, G, C) after the last norm."""
         embedding_BD, tokens_BGC, _ = self._run(self._prepared(clouds))
         return embedding_BD, tokens_BGC
 
-    def groups(self, clouds: Sequence[Cloud]) -> Groups:
+    def groups(self, clouds: Sequence[PointCloud]) -> Groups:
         """Return the groups' tokens after the last norm, and their centres in the world."""
         _, tokens_BGC, centres_BG3 = self._run(self._prepared(clouds))
         return Groups(tokens_BGC, centres_BG3)
@@ -158,7 +159,7 @@ class UlipTeacher:
         self.network.to(self.device)
         return self
 
-    def _prepared(self, given: Sequence[Cloud]) -> list[Points]:
+    def _prepared(self, given: Sequence[PointCloud]) -> list[Points]:
         found = [
             prepare(cloud, self.config, f"ulip: cloud {i} of {len(given)}")
             for i, cloud in enumerate(given)

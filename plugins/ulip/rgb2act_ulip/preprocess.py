@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import attrs
 import numpy as np
-import torch  # noqa: TID253
+import torch
 from numpy.typing import NDArray
-from torch import Tensor  # noqa: TID253
+from torch import Tensor
 
-from rgb2act_core import UserError, clouds, sampling
-from rgb2act_core.records import Cloud
+from rgb2act_core import UserError
+from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.pointclouds import processing, sampling
 
 from .config import Grouping, Ulip
 
@@ -30,22 +31,22 @@ class Points:
     world: NDArray[np.float32]  # (P, 3), as given
 
 
-def prepare(cloud: Cloud, config: Ulip, place: str) -> tuple[Points, int]:
+def prepare(cloud: PointCloud, config: Ulip, place: str) -> tuple[Points, int]:
     """Return the points to look at, and how many of the cloud's were not finite."""
     _check(cloud, place)
-    cloud, dropped = clouds.clean(cloud.xyz, cloud.rgb, place=place)
+    cloud, dropped = processing.clean(cloud.xyz, cloud.rgb, place=place)
     if config.crop:
         x, y, z, x1, y1, z1 = config.crop
-        cloud = clouds.crop(cloud, (x, y, z), (x1, y1, z1))
+        cloud = processing.crop(cloud, (x, y, z), (x1, y1, z1))
     if config.ground:
-        cloud = clouds.remove_ground(cloud, config.ground)
-    clouds.not_empty(cloud, place=place)
+        cloud = processing.remove_ground(cloud, config.ground)
+    processing.not_empty(cloud, place=place)
     if config.order == "sorted":
-        cloud = clouds.take(cloud, np.lexsort([*cloud.rgb.T[::-1], *cloud.xyz.T[::-1]]))
+        cloud = processing.take(cloud, np.lexsort([*cloud.rgb.T[::-1], *cloud.xyz.T[::-1]]))
     if len(cloud.xyz) > config.points:
-        cloud = clouds.resample(cloud, config.points)
+        cloud = processing.resample(cloud, config.points)
     rgb_P3 = cloud.rgb.astype(np.float32) / np.float32(255)
-    return fill(Points(clouds.unit_sphere(cloud.xyz), rgb_P3, cloud.xyz), config), dropped
+    return fill(Points(processing.unit_sphere(cloud.xyz), rgb_P3, cloud.xyz), config), dropped
 
 
 def fill(points: Points, config: Ulip) -> Points:
@@ -113,7 +114,7 @@ def without_core(xyz_P3: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(core_P[:, None], xyz_P3[:1], xyz_P3)
 
 
-def _check(cloud: Cloud, place: str) -> None:
+def _check(cloud: PointCloud, place: str) -> None:
     if cloud.xyz.shape != cloud.rgb.shape or cloud.xyz.ndim != 2 or cloud.xyz.shape[1] != 3:
         raise UserError(
             f"{place}: xyz has shape {cloud.xyz.shape} and rgb {cloud.rgb.shape}; give (P, 3) twice"

@@ -146,13 +146,13 @@ def test_positions_added_once_miss_tenfold():
 
 def test_clouds_of_bytes_go_the_same_way():
     """``embed`` of uint8 colours equals the points with these colours over 255."""
-    from rgb2act_core.records import Cloud
+    from rgb2act_core.interfaces.records import PointCloud
 
     built, io = teacher("tiny"), recorded("tiny", "a")
     rgb = (io["raw_xyzrgb"][..., 3:] * 255).round().to(torch.uint8)
     rows = torch.cat([io["raw_xyzrgb"][..., :3], rgb / 255], -1)
     given = [
-        Cloud(xyz=row[:, :3].numpy(), rgb=colours.numpy())
+        PointCloud(xyz=row[:, :3].numpy(), rgb=colours.numpy())
         for row, colours in zip(rows, rgb, strict=True)
     ]
     assert error(built.embed(given), built.embed_points(list(rows))) < 1e-6

@@ -9,8 +9,10 @@ from rgb2act_ulip import build
 from rgb2act_ulip.config import Ulip
 from rgb2act_ulip.preprocess import prepare
 
-from rgb2act_core import UserError, clouds, reading
-from rgb2act_core.records import Cloud
+from rgb2act_core import UserError
+from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.pointclouds import processing
+from rgb2act_core.spec import reader
 
 TINY = {"weights": "random", "variant": "tiny", "points": 256}
 BUILT = build(Ulip(**TINY))
@@ -18,14 +20,14 @@ BUILT = build(Ulip(**TINY))
 
 def cloud(count=300, seed=0):
     draw = np.random.default_rng(seed)
-    return Cloud(
+    return PointCloud(
         xyz=draw.normal(size=(count, 3)).astype(np.float32),
         rgb=draw.integers(0, 256, (count, 3), dtype=np.uint8),
     )
 
 
 def moved(one, scale, shift):
-    return Cloud(xyz=(one.xyz * np.float64(scale) + shift).astype(np.float32), rgb=one.rgb)
+    return PointCloud(xyz=(one.xyz * np.float64(scale) + shift).astype(np.float32), rgb=one.rgb)
 
 
 def difference(a, b):
@@ -36,7 +38,7 @@ def difference(a, b):
 @given(st.integers(0, 2**31), st.sampled_from([0.125, 2.0, 64.0]), st.integers(-3, 3))
 def test_place_and_scale_do_not_matter(seed, scale, shift):
     one = cloud(200, seed)
-    one = Cloud(xyz=(one.xyz * 1024).round() / 1024, rgb=one.rgb)  # so that moving is exact
+    one = PointCloud(xyz=(one.xyz * 1024).round() / 1024, rgb=one.rgb)  # so that moving is exact
     found = BUILT.embed([one, moved(one, scale, scale * shift)])
     assert difference(found[1], found[0]) < 1e-3
 
@@ -46,7 +48,7 @@ def test_place_and_scale_do_not_matter(seed, scale, shift):
 def test_tiny_and_degenerate_clouds_are_embedded(seed, count, kind):
     one = cloud(count, seed)
     if kind == "copies":
-        one = clouds.take(one, np.arange(count) // 3)
+        one = processing.take(one, np.arange(count) // 3)
     if kind == "one place":
         one.xyz[:] = one.xyz[0]
     found = BUILT.embed([one])
@@ -56,7 +58,7 @@ def test_tiny_and_degenerate_clouds_are_embedded(seed, count, kind):
 
 def test_order_matters_unless_sorted():
     one = cloud()
-    other = clouds.take(one, np.random.default_rng(1).permutation(300))
+    other = processing.take(one, np.random.default_rng(1).permutation(300))
     found = BUILT.embed([one, other])
     assert difference(found[0], found[1]) > 1e-3
     found = build(Ulip(**TINY, order="sorted")).embed([one, other])
@@ -65,9 +67,9 @@ def test_order_matters_unless_sorted():
 
 def test_points_that_are_not_finite_are_left_out_and_said(capsys):
     one = cloud(100)
-    broken = clouds.take(cloud(102), np.r_[50:52, 0:50, 52:102])
+    broken = processing.take(cloud(102), np.r_[50:52, 0:50, 52:102])
     broken.xyz[0, 1], broken.xyz[1, 2] = np.nan, np.inf
-    whole = Cloud(xyz=broken.xyz[2:], rgb=broken.rgb[2:])
+    whole = PointCloud(xyz=broken.xyz[2:], rgb=broken.rgb[2:])
     found = BUILT.embed([one, broken])
     assert torch.equal(found, BUILT.embed([one, whole]))
     said = capsys.readouterr()
@@ -85,7 +87,7 @@ def test_crop_and_ground_are_applied():
     floor.xyz[:, 2] = 0
     thing = cloud(50, seed=1)
     thing.xyz[:] = thing.xyz / 10 + [0, 0, 1]
-    both = clouds.merge([floor, thing])
+    both = processing.merge([floor, thing])
     config = Ulip(**TINY, ground=0.01)
     assert np.array_equal(prepare(both, config, "x")[0].world, thing.xyz)
     config = Ulip(**TINY, crop=(-9, -9, 0.1, 9, 9, 9))
@@ -160,5 +162,5 @@ def test_a_spec_can_say_every_field():
 
     (component,) = rgb2act_teachers()
     table = {"weights": "random", "crop": [0, 0.0, 0, 1, 1, 1], "ground": 0.01, "heads": 6}
-    config = reading.structure_config(component, table)
+    config = reader.structure_config(component, table)
     assert config == Ulip(weights="random", crop=(0, 0, 0, 1, 1, 1), ground=0.01, heads=6)

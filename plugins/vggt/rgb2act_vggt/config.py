@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rgb2act_core.official import Official
+from rgb2act_core.weights.official import OfficialWeights
 
 Variant = Literal["1b", "1b-commercial", "tiny"]
 
@@ -71,11 +71,11 @@ class Vggt:
             raise ValueError("weights: there are no official ones of 'tiny'; set 'random'")
 
     @property
-    def official(self) -> Official:
+    def official(self) -> OfficialWeights:
         """Return the official file of the variant; of ``1b`` when it has none."""
         repo = REPOSITORIES.get(self.variant, REPOSITORIES["1b"])
         commercial = self.variant == "1b-commercial"
-        return Official(
+        return OfficialWeights(
             name=repo.partition("/")[2],
             filename="model.pt" if commercial else "model.safetensors",
             repo=repo,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 
-import torch  # noqa: TID253
-from torch import Tensor  # noqa: TID253
-from torch.nn import functional  # noqa: TID253
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from rgb2act_core import UserError
 

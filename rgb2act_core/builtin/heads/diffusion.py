@@ -1,0 +1,283 @@
+"""The policy head ``diffusion``: plans are learned and drawn by denoising (arXiv 2303.04137).
+
+Noise schedules and time steps are those of diffusers. Sampling steps are linear in the noisy plan,
+the network's output and the clean plans, so their coefficients are computed once, by the formulas
+of DDIM (arXiv 2010.02502), DDPM (2006.11239) and DPM-Solver++ (2211.01095), and give what
+diffusers' own loop gives.
+
+Shapes: B = batch, O = n_obs_steps, D = observation width, N and C = number and width of an
+observation step's tokens, S = horizon, A = action dims, K = sampling steps, N = plans a row
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+)
+from torch import Tensor, nn
+
+from ...interfaces.records import HeadShape
+from .compiled import Compiled
+from .denoisers import make
+from .diffusion_config import Diffusion
+from .plan_sampling import Kept, check_start, draw, repeat
+from .precision import acting_copy
+
+
+@attrs.frozen(kw_only=True)
+class Step:
+    """Hold the coefficients of one sampling step.
+
+    The clean plan is clean_x * x + clean_out * out, clipped; the next x is the sum of x, the
+    network's output, the clean plan, the clean plan of the step before, and fresh noise, each
+    times the coefficient of its name.
+    """
+
+    clean_x: float
+    clean_out: float
+    x: float = 0.0
+    out: float = 0.0
+    clean: float
+    before: float = 0.0
+    noise: float = 0.0
+
+
+def schedule(config: Diffusion, kind: Any, **options: Any) -> Any:
+    """Return a diffusers scheduler of this kind with the config's noise levels, on the CPU."""
+    with torch.device("cpu"):  # whatever default device a module is built under
+        return kind(
+            num_train_timesteps=config.train_steps,
+            beta_schedule=config.schedule,
+            beta_start=0.1 / config.train_steps,  # of 'linear' alone: 1e-4 .. 0.02 at 1,000 steps
+            beta_end=min(0.999, 20 / config.train_steps),
+            prediction_type=config.prediction,
+            **options,
+        )
+
+
+def acting(config: Diffusion) -> Any:
+    """Return the diffusers scheduler that plans are equal to, its time steps set."""
+    clip = {"clip_sample": config.clip_sample, "clip_sample_range": config.clip_range}
+    if config.sampler == "ddim":
+        scheduler = schedule(config, DDIMScheduler, **clip)
+    elif config.sampler == "ddpm":
+        scheduler = schedule(config, DDPMScheduler, **clip)
+    else:  # the limit leaves out levels of almost pure noise, where the solver is unstable
+        scheduler = schedule(config, DPMSolverMultistepScheduler, lambda_min_clipped=-5.1)
+    with warnings.catch_warnings(), torch.device("cpu"):
+        warnings.simplefilter("ignore", DeprecationWarning)  # numpy 2 on np.array(tensor)
+        scheduler.set_timesteps(config.sample_steps)
+    return scheduler
+
+
+def sampling(config: Diffusion) -> tuple[list[int], list[Step]]:
+    """Return the K time steps of a plan and their coefficients."""
+    scheduler = acting(config)
+    times = [int(t) for t in scheduler.timesteps]
+    shares = [float(scheduler.alphas_cumprod[t]) for t in times] + [1.0]
+    # (alpha, sigma): x = alpha clean + sigma noise; after the last step there is no noise
+    levels = [(math.sqrt(share), math.sqrt(1 - share)) for share in shares]
+    step = {"ddim": _ddim, "ddpm": _ddpm, "dpm++": _dpm}[config.sampler]
+    steps = [step(config, levels, k) for k in range(len(times))]
+    return times, steps
+
+
+def _clean(config: Diffusion, alpha: float, sigma: float) -> tuple[float, float]:
+    if config.prediction == "epsilon":
+        return 1 / alpha, -sigma / alpha
+    return (0.0, 1.0) if config.prediction == "sample" else (alpha, -sigma)
+
+
+def _epsilon(config: Diffusion, alpha: float, sigma: float) -> tuple[float, float]:
+    if config.prediction == "epsilon":
+        return 0.0, 1.0
+    return (1 / sigma, -alpha / sigma) if config.prediction == "sample" else (sigma, alpha)
+
+
+Levels = list[tuple[float, float]]
+
+
+def _ddim(config: Diffusion, levels: Levels, k: int) -> Step:
+    (alpha, sigma), (alpha_next, sigma_next) = levels[k : k + 2]
+    clean_x, clean_out = _clean(config, alpha, sigma)
+    noise_x, noise_out = _epsilon(config, alpha, sigma)  # of the clean plan before it is clipped
+    return Step(  # eq. 12 with eta = 0
+        clean_x=clean_x,
+        clean_out=clean_out,
+        x=sigma_next * noise_x,
+        out=sigma_next * noise_out,
+        clean=alpha_next,
+    )
+
+
+def _ddpm(config: Diffusion, levels: Levels, k: int) -> Step:
+    (alpha, sigma), (alpha_next, sigma_next) = levels[k : k + 2]
+    clean_x, clean_out = _clean(config, alpha, sigma)
+    kept = (alpha / alpha_next) ** 2
+    return Step(  # eq. 7
+        clean_x=clean_x,
+        clean_out=clean_out,
+        x=math.sqrt(kept) * sigma_next**2 / sigma**2,
+        clean=alpha_next * (1 - kept) / sigma**2,
+        noise=sigma_next / sigma * math.sqrt(1 - kept),
+    )
+
+
+def _dpm(config: Diffusion, levels: Levels, k: int) -> Step:
+    (alpha, sigma), (alpha_next, sigma_next) = levels[k : k + 2]
+    clean_x, clean_out = _clean(config, alpha, sigma)
+    ratio = sigma_next * alpha / (alpha_next * sigma)  # e^-h
+    pull = alpha_next * (1 - ratio)
+    before = 0.0
+    if 0 < k < len(levels) - 2:  # second order (algorithm 2), but for the first and last step
+        lambdas = [math.log(a / s) for a, s in levels[k - 1 : k + 2]]
+        h_before, h = (b - a for a, b in pairwise(lambdas))
+        before = -0.5 * pull * h / h_before
+    return Step(
+        clean_x=clean_x,
+        clean_out=clean_out,
+        x=sigma_next / sigma,
+        clean=pull - before,
+        before=before,
+    )
+
+
+def _mix(*terms: tuple[float, Tensor]) -> Tensor:
+    parts = [tensor if share == 1 else share * tensor for share, tensor in terms if share]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+class DiffusionPolicy(nn.Module):
+    """Learn and sample plans in normalised space, a ``records.PolicyModule`` that meets all
+    ``offers``.
+
+    Training and eval mode differ by rounding at most. Padded actions are still part of the
+    network's input: pad by repeating the last action, not with numbers that no plan holds.
+    """
+
+    def __init__(self, config: Diffusion, shape: HeadShape) -> None:
+        super().__init__()
+        self.shape, self.prediction = shape, config.prediction
+        self.plan_limit = config.clip_range if config.clip_sample else None
+        self.clipped_by: Tensor | None = None
+        self.noising = schedule(config, DDPMScheduler)
+        self.times, self.steps = sampling(config)
+        self.net = make(config.net, shape, config.step_dim)
+        self.precision, self.compiled = config.precision, False
+        self._acting, self._clock = Kept(), Kept()
+
+    def loss(
+        self,
+        obs_BOD: Tensor,
+        actions_BSA: Tensor,
+        mask_BS: Tensor,
+        tokens_BONC: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean squared error over valid steps, 0 if there are none.
+
+        Noise and its levels come from torch's global generator.
+        """
+        noise_BSA = torch.randn_like(actions_BSA)
+        levels = self.noising.config.num_train_timesteps
+        times_B = torch.randint(levels, (len(actions_BSA),), device=actions_BSA.device)
+        noisy_BSA = self.noising.add_noise(actions_BSA, noise_BSA, times_B)
+        context = self.net.context(obs_BOD, tokens_BONC)
+        out_BSA = self.net(noisy_BSA, self.net.clock(times_B), context)
+        error_BS = (out_BSA - self._target(actions_BSA, noise_BSA, times_B)).square().mean(-1)
+        total: Tensor = error_BS.where(mask_BS, 0).sum()
+        return total / mask_BS.sum().clamp(min=1)
+
+    def _target(self, actions_BSA: Tensor, noise_BSA: Tensor, times_B: Tensor) -> Tensor:
+        if self.prediction == "v_prediction":
+            velocity_BSA: Tensor = self.noising.get_velocity(actions_BSA, noise_BSA, times_B)
+            return velocity_BSA
+        return actions_BSA if self.prediction == "sample" else noise_BSA
+
+    def plan(
+        self,
+        obs_BOD: Tensor,
+        generators: Sequence[torch.Generator],
+        tokens_BONC: Tensor | None = None,
+    ) -> Tensor:
+        """Return plans (B, S, A); row i draws on the CPU from ``generators[i]`` alone.
+
+        A row's bits do not depend on the other rows; they may on how many there are.
+        """
+        return self.plans(obs_BOD, generators, tokens_BONC)[:, 0]
+
+    @torch.no_grad()
+    def plans(
+        self,
+        obs_BOD: Tensor,
+        generators: Sequence[torch.Generator],
+        tokens_BONC: Tensor | None = None,
+        *,
+        count: int = 1,
+        start_BSA: Tensor | None = None,
+        level: float = 1.0,
+    ) -> Tensor:
+        """Return ``count`` plans a row, (B, N, S, A), as ``offers.ManyPlans`` says.
+
+        From a start, the sampling steps at noisier times than ``level`` are left out.
+        """
+        check_start(start_BSA, level, self.shape, len(obs_BOD))
+        weights = list(self.net.parameters())
+        net = self._acting.get(weights, self._planner)
+        clock = self._clock.get(weights, lambda: self._clock_of(self.times))
+        context = repeat(net.context(obs_BOD, tokens_BONC), count)
+        x_BSA, first = draw(self.shape, obs_BOD, generators, count), 0
+        if start_BSA is not None:
+            x_BSA, first = self._noised(repeat(start_BSA, count), x_BSA, level)
+        before_BSA = None
+        for k, step in enumerate(self.steps[first:], first):
+            out_BSA = net(x_BSA, clock[k : k + 1], context)
+            clean_BSA = _mix((step.clean_x, x_BSA), (step.clean_out, out_BSA))
+            wanted_BSA = clean_BSA
+            if self.plan_limit is not None:
+                clean_BSA = clean_BSA.clamp(-self.plan_limit, self.plan_limit)
+            x_BSA = _mix(
+                (step.x, x_BSA),
+                (step.out, out_BSA),
+                (step.clean, clean_BSA),  # without a step before, its share is this one's
+                (step.before, clean_BSA if before_BSA is None else before_BSA),
+            )
+            if step.noise:
+                x_BSA = x_BSA + step.noise * draw(self.shape, obs_BOD, generators, count)
+            before_BSA = clean_BSA
+        plans_BNSA: Tensor = x_BSA.unflatten(0, (len(obs_BOD), count))
+        if self.plan_limit is not None:  # the last step ends at its clean plan
+            self.clipped_by = (wanted_BSA - x_BSA).abs().view_as(plans_BNSA)
+        return plans_BNSA
+
+    def compile_plans(self) -> None:
+        """Compile the network that plans at the next plan."""
+        self.compiled = True
+
+    def _planner(self) -> Any:
+        net = acting_copy(self.net, self.precision)
+        return Compiled(net) if self.compiled else net
+
+    def _clock_of(self, times: list[int]) -> Tensor:
+        device = next(self.net.parameters()).device
+        clock: Tensor = self.net.clock(torch.tensor(times, device=device))
+        return clock
+
+    def _noised(self, start_BSA: Tensor, noise_BSA: Tensor, level: float) -> tuple[Tensor, int]:
+        """Return the start with noise, and the first sampling step."""
+        most = level * self.noising.config.num_train_timesteps
+        first = next((k for k, t in enumerate(self.times) if t < most), len(self.times) - 1)
+        share = float(self.noising.alphas_cumprod[self.times[first]])
+        return math.sqrt(share) * start_BSA + math.sqrt(1 - share) * noise_BSA, first

@@ -1,0 +1,66 @@
+"""What a spec can say about the policy head ``flow``, and its check that needs no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from .diffusion_config import Mlp, Transformer, Unet, at_least, check_denoiser, chosen
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ...interfaces.records import HeadShape
+
+
+@attrs.frozen(kw_only=True)
+class Flow:
+    """Learn the velocity that carries noise to plans, and follow it (arXiv 2210.02747).
+
+    The table of the chosen denoiser may be left out; a table of another one is an error.
+    """
+
+    denoiser: Literal["mlp", "unet", "transformer"] = "mlp"
+    """Network that predicts the velocity."""
+    mlp: Mlp | None = None
+    """Sizes for ``denoiser = "mlp"``."""
+    unet: Unet | None = None
+    """Sizes for ``denoiser = "unet"``."""
+    transformer: Transformer | None = None
+    """Sizes for ``denoiser = "transformer"``."""
+    step_dim: int = attrs.field(default=128, validator=at_least(4))
+    """Width of the embedding of the time; even."""
+    solver: Literal["euler", "midpoint"] = "euler"
+    """How the velocity is followed; ``midpoint`` evaluates the network twice a step."""
+    sample_steps: int = attrs.field(default=8, validator=at_least(1))
+    """Steps a plan."""
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """Arithmetic of the large layers when plans are drawn; training is float32. ``int8`` is for
+    CPUs, ``bfloat16`` for hardware that has it."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse keys that would be ignored."""
+        check_denoiser(self)
+
+    @property
+    def net(self) -> Mlp | Unet | Transformer:
+        """Return the sizes of the chosen denoiser."""
+        return chosen(self)
+
+
+@attrs.frozen
+class FlowHead:
+    """Make flow modules, a ``records.PolicyHead``; torch is imported by ``module`` alone."""
+
+    config: Flow
+
+    def check(self, shape: HeadShape) -> str | None:
+        """Return None: every shape will do."""
+        return None
+
+    def module(self, shape: HeadShape) -> nn.Module:
+        """Return a new module with random weights from torch's global generator."""
+        from .flow import FlowPolicy
+
+        return FlowPolicy(self.config, shape)

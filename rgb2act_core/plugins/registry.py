@@ -1,0 +1,259 @@
+"""Find components: the core's own built-ins, then plugins by entry points of group ``rgb2act``.
+
+Each plugin is loaded by itself: one that fails is a line with its reason, and no more.
+
+A component's name belongs to the plugin whose entry point has that name, or to the first-party
+distribution that is known to bring it. So ``find`` need not load the other plugins, and what it
+returns does not depend on which are loaded already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
+
+import attrs
+
+from .. import __version__
+from ..errors import UserError, near
+from . import validation
+from .components import Command, Component, Kind
+from .validation import GROUP, Answer
+
+BUILTIN = "rgb2act_core.builtin"
+
+FIRST_PARTY: dict[tuple[Kind, str], str] = {
+    (Kind.BACKBONE, "croco"): "rgb2act-croco",
+    (Kind.BACKBONE, "vggt"): "rgb2act-vggt",
+    (Kind.BACKBONE, "dinov3"): "rgb2act-dinov3",
+    (Kind.BACKBONE, "da3"): "rgb2act-da3",
+    (Kind.BACKBONE, "patchstats"): "rgb2act-mini",
+    (Kind.BACKBONE, "randconv"): "rgb2act-mini",
+    (Kind.TEACHER, "ulip"): "rgb2act-ulip",
+    (Kind.TEACHER, "cloudstats"): "rgb2act-mini",
+    (Kind.TEACHER, "pointnet"): "rgb2act-mini",
+    (Kind.ENVIRONMENT, "robotwin"): "rgb2act-robotwin",
+    (Kind.ENVIRONMENT, "tabletop"): "rgb2act-tabletop",
+}
+
+
+@attrs.frozen(kw_only=True)
+class PluginStatus:
+    """Say what one plugin brings, or why it does not."""
+
+    name: str  # of the entry point
+    module: str
+    distribution: str
+    version: str
+    components: tuple[tuple[Kind, str, str], ...]  # kind, name, summary
+    commands: tuple[tuple[str, str], ...]  # name, summary
+    error: str | None
+
+
+@attrs.frozen(kw_only=True)
+class _Point:
+    name: str
+    module: str
+    distribution: str
+    version: str
+
+    def owns(self, kind: Kind, name: str) -> bool:
+        return name == self.name or FIRST_PARTY.get((kind, name)) == self.distribution
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class _Plugin:
+    point: _Point
+    answer: Answer
+
+    @property
+    def components(self) -> tuple[tuple[Kind, Component], ...]:
+        return self.answer.components
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.answer.problems
+
+    def bring(self, kind: Kind, name: str) -> Component | None:
+        return next((c for k, c in self.components if (k, c.name) == (kind, name)), None)
+
+
+_CORE = _Point(name="builtin", module=BUILTIN, distribution="rgb2act", version=__version__)
+
+
+def find(kind: Kind, name: str) -> Component:
+    """Return the component of that kind and name; load only the plugins this takes.
+
+    Raises UserError when there is none, naming what is near and which distribution brings it,
+    and when several plugins bring one and none of them, or more than one, owns the name.
+    """
+    if (component := _load(_CORE).bring(kind, name)) is not None:
+        return component
+    points = _points()
+    owners = [point for point in points if point.owns(kind, name)]
+    for some in (owners, [point for point in points if point not in owners]):
+        bringing = [plugin for plugin in map(_load, some) if plugin.bring(kind, name)]
+        if len(bringing) > 1:
+            raise UserError(_clash(kind, name, bringing))
+        if bringing and (component := bringing[0].bring(kind, name)) is not None:
+            return component
+    raise UserError(_absent(kind, name))
+
+
+def components() -> tuple[tuple[Kind, Component], ...]:
+    """Load every plugin and return what a spec can name, built-ins first."""
+    plugins = _everything()
+    return tuple(
+        (kind, component)
+        for plugin in plugins
+        for kind, component in plugin.components
+        if plugin in _winners(kind, component.name, plugins)
+    )
+
+
+def command(name: str) -> Command | None:
+    """Load every plugin and return the command of that name; None when there is none.
+
+    Raises UserError when several plugins bring it.
+    """
+    found = [(p, c) for p in _everything() for c in p.answer.commands if c.name == name]
+    if len(found) > 1:
+        names = " and ".join(sorted({plugin.point.distribution for plugin, _ in found}))
+        raise UserError(f"command {name!r} is brought by {names}; uninstall one of them")
+    return found[0][1] if found else None
+
+
+def commands() -> tuple[str, ...]:
+    """Load every plugin and return the names of the commands that they bring."""
+    return tuple(c.name for plugin in _everything() for c in plugin.answer.commands)
+
+
+def statuses() -> tuple[PluginStatus, ...]:
+    """Load every plugin and say what each brings and what is wrong with it; never raise."""
+    plugins = _everything()
+    return tuple(_status(plugin, plugins) for plugin in plugins)
+
+
+def collect_hooks(module: str) -> tuple[tuple[tuple[Kind, Component], ...], list[str]]:
+    """Return what one plugin brings, installed or not, and what is wrong with it."""
+    point = _Point(name=module, module=module, distribution=module, version="")
+    plugin = _load(_CORE if module == BUILTIN else point)
+    return plugin.components, list(plugin.problems)
+
+
+def _everything() -> list[_Plugin]:
+    return [_load(point) for point in (_CORE, *_points())]
+
+
+def _status(plugin: _Plugin, plugins: list[_Plugin]) -> PluginStatus:
+    problems = list(plugin.problems)
+    for kind, component in plugin.components:
+        winners = _winners(kind, component.name, plugins)
+        if plugin not in winners:
+            rivals = [p for p in plugins if p.bring(kind, component.name)]
+            problems.append(_clash(kind, component.name, winners or rivals, of=plugin))
+    from ..cli import names
+
+    problems += [
+        f"command {c.name!r} is the core's own name; rename it"
+        for c in plugin.answer.commands
+        if c.name in names()
+    ]
+    return PluginStatus(
+        **attrs.asdict(plugin.point),
+        components=tuple((kind, c.name, c.summary) for kind, c in plugin.components),
+        commands=tuple((c.name, c.summary) for c in plugin.answer.commands),
+        error="; ".join(problems) or None,
+    )
+
+
+def _winners(kind: Kind, name: str, plugins: list[_Plugin]) -> list[_Plugin]:
+    """Return the one plugin that may bring a name, or nobody: built-ins, then owners."""
+    rivals = [plugin for plugin in plugins if plugin.bring(kind, name)]
+    for some in (
+        [p for p in rivals if p.point is _CORE],
+        [p for p in rivals if p.point.owns(kind, name)],
+        rivals,
+    ):
+        if some:
+            return some if len(some) == 1 else []
+    return []
+
+
+def _clash(kind: Kind, name: str, plugins: list[_Plugin], of: _Plugin | None = None) -> str:
+    names = " and ".join(sorted({p.point.distribution for p in plugins if p is not of}))
+    if of is None:
+        return f"{kind.label} {name!r} is brought by {names}; uninstall one of them"
+    if any(plugin.point is _CORE for plugin in plugins):
+        return f"{kind.label} {name!r} is the core's own name; rename it"
+    return f"{kind.label} {name!r} is also brought by {names}"
+
+
+def _absent(kind: Kind, name: str) -> str:
+    """Say what is near a name that no plugin brings, and how to get it."""
+    plugins = _everything()
+    for plugin in plugins:
+        if plugin.problems and plugin.point.owns(kind, name):
+            return f"{plugin.point.distribution} brings no {name!r}: {plugin.problems[0]}"
+    if distribution := FIRST_PARTY.get((kind, name)):
+        return f"{kind.label} {name!r} is not installed; pip install {distribution}"
+    for other, component in components():
+        if component.name == name:
+            return f"{name!r} is a {other.label}, not a {kind.label}; {_choices(kind)}"
+    known = {c.name for k, c in components() if k is kind}
+    hint = near(name, known | {n for k, n in FIRST_PARTY if k is kind})
+    if not hint:
+        return f"there is no {kind.label} {name!r}; {_choices(kind)}"
+    meant = hint.split("'")[1]
+    distribution = None if meant in known else FIRST_PARTY[kind, meant]
+    tail = f" it comes with rgb2act's plugin {distribution}, which is not installed"
+    return f"there is no {kind.label} {name!r}{hint}{tail if distribution else ''}"
+
+
+def _choices(kind: Kind) -> str:
+    known = sorted(c.name for k, c in components() if k is kind)
+    return f"installed: {', '.join(known)}" if known else f"no {kind.label} is installed"
+
+
+@cache
+def _points() -> tuple[_Point, ...]:
+    """Return the installed plugins in an order that depends on names alone."""
+    found = {
+        _Point(name=e.name, module=e.value, **_origin(e.dist))
+        for e in entry_points(group=GROUP)
+        if e.value != BUILTIN
+    }
+    return tuple(sorted(found, key=attrs.astuple))
+
+
+def _origin(distribution: Distribution | None) -> dict[str, str]:
+    try:
+        assert distribution is not None
+        metadata = distribution.metadata
+        name, version = str(metadata["Name"]), str(metadata["Version"])
+    except Exception:  # a folder without METADATA is still a plugin
+        return {"distribution": "unknown", "version": "?"}
+    return {"distribution": re.sub(r"[-_.]+", "-", name).lower(), "version": version}
+
+
+@cache
+def _load(point: _Point) -> _Plugin:
+    """Import one plugin and ask its hooks; what goes wrong becomes its problems."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # --json on stdout stays JSON
+            entry = EntryPoint(name=point.name, value=point.module, group=GROUP)
+            answer = validation.inspect_module(entry.load())
+    except (Exception, SystemExit) as err:
+        if os.environ.get("RGB2ACT_STRICT") == "1":
+            raise RuntimeError(f"plugin {point.name!r} ({point.module}) failed") from err
+        return _Plugin(point=point, answer=Answer(problems=(_line(err),)))
+    return _Plugin(point=point, answer=answer)
+
+
+def _line(err: BaseException) -> str:
+    text = " ".join(str(err).split())
+    return f"{type(err).__name__}: {text[:300]}; RGB2ACT_STRICT=1 shows the traceback"

@@ -1,0 +1,296 @@
+"""Read PLY point clouds, strictly: ascii and both byte orders, whole files only.
+
+A file that is cut short, goes on after its end, or says what it does not hold raises UserError
+with the line or the byte. Work and memory are bounded by the length of the file, whatever its
+header claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError, near
+
+TYPES = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
+}
+FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+COLOURS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
+HEADER = 1 << 16  # bytes a header may have
+LINES = 1000  # and lines
+
+Columns = dict[str, NDArray[Any]]
+
+
+@attrs.frozen
+class Property:
+    """Hold a property's name, numpy type, and, for a list, the type of its length."""
+
+    name: str
+    kind: str
+    length: str | None = None
+
+
+@attrs.frozen
+class Element:
+    """Hold an element's name, how many rows it has, and what a row holds."""
+
+    name: str
+    rows: int
+    properties: list[Property]
+
+
+@attrs.frozen
+class Header:
+    """Hold what a header says: byte order (empty for ascii), elements, and where it ends."""
+
+    order: str
+    elements: list[Element]
+    lines: int
+    end: int  # bytes
+
+
+def read_vertices(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return positions (P, 3) and colours (P, 3) of the file's own types; None without colours."""
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise UserError(f"{path}: cannot be read ({err.strerror})") from err
+    header = read_header(data, path)
+    columns = (_binary if header.order else _ascii)(data, header, path)
+    names = next((three for three in COLOURS if three[0] in columns), None)
+    colours = None if names is None else np.stack([columns[name] for name in names], axis=1)
+    return np.stack([columns[name] for name in "xyz"], axis=1), colours
+
+
+def read_header(data: bytes, path: Path) -> Header:
+    """Return what the header says; UserError names the line that is wrong."""
+    lines = _header_lines(data, path)
+    if lines[0][0] != "ply":
+        raise _bad(path, 1, f"begins with {lines[0][0]!r:.40}; PLY files begin with 'ply'")
+    order: str | None = None
+    elements: list[Element] = []
+    for number, (line, _) in enumerate(lines[1:-1], 2):
+        words = line.split()
+        match words:
+            case ["comment" | "obj_info", *_]:
+                pass
+            case ["format", kind, "1.0"] if kind in FORMATS and order is None:
+                order = FORMATS[kind]
+            case ["element", name, count] if count.isdecimal() and len(count) < 19:
+                elements.append(Element(name, int(count), []))
+            case ["property", *rest] if elements:
+                elements[-1].properties.append(_property(rest, path, number))
+            case _:
+                raise _bad(path, number, f"{line!r:.60} has no meaning here")
+        if order is None and number > 1 and words[:1] not in (["comment"], ["obj_info"]):
+            raise _bad(path, number, "the format line is missing; it follows 'ply'")
+    header = Header(order or "", elements, len(lines), lines[-1][1])
+    if order is None:
+        raise _bad(path, header.lines, "the format line is missing; it follows 'ply'")
+    _check_elements(header, path)
+    return header
+
+
+def _header_lines(data: bytes, path: Path) -> list[tuple[str, int]]:
+    """Return the lines up to ``end_header``, each with where the next one begins."""
+    lines: list[tuple[str, int]] = []
+    at = 0
+    while len(lines) < LINES:
+        end = data.find(b"\n", at, HEADER)
+        if end < 0:
+            break
+        raw = data[at:end].removesuffix(b"\r")
+        at = end + 1
+        try:
+            lines.append((raw.decode("ascii" if not raw.startswith(b"comment") else "latin1"), at))
+        except UnicodeDecodeError:
+            raise _bad(path, len(lines) + 1, f"{raw!r:.60} is not text") from None
+        if lines[0][0] != "ply" or lines[-1][0].rstrip() == "end_header":
+            return lines
+    if data[:3] != b"ply":
+        raise _bad(path, 1, f"begins with {data[:8]!r}; PLY files begin with 'ply'")
+    raise _bad(path, len(lines) + 1, "the header does not end; 'end_header' is missing")
+
+
+def _property(words: list[str], path: Path, number: int) -> Property:
+    for word in words[:-1]:
+        if word not in TYPES and word != "list":
+            raise _bad(path, number, f"{word!r:.40} is no type{near(word, TYPES)}")
+    match words:
+        case ["list", length, kind, name] if length != "list" and kind != "list":
+            if TYPES[length][0] == "f":
+                raise _bad(path, number, f"a list's length cannot be {length!r}")
+            return Property(name, TYPES[kind], TYPES[length])
+        case [kind, name] if kind != "list":
+            return Property(name, TYPES[kind])
+    raise _bad(path, number, f"'property {' '.join(words)}' is malformed")
+
+
+def _check_elements(header: Header, path: Path) -> None:
+    names = [element.name for element in header.elements]
+    for element in header.elements:
+        fields = [prop.name for prop in element.properties]
+        if names.count(element.name) > 1 or len(set(fields)) < len(fields):
+            raise _bad(path, header.lines, f"element {element.name!r:.40} says something twice")
+    if "vertex" not in names:
+        raise _bad(path, header.lines, "there is no element 'vertex'")
+    vertex = header.elements[names.index("vertex")]
+    fields = [prop.name for prop in vertex.properties]
+    if any(prop.length for prop in vertex.properties):
+        raise _bad(path, header.lines, "vertices have a list; only single numbers are read")
+    colours = next((three for three in COLOURS if set(three) & set(fields)), ())
+    if missing := [name for name in ("x", "y", "z", *colours) if name not in fields]:
+        raise _bad(path, header.lines, f"vertices have no property {', '.join(missing)}")
+    if len({prop.kind for prop in vertex.properties if prop.name in colours}) > 1:
+        raise _bad(path, header.lines, "red, green and blue are of different types")
+
+
+def _binary(data: bytes, header: Header, path: Path) -> Columns:
+    at, found = header.end, {}
+    for element in header.elements:
+        if any(prop.length for prop in element.properties):
+            at = _skip_lists(data, at, element, header.order, path)
+            continue
+        kind = np.dtype([(prop.name, header.order + prop.kind) for prop in element.properties])
+        end = at + element.rows * kind.itemsize
+        if end > len(data):
+            raise _short(path, data, at, element)
+        if element.name == "vertex":
+            rows = np.frombuffer(data, kind, element.rows, at)
+            found = {prop.name: rows[prop.name].astype(prop.kind) for prop in element.properties}
+        at = end
+    if at < len(data):
+        raise UserError(f"{path}: byte {at}: {len(data) - at} bytes follow the last element")
+    return found
+
+
+def _skip_lists(data: bytes, at: int, element: Element, order: str, path: Path) -> int:
+    """Return where an element with lists ends, having looked at every length."""
+    least = sum(int((prop.length or prop.kind)[1]) for prop in element.properties)
+    if element.rows * least > len(data) - at:
+        raise _short(path, data, at, element)
+    for _ in range(element.rows):
+        for prop in element.properties:
+            size = int(prop.kind[1])
+            if prop.length is not None:
+                wide = int(prop.length[1])
+                raw = data[at : at + wide]
+                length = int.from_bytes(
+                    raw, "little" if order == "<" else "big", signed=prop.length[0] == "i"
+                )
+                if length < 0:
+                    raise UserError(f"{path}: byte {at}: a list of {length} in {element.name!r}")
+                at, size = at + wide, length * size
+            at += size
+            if at > len(data):
+                raise _short(path, data, at, element)
+    return at
+
+
+def _short(path: Path, data: bytes, at: int, element: Element) -> UserError:
+    return UserError(
+        f"{path}: byte {len(data)}: the file ends within {element.rows} rows of"
+        f" {element.name!r:.40}, which begin or go on at byte {min(at, len(data))}; it is cut short"
+    )
+
+
+def _ascii(data: bytes, header: Header, path: Path) -> Columns:
+    lines = data[header.end :].split(b"\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    at, found = 0, {}
+    for element in header.elements:
+        if not element.properties:
+            continue
+        if at + element.rows > len(lines):
+            last = header.lines + len(lines)
+            raise _bad(path, last, f"the file ends {at + element.rows - len(lines)} rows too early")
+        rows = lines[at : at + element.rows]
+        first = header.lines + at + 1
+        if element.name == "vertex":
+            found = _table(rows, element, first, path)
+        else:
+            _check_rows(rows, element, first, path)
+        at += element.rows
+    if at < len(lines):
+        raise _bad(path, header.lines + at + 1, "goes on after the last element")
+    return found
+
+
+def _table(rows: list[bytes], element: Element, first: int, path: Path) -> Columns:
+    """Return an element's columns, from rows of as many words as it has properties."""
+    width = len(element.properties)
+    words = [row.split() for row in rows]
+    for number, row in enumerate(words, first):
+        if len(row) != width:
+            raise _bad(path, number, f"has {len(row)} values, {element.name!r} has {width}")
+    columns: Columns = {}
+    for i, prop in enumerate(element.properties):
+        column = [row[i] for row in words]
+        columns[prop.name] = _numbers(column, prop, first, path)
+    return columns
+
+
+def _numbers(words: list[bytes], prop: Property, first: int, path: Path) -> NDArray[Any]:
+    """Return the numbers that words say, of the property's type."""
+    kind = np.dtype(prop.kind)
+    values = list(_floats(words, prop, first, path))
+    whole = np.array(values, np.float64)
+    if kind.kind == "f":
+        with np.errstate(over="ignore"):
+            return whole.astype(kind)
+    limits = np.iinfo(kind)
+    bad = ~((whole == np.floor(whole)) & (whole >= limits.min) & (whole <= limits.max))
+    if bad.any():
+        row = int(bad.argmax())
+        raise _bad(path, first + row, f"{prop.name} is {_show(words[row])}, no {kind.name}")
+    return whole.astype(kind)
+
+
+def _floats(words: list[bytes], prop: Property, first: int, path: Path) -> Iterator[float]:
+    for number, word in enumerate(words, first):
+        try:
+            if b"_" in word:  # Python would take 1_000
+                raise ValueError
+            yield float(word)
+        except ValueError:
+            raise _bad(path, number, f"{prop.name} is {_show(word)}, no number") from None
+
+
+def _check_rows(rows: list[bytes], element: Element, first: int, path: Path) -> None:
+    """Check that rows, with lists or without, hold as many numbers as they say."""
+    for number, row in enumerate(rows, first):
+        words = row.split()
+        at = 0
+        for prop in element.properties:
+            if prop.length is None:
+                at += 1
+                continue
+            length = words[at] if at < len(words) else b""
+            if not length.isdigit() or len(length) > 9:
+                raise _bad(path, number, f"{_show(length)} is no length of list {prop.name!r:.40}")
+            at += 1 + int(length)
+        if at != len(words):
+            raise _bad(path, number, f"has {len(words)} values where {at} belong")
+
+
+def _show(word: bytes) -> str:
+    return repr(word.decode("latin1"))[:40]
+
+
+def _bad(path: Path, line: int, what: str) -> UserError:
+    return UserError(f"{path}:{line}: {what}")

@@ -1,0 +1,275 @@
+"""The policy: what is observed, normalisation, and the head, in one module.
+
+The same module trains and acts, so statistics, layout and horizon cannot be lost between the two.
+
+Shapes: B = batch, L = windows of K frames, O = n_obs_steps, F = features of a frame, N = tokens of
+a frame, W = width of a token, J = joints seen, D = observation, S = horizon, A = dimensions moved,
+V = cameras, C = channels of a backbone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..alignment.aligner import Aligned, Aligner
+from ..data.windows import window_index
+from ..errors import UserError
+from ..features.fingerprint import Fingerprint
+from ..interfaces.capabilities import Clipping, Compilable, MultiPlan
+from ..interfaces.records import PolicyHead
+from ..spec import Tokens
+from .conditioning import Features, Observation, features_of, over_windows
+from .config import PolicyConfig
+from .task_heads import Draw, Heads
+
+FLOOR = 1e-3  # smallest deviation or half range that normalising divides by
+
+
+class Policy(nn.Module):
+    """Plan actions in physical units from features and joints."""
+
+    feature_mean: Tensor  # (F,)
+    feature_std: Tensor
+    token_mean: Tensor  # (W,)
+    token_std: Tensor
+    joint_mean: Tensor  # (J,)
+    joint_std: Tensor
+    action_middle: Tensor  # (A,), or (tasks, A) with a head a task
+    action_half: Tensor
+    fingerprints: tuple[Fingerprint, ...] = ()  # of the backbones that it was trained on
+    form: Tokens = Tokens()  # of their tokens
+    clipped_by: Tensor | None = None  # how far the newest plans were moved
+
+    def __init__(self, shape: PolicyConfig, head: PolicyHead, aligner: Aligner | None) -> None:
+        super().__init__()
+        self.shape = shape
+        self.aligner = aligner
+        many, moved = shape.by_task == "heads", len(shape.action_index)
+        if many:
+            self.head: nn.Module = Heads([head.module(shape.head) for _ in shape.tasks])
+        else:
+            self.head = head.module(shape.head)
+        if shape.task_width:
+            self.task_vectors = nn.Embedding(len(shape.tasks), shape.task_width)
+        width = shape.tokens[1] if shape.tokens else 0
+        for name, size in (("feature", shape.features), ("token", width), ("joint", moved)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_std", torch.ones(size))
+        ranges = (len(shape.tasks), moved) if many else (moved,)
+        self.register_buffer("action_middle", torch.zeros(ranges))
+        self.register_buffer("action_half", torch.ones(ranges))
+
+    @torch.no_grad()
+    def set_statistics(
+        self,
+        features_N: Features | None,
+        joints_NJ: Tensor,
+        actions_NA: Tensor,
+        normalise: str = "limits",
+        task_N: Tensor | None = None,
+    ) -> None:
+        """Take statistics of the training frames: deviations of what is seen, ranges of actions.
+
+        Features that vary less than the others of their part are not blown up: they are divided
+        by the part's root mean square deviation. A dimension that never changes is centred and
+        keeps its value. With a head a task the ranges are each task's own.
+        """
+        if features_N is not None and self.shape.features:
+            _take(features_N.vector, self.feature_mean, self.feature_std)
+            for std in self.feature_std.split(list(self.shape.parts)):
+                std.clamp_min_(std.square().mean().sqrt())
+        if features_N is not None and features_N.tokens is not None:
+            std = _take(features_N.tokens.flatten(0, 1), self.token_mean, self.token_std)
+            std.clamp_min_(std.square().mean().sqrt())
+        if self.shape.proprio:
+            _take(joints_NJ, self.joint_mean, self.joint_std)
+        parts = [actions_NA]
+        if self.action_middle.ndim == 2:
+            assert task_N is not None
+            parts = [actions_NA[task_N == place] for place in range(len(self.shape.tasks))]
+        ends = [torch.stack(action_range(part, normalise)) for part in parts]
+        low, high = (end.view_as(self.action_middle) for end in torch.stack(ends, 1))
+        self.get_buffer("action_middle").copy_((low + high) / 2)
+        self.get_buffer("action_half").copy_(((high - low) / 2).clamp_min(FLOOR))
+
+    def half_of(self, place: int) -> Tensor:
+        """Return half the range of each action (A,) in a task, by its place."""
+        return self.action_half[place] if self.action_half.ndim == 2 else self.action_half
+
+    def compile_plans(self) -> None:
+        """Plan with compiled networks from now on; UserError where the head does not offer it."""
+        for head in self.head.each if isinstance(self.head, Heads) else [self.head]:
+            if not isinstance(head, Compilable):
+                raise UserError("act.compile: this head does not compile its network; remove it")
+            head.compile_plans()
+
+    @property
+    def limit(self) -> float | None:
+        """Return the largest normalised action that a plan can hold; None where there is none."""
+        one = self.head.each[0] if isinstance(self.head, Heads) else self.head
+        return one.plan_limit if isinstance(one, Clipping) else None
+
+    def normalised(self, actions: Tensor, task_B: Tensor | None) -> Tensor:
+        """Return actions (B, ..., A) in units of their ranges, -1 .. 1."""
+        middle, half = self._ranges(actions.ndim, task_B)
+        return (actions - middle) / half
+
+    def physical(self, actions: Tensor, task_B: Tensor | None) -> Tensor:
+        """Return what ``normalised`` was given."""
+        middle, half = self._ranges(actions.ndim, task_B)
+        return actions * half + middle
+
+    def _ranges(self, ndim: int, task_B: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.action_half.ndim == 1:
+            return self.action_middle, self.action_half
+        assert task_B is not None
+        shape = (-1, *[1] * (ndim - 2), self.action_half.shape[1])
+        return self.action_middle[task_B].view(shape), self.action_half[task_B].view(shape)
+
+    def align(self, tokens: Sequence[Tensor], windows_LK: Tensor | None = None) -> Aligned:
+        """Return what the aligner makes of frames, tokens (B, V, N, C), one tensor a backbone."""
+        assert self.aligner is not None
+        aligned: Aligned = self.aligner(tokens, windows_LK=windows_LK)
+        return aligned
+
+    @property
+    def reach(self) -> int:
+        """Return how many steps the features of a frame look back on: 0 without windows."""
+        return 0 if self.aligner is None else self.aligner.shape.reach
+
+    def over_windows(self, frames: Features) -> Features:
+        """Return features of all frames of an episode, each by the window that ends at it."""
+        if not self.reach:
+            return frames
+        assert self.aligner is not None
+        shape, steps = self.aligner.shape, np.arange(len(frames.vector))
+        windows = torch.from_numpy(window_index(steps, shape.window, shape.stride))
+        return over_windows(self.aligner, frames, windows)
+
+    def features(self, tokens: Sequence[Tensor]) -> Features:
+        """Return features of B frames by themselves, from tokens (B, V, N, C) of each backbone."""
+        return features_of(self.shape.condition, self.aligner, tokens)[0]
+
+    def observe(
+        self,
+        seen: Features,
+        joints_BOJ: Tensor,
+        noise: float = 0.0,
+        task_B: Tensor | None = None,
+    ) -> Observation:
+        """Return normalised observations of features (B, O, ...); noise is on features alone.
+
+        ``task_B`` are places of tasks; a policy of one task needs none.
+        """
+        parts, tokens = [], None
+        if self.shape.features:
+            vector = (seen.vector - self.feature_mean) / self.feature_std
+            parts.append(_noisy(vector, noise))
+        if self.shape.tokens:
+            assert seen.tokens is not None
+            tokens = _noisy((seen.tokens.float() - self.token_mean) / self.token_std, noise)
+        if self.shape.proprio:
+            parts.append((joints_BOJ - self.joint_mean) / self.joint_std)
+        if self.shape.task_width:
+            assert task_B is not None
+            parts.append(self.task_vectors(task_B)[:, None].expand(-1, joints_BOJ.shape[1], -1))
+        return Observation(vector=torch.cat(parts, -1), tokens=tokens, task=task_B)
+
+    def loss(self, seen: Observation, actions_BSA: Tensor, mask_BS: Tensor) -> Tensor:
+        """Return the head's loss on actions in physical units."""
+        actions_BSA = self.normalised(actions_BSA, seen.task)
+        given = (seen.vector, actions_BSA, mask_BS, *self._tokens(seen))
+        if isinstance(self.head, Heads):
+            assert seen.task is not None
+            return self.head.loss(seen.task, *given)
+        loss: Tensor = self.head.loss(*given)  # type: ignore[operator]
+        return loss
+
+    @torch.no_grad()
+    def plan(self, seen: Observation, generators: Sequence[torch.Generator]) -> Tensor:
+        """Return plans (B, S, A) in physical units; row i draws from ``generators[i]`` alone."""
+        return self.plans(seen, generators, 1)[:, 0]
+
+    @torch.no_grad()
+    def plans(
+        self,
+        seen: Observation,
+        generators: Sequence[torch.Generator],
+        count: int,
+        start_BSA: Tensor | None = None,
+        level: float = 1.0,
+    ) -> Tensor:
+        """Return ``count`` plans a row (B, count, S, A); what is seen is encoded once if it can be.
+
+        The head may not offer several plans: then each is drawn by itself. With a start, plans in
+        physical units, sampling begins there with a share ``level`` of the noise, as
+        ``offers.ManyPlans`` says. ``clipped_by`` is then how far the head's clipping moved them,
+        in half ranges of the actions, None where it does not clip.
+        """
+        start = None if start_BSA is None else self.normalised(start_BSA, seen.task)
+
+        def draw(head: nn.Module, own: Sequence[torch.Generator]) -> Tensor:
+            if start is None and (count == 1 or not isinstance(head, MultiPlan)):
+                return torch.stack([self._one(head, seen, own) for _ in range(count)], 1)
+            assert isinstance(head, MultiPlan)
+            plans = head.plans(
+                seen.vector, own, seen.tokens, count=count, start_BSA=start, level=level
+            )
+            return _with_clipping(head, plans)
+
+        plans, clipped_by = self._draw(seen, generators, draw).chunk(2, -1)
+        self.clipped_by = None if self.limit is None else clipped_by
+        return self.physical(plans, seen.task)
+
+    def _one(self, head: nn.Module, seen: Observation, own: Sequence[torch.Generator]) -> Tensor:
+        """Return a plan a row, and how far it was clipped, (B, S, 2 A)."""
+        plan: Tensor = head.plan(seen.vector, own, *self._tokens(seen))  # type: ignore[operator]
+        return _with_clipping(head, plan[:, None])[:, 0]
+
+    def _draw(self, seen: Observation, generators: Sequence[torch.Generator], draw: Draw) -> Tensor:
+        if not isinstance(self.head, Heads):
+            return draw(self.head, generators)
+        assert seen.task is not None
+        return self.head.draw(seen.task, generators, draw)
+
+    def _tokens(self, seen: Observation) -> tuple[Tensor, ...]:
+        return () if seen.tokens is None else (seen.tokens,)
+
+
+def _with_clipping(head: nn.Module, plans_BNSA: Tensor) -> Tensor:
+    """Return plans and how far each action was moved by clipping, side by side."""
+    clipped_by = head.clipped_by if isinstance(head, Clipping) else None
+    if clipped_by is None:
+        clipped_by = torch.zeros_like(plans_BNSA)
+    return torch.cat([plans_BNSA, clipped_by], -1)
+
+
+def action_range(actions_NA: Tensor, normalise: str) -> tuple[Tensor, Tensor]:
+    """Return the actions (A,) and (A,) that become -1 and 1.
+
+    ``limits``: the smallest and the largest; ``quantiles``: the 1st and the 99th of 100;
+    ``mean_std``: three standard deviations below and above the mean.
+    """
+    if normalise == "quantiles":
+        ends = torch.tensor([0.01, 0.99], dtype=torch.float64, device=actions_NA.device)
+        low, high = torch.quantile(actions_NA.double(), ends, dim=0).float()
+        return low, high
+    if normalise == "mean_std":
+        spread = 3 * actions_NA.std(0, correction=0)
+        return actions_NA.mean(0) - spread, actions_NA.mean(0) + spread
+    return actions_NA.min(0).values, actions_NA.max(0).values
+
+
+def _noisy(seen: Tensor, noise: float) -> Tensor:
+    return seen + noise * torch.randn_like(seen) if noise else seen
+
+
+def _take(values_NC: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Fill mean and deviation of (N, C) rows and return the deviation."""
+    mean.copy_(values_NC.double().mean(0))
+    deviation = values_NC.double().std(0, correction=min(1, len(values_NC) - 1))
+    return std.copy_(deviation.clamp_min(FLOOR))

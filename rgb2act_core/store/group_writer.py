@@ -1,0 +1,294 @@
+"""Write arrays into zarr v3 groups that are visible whole or not at all, and read them back.
+
+A frame array grows by appending raw frames to one file and is closed by its index: a zarr v3
+shard that is also a flat file. POSIX only. See docs/store.md for the layout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .array_format import CODECS, DTYPES, LEVEL, Layout, array_digest, good_name, index, json_digest
+from .group_reader import Group, check_group, read_group
+
+__all__ = [
+    "CODECS",
+    "Group",
+    "GroupWriter",
+    "array_digest",
+    "check_group",
+    "first_unfinite",
+    "json_digest",
+    "read_group",
+    "sweep",
+]
+_PARTIAL = re.compile(r"\..+\.partial-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def sweep(parent: Path) -> int:
+    """Remove what killed writers of this host left in ``parent``; return how many."""
+    removed = 0
+    for entry in Path(parent).glob(".*.partial-*"):
+        match = _PARTIAL.fullmatch(entry.name)
+        if match and match["host"] == _host() and not _alive(int(match["pid"])):
+            shutil.rmtree(entry, ignore_errors=True)
+            removed += not entry.exists()
+    return removed
+
+
+def first_unfinite(frames: NDArray[Any]) -> int | None:
+    """Return the index of the first frame with a NaN or an infinity, or None."""
+    if frames.dtype.kind != "f" or not frames.size:
+        return None
+    for t, frame in enumerate(frames):
+        if frame.dtype == np.float16:  # the exponent's bits: 13 times faster than isfinite
+            finite = int((np.asarray(frame).view(np.uint16) & 0x7C00).max()) < 0x7C00
+        else:
+            finite = bool(np.isfinite(frame).all())
+        if not finite:
+            return t
+    return None
+
+
+@attrs.define(eq=False)
+class _Part:
+    """Hold one array while it is written."""
+
+    layout: Layout  # its shape grows with T when framed
+    fd: int
+    digest: Any = attrs.field(factory=lambda: hashlib.blake2b(digest_size=32))
+    sizes: list[int] = attrs.field(factory=list)
+    crcs: list[int] = attrs.field(factory=list)
+
+    def write(self, chunk: NDArray[np.uint8]) -> None:
+        self.digest.update(chunk)
+        self.crcs.append(google_crc32c.value(chunk))
+        data: Any = chunk
+        if self.layout.codec == "zstd":
+            from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+
+            data = Zstd(level=LEVEL).encode(chunk)
+        self.sizes.append(len(data))
+        _write(self.fd, data)
+
+    def close(self) -> str:
+        layout, self.fd, fd = self.layout, -1, self.fd
+        try:
+            if layout.framed and self.sizes:
+                _write(fd, index(self.sizes))
+                os.fsync(fd)  # here a network file system tells that it had no room
+        finally:
+            os.close(fd)
+        return array_digest(layout.shape, layout.dtype, layout.dims, self.digest.hexdigest())
+
+
+class GroupWriter:
+    """Write one zarr v3 group that nobody sees before ``commit``; an exception discards it."""
+
+    def __init__(self, path: Path, *, codec: str = "none") -> None:
+        if codec not in CODECS:
+            raise ValueError(f"codec {codec!r} is none of {CODECS}")
+        self.path, self.codec = Path(path), codec
+        self._parts: dict[str, _Part] = {}
+        partial = f".{self.path.name}.partial-{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._partial = self.path.with_name(partial)
+        self._done = False
+        with self._guard(0):
+            self._partial.mkdir(parents=True)
+
+    def create(
+        self, name: str, frame_shape: tuple[int, ...], dtype: str, *, dims: tuple[str, ...] = ()
+    ) -> None:
+        """Begin an array of frames; ``dims`` names all its dimensions, the first included."""
+        self._begin(name, (0, *frame_shape), dtype, dims, framed=True)
+
+    def append(self, name: str, frames: NDArray[Any]) -> None:
+        """Add frames (n, *frame_shape) of exactly the array's dtype; all must be finite."""
+        part = self._parts[name]
+        layout = part.layout
+        if frames.dtype != layout.dtype or frames.shape[1:] != layout.frame_shape:
+            raise ValueError(
+                f"array {name!r} takes frames {layout.dtype} {layout.frame_shape}, "
+                f"got {frames.dtype} {frames.shape[1:]}"
+            )
+        self._write(name, frames, layout.shape[0])
+        shape = (layout.shape[0] + len(frames), *layout.frame_shape)
+        part.layout = attrs.evolve(layout, shape=shape)
+
+    def put(self, name: str, array: NDArray[Any], *, dims: tuple[str, ...] = ()) -> None:
+        """Write a whole array as one plain chunk."""
+        self._begin(name, array.shape, array.dtype.name, dims, framed=False)
+        self._write(name, array[None], None)
+
+    def commit(self, attributes: Mapping[str, Any]) -> str:
+        """Make the group visible at once and return its digest.
+
+        A group that is already there stays, the new one is dropped: then the digest is that of
+        the one that stays.
+        """
+        if clash := {"digest", "digests"} & set(attributes):
+            raise ValueError(f"attributes {sorted(clash)} are the store's own")
+        with self._guard(0):
+            digests = {name: part.close() for name, part in self._parts.items()}
+            whole = json.loads(json.dumps({**attributes, "digests": digests}))
+            digest = json_digest(whole)
+            self._describe({**whole, "digest": digest})
+            if not self._publish():
+                self.abort()
+                return read_group(self.path).digest
+            self._done = True
+            _sync(self.path.parent)
+        return digest
+
+    def abort(self) -> None:
+        """Discard what was written; does nothing after ``commit``."""
+        for part in self._parts.values():
+            if part.fd >= 0:
+                os.close(part.fd)
+                part.fd = -1
+        if not self._done:
+            self._done = True
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def __enter__(self) -> GroupWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+    def _begin(
+        self, name: str, shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], *, framed: bool
+    ) -> None:
+        if not good_name(name):
+            raise UserError(f"{self.path}: bad array name {name!r}; use letters, digits and _ . -")
+        for other in self._parts:
+            if f"{name}/".startswith(f"{other}/") or f"{other}/".startswith(f"{name}/"):
+                raise UserError(f"{self.path}: array {name!r} clashes with {other!r}; rename one")
+        if dtype not in DTYPES or (dims and len(dims) != len(shape)):
+            raise ValueError(f"array {name!r}: dtype {dtype!r} or dims {dims} do not fit {shape}")
+        layout = Layout(shape=shape, dtype=dtype, dims=dims, framed=framed, codec=self.codec)
+        file = self._partial / name / layout.file
+        with self._guard(0):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._parts[name] = _Part(layout, os.open(file, flags, 0o666))
+
+    def _write(self, name: str, frames: NDArray[Any], first: int | None) -> None:
+        little = frames.dtype.newbyteorder("<")
+        frames = np.ascontiguousarray(frames, little)
+        if (bad := first_unfinite(frames)) is not None:
+            frame = "" if first is None else f" frame {first + bad}"
+            raise UserError(
+                f"{self.path}: array {name!r}{frame} holds NaN or infinity; mend what computes it"
+            )
+        if not frames.size:
+            return
+        with self._guard(frames.nbytes):
+            for chunk_B in frames.reshape(len(frames), -1).view(np.uint8):
+                self._parts[name].write(chunk_B)
+
+    def _describe(self, attributes: dict[str, Any]) -> None:
+        group = {"zarr_format": 3, "node_type": "group"}
+        nodes = {str(p): group for n in self._parts for p in Path(n).parents}
+        nodes["."] = {**group, "attributes": attributes}
+        for name, part in self._parts.items():
+            nodes[name] = {**part.layout.metadata(), "attributes": {"crc32c": part.crcs}}
+            if not part.sizes:
+                (self._partial / name / part.layout.file).unlink()
+        for name, node in nodes.items():
+            _write_file(self._partial / name / "zarr.json", json.dumps(node, indent=1).encode())
+        _sync_all(self._partial)
+
+    def _publish(self) -> bool:
+        try:
+            self._partial.rename(self.path)  # atomic: a reader sees the whole group or none of it
+        except OSError as err:
+            if err.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _guard(self, nbytes: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            self.abort()
+            raise UserError(_trouble(err, self.path, nbytes)) from err
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:40] or "_"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    with contextlib.suppress(OSError):  # not Linux, or gone in this moment
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
+        return state != b"Z"  # ended; in a container without an init nobody takes note of it
+    return True
+
+
+def _write(fd: int, data: Any) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _write_file(file: Path, data: bytes) -> None:
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        _write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _sync(path: Path, call: Callable[[int], Any] = os.fsync) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if call(fd):
+            raise OSError(ctypes.get_errno(), "sync failed")
+    finally:
+        os.close(fd)
+
+
+def _sync_all(folder: Path) -> None:
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs:  # one call for some thirty small files: nine times faster than one each
+        _sync(folder, syncfs)
+        return
+    for path in (folder, *folder.rglob("*")):
+        _sync(path)
+
+
+def _trouble(err: OSError, path: Path, nbytes: int) -> str:
+    reason = os.strerror(err.errno) if err.errno else str(err)
+    if err.errno in _FULL:
+        free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
+        need = f" for {nbytes} more bytes ({free} are free)" if nbytes else f" ({free} bytes free)"
+        return f"{path}: no room{need}, {reason.lower()}; free space and run again"
+    return f"{path}: cannot write, {reason.lower()}; choose a folder that can be written"

@@ -1,0 +1,35 @@
+"""Where a run lives: its spec, the store that runs share, its own folder, its device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from ..spec import Spec
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """Bind a spec to a root folder: ``root/store`` is shared, ``root/<name>`` is the run's."""
+
+    spec: Spec
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """Return the folder of episodes, features and stages that runs share."""
+        return self.root / "store"
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of this run: its record, its report, its event files."""
+        return self.root / self.spec.name
+
+    @property
+    def tasks(self) -> tuple[Run, ...]:
+        """Return a run of each task alone, in the same store."""
+        return tuple(
+            attrs.evolve(self, spec=attrs.evolve(self.spec, environment=choice))
+            for choice in self.spec.environments
+        )

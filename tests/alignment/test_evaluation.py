@@ -1,0 +1,96 @@
+"""What an aligner is measured by, and where it is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rgb2act_core.alignment.evaluation import known
+from rgb2act_core.data.dataset import EpisodeRef
+from rgb2act_core.features.frames import TokenFrames
+from rgb2act_core.features.reader import FrameIndex
+from rgb2act_core.interfaces.records import Episode
+
+
+def source(name: str, length: int, joints: bool, **state: tuple[int, ...]) -> EpisodeRef:
+    rng = np.random.default_rng(len(name))
+    episode = Episode(
+        name=name,
+        task="none",
+        instruction="none",
+        cameras=("one",),
+        rgb=np.zeros((length, 1, 4, 4, 3), np.uint8),
+        joints=rng.random((length, 3), np.float32) if joints else None,
+        actions=rng.random((length, 3), np.float32) if joints else None,
+        clouds=None,
+        state={key: rng.random((length, *shape), np.float32) for key, shape in state.items()},
+    )
+    return EpisodeRef(name=name, digest=name, episode=episode)
+
+
+def test_what_an_episode_does_not_know_is_nan_there() -> None:
+    sources = [
+        source("a", 2, True, cube=(3,), things=(2, 3)),
+        source("bb", 3, False, cube=(3,), things=(4, 3)),
+        source("ccc", 1, True),
+    ]
+    frames = TokenFrames(tokens=[], index=FrameIndex.of([2, 3, 1]), sources=sources, device="cpu")
+    found = known(frames)
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        "joints": (6, 3),
+        "cube": (6, 3),
+    }  # things are not the same in all episodes
+    whole = {name: value.isfinite().all(1).tolist() for name, value in found.items()}
+    assert whole["joints"] == [True, True, False, False, False, True]
+    assert whole["cube"] == [True, True, True, True, True, False]
+
+
+def test_align_ends_with_a_table_and_the_same_in_json(
+    cli: Callable[..., Any], spec_file: Callable[..., Path], puppet_root: Path
+) -> None:
+    done = cli("align", spec_file(), "--root", puppet_root, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["results"]["align"]
+    assert found["pooled"].keys() == {"probe/joints", "probe/target"}
+    assert found["before"].keys() == found["after"].keys() > found["pooled"].keys()
+    assert found["after"]["weight/puppet"] == found["fusion"]["puppet"] == 1.0
+    assert 0 <= found["waiting"] < 1
+    assert found["frames_per_second"] > 0
+    frames, pool = found["measured"]["frames"], found["measured"]["pool"]
+    assert frames == pool < 100
+    rows = [line.split() for line in done.stderr.splitlines()]
+    assert f"{frames} held-out frames pooled features before after".split() in rows
+    shown = [f"{found[when]['probe/target']:.4f}" for when in ("pooled", "before", "after")]
+    assert ["probe/target", *shown] in rows
+    assert any(line.endswith("of the time waiting for data") for line in done.stderr.splitlines())
+    curves = next(puppet_root.glob("store/align/*/metrics.jsonl")).read_text().splitlines()
+    measured = [row for row in map(json.loads, curves) if "val/retrieval@1/pool" in row]
+    assert len(measured) >= 10
+    assert all(math.isfinite(row["val/probe/target"]) for row in measured)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_pooled_features_are_the_stored_means(
+    spec_file: Callable[..., Path], puppet_root: Path
+) -> None:
+    """The puppet's tokens hold the means of patches, so their means know no more than these."""
+    from rgb2act_core.features.frames import open_frames
+    from rgb2act_core.features.reader import open_pooled
+    from rgb2act_core.spec.reader import read_spec
+    from rgb2act_core.stages import collect
+    from rgb2act_core.store.run import Run
+
+    run = Run(spec=read_spec(spec_file()), root=puppet_root)
+    data = collect.dataset_of(run, run.spec.environment.build())
+    assert data is not None
+    frames = open_frames(run, data.sources, "cpu")
+    rows = np.arange(len(frames.index.episode))
+    pooled = open_pooled(run, run.spec.backbone[0], data.sources).gather(rows)
+    tokens = frames.gather(rows)[0].float().mean(2).numpy()
+    assert np.abs(pooled - tokens).max() < 1e-3

@@ -1,0 +1,123 @@
+"""Local losses against plain loops, and the whole way from a teacher's groups to them."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rgb2act_core.alignment import losses
+from rgb2act_core.alignment.local_loss import LocalHead, chamfer, matching
+from rgb2act_core.errors import UserError
+from rgb2act_core.features.reader import open_embeddings, open_groups
+from rgb2act_core.pipeline import chain
+from rgb2act_core.pipeline.runs import open_run
+from rgb2act_core.pipeline.verify import verify
+from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.store.feature_folders import embeddings_folder
+from rgb2act_core.store.run import Run
+
+SpecFile = Callable[..., Path]
+STATS = {"use": "cloudstats"}
+LOSS = {"local": 0.1, "chamfer": 0.1}
+
+
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 5, 4), (2, 3, 4))
+    tokens, groups = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
+    return tokens, groups
+
+
+def test_matching_equals_a_plain_loop() -> None:
+    tokens, groups = pair()
+    total = 0.0
+    for frame in range(2):
+        near = [
+            [float(t @ g / t.norm() / g.norm()) / 0.1 for g in groups[frame]] for t in tokens[frame]
+        ]
+        rows = [math.log(sum(map(math.exp, row))) for row in near]
+        columns = [math.log(sum(map(math.exp, row))) for row in zip(*near, strict=True)]
+        total -= (sum(rows) / 5 + sum(columns) / 3) / 2
+    assert math.isclose(float(matching(tokens, groups, 0.1)), total / 2, rel_tol=1e-9)
+
+
+def test_chamfer_equals_a_plain_loop() -> None:
+    tokens, groups = pair()
+    total = 0.0
+    for frame in range(2):
+        far = [[float((t - g).square().mean()) for g in groups[frame]] for t in tokens[frame]]
+        rows, columns = map(min, far), map(min, zip(*far, strict=True))
+        total += (sum(rows) / 5 + sum(columns) / 3) / 2
+    assert math.isclose(float(chamfer(tokens, groups)), total / 2, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("loss", [lambda t, g: matching(t, g, 0.1), chamfer])
+def test_a_loss_in_blocks_of_frames_is_the_loss_of_the_whole(
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.randn(7, 5, 3, generator=generator, dtype=torch.float64)
+    tokens = torch.randn(7, 4, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    found = []
+    for block in (1000, 45):  # all frames, two and a rest of one
+        monkeypatch.setattr(losses, "BLOCK", block)
+        value = loss(tokens, groups)
+        found.append([value, *torch.autograd.grad(value, tokens)])
+    for whole, parts in zip(*found, strict=True):
+        assert torch.allclose(whole, parts, rtol=1e-12, atol=1e-14)
+
+
+def test_both_fall_as_tokens_find_their_groups() -> None:
+    tokens, groups = pair()
+    found = groups.repeat(1, 2, 1)
+    assert float(chamfer(found, groups)) < 1e-9 < float(chamfer(tokens, groups))
+    assert matching(found, groups, 0.1) < matching(tokens, groups, 0.1)
+
+
+def test_groups_are_compared_in_standard_units() -> None:
+    head = LocalHead(width=6, channels=4)
+    groups = 300 + 20 * torch.randn(50, 3, 4)
+    groups[..., 0] = 7.0  # a channel that never changes
+    head.set_statistics(groups)
+    found = head.standardised(groups).flatten(0, 1)
+    assert torch.allclose(found.mean(0), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(found.std(0), torch.tensor([0.0, 1.0, 1.0, 1.0]), atol=1e-3)
+    assert head(torch.randn(2, 3, 5, 6)).shape == (2, 15, 4)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_groups_are_stored_beside_embeddings_when_a_loss_asks(
+    spec_file: SpecFile, tmp_path: Path
+) -> None:
+    plain = read_spec(spec_file(teacher=STATS))
+    spec = read_spec(spec_file(teacher=STATS, align={"loss": LOSS, "tokens": 3}))
+    folder = chain.run_pipeline(spec, tmp_path, "train")
+    assert verify(folder, 2).problems == ()
+    run, _, _, data = open_run(folder)
+    groups, embeddings = open_groups(run, data.sources), open_embeddings(run, data.sources)
+    assert groups.frame == (5, 7)
+    found = groups.gather(np.arange(len(embeddings))).reshape(-1, 35)
+    np.testing.assert_allclose(found, embeddings, rtol=2e-3, atol=1e-6)
+    curves = next(tmp_path.glob("store/align/*/metrics.jsonl")).read_text()
+    assert '"local"' in curves
+    assert '"chamfer"' in curves
+    chain.run_pipeline(plain, tmp_path, "extract")
+    without = embeddings_folder(Run(spec=plain, root=tmp_path), plain.teacher)
+    assert without != embeddings_folder(run, spec.teacher)
+    assert not list(without.glob("*/groups"))
+
+
+@pytest.mark.usefixtures("puppet")
+def test_a_teacher_without_groups_is_told_before_anything_runs(
+    spec_file: SpecFile, tmp_path: Path
+) -> None:
+    spec = read_spec(spec_file(align={"loss": {"chamfer": 0.1}}))
+    with pytest.raises(UserError) as caught:
+        chain.run_pipeline(spec, tmp_path)
+    assert str(caught.value) == (
+        "align.loss.chamfer: teacher puppet offers no group tokens; set it to 0 or choose a teacher"
+        " that does, such as ulip"
+    )

@@ -1,0 +1,116 @@
+"""Ablations are the quickstart but for what they name, and what runs come to is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from rgb2act_core.cli import main
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "examples/ablations").glob("*.toml"))
+BASE = tomllib.loads((ROOT / "examples/quickstart.toml").read_text())
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return a function that imports a module of benchmarks/."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+    def load(name: str) -> ModuleType:
+        return __import__(name)
+
+    return load
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def test_files_are_what_the_script_writes(benchmark: Callable[[str], ModuleType]) -> None:
+    made = benchmark("ablations")
+    assert [path.stem for path in FILES] == sorted(made.CHANGES)
+    for path in FILES:
+        assert path.read_text() == made.text(path.stem, BASE)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_ablation_fits_and_differs_in_what_it_names(
+    path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    benchmark: Callable[[str], ModuleType],
+) -> None:
+    assert main(["check", str(path), "--root", str(tmp_path)]) == 0, capsys.readouterr().err
+    old, new = dict(flat(BASE)), dict(flat(tomllib.loads(path.read_text())))
+    names = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    assert names - {"name"} == set(benchmark("ablations").CHANGES[path.stem])
+    first = path.read_text().partition("\n")[0]
+    assert all(name in first for name in names - {"name"})
+
+
+def test_table_joins_seeds_and_replaces_its_section(
+    benchmark: Callable[[str], ModuleType],
+) -> None:
+    ablate = benchmark("ablate")
+    found = [
+        ablate.Outcome("a", 0.5, seed, 10.0 + seed, {"cosine": 0.5 + 0.1 * seed}, seed, 4)
+        for seed in (2, 0, 1)
+    ]
+    table = ablate.table([*found, ablate.Outcome("b", 0.5, 0, 3.0, {}, 4, 4)], ("cosine",))
+    _, _, a, b = table.splitlines()
+    assert a == "| `a` | 11 | 0.00, 0.25, 0.50 | 0.25 | 0.09 to 0.53 | 0.6 ± 0.25 |"
+    assert b == "| `b` | 3 | 1.00 | 1.00 | 0.51 to 1.00 | - |"
+    alone = ablate.table([ablate.Outcome("a", 0.5, 0, 3.0, {"cosine": 0.5}, 0, 0)], ("cosine",))
+    assert alone.splitlines()[2] == "| `a` | 3 | 0.5 |"
+    page = ablate.section("# Results\n\nWords.\n", "x", "old\n")
+    page = ablate.section(page, "y", "other\n")
+    assert ablate.section(page, "x", "old\n") == page
+    assert ablate.section(page, "x", r"new \1" + "\n") == page.replace("old", r"new \1")
+
+
+@pytest.mark.slow
+def test_ablations_run_and_gather(tmp_path: Path) -> None:
+    specs = []
+    for name, condition in (("plain", "aligned"), ("none", "random_aligner")):
+        spec = (ROOT / "examples/smoke.toml").read_text()
+        spec = spec.replace('name = "smoke"', f'name = "{name}"')
+        specs.append(tmp_path / f"{name}.toml")
+        chosen = f'[policy]\ncondition = "{condition}"\n'
+        specs[-1].write_text(spec.replace("[policy]\n", chosen))
+    command = [sys.executable, ROOT / "benchmarks/ablate.py", *specs, "--title", "two"]
+    command += ["--root", tmp_path, "--out", tmp_path, "--scale", "0.1", "--episodes", "2"]
+    for seeds in (["0"], ["0", "1"]):
+        subprocess.run([*map(str, command), "--seeds", *seeds], check=True, timeout=250)
+    found = json.loads((tmp_path / "ablations.json").read_text())
+    assert sorted((o["spec"], o["seed"], o["episodes"]) for o in found) == [
+        ("none", 0, 2),
+        ("none", 1, 2),
+        ("plain", 0, 2),
+        ("plain", 1, 2),
+    ]
+    assert all(("cosine" in o["measures"]) is (o["spec"] == "plain") for o in found)
+    page = (tmp_path / "results.md").read_text()
+    assert page.count("<!-- ablations: two -->") == 1
+    assert "training seeds 0, 1; 2 episodes each" in page
+    assert page.index("| `plain` |") < page.index("| `none` |")
+    alone = [str(word) for word in command if word != specs[1]]
+    alone[alone.index("--episodes") + 1] = "0"
+    subprocess.run([*alone, "--seeds", "0"], check=True, timeout=250)
+    (found,) = [
+        o for o in json.loads((tmp_path / "ablations.json").read_text()) if not o["episodes"]
+    ]
+    assert found["spec"] == "plain"
+    assert "cosine" in found["measures"]

@@ -1,0 +1,47 @@
+"""The benchmarks run: what they time is the project's own code, which changes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def output(name: str, *options: str) -> str:
+    command = [sys.executable, BENCHMARKS / f"{name}.py", "--rounds", "1", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bench_align"],
+        ["bench_align_seed", "--quick"],
+        ["bench_extract", "--quick"],
+        ["bench_features"],
+    ],
+    ids=" ".join,
+)
+def test_benchmark_prints_ratios(command: list[str]) -> None:
+    assert "1.00 x" in output(*command)
+
+
+@pytest.mark.slow
+def test_heads_agree_with_the_plain_implementation() -> None:
+    said = output("bench_head", "--quick")
+    for horizon in (8, 16):
+        for job in ("DDPM 100 plan", "DDIM 16 plan", "DDIM 10 plan", "training"):
+            assert f"UNet S={horizon} {job}" in said
+
+
+@pytest.mark.slow
+def test_a_cached_batch_takes_less_memory_than_a_plain_one() -> None:
+    said = output("bench_gradcache", "--sizes", "256", "--micro", "16")
+    size, plain, cached, *_ = said.splitlines()[-1].split()
+    assert size == "256"
+    assert float(cached) < 0.6 * float(plain)

@@ -1,0 +1,105 @@
+"""Networks that are compiled plan what they planned before, and say what compiling takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rgb2act_core.builtin.heads.diffusion_config import (
+    Diffusion,
+    DiffusionHead,
+    Mlp,
+    Transformer,
+    Unet,
+)
+from rgb2act_core.errors import UserError
+from rgb2act_core.interfaces.capabilities import Compilable
+from rgb2act_core.interfaces.records import HeadShape
+from rgb2act_core.serving.server import load
+
+SHAPE = HeadShape(obs_dim=8, n_obs_steps=2, action_dim=3, horizon=6)
+CONFIGS = {
+    "mlp": Diffusion(mlp=Mlp(width=32, blocks=1), sample_steps=4),
+    "unet": Diffusion(denoiser="unet", unet=Unet(down_dims=(16, 32)), sample_steps=4),
+    "transformer": Diffusion(
+        denoiser="transformer", transformer=Transformer(width=32, layers=1), sample_steps=4
+    ),
+}
+
+
+def plan(config: Diffusion, compiled: bool) -> torch.Tensor:
+    torch.manual_seed(0)
+    policy = DiffusionHead(config).module(SHAPE).eval()
+    assert isinstance(policy, Compilable)
+    if compiled:
+        policy.compile_plans()
+    obs_BOD = torch.linspace(-1, 1, 32).view(2, 2, 8)
+    return policy.plan(obs_BOD, [torch.Generator().manual_seed(i) for i in range(2)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_compiled_networks_plan_the_same(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    torch.compiler.reset()
+    plans = [plan(CONFIGS[name], compiled) for compiled in (False, True)]
+    torch.testing.assert_close(plans[1], plans[0], rtol=0, atol=1e-5)
+    assert "policy: compiled it in " in capfd.readouterr().err
+
+
+def test_a_machine_without_a_compiler_is_told() -> None:
+    import torch._inductor.config as settings
+
+    torch.compiler.reset()
+    with (
+        settings.patch({"cpp.cxx": ("/nowhere/g++",), "force_disable_caches": True}),
+        pytest.raises(UserError, match=r"act\.compile: .*install a C\+\+ compiler"),
+    ):
+        plan(CONFIGS["mlp"], compiled=True)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_a_head_without_a_network_to_compile_is_refused(
+    cli: Callable[..., Any], spec_file: Callable[..., Path]
+) -> None:
+    found = cli("check", spec_file(act={"compile": True}))
+    assert found.returncode == 2
+    assert "act.compile: the head 'puppet' has no network that can be compiled" in found.stderr
+
+
+@pytest.mark.usefixtures("puppet")
+def test_a_compiler_that_is_not_there_is_told_before_any_work(
+    cli: Callable[..., Any], spec_file: Callable[..., Path]
+) -> None:
+    spec = spec_file(policy={"head": {"use": "diffusion"}}, act={"compile": True})
+    found = cli("check", spec, CXX="/nowhere/g++")
+    assert found.returncode == 2
+    assert "act.compile: there is no C++ compiler '/nowhere/g++'" in found.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("puppet")
+def test_acting_with_a_compiled_network_is_a_trial_of_its_own(
+    cli: Callable[..., Any],
+    spec_file: Callable[..., Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    head = {"use": "diffusion", "mlp": {"width": 16, "blocks": 1}}
+    rates = []
+    for act in ({}, {"compile": True}):
+        done = cli("run", spec_file(policy={"head": head}, act=act), "--root", tmp_path, "--json")
+        assert done.returncode == 0, done.stderr
+        assert ("policy: compiled it in" in done.stderr) == bool(act)
+        rates.append(json.loads(done.stdout)["results"]["act"]["rate"])
+        assert "act: runs" in done.stderr
+        assert ("train: cached" in done.stderr) == bool(act)
+    assert rates[0] == rates[1]
+    capfd.readouterr()
+    _, sessions = load(tmp_path / "puppet")
+    sessions.close()
+    assert "policy: compiled it in" in capfd.readouterr().err  # before a client comes

@@ -1,0 +1,337 @@
+import copy
+import re
+import subprocess
+import sys
+
+import attrs
+import pytest
+import torch
+
+from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy, acting, sampling
+from rgb2act_core.builtin.heads.diffusion_config import (
+    Diffusion,
+    DiffusionHead,
+    Mlp,
+    Transformer,
+    Unet,
+)
+from rgb2act_core.interfaces.records import HeadShape
+
+SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=3, horizon=8)
+SMALL = {
+    "mlp": {"mlp": Mlp(width=16, blocks=2)},
+    "unet": {"unet": Unet(down_dims=(8, 16, 16), groups=4)},
+    "transformer": {"transformer": Transformer(width=16, layers=1, heads=2)},
+}
+DENOISERS = tuple(SMALL)
+
+
+def small(denoiser="mlp", seed=0, **config):
+    torch.manual_seed(seed)
+    return DiffusionPolicy(Diffusion(denoiser=denoiser, **SMALL[denoiser], **config), SHAPE)
+
+
+def observations(rows=4, seed=0):
+    return torch.randn(rows, 2, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def generators(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def batch(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    actions = torch.rand(5, 8, 3, generator=g) * 2 - 1
+    return observations(5), actions, torch.ones(5, 8, dtype=torch.bool)
+
+
+def reference_plan(policy, config, obs, seeds):
+    """Draw plans with diffusers' own loop (its DPM-Solver++ does not clip)."""
+    scheduler, rows = acting(config), generators(*seeds)
+    x = torch.cat([torch.randn(1, 8, 3, generator=g) for g in rows])
+    context = policy.net.context(obs)
+    for t in scheduler.timesteps:
+        out = policy.net(x, policy.net.clock(t[None]), context)
+        extra = {"generator": rows} if config.sampler == "ddpm" else {}
+        x = scheduler.step(out, t, x, **extra).prev_sample
+    return x
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+@pytest.mark.parametrize("schedule", ["squaredcos_cap_v2", "linear"])
+@torch.no_grad()
+def test_plans_equal_those_of_diffusers_loop(sampler, prediction, schedule):
+    config = Diffusion(
+        **SMALL["mlp"],
+        sampler=sampler,
+        prediction=prediction,
+        schedule=schedule,
+        clip_sample=sampler != "dpm++",
+        sample_steps=12,
+    )
+    torch.manual_seed(0)
+    policy = DiffusionPolicy(config, SHAPE)
+    plans = policy.plan(observations(), generators(1, 2, 3, 4))
+    expected = reference_plan(policy, config, observations(), (1, 2, 3, 4))
+    # single precision; DPM-Solver++ goes through log(alpha / sigma) and back
+    torch.testing.assert_close(plans, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("denoiser", ["unet", "transformer"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+@torch.no_grad()
+def test_plans_of_large_networks_equal_those_of_diffusers_loop(denoiser, sampler, prediction):
+    steps = {"sampler": sampler, "prediction": prediction, "sample_steps": 16}
+    steps["clip_sample"] = sampler != "dpm++"
+    config = Diffusion(denoiser=denoiser, **SMALL[denoiser], **steps)
+    policy = small(denoiser, **steps)
+    plans = policy.plan(observations(), generators(1, 2, 3, 4))
+    expected = reference_plan(policy, config, observations(), (1, 2, 3, 4))
+    torch.testing.assert_close(plans, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+@torch.no_grad()
+def test_clipped_plans_stay_in_range_and_unclipped_ones_do_not(sampler):
+    for clip, kept in ((True, True), (False, False)):
+        policy = small(sampler=sampler, clip_sample=clip)
+        policy.net.out.bias.fill_(5.0)
+        plans = policy.plan(observations(), generators(1, 2, 3, 4))
+        assert bool(plans.abs().max() <= 1) is kept
+
+
+@torch.no_grad()
+def test_unclipped_ddim_misses_the_clipped_reference():
+    """A control: the comparison with diffusers can fail."""
+    policy = small(clip_sample=False)
+    policy.net.out.bias.fill_(5.0)
+    expected = reference_plan(policy, Diffusion(**SMALL["mlp"]), observations(), (1, 2, 3, 4))
+    assert (policy.plan(observations(), generators(1, 2, 3, 4)) - expected).abs().max() > 1
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+def test_a_row_plans_the_same_bits_whatever_the_other_rows(denoiser, sampler):
+    policy, obs = small(denoiser, sampler=sampler), observations()
+    plans = policy.plan(obs, generators(1, 2, 3, 4))
+    other = torch.cat([obs[:1] + 9, obs[1:2], obs[2:] * -3])
+    assert torch.equal(policy.plan(obs, generators(1, 2, 3, 4)), plans)
+    assert torch.equal(policy.plan(other, generators(7, 2, 8, 9))[1], plans[1])
+    assert not torch.equal(policy.plan(obs, generators(1, 5, 3, 4))[1], plans[1])
+    alone = policy.plan(obs[1:2], generators(2))[0]
+    torch.testing.assert_close(alone, plans[1], atol=1e-5, rtol=1e-5)  # another batch size rounds
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+def test_a_plan_leaves_the_global_generator_alone(denoiser):
+    policy = small(denoiser, sampler="ddpm")
+    before = torch.get_rng_state()
+    policy.plan(observations(), generators(1, 2, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+def test_many_plans_differ_and_begin_with_the_one(denoiser, sampler):
+    policy, obs = small(denoiser, sampler=sampler), observations(2)
+    many = policy.plans(obs, generators(1, 2), count=3)
+    assert many.shape == (2, 3, 8, 3)
+    assert (many[:, 1] - many[:, 0]).abs().max() > 0.01
+    if sampler == "ddpm":  # its later draws come after those of the row's other plans
+        return
+    single = [policy.plan(o[None], generators(s))[0] for o, s in zip(obs, (1, 2), strict=True)]
+    torch.testing.assert_close(many[:, 0], torch.stack(single), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+def test_a_start_with_little_noise_is_kept_and_saves_steps(sampler):
+    policy, obs = small(sampler=sampler, prediction="epsilon", clip_sample=False), observations()
+    with torch.no_grad():  # a network that finds no noise leaves a plan as it is, but for scale
+        policy.net.out.weight.zero_()
+        policy.net.out.bias.zero_()
+    calls = []
+    policy.net.register_forward_hook(lambda *_: calls.append(1))
+    start = batch()[1][:4]
+    far = []
+    for level in (0.05, 0.3, 1.0):
+        calls.clear()
+        warm = policy.plans(obs, generators(1, 2, 3, 4), start_BSA=start, level=level)[:, 0]
+        far.append((len(calls), float((warm - start).square().mean().sqrt())))
+    assert [n for n, _ in far] == [1, 3, 10]
+    assert far[0][1] < 0.2
+    assert far[0][1] < far[1][1] < far[2][1]
+
+
+def test_a_start_that_does_not_fit_is_refused():
+    policy, obs, start = small(), observations(), batch()[1][:4]
+    for options, words in (
+        ({"start_BSA": start[:2]}, "start_BSA must be"),
+        ({"start_BSA": start, "level": 0.0}, "level must be above 0"),
+        ({"level": 0.5}, "needs start_BSA"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            policy.plans(obs, generators(1, 2, 3, 4), **options)
+
+
+def test_a_plan_follows_weights_that_changed():
+    """What is kept between plans is made anew after a training step or a load."""
+    for precision in ("float32", "bfloat16", "int8"):
+        policy, other = small(precision=precision), small(seed=1, precision=precision)
+        before = policy.plan(observations(), generators(1, 2, 3, 4))
+        with torch.no_grad():
+            policy.net.step.outer.weight.mul_(2)
+        stepped = policy.plan(observations(), generators(1, 2, 3, 4))
+        assert not torch.equal(stepped, before)
+        policy.load_state_dict(other.state_dict())
+        expected = other.plan(observations(), generators(1, 2, 3, 4))
+        assert torch.equal(policy.plan(observations(), generators(1, 2, 3, 4)), expected)
+
+
+def test_a_plan_needs_a_generator_for_each_row():
+    with pytest.raises(ValueError, match="4 rows need as many generators, got 1"):
+        small().plan(observations(), generators(1))
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+def test_loss_repeats_with_the_seed_and_reaches_every_weight(denoiser, prediction):
+    policy = small(denoiser, prediction=prediction)
+    torch.manual_seed(1)
+    loss = policy.loss(*batch())
+    torch.manual_seed(1)
+    assert torch.equal(policy.loss(*batch()), loss)
+    assert not torch.equal(policy.loss(*batch()), loss)
+    loss.backward()
+    silent = [name for name, weight in policy.named_parameters() if not weight.grad.any()]
+    assert not silent
+
+
+def test_loss_is_the_mean_over_valid_steps():
+    policy, (obs, actions, mask) = small(prediction="sample"), batch()
+    with torch.no_grad():
+        policy.net.out.weight.zero_()
+        policy.net.out.bias.zero_()
+    mask[0, 3:], mask[2, 1:] = False, False
+    torch.testing.assert_close(policy.loss(obs, actions, mask), actions[mask].square().mean())
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+def test_masked_steps_give_no_gradient(denoiser):
+    policy, (obs, actions, mask) = small(denoiser), batch()
+    loss = policy.loss(obs, actions, ~mask)
+    loss.backward()
+    assert loss == 0
+    assert not any(weight.grad.any() for weight in policy.parameters())
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+def test_context_and_clock_are_all_a_denoiser_needs_of_them(denoiser):
+    policy = small(denoiser)
+    x, obs = batch()[1], observations(5)
+    times = torch.tensor([0, 3, 50, 98, 99])
+    together = policy.net(x, policy.net.clock(times), policy.net.context(obs))
+    for i, t in enumerate(times):
+        alone = policy.net(x, policy.net.clock(t[None]), policy.net.context(obs))
+        torch.testing.assert_close(alone[i], together[i], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("tokens", [None, (5, 4)])
+@pytest.mark.parametrize("horizon", [1, 2, 3, 6, 9])
+def test_every_horizon_works(denoiser, horizon, tokens):
+    shape = HeadShape(obs_dim=6, n_obs_steps=1, action_dim=3, horizon=horizon, tokens=tokens)
+    head = DiffusionHead(Diffusion(denoiser=denoiser, **SMALL[denoiser]))
+    assert head.check(shape) is None
+    policy = head.module(shape)
+    seen = () if tokens is None else (torch.randn(2, 1, *tokens),)
+    obs, actions = torch.zeros(2, 1, 6), torch.zeros(2, horizon, 3)
+    policy.loss(obs, actions, torch.ones(2, horizon, dtype=torch.bool), *seen).backward()
+    assert policy.plan(obs, generators(1, 2), *seen).shape == (2, horizon, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Diffusion(unet=Unet()), "unet is given, but denoiser is 'mlp'; remove unet"),
+        (lambda: Diffusion(denoiser="unet", mlp=Mlp()), "mlp is given, but denoiser is 'unet'"),
+        (lambda: Diffusion(sample_steps=101), "sample_steps must be at most 100"),
+        (lambda: Diffusion(sampler="dpm++", sample_steps=51), "sample_steps must be at most 50"),
+        (lambda: Diffusion(sample_steps=0), "must be at least 1, got 0"),
+        (lambda: Diffusion(step_dim=5), "step_dim must be even, got 5"),
+        (lambda: Diffusion(clip_range=0.0), "must be above 0 and finite, got 0.0"),
+        (lambda: Diffusion(clip_range=float("inf")), "must be above 0 and finite, got inf"),
+        (lambda: Diffusion(clip_sample=False, clip_range=2.0), "clip_range is given, but clip"),
+        (lambda: Mlp(width=0), "must be at least 1, got 0"),
+        (lambda: Unet(down_dims=()), "must name at least one level, got none"),
+        (lambda: Unet(down_dims=(256, 100)), "down_dims must be multiples of groups = 8"),
+        (lambda: Unet(down_dims=(8, 16)), "down_dims must be multiples of groups = 8"),
+        (lambda: Unet(kernel_size=4), "kernel_size must be odd, got 4"),
+        (lambda: Transformer(width=10), "width must be a multiple of heads = 4, got 10"),
+    ],
+)
+def test_a_config_that_cannot_be_meant_is_refused(make, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make()
+
+
+def test_a_copy_loads_the_weights_and_plans_the_same_bits():
+    policy, other = small(), small(seed=1)
+    other.load_state_dict(policy.state_dict())
+    plans = [m.plan(observations(), generators(1, 2, 3, 4)) for m in (policy, other)]
+    plans.append(copy.deepcopy(policy).plan(observations(), generators(1, 2, 3, 4)))
+    assert torch.equal(plans[0], plans[1])
+    assert torch.equal(plans[0], plans[2])
+
+
+def test_the_components_are_listed_and_checked_without_torch():
+    code = (
+        "import sys; from rgb2act_core.builtin import rgb2act_policy_heads as heads;"
+        "from rgb2act_core.interfaces.records import HeadShape;"
+        "shape = HeadShape(obs_dim=4, n_obs_steps=1, action_dim=2, horizon=3);"
+        "names = [c.name for c in heads() if c.build(c.tiny).check(shape) is None];"
+        "assert names == ['diffusion', 'flow', 'replay'];"
+        "assert not {'torch', 'diffusers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def trained(steps, config):
+    """Learn to pass left or right, by chance, as far off as the observation says."""
+    torch.manual_seed(0)
+    policy = DiffusionHead(config).module(
+        HeadShape(obs_dim=1, n_obs_steps=1, action_dim=1, horizon=4)
+    )
+    optimiser = torch.optim.AdamW(policy.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    mask = torch.ones(128, 4, dtype=torch.bool)
+    for _ in range(steps):
+        far = 0.3 + 0.6 * torch.rand(128, 1, 1)
+        side = torch.randint(2, (128, 1, 1)) * 2.0 - 1.0
+        optimiser.zero_grad()
+        policy.loss(far * 4 - 2.4, (far * side).expand(-1, 4, -1), mask).backward()
+        optimiser.step()
+        schedule.step()
+    return policy
+
+
+@pytest.mark.parametrize(
+    ("steps", "net"),
+    [
+        (150, {"mlp": Mlp(width=64, blocks=2)}),
+        (300, {"transformer": Transformer(width=32, layers=1, heads=2)}),
+        pytest.param(1500, {"unet": Unet(down_dims=(16, 32))}, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_both_ways_around_are_learned_and_never_their_mean(steps, net):
+    config = Diffusion(denoiser=next(iter(net)), **net)
+    policy = trained(steps, config)
+    far = torch.linspace(0.35, 0.85, 100)[:, None, None]
+    for sampler in ("ddim", "ddpm", "dpm++"):
+        policy.times, policy.steps = sampling(attrs.evolve(config, sampler=sampler))
+        plans = policy.plan(far * 4 - 2.4, generators(*range(100)))
+        assert 0.3 < (plans.mean((1, 2)) > 0).float().mean() < 0.7
+        # 0.6 is the error of the two ways' mean, 0.125 that of not looking at the observation
+        assert (plans.abs() - far).abs().mean() < 0.08

@@ -1,0 +1,150 @@
+"""The head ``flow``: what it learns, how it follows it, and what both solvers come to."""
+
+import pytest
+import torch
+
+from rgb2act_core.builtin.heads.diffusion_config import Mlp, Transformer, Unet
+from rgb2act_core.builtin.heads.flow import FlowPolicy
+from rgb2act_core.builtin.heads.flow_config import Flow, FlowHead
+from rgb2act_core.interfaces.records import HeadShape
+
+SHAPE = HeadShape(obs_dim=1, n_obs_steps=1, action_dim=2, horizon=4)
+SMALL = {
+    "mlp": {"mlp": Mlp(width=16, blocks=2)},
+    "unet": {"unet": Unet(down_dims=(8, 16), groups=4)},
+    "transformer": {"transformer": Transformer(width=16, layers=1, heads=2)},
+}
+
+
+def small(denoiser="mlp", **config):
+    torch.manual_seed(0)
+    return FlowPolicy(Flow(denoiser=denoiser, **SMALL[denoiser], **config), SHAPE)
+
+
+def generators(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def noise(*seeds):
+    return torch.stack([torch.randn(4, 2, generator=g) for g in generators(*seeds)])
+
+
+class Given(torch.nn.Module):
+    """A network that knows the velocity as a function of the plan and the time."""
+
+    def __init__(self, velocity):
+        super().__init__()
+        self.velocity, self.weight = velocity, torch.nn.Parameter(torch.zeros(1))
+        self.calls = []
+
+    def context(self, obs, tokens=None):
+        return obs.flatten(1)
+
+    def clock(self, ticks):
+        return ticks / 100
+
+    def forward(self, x, time, context):
+        self.calls.append(float(time))
+        return self.velocity(x, time)
+
+
+def given(velocity, **config):
+    policy = small(**config)
+    policy.net = Given(velocity)
+    return policy
+
+
+def test_the_loss_is_the_error_of_the_velocity_on_valid_steps():
+    policy = small()
+    with torch.no_grad():
+        policy.net.out.weight.zero_()
+        policy.net.out.bias.zero_()
+    actions, mask = torch.rand(3, 4, 2), torch.ones(3, 4, dtype=torch.bool)
+    mask[0, 2:] = False
+    torch.manual_seed(5)
+    loss = policy.loss(torch.zeros(3, 1, 1), actions, mask)
+    torch.manual_seed(5)
+    expected = (actions - torch.randn_like(actions))[mask].square().mean()
+    torch.testing.assert_close(loss, expected)
+    assert policy.loss(torch.zeros(3, 1, 1), actions, ~(mask | True)) == 0
+
+
+@pytest.mark.parametrize("solver", ["euler", "midpoint"])
+def test_a_straight_way_ends_where_it_leads(solver):
+    goal = torch.full((4, 2), 0.7)
+    policy = given(lambda x, t: (goal - x) / (1 - t), solver=solver, sample_steps=3)
+    plans = policy.plan(torch.zeros(2, 1, 1), generators(1, 2))
+    torch.testing.assert_close(plans, goal.expand(2, -1, -1))
+
+
+def test_solvers_have_their_orders():
+    """For x' = x the end is e x: Euler's error halves with the step, the midpoint's quarters."""
+    start = noise(1)
+    errors = {}
+    for solver in ("euler", "midpoint"):
+        for steps in (16, 32):
+            policy = given(lambda x, t: x, solver=solver, sample_steps=steps)
+            plan = policy.plan(torch.zeros(1, 1, 1), generators(1))
+            errors[solver, steps] = float((plan - start * torch.e).abs().max())
+    assert 1.8 < errors["euler", 16] / errors["euler", 32] < 2.1
+    assert 3.6 < errors["midpoint", 16] / errors["midpoint", 32] < 4.3
+
+
+def test_times_run_from_noise_to_plan():
+    for config, level, times in (
+        ({"sample_steps": 4}, 1.0, [0, 0.25, 0.5, 0.75]),
+        ({"sample_steps": 4}, 0.5, [0.5, 0.75]),
+        ({"sample_steps": 2, "solver": "midpoint"}, 1.0, [0, 0.25, 0.5, 0.75]),
+        ({"sample_steps": 2, "solver": "midpoint"}, 0.4, [0.6, 0.8]),
+    ):
+        policy = given(lambda x, t: x, **config)
+        start = torch.zeros(1, 4, 2)
+        policy.plans(torch.zeros(1, 1, 1), generators(1), start_BSA=start, level=level)
+        assert policy.net.calls == pytest.approx(times)
+
+
+def test_a_start_is_mixed_with_noise_by_level():
+    policy, start = given(lambda x, t: 0 * x), torch.full((1, 4, 2), 5.0)
+    for level in (0.2, 1.0):
+        got = policy.plans(torch.zeros(1, 1, 1), generators(3), start_BSA=start, level=level)[0]
+        torch.testing.assert_close(got, (1 - level) * start + level * noise(3))
+
+
+@pytest.mark.parametrize("denoiser", SMALL)
+def test_loss_reaches_every_weight(denoiser):
+    policy = small(denoiser)
+    mask = torch.ones(5, 4, dtype=torch.bool)
+    policy.loss(torch.randn(5, 1, 1), torch.rand(5, 4, 2), mask).backward()
+    assert not [name for name, weight in policy.named_parameters() if not weight.grad.any()]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_both_ways_around_are_learned_and_never_their_mean(precision):
+    torch.manual_seed(0)
+    config = Flow(mlp=Mlp(width=64, blocks=2), sample_steps=20, precision=precision)
+    policy = FlowHead(config).module(HeadShape(obs_dim=1, n_obs_steps=1, action_dim=1, horizon=4))
+    optimiser = torch.optim.AdamW(policy.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 400)
+    mask = torch.ones(128, 4, dtype=torch.bool)
+    for _ in range(400):
+        far = 0.3 + 0.6 * torch.rand(128, 1, 1)
+        side = torch.randint(2, (128, 1, 1)) * 2.0 - 1.0
+        optimiser.zero_grad()
+        policy.loss(far * 4 - 2.4, (far * side).expand(-1, 4, -1), mask).backward()
+        optimiser.step()
+        schedule.step()
+    far = torch.linspace(0.35, 0.85, 100)[:, None, None]
+    plans = policy.plan(far * 4 - 2.4, generators(*range(100)))
+    assert 0.3 < (plans.mean((1, 2)) > 0).float().mean() < 0.7
+    # 0.6 is the error of the two ways' mean, 0.125 that of not looking at the observation
+    assert (plans.abs() - far).abs().mean() < 0.1
+
+
+def test_a_config_that_cannot_be_meant_is_refused():
+    for make, words in (
+        (lambda: Flow(unet=Unet()), "unet is given, but denoiser is 'mlp'"),
+        (lambda: Flow(sample_steps=0), "must be at least 1, got 0"),
+        (lambda: Flow(step_dim=7), "step_dim must be even, got 7"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()

@@ -1,0 +1,86 @@
+"""What the documents say is so: commands run, files and make targets are there.
+
+Bash blocks behind the comment ``<!-- run -->`` are executed as they stand, in a folder that holds
+``examples/``. The commands of all others are only parsed: they install, take minutes, or are
+executed by the test of another page.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rgb2act_core.cli import parse
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUN = re.findall(r"<!-- run -->\n```bash\n(.*?)```", README, re.DOTALL)
+
+
+def blocks(page: Path) -> list[str]:
+    """Return the lines of a page's bash blocks."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [line for block in found for line in block.splitlines() if line.strip()]
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme_work(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "rgb2act"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m rgb2act_core "$@"\n')
+    script.chmod(0o755)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    env = os.environ | {"PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    for command in "".join(RUN).splitlines():
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert (tmp_path / "runs" / "smoke" / "report.html").exists()
+
+
+def test_readme_has_commands_that_are_run() -> None:
+    assert len(RUN) == 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_a_page_can_be_parsed(page: Path) -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for line in blocks(page):
+        program, *words = shlex.split(line, comments=True)
+        if program == "rgb2act":
+            parse(words)
+        elif program == "make":
+            assert set(words) <= set(targets), line
+        for before, after in itertools.pairwise(words):
+            if before == "-e" and not after.startswith("./"):
+                assert (ROOT / after / "pyproject.toml").exists(), line
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for target in set(re.findall(r"`make (\w+)`", text)):
+        assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    places = [page.parent / link for link in links if "://" not in link]
+    assert [str(p) for p in places if not p.exists()] == []
+
+
+def test_readme_names_every_plugin() -> None:
+    for folder in (path.parent for path in ROOT.glob("plugins/*/pyproject.toml")):
+        assert f"`rgb2act-{folder.name}`" in README

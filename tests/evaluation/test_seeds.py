@@ -1,0 +1,146 @@
+"""Seeds to act on: in a row, of a file, or those that an environment accepts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.evaluation.seeds import choose, folder_of
+from rgb2act_core.pipeline.status import check
+from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.stages.keys import act_inputs
+from rgb2act_core.stages.tasks import open_tasks
+from rgb2act_core.store.run import Run
+from rgb2act_core.store.stage_folder import StageFolder
+
+SpecFile = Callable[..., Path]
+
+
+def bound(spec_file: SpecFile, root: Path, **changes: Any) -> Run:
+    run = Run(spec=read_spec(spec_file(**changes)), root=root)
+    return open_tasks(run).run
+
+
+@pytest.mark.usefixtures("puppet")
+def test_seeds_are_in_a_row_where_nothing_screens_them(spec_file: SpecFile, tmp_path: Path) -> None:
+    run = bound(spec_file, tmp_path, act={"episodes": 3, "first_seed": 7})
+    chosen = choose(run, open_tasks(run).each[0].environment)
+    assert (chosen.accepted, chosen.source, dict(chosen.told)) == ((7, 8, 9), "", {})
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.usefixtures("puppet")
+def test_screening_takes_the_first_that_are_accepted(
+    spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choosy = {"use": "puppet", "choosy": True}
+    monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:lose:1:{tmp_path / 'lost'}")
+    run = bound(spec_file, tmp_path, environment=choosy, seed=1, act={"episodes": 3})
+    assert (run.spec.act.start, run.spec.collect.start) == (2000, 0)
+    environment = open_tasks(run).each[0].environment
+    chosen = choose(run, environment)
+    assert chosen.accepted == (2000, 2002, 2004)
+    assert chosen.rejected == {2001: "odd", 2003: "odd"}
+    assert chosen.told[2002] == {"half": 1001}
+    assert (tmp_path / "lost").exists()
+
+    # what is known is not asked again, what is not is
+    monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:raise:0:{tmp_path / 'asked'}")
+    place = folder_of(run) / "verdicts.json"
+    before = place.read_bytes()
+    assert choose(run, environment).plain() == chosen.plain()
+    assert place.read_bytes() == before
+    tries = attrs.evolve(run.spec.act, episodes=4)
+    more = attrs.evolve(run, spec=attrs.evolve(run.spec, act=tries))
+    with pytest.raises(RuntimeError, match="strings are cut"):
+        choose(more, environment)
+    assert choose(more, environment).accepted == (2000, 2002, 2004, 2006)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_screening_that_accepts_nothing_ends(spec_file: SpecFile, tmp_path: Path) -> None:
+    never = {"use": "puppet", "choosy": True, "fault": "choosy"}
+    run = bound(spec_file, tmp_path, environment=never, act={"episodes": 1})
+    said = "only 0 of 30 seeds were accepted, 30 not because of 'od"
+    with pytest.raises(UserError, match=said):
+        choose(run, open_tasks(run).each[0].environment)
+
+    # nothing is held against seeds once what rejected them is mended
+    place = folder_of(run) / "verdicts.json"
+    assert json.loads(place.read_text()) == {"verdicts": {}}
+    with pytest.raises(UserError, match=said):  # asked again: here it is not mended
+        choose(run, open_tasks(run).each[0].environment)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_seeds_of_a_file(spec_file: SpecFile, tmp_path: Path) -> None:
+    place = tmp_path / "seeds.json"
+    told = {"accepted": [{"seed": 9, "told": {"a": 1}}, {"seed": 4}], "rejected": []}
+    for content, expected in (([9, 4, 5], {}), (told, {9: {"a": 1}})):
+        place.write_text(json.dumps(content))
+        run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
+        chosen = choose(run, open_tasks(run).each[0].environment)
+        assert (chosen.accepted, chosen.told, chosen.source) == ((9, 4), expected, "file")
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("no JSON", "is no list of seeds; give a list of numbers"),
+        ("[1, -2]", "is no list of seeds"),
+        ('["1"]', "is no list of seeds"),
+        ('{"rejected": []}', "is no list of seeds"),
+        ("[1]", "holds 1 different seeds in 1, .act. episodes = 2"),
+        ("[1, 1, 2]", "holds 2 different seeds in 3"),
+    ],
+)
+def test_file_that_holds_no_seeds_is_told(
+    spec_file: SpecFile, tmp_path: Path, content: str, said: str
+) -> None:
+    place = tmp_path / "seeds.json"
+    place.write_text(content)
+    run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
+    with pytest.raises(UserError, match=f"seeds.json: {said}"):
+        choose(run, open_tasks(run).each[0].environment)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_content_of_a_file_of_seeds_enters_the_key(spec_file: SpecFile, tmp_path: Path) -> None:
+    policy = StageFolder.of(tmp_path, {})
+
+    def inputs(**act: Any) -> dict[str, Any]:
+        return act_inputs(bound(spec_file, tmp_path, act=act), policy)
+
+    assert "seeds" not in inputs()["act"]
+    assert inputs() == inputs(first_seed=0)
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    one.write_text("[1, 2, 3, 4]")
+    two.write_text("[1, 2, 3, 4]")
+    assert inputs(seeds=str(one)) == inputs(seeds=str(two)) != inputs()
+    two.write_text("[1, 2, 3, 5]")
+    assert inputs(seeds=str(one)) != inputs(seeds=str(two))
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[7, 100001]", "act.seeds: 100001 meets the seeds of the demonstrations"),
+        ("[1]", "seeds.json: holds 1 different seeds in 1"),
+    ],
+)
+def test_file_that_cannot_be_acted_on_is_told_before_any_work(
+    spec_file: SpecFile, tmp_path: Path, content: str, said: str
+) -> None:
+    place = tmp_path / "seeds.json"
+    place.write_text(content)
+    spec = read_spec(spec_file(act={"episodes": 2, "seeds": str(place)}))
+    with pytest.raises(UserError, match=said):
+        check(spec, tmp_path / "root")

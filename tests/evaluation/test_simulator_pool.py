@@ -1,0 +1,79 @@
+"""An environment or a worker process that is lost costs one episode's time and no result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.evaluation.simulator_pool import REPEATS, SimulatorPool
+from rgb2act_core.plugins import registry
+from rgb2act_core.plugins.components import Kind
+
+
+def acted(root: Path) -> tuple[dict[str, Any], Path]:
+    (place,) = root.glob("store/act/*/stage.json")
+    return json.loads(place.read_text())["results"], place.parent
+
+
+@pytest.mark.parametrize("kind", ["die", "lose"])
+def test_loss_in_an_episode_changes_no_result(
+    cli: Callable[..., Any], spec_file: Callable[..., Path], puppet_done: Path, kind: str
+) -> None:
+    tmp = (spec := spec_file()).parent
+    done = cli("run", spec, "--root", tmp, RGB2ACT_PUPPET=f"step:{kind}:9:{tmp / 'tripped'}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp / "tripped").exists()
+    results, folder = acted(tmp)
+    assert results == acted(puppet_done)[0]
+    lost = json.loads((folder / "lost.json").read_text())["lost"]
+    slots = 2 if kind == "die" else 1  # one process simulates both
+    assert [item["seed"] for item in lost] == [0, 1][:slots]
+    said = "a worker process died (exit -9)" if kind == "die" else "the stage is on fire"
+    assert all(said in item["why"] for item in lost)
+    assert done.stderr.count("act: repeats the episode of seed") == slots
+    film, other = (place / "videos/seed_0000000.mp4" for place in (folder, acted(puppet_done)[1]))
+    assert film.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.usefixtures("puppet")
+def test_what_is_lost_again_and_again_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RGB2ACT_PUPPET", "step:die:3")
+    config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
+    chunk = np.zeros((2, 4), np.float32)
+    with SimulatorPool("puppet", config, 1, 1, 1) as simulators:
+        simulators.reset({0: 5}, {})
+        simulators.step({0: chunk})
+        with pytest.raises(UserError, match="seed 5, repeated 3 times in vain: a worker"):
+            simulators.step({0: chunk})
+        assert [item["chunk"] for item in simulators.lost] == [2] * REPEATS
+
+
+@pytest.mark.usefixtures("puppet")
+def test_a_repeat_that_goes_another_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
+    chunk = np.zeros((2, 4), np.float32)
+    with SimulatorPool("puppet", config, 2, 1, 1) as simulators:
+        simulators.reset({0: 5, 1: 6}, {})
+        simulators._courses[0].marks[0] = "what a repeat will not give"
+        simulators.processes[0].kill()
+        with pytest.raises(UserError, match=r"seed 5 was repeated .* does not repeat itself"):
+            simulators.step({0: chunk})
+
+
+@pytest.mark.usefixtures("puppet")
+def test_slots_that_were_not_asked_are_begun_again_too() -> None:
+    config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
+    chunk = np.full((2, 4), 0.25, np.float32)
+    with SimulatorPool("puppet", config, 2, 1, 1) as simulators:
+        simulators.reset({0: 5, 1: 6}, {})
+        simulators.step({1: chunk})
+        simulators.processes[0].kill()
+        simulators.step({0: chunk})
+        seen = simulators.step({1: chunk})[1]
+        assert (seen.steps, seen.joints.tolist()) == (4, [[0.25] * 4])

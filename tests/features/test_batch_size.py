@@ -1,0 +1,97 @@
+"""How many frames are encoded at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.features import batch_size
+from rgb2act_core.features.batch_size import AutoBatchSize, fitting, out_of_memory, peak
+
+CPU = torch.device("cpu")
+
+
+def sizes(batch: AutoBatchSize, count: int) -> list[int]:
+    pieces = list(batch.map(count, lambda first, last: (first, last)))
+    assert [(a, b) for a, b, _ in pieces] == [result for _, _, result in pieces]
+    assert [a for a, _, _ in pieces] == [0, *(b for _, b, _ in pieces)][:-1]
+    assert not pieces or pieces[-1][1] == count
+    return [b - a for a, b, _ in pieces]
+
+
+def test_a_size_that_was_asked_for_is_kept_and_pieces_are_even() -> None:
+    batch = AutoBatchSize("extract", 8, "cpu")
+    assert sizes(batch, 8) == [8]
+    assert sizes(batch, 17) == [6, 6, 5]
+    assert sizes(batch, 3) == [3]
+    assert sizes(batch, 0) == []
+
+
+def test_the_size_is_found_from_what_two_frames_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_size, "free", lambda device: 100)
+    monkeypatch.setattr(batch_size, "_status", {"VmRSS": 50, "VmHWM": 50 + 12}.__getitem__)
+    batch = AutoBatchSize("extract", 0, "cpu")
+    assert sizes(batch, 1) == [1]  # an episode of one frame, which measures nothing
+    assert sizes(batch, 21) == [2, 7, 6, 6]  # 100 // 12 = 8
+
+
+@pytest.mark.parametrize(
+    ("used", "expected"), [(0, 64), (1, 64), (100, 8), (199, 4), (5000, 1), (None, 8)]
+)
+def test_as_many_frames_as_fit_and_a_power_of_two(
+    monkeypatch: pytest.MonkeyPatch, used: int | None, expected: int
+) -> None:
+    monkeypatch.setattr(batch_size, "free", lambda device: 999)
+    assert fitting(CPU, used) == expected
+
+
+def test_what_a_block_takes_is_measured_though_it_is_given_back() -> None:
+    with peak(CPU) as used:
+        assert float(torch.ones(16 << 20).sum()) > 0
+        taken = used()
+    if taken is None:
+        pytest.skip("the kernel does not measure it")
+    assert 60 << 20 < taken < 90 << 20
+
+
+def test_free_memory_is_a_share_of_what_there_is() -> None:
+    assert 0 < batch_size.free(CPU) <= batch_size.HOST_MOST
+
+
+def test_memory_that_runs_out_halves_the_size(capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[tuple[int, int]] = []
+
+    def work(first: int, last: int) -> None:
+        if last - first > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        done.append((first, last))
+
+    batch = AutoBatchSize("extract vit", 16, "cpu")
+    assert [b - a for a, b, _ in batch.map(16, work)] == [2] * 8
+    assert done == [(i, i + 2) for i in range(0, 16, 2)]
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "extract vit: out of memory with 16 frames at once; goes on with 8"
+    assert len(said) == 3
+    list(batch.map(16, work))  # the size stays
+    assert capsys.readouterr().err == ""
+
+
+def test_one_frame_that_does_not_fit_is_told() -> None:
+    def work(first: int, last: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(UserError, match=r"out of memory with one frame at once; choose another"):
+        list(AutoBatchSize("extract", 2, "cpu").map(3, work))
+
+
+def test_real_allocations_that_fail_are_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert out_of_memory(caught.value)
+    with pytest.raises(MemoryError) as refused:
+        np.empty(1 << 60, np.uint8)
+    assert out_of_memory(refused.value)
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+    assert not out_of_memory(ValueError("out of memory"))

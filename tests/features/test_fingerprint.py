@@ -1,0 +1,252 @@
+"""Other software, weights or devices that give other features are noticed before it matters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.features import fingerprint_checks
+from rgb2act_core.features.encoder import Encoder
+from rgb2act_core.features.fingerprint import TOLERANCE, Fingerprint, probe, take
+from rgb2act_core.pipeline import chain
+from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.store.group_writer import read_group
+from rgb2act_core.weights.download import place
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+SpecFile = Callable[..., Path]
+URL = "http://127.0.0.1:9/puppet"
+
+
+def put(cache: Path, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lay the puppet's official weights in the cache."""
+    monkeypatch.setenv("RGB2ACT_CACHE", str(cache))
+    path = place(URL, "puppet.safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    save_file({"scale": torch.tensor([scale])}, path)
+
+
+def build(**options: Any) -> Encoder:
+    from rgb2act_puppet import Pixels, _backbone
+
+    return Encoder(_backbone(Pixels(**options)), "cpu")
+
+
+# the probe
+
+
+def test_the_probe_is_the_same_everywhere() -> None:
+    frames = probe(2, (2, 24, 32))
+    assert frames.shape == (2, 2, 24, 32, 3)
+    assert frames.dtype == np.uint8
+    assert int(frames.astype(np.int64).sum()) == PROBE_SUM
+    assert not np.array_equal(frames[0], frames[1])  # frames differ
+    assert not np.array_equal(frames[:, 0], frames[:, 1])  # and cameras
+    assert frames.std() > 25
+
+
+PROBE_SUM = 760_258
+
+
+@pytest.mark.usefixtures("puppet")
+def test_the_probe_is_looked_at_with_all_its_context() -> None:
+    shape = (1, 8, 8)
+    one, two = take(build(context=1), shape), take(build(context=3), shape)
+    assert one.shape == two.shape == (1, 5, 6)  # four tokens and their mean
+    assert np.array_equal(one[..., :3], one[..., 3:])  # the mean over one frame is the frame
+    assert not np.allclose(two[..., :3], two[..., 3:], rtol=0.01)
+
+
+def test_large_features_leave_a_small_fingerprint() -> None:
+    class Large:
+        info = type("Info", (), {"context": 1, "dim": 1024})
+
+        def encode(self, rgb: torch.Tensor) -> torch.Tensor:
+            return torch.ones(len(rgb), 2, 900, 1024)
+
+    found = take(Encoder(Large(), "cpu"), (2, 8, 8))  # type: ignore[arg-type]
+    assert found.shape == (2, 17, 64)
+
+
+# the error
+
+
+def mark(values: np.ndarray[Any, Any]) -> Fingerprint:
+    return Fingerprint(shape=(1, 8, 8), values=values.astype(np.float32), made={})
+
+
+def test_rounding_passes_and_other_features_do_not() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 17, 64)) * np.geomspace(1, 100, 64)
+    reference = mark(values)
+    assert reference.error(reference.values) == 0
+    assert reference.error(values.astype(np.float16).astype(np.float32)) < 1e-3
+    assert reference.error(1.05 * reference.values) == pytest.approx(0.05, rel=1e-3)
+    assert reference.error(reference.values[:, :, ::-1]) > 0.5
+    assert reference.error(reference.values[:1]) == np.inf
+    strong = reference.values.copy()
+    strong[..., :32] *= 1.2  # the weak half of the channels alone
+    assert reference.error(strong) > TOLERANCE
+    assert reference.error(np.full_like(reference.values, np.nan)) != 0
+
+
+def test_a_channel_of_noise_does_not_count_by_itself() -> None:
+    values = np.random.default_rng(0).normal(size=(1, 17, 8))
+    values[..., 0] = 1e-6
+    changed = values.copy()
+    changed[..., 0] = -1e-6
+    assert mark(values).error(changed.astype(np.float32)) < 1e-3
+
+
+@pytest.mark.parametrize("key", ["shape", "values", "made", "digest"])
+def test_a_damaged_fingerprint_is_told(tmp_path: Path, key: str) -> None:
+    data = mark(np.ones((1, 2, 3))).plain()
+    assert Fingerprint.of(data, tmp_path).digest == data["digest"]
+    with pytest.raises(UserError, match="fingerprint is damaged"):
+        Fingerprint.of({**data, key: None}, tmp_path / "x.json")
+    with pytest.raises(UserError, match="fingerprint is damaged"):
+        Fingerprint.of(data | {"values": [[[1.5, 1, 1], [1, 1, 1]]]}, tmp_path / "x.json")
+
+
+# in a run
+
+
+@pytest.fixture
+def hub(
+    cli: Cli, spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Callable[..., Path], Path]:
+    """Return a function that writes the spec of a finished run with official weights, its root."""
+    put(tmp_path / "cache", 1.0, monkeypatch)
+
+    def spec(**changes: Any) -> Path:
+        return spec_file(backbone=[{"use": "puppet", "weights": "hub"}], **changes)
+
+    done = cli("run", spec(), "--root", tmp_path / "root")
+    assert done.returncode == 0, done.stderr
+    return spec, tmp_path / "root"
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "extract": {"collect": {"episodes": 5}},
+    "align": {"align": {"steps": 13}},
+    "train": {"policy": {"steps": 13}},
+    "act": {"act": {"episodes": 5}},
+}
+
+
+@pytest.mark.parametrize("stage", list(CHANGES))
+def test_altered_weights_under_the_same_name_are_refused(
+    hub: tuple[Callable[..., Path], Path],
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    spec, root = hub
+    put(tmp_path / "cache", 1.1, monkeypatch)
+    done = cli("run", spec(**CHANGES[stage]), "--root", root)
+    assert done.returncode == 2, done.stderr
+    assert "differ by 0.1, at most 0.02 is allowed" in done.stderr
+    assert "Traceback" not in done.stderr
+    if stage != "act":  # a policy does not know the weights of the backbones that it is given
+        assert "(weights was sha256 " in done.stderr
+    again = cli("run", spec(), "--root", root)  # what is finished stays so
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("stage", list(CHANGES))
+def test_the_same_software_passes(
+    hub: tuple[Callable[..., Path], Path], cli: Cli, stage: str
+) -> None:
+    spec, root = hub
+    done = cli("run", spec(**CHANGES[stage]), "--root", root)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_difference_like_rounding_passes_and_is_recorded(
+    hub: tuple[Callable[..., Path], Path],
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec, root = hub
+    put(tmp_path / "cache", 1.01, monkeypatch)
+    path = spec(collect={"episodes": 5}, act={"episodes": 5})
+    done = cli("run", path, "--root", root)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (root / "store/features").glob("puppet-????????????????")
+    found = [read_group(entry).attributes for entry in folder.iterdir() if entry.is_dir()]
+    errors = sorted(a["fingerprint_error"] for a in found)
+    assert errors[0] == 0
+    assert errors[-1] == pytest.approx(0.01, rel=0.1)
+    assert len({a["fingerprint"] for a in found}) == 1
+    record = json.loads((root / "puppet/run.json").read_text())
+    (act,) = [s for s in record["stages"] if s["stage"] == "act"]
+    results = json.loads((root / act["path"] / "stage.json").read_text())["results"]
+    assert results["fingerprint_errors"] == [pytest.approx(0.01, rel=0.1)]
+
+
+def test_an_aligner_that_learned_from_other_features_is_refused(
+    hub: tuple[Callable[..., Path], Path],
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec, root = hub
+    shutil.rmtree(root / "store/features")  # and they are made again by other weights
+    put(tmp_path / "cache", 1.1, monkeypatch)
+    done = cli("run", spec(policy={"steps": 13}), "--root", root)
+    assert done.returncode == 2, done.stderr
+    assert "the features it learned from, of puppet version 1, cannot be made" in done.stderr
+
+
+def test_verify_notices_altered_weights(
+    hub: tuple[Callable[..., Path], Path],
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, root = hub
+    put(tmp_path / "cache", 1.1, monkeypatch)
+    done = cli("verify", "puppet", "--root", root)
+    assert done.returncode == 2
+    assert "policy: features of puppet version 1 cannot be made again" in done.stderr
+
+
+@pytest.mark.usefixtures("puppet")
+def test_features_of_two_kinds_in_one_folder_are_refused(
+    spec_file: SpecFile, puppet_root: Path
+) -> None:
+    (path,) = (puppet_root / "store/features").glob("*/fingerprint-*.json")
+    reference = Fingerprint.of(json.loads(path.read_text()), path)
+    other = Fingerprint(shape=reference.shape, values=reference.values * 1.001, made={})
+    path.write_text(json.dumps(other.plain()))
+    spec = read_spec(spec_file(align={"steps": 13}))
+    with pytest.raises(UserError, match=r"features of 5 episodes .* have another fingerprint"):
+        chain.run_pipeline(spec, puppet_root)
+    path.unlink()
+    with pytest.raises(UserError, match=r"fingerprint-1x8x8.json: is missing; delete"):
+        chain.run_pipeline(spec, puppet_root)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_what_was_proved_is_not_computed_again(
+    spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(fingerprint_checks, "take", lambda *_: asked.append(1) or take(*_))
+    chain.run_pipeline(read_spec(spec_file(align={"steps": 13})), puppet_root, "train")
+    assert asked == []
+    monkeypatch.setattr(fingerprint_checks, "processor", lambda: "abacus")
+    chain.run_pipeline(read_spec(spec_file(align={"steps": 14})), puppet_root, "train")
+    assert asked == [1]  # by align; train finds it proved

@@ -1,0 +1,141 @@
+"""Tokens in memory, tokens from the store, tokens fetched ahead: the same numbers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rgb2act_core.features import frames as frames_module
+from rgb2act_core.features.frames import TokenFrames, load_into_memory
+from rgb2act_core.features.prefetch import TokenPrefetcher
+from rgb2act_core.features.reader import DequantizedTokens, EpisodeArrays, FrameIndex
+from rgb2act_core.features.token_grids import Interpolation, TokenSample
+from rgb2act_core.pipeline import chain
+from rgb2act_core.spec.reader import read_spec
+
+RNG = np.random.default_rng(0)
+PARTS = [RNG.standard_normal((length, 2, 6, 3)).astype(np.float16) for length in (5, 1, 70)]
+
+
+def quantised(length: int) -> DequantizedTokens:
+    tokens = RNG.integers(-127, 128, (length, 2, 6, 3)).astype(np.int8)
+    return DequantizedTokens(tokens, RNG.random((length, 2, 6)).astype(np.float32))
+
+
+def stored() -> TokenFrames:
+    tables = [EpisodeArrays(PARTS), EpisodeArrays([quantised(length) for length in (5, 1, 70)])]
+    return TokenFrames(tokens=tables, index=FrameIndex.of([5, 1, 70]), sources=[], device="cpu")
+
+
+def drawn() -> TokenSample:
+    blends = tuple(Interpolation(needed=torch.tensor(at)) for at in ([1, 4], [0, 2, 5]))
+    return TokenSample(at=torch.tensor([1, 4]), blends=blends)
+
+
+@pytest.mark.parametrize("places", [None, drawn()], ids=["all", "drawn"])
+def test_memory_and_store_hand_out_the_same(places: TokenSample | None) -> None:
+    plain = stored()
+    kept = load_into_memory(plain, "test")
+    assert kept.resident is not None
+    rows = np.array([75, 0, 5, 4, 6, 6, 33])
+    for a, b in zip(plain.gather(rows, places), kept.gather(rows, places), strict=True):
+        assert a.dtype == b.dtype == torch.float16
+        assert torch.equal(a, b)
+    (first, *_) = plain.gather(rows, places)
+    wanted = torch.from_numpy(np.concatenate(PARTS)[rows])
+    assert torch.equal(first, wanted if places is None else wanted[:, :, [1, 4]])
+
+
+def test_large_frames_are_looked_at_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = stored()
+    assert frames.bytes == 2 * 2 * (2 * 6 * 3)
+    rows = np.arange(76)
+    assert frames.at_most(50) == 50
+    assert frames.spread(rows, 4).tolist() == [0, 25, 50, 75]
+    for size, fits in ((10 * frames.bytes + 1, 10), (2 * frames.bytes, 2), (1, 1)):
+        monkeypatch.setattr(frames_module, "GATHERED", size)
+        assert frames.at_most(50) == fits
+        assert len(frames.spread(rows, 50)) == fits
+    monkeypatch.setattr(frames_module, "GATHERED", 2 * frames.bytes)
+    assert frames.spread(rows, 50).tolist() == [0, 75]
+
+
+def test_where_tokens_lie_is_decided_by_free_memory_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = 2 * 2 * 76 * 2 * 6 * 3
+    for free, kept in ((2 * size, True), (2 * size - 2, False)):
+        monkeypatch.setattr(frames_module, "free_memory", lambda _, free=free: free)
+        assert (load_into_memory(stored(), "align").resident is not None) is kept
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "align: all tokens are kept in memory, 10.9 kB"
+    assert second.startswith("align: tokens stay in the store, 10.9 kB is too much for 21.9 kB of")
+
+
+def test_what_is_fetched_ahead_is_taken_only_if_it_is_asked_for() -> None:
+    calls: list[list[int]] = []
+
+    def gather(rows: Any, places: TokenSample | None) -> list[torch.Tensor]:
+        calls.append(rows.tolist())
+        return [torch.from_numpy(rows)]
+
+    ahead = TokenPrefetcher(gather)
+    ahead.expect([(np.array([i]), None) for i in range(4)])
+    assert [ahead.get(np.array([i]), None)[0].item() for i in range(3)] == [0, 1, 2]
+    assert ahead.get(np.array([9]), None)[0].item() == 9
+    assert ahead.get(np.array([3]), drawn())[0].item() == 3
+    assert ahead.hits == 3
+    ahead.expect([(np.array([1]), drawn())])
+    assert ahead.get(np.array([1]), drawn())[0].item() == 1
+    assert ahead.hits == 4
+    assert sorted(calls) == [[0], [1], [1], [2], [3], [3], [9]]  # one thread: all before the last
+
+
+def done(root: Path) -> set[Path]:
+    return set(root.glob("store/align/*/aligner.safetensors"))
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    "align",
+    [
+        {},
+        {"tokens": 2},
+        {"loss": {"negatives": "gradcache", "infonce": 1.0}, "micro_batch": 3, "batch_size": 8},
+        {"augment": {"token_drop": 0.3, "noise": 0.1}},
+        {"sample": "window", "window": 3},
+    ],
+    ids=["plain", "drawn", "cached", "augmented", "windows"],
+)
+def test_an_aligner_has_the_same_bits_from_memory_and_from_the_store(
+    spec_file: Callable[..., Path],
+    puppet_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    align: dict[str, Any],
+) -> None:
+    spec = read_spec(spec_file(align={**align, "weight_decay": 0.01}))  # not done yet
+    taken: list[TokenPrefetcher] = []
+    begin = TokenPrefetcher.__init__
+
+    def noted(self: TokenPrefetcher, *args: Any) -> None:
+        taken.append(self)
+        begin(self, *args)
+
+    monkeypatch.setattr(TokenPrefetcher, "__init__", noted)
+    weights = []
+    for free in (10**9, 10):
+        monkeypatch.setattr(frames_module, "free_memory", lambda _, free=free: free)
+        before = done(puppet_root)
+        chain.run_pipeline(spec, puppet_root, "align")
+        (file,) = done(puppet_root) - before
+        weights.append(file.read_bytes())
+        shutil.rmtree(file.parent)
+    assert weights[0] == weights[1]
+    parts = 2 * 3 if "micro_batch" in align else 1
+    assert [ahead.hits for ahead in taken] == [0, 12 * parts]

@@ -1,0 +1,148 @@
+"""Places are drawn once for all backbones, and a drawn token is the one of its place."""
+
+import math
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+from rgb2act_core.alignment.aligner import Aligned, Aligner, AlignerConfig
+from rgb2act_core.features import token_grids
+from rgb2act_core.features.reader import DequantizedTokens, EpisodeArrays
+from rgb2act_core.features.token_grids import TokenSample
+from rgb2act_core.plugins.components import Kind
+from rgb2act_core.plugins.registry import find
+from rgb2act_core.spec import Context
+
+WEIGHTED = find(Kind.FUSION, "weighted")
+SHAPE = AlignerConfig(
+    backbones=("a", "b"),
+    channels=(3, 5),
+    grids=((4, 6), (2, 3)),
+    cameras=2,
+    teacher_dim=7,
+    teacher_space="standardised",
+    dim=8,
+    width=6,
+    pool="keypoints",
+    maps=4,
+    values=2,
+    hidden=9,
+    tau=None,
+)
+CONTEXT = Context(layers=2, heads=3, hidden=2)
+
+GRIDS = [((4, 6), (4, 6)), ((2, 3), (4, 6)), ((3, 5), (7, 6)), ((1, 1), (4, 6)), ((5, 2), (3, 9))]
+
+
+def stirred(**changes: Any) -> Aligner:
+    """Return an aligner none of whose weights is zero, as after training."""
+    torch.manual_seed(0)
+    aligner = Aligner(attrs.evolve(SHAPE, **changes), WEIGHTED.build(WEIGHTED.tiny)).eval()
+    with torch.no_grad():
+        for parameter in aligner.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return aligner
+
+
+def tokens(batch: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(batch, 2, rows * columns, c, generator=generator)
+        for (rows, columns), c in zip(SHAPE.grids, SHAPE.channels, strict=True)
+    ]
+
+
+def needed(part: list[torch.Tensor], drawn: TokenSample) -> list[torch.Tensor]:
+    return [tensor[:, :, blend.needed] for tensor, blend in zip(part, drawn.blends, strict=True)]
+
+
+def drawn_at(aligner: Aligner, at: torch.Tensor) -> TokenSample:
+    shape = aligner.shape
+    return TokenSample(
+        at=at, blends=tuple(token_grids.blend(at, grid, shape.grid) for grid in shape.grids)
+    )
+
+
+@pytest.mark.parametrize(("grid", "target"), GRIDS)
+def test_a_drawn_token_is_that_of_the_resampled_grid(grid: Any, target: Any) -> None:
+    part = torch.randn(2, 3, math.prod(grid), 4)
+    at = torch.randperm(math.prod(target))[:10]
+    blend = token_grids.blend(at, grid, target)
+    found = blend(part[:, :, blend.needed])
+    assert torch.allclose(found, token_grids.resample(part, grid, target)[:, :, at], atol=1e-5)
+
+
+def test_no_place_is_drawn_twice_unless_so_asked() -> None:
+    torch.manual_seed(0)
+    every = token_grids.draw([(4, 6)], (4, 6), 24, replacement=False)
+    assert every.at.tolist() == list(range(24))
+    again = token_grids.draw([(4, 6)], (4, 6), 100, replacement=True)
+    assert len(again.at) == 100
+    assert set(again.at.tolist()) <= set(range(24))
+
+
+def test_draws_follow_the_global_seed() -> None:
+    found = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found.append(token_grids.draw([(4, 6)], (4, 6), 5, replacement=False).at.tolist())
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("pool", ["mean", "attention", "keypoints"])
+def test_all_places_drawn_in_any_order_are_all_tokens(pool: Any) -> None:
+    """Position is by place: order changes nothing, and a shifted place does."""
+    aligner, part = stirred(pool=pool, context=CONTEXT), tokens(3)
+    whole = aligner(part)
+    order = torch.randperm(24)
+    found = look(aligner, part, order)
+    assert torch.allclose(found.embedding, whole.embedding, atol=1e-5)
+    assert torch.allclose(found.tokens, whole.tokens[:, :, order], atol=1e-5)
+    wrong = drawn_at(aligner, order)
+    elsewhere = TokenSample(at=order.roll(1), blends=wrong.blends)
+    moved = aligner(needed(part, elsewhere), drawn=elsewhere)
+    assert not torch.allclose(moved.tokens, found.tokens, atol=1e-3)
+
+
+def look(aligner: Aligner, part: list[torch.Tensor], at: torch.Tensor) -> Aligned:
+    drawn = drawn_at(aligner, at)
+    found = aligner(needed(part, drawn), drawn=drawn)
+    assert isinstance(found, Aligned)
+    return found
+
+
+def test_without_context_a_token_is_the_same_among_few() -> None:
+    aligner, part = stirred(), tokens(3)
+    at = torch.tensor([3, 20, 7])
+    assert torch.allclose(look(aligner, part, at).tokens, aligner(part).tokens[:, :, at], atol=1e-5)
+
+
+def test_a_keypoint_of_few_places_is_where_they_are() -> None:
+    """Of one place, a map can look at that place alone."""
+    aligner = stirred()
+    pool = aligner.pool
+    seen = torch.randn(1, SHAPE.cameras, 1, SHAPE.width)
+    found = pool(seen, torch.tensor([7])).reshape(SHAPE.cameras, SHAPE.maps, -1)
+    row, column = -1 + 1 / 4 + 2 * (7 // 6) / 4, -1 + 1 / 6 + 2 * (7 % 6) / 6
+    assert torch.allclose(found[..., 0], torch.tensor(row))
+    assert torch.allclose(found[..., 1], torch.tensor(column), atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["float16", "int8"])
+def test_only_tokens_that_are_needed_are_read(form: str) -> None:
+    rng = np.random.default_rng(0)
+    parts: list[Any] = [rng.normal(size=(t, 2, 9, 4)).astype(np.float16) for t in (3, 5)]
+    if form == "int8":
+        parts = [
+            DequantizedTokens(
+                rng.integers(-127, 128, part.shape, np.int8),
+                rng.uniform(0.1, 1, part.shape[:3]).astype(np.float32),
+            )
+            for part in parts
+        ]
+    table = EpisodeArrays(parts)
+    rows, some = np.array([6, 0, 2]), np.array([8, 1, 1])
+    np.testing.assert_array_equal(table.gather(rows, some), table.gather(rows)[:, :, some])

@@ -1,0 +1,197 @@
+import importlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rgb2act_core import UserError
+from rgb2act_core.pointclouds import files
+
+XYZ = np.arange(12, dtype=np.float64).reshape(4, 3)
+RGB = np.arange(12, dtype=np.uint8).reshape(4, 3)
+PLY = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\n"
+PLY += b"property float z\n"
+RED = b"property uchar red\nproperty uchar green\nproperty uchar blue\n"
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"xyz": XYZ, "rgb": RGB},
+        {"points": XYZ.astype(np.float32), "colors": RGB / 255},
+        {"xyz": np.c_[XYZ, RGB / 255]},
+    ],
+)
+def test_npz(tmp_path, arrays):
+    cloud, dropped = files.read(save(tmp_path / "a.npz", **arrays))
+    assert np.array_equal(cloud.xyz, XYZ.astype(np.float32))
+    assert np.array_equal(cloud.rgb, RGB)
+    assert dropped == 0
+
+
+def test_npz_never_runs_a_pickle(tmp_path):
+    path = save(tmp_path / "a.npz", xyz=np.array([print], dtype=object))
+    with pytest.raises(UserError, match=r"a\.npz: cannot be read as NPZ \(Object arrays"):
+        files.read(path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"abc": XYZ}, "holds 'abc'; name the arrays 'xyz' and 'rgb'"),
+        ({"xyz": XYZ}, "has no colours, which teachers need"),
+        ({"xyz": XYZ, "rgb": RGB[:2]}, r"points have shape \(4, 3\), colours \(2, 3\)"),
+        ({"xyz": XYZ.astype(str), "rgb": RGB}, "points are <U32"),
+        ({"xyz": XYZ[:0], "rgb": RGB[:0]}, "the cloud has no points"),
+        ({"xyz": XYZ * np.nan, "rgb": RGB}, "the cloud has no points"),
+    ],
+)
+def test_npz_of_another_kind_is_refused(tmp_path, arrays, said):
+    path = save(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UserError, match=f"^{path}: {said}"):
+        files.read(path)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.integers(0, 10**4), st.binary(max_size=4), st.integers(0, 600))
+def test_damaged_npz_is_read_or_refused(tmp_path, at, insert, drop):
+    path = save(tmp_path / "a.npz", xyz=XYZ, rgb=RGB)
+    data = path.read_bytes()
+    at %= len(data)
+    path.write_bytes(data[:at] + insert + data[at + drop :])
+    try:
+        cloud, _ = files.read(path)
+    except UserError as err:
+        said = str(err)
+    else:
+        assert cloud.xyz.shape == cloud.rgb.shape
+        return
+    assert said.startswith(str(path))
+
+
+def test_ply(tmp_path):
+    path = tmp_path / "a.PLY"
+    path.write_bytes(PLY.replace(b"vertex 1", b"vertex 2") + RED + b"end_header\n")
+    with path.open("ab") as stream:
+        stream.write(b"nan 0 0 1 2 3\n1 2 3 4 5 6\n")
+    cloud, dropped = files.read(path)
+    assert (cloud.xyz.tolist(), cloud.rgb.tolist(), dropped) == ([[1, 2, 3]], [[4, 5, 6]], 1)
+
+
+def test_a_file_without_colours_is_grey_when_asked(tmp_path):
+    path = tmp_path / "a.ply"
+    path.write_bytes(PLY + b"end_header\n1 2 3\n")
+    assert files.read(path, grey=True)[0].rgb.tolist() == [[102, 102, 102]]
+    with pytest.raises(UserError, match="has no colours"):
+        files.read(path)
+
+
+def test_an_unknown_suffix_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"'\.txt' is no known format of clouds; give \.ply, \.pcd"):
+        files.read(tmp_path / "a.txt")
+
+
+def frame(folder, name, x=0.0):
+    return save(folder / name, xyz=XYZ + x, rgb=RGB)
+
+
+def test_frames_are_paired_by_number_not_by_name(tmp_path):
+    for t in (10, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8):
+        frame(tmp_path, f"cam2_{t}.npz", x=t)
+    (tmp_path / "notes.txt").write_text("")
+    clouds = files.of_frames(tmp_path, 11)
+    assert [cloud.xyz[0, 0] for cloud in clouds] == list(range(11))
+    assert len(clouds[8:]) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["f0.npz", "f2.npz"], "no cloud for frame 1, 2 clouds for 3 frames"),
+        (["f0.npz", "f1.npz", "f2.npz", "f7.npz"], "a cloud of frame 7, 4 clouds for 3 frames"),
+        (["f0.npz", "f00.npz"], "is frame 0, as is f0.npz; remove one"),
+        (["first.npz"], "its name has no frame number"),
+        ([], "no cloud for frame 0"),
+    ],
+)
+def test_frames_that_do_not_pair_are_refused(tmp_path, names, said):
+    for name in names:
+        frame(tmp_path, name)
+    with pytest.raises(UserError, match=said):
+        files.of_frames(tmp_path, 3)
+
+
+def failing(err):
+    real = importlib.import_module
+
+    def load(name, *args):
+        if name == "open3d":
+            raise err
+        return real(name, *args)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("err", "said"),
+    [
+        (ModuleNotFoundError("no", name="open3d"), "'open3d' is not installed; run 'pip install"),
+        (
+            ImportError("libusb-1.0.so.0: cannot open shared object file"),
+            "run 'apt-get install libusb-1.0-0'",
+        ),
+        (OSError("libGL.so.1: cannot open shared object file"), "run 'apt-get install libgl1'"),
+        (ImportError("libodd.so.3: cannot open"), "the system package that brings libodd.so.3"),
+    ],
+)
+def test_what_open3d_lacks_is_said(tmp_path, monkeypatch, err, said):
+    monkeypatch.setattr(files.importlib, "import_module", failing(err))
+    with pytest.raises(UserError) as caught:
+        files.read(tmp_path / "a.pcd")
+    assert said in str(caught.value)
+    assert "save the cloud as PLY" in str(caught.value)
+
+
+PCD = b"# .PCD v0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nPOINTS 2\nDATA ascii\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"1 2 3\n", r"a\.pcd:9: has 1 points, the header says 2"),
+        (b"1 2 3\n4 5", r"a\.pcd:9: has 2 values instead of 3"),
+        (b"", r"a\.pcd:8: has 0 points, the header says 2"),
+    ],
+)
+def test_an_ascii_pcd_that_is_cut_short_is_refused(tmp_path, monkeypatch, body, said):
+    monkeypatch.setattr(files, "import_open3d", lambda path: None)
+    path = tmp_path / "a.pcd"
+    path.write_bytes(PCD + body)
+    with pytest.raises(UserError, match=said):
+        files.read(path)
+
+
+def test_pcd_with_open3d(tmp_path):
+    open3d = pytest.importorskip("open3d", exc_type=ImportError)
+    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(XYZ))
+    cloud.colors = open3d.utility.Vector3dVector(RGB / 255)
+    path = tmp_path / "a.pcd"
+    open3d.io.write_point_cloud(str(path), cloud)
+    found, dropped = files.read(path)
+    assert np.array_equal(found.xyz, XYZ.astype(np.float32))
+    assert np.array_equal(found.rgb, RGB)
+    assert dropped == 0
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match="empty or damaged"):
+        files.read(path)

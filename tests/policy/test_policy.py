@@ -1,0 +1,141 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rgb2act_core.plugins.components import Kind
+from rgb2act_core.plugins.registry import find
+from rgb2act_core.policy.conditioning import Features, Observation
+from rgb2act_core.policy.config import PolicyConfig
+from rgb2act_core.policy.policy import Policy
+from rgb2act_core.policy.saving import load_policy, save_policy
+from rgb2act_core.spec import FusionChoice, HeadChoice
+
+HEAD, WEIGHTED = find(Kind.POLICY_HEAD, "diffusion"), find(Kind.FUSION, "weighted")
+
+
+def shape(**changes: Any) -> PolicyConfig:
+    options: dict[str, Any] = {
+        "condition": "oracle",
+        "proprio": True,
+        "parts": (2,),
+        "tokens": None,
+        "states": ("cube",),
+        "cameras": ("head",),
+        "image": (8, 8),
+        "action_names": ("left_a", "left_b", "left_gripper"),
+        "action_index": (0, 1, 2),
+        "horizon": 4,
+        "n_obs_steps": 2,
+        "n_action_steps": 2,
+    }
+    return PolicyConfig(**(options | changes))
+
+
+def build(**changes: Any) -> Policy:
+    torch.manual_seed(0)
+    return Policy(shape(**changes), HEAD.build(HEAD.tiny), None).eval()
+
+
+def fitted() -> tuple[Policy, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(100, 2, generator=generator) * torch.tensor([1.0, 0.1]) + 5
+    joints = torch.randn(100, 3, generator=generator)
+    actions = torch.rand(100, 3, generator=generator) * 4 - 1
+    actions[:, 2] = 0.7  # never changes
+    policy = build()
+    policy.set_statistics(Features(vector=features), joints, actions)
+    return policy, features, joints, actions
+
+
+def generators(n: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(i) for i in range(n)]
+
+
+def test_plans_stay_within_the_demonstrated_range_and_keep_what_never_changes() -> None:
+    policy, _, _, actions = fitted()
+    plans = policy.plan(Observation(vector=torch.randn(8, 2, 5)), generators(8)).flatten(0, 1)
+    assert (plans[:, :2] >= actions[:, :2].min(0).values - 1e-5).all()
+    assert (plans[:, :2] <= actions[:, :2].max(0).values + 1e-5).all()
+    assert torch.allclose(plans[:, 2], torch.tensor(0.7), atol=2e-3)
+
+
+def test_features_that_hardly_vary_stay_small() -> None:
+    policy, features, joints, _ = fitted()
+    seen = policy.observe(Features(vector=features), joints).vector
+    assert seen[:, 0].std() == pytest.approx(1.0, abs=1e-3)
+    assert seen[:, 1].std() < 0.2
+    assert torch.allclose(seen[:, 2:].std(0), torch.ones(3), atol=1e-4)
+
+
+def test_noise_is_put_on_features_alone() -> None:
+    policy, features, joints, _ = fitted()
+    seen = Features(vector=features)
+    clean, noisy = policy.observe(seen, joints).vector, policy.observe(seen, joints, 0.5).vector
+    assert torch.equal(clean[:, 2:], noisy[:, 2:])
+    assert (clean[:, :2] - noisy[:, :2]).std() == pytest.approx(0.5, rel=0.2)
+
+
+def test_a_blind_policy_sees_joints_and_nothing_else() -> None:
+    policy = build(condition="proprio_only", parts=(), states=())
+    seen = policy.observe(Features(vector=torch.zeros(1, 2, 0)), torch.ones(1, 2, 3))
+    assert seen.vector.shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_several_plans_a_row_differ_and_begin_with_the_one(
+    several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rgb2act_core.policy import policy as module
+
+    policy, _, _, _ = fitted()
+    if not several:
+        monkeypatch.setattr(module, "ManyPlans", type("Other", (), {}))  # a head without them
+    seen = Observation(vector=torch.randn(3, 2, 5))
+    plans = policy.plans(seen, generators(3), 4)
+    assert plans.shape == (3, 4, 4, 3)
+    assert torch.allclose(plans[:, 0], policy.plan(seen, generators(3)), atol=1e-6)
+    assert not torch.allclose(plans[:, 0], plans[:, 1], atol=1e-4)
+    assert torch.equal(policy.plans(seen, generators(3), 4), plans)
+
+
+def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
+    policy, _, _, _ = fitted()
+    save_policy(
+        tmp_path,
+        policy,
+        HeadChoice(component=HEAD, config=HEAD.tiny),
+        FusionChoice(component=WEIGHTED, config=WEIGHTED.tiny),
+        (),
+    )
+    loaded, obs = load_policy(tmp_path), Observation(vector=torch.randn(3, 2, 5))
+    assert torch.equal(loaded.plan(obs, generators(3)), policy.plan(obs, generators(3)))
+    assert loaded.shape == policy.shape
+    assert {p.name for p in tmp_path.iterdir()} == {"policy.json", "policy.safetensors"}
+    assert str(tmp_path) not in (tmp_path / "policy.json").read_text()
+
+
+def test_each_head_has_ranges_of_its_own_and_plans_alone() -> None:
+    policy = build(tasks=("lift", "reach"), by_task="heads")
+    actions = torch.rand(40, 3, generator=torch.Generator().manual_seed(1))
+    task = torch.arange(40) % 2
+    actions[task == 1] += 5
+    policy.set_statistics(
+        Features(vector=torch.randn(40, 2)), torch.randn(40, 3), actions, task_N=task
+    )
+    assert policy.state_dict()["action_middle"].shape == (2, 3)
+    assert torch.allclose(policy.half_of(1), (actions[1::2].amax(0) - actions[1::2].amin(0)) / 2)
+    again = policy.physical(policy.normalised(actions[:, None], task), task)
+    assert torch.allclose(again[:, 0], actions, atol=1e-5)
+    vector = torch.randn(4, 2, 5)
+    mixed = Observation(vector=vector, task=torch.tensor([0, 1, 1, 0]))
+    plans = policy.plan(mixed, generators(4))
+    for place in (0, 1):
+        alone = policy.plan(Observation(vector=vector, task=torch.full((4,), place)), generators(4))
+        assert torch.equal(plans[mixed.task == place], alone[mixed.task == place])
+    assert (plans[1:3] > 3).all()
+    assert (plans[[0, 3]] < 3).all()
+    loss = policy.loss(mixed, plans, torch.ones(4, 4, dtype=torch.bool))
+    loss.backward()
+    assert all(p.grad is not None for p in policy.head.parameters())

@@ -1,0 +1,216 @@
+"""How acting leads an episode: from which plan, what rests, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.pipeline import chain
+from rgb2act_core.policy.action_chunks import ActionChunker
+from rgb2act_core.policy.config import PolicyConfig
+from rgb2act_core.policy.history import ObservationHistory
+from rgb2act_core.policy.planner import Planner
+from rgb2act_core.policy.rollout import Rollout, full_actions
+from rgb2act_core.policy.saving import load_policy
+from rgb2act_core.spec import Act
+from rgb2act_core.spec.reader import read_spec
+
+SpecFile = Callable[..., Path]
+DIFFUSION = {"use": "diffusion", "mlp": {"width": 16, "blocks": 1}}
+HOLD = {"gripper": False, "gripper_when_absent": "hold"}
+
+
+def stage_path(root: Path, stage: str) -> Path:
+    record = json.loads((root / "puppet" / "run.json").read_text())
+    (found,) = [s["path"] for s in record["stages"] if s["stage"] == stage]
+    return root / str(found)
+
+
+def results(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((stage_path(root, "act") / "stage.json").read_text())
+    return dict(found["results"])
+
+
+@pytest.mark.usefixtures("puppet")
+def test_idle_arms_rest_in_their_first_pose_and_held_grippers_in_their_present_one(
+    spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RGB2ACT_PUPPET_LOG", str(puppet_root))
+    spec = spec_file(
+        environment={"use": "puppet", "slack": 0.25},
+        policy={"condition": "proprio_only", "arms": "left", "n_action_steps": 3, **HOLD},
+        act={"episodes": 1, "parallel_episodes": 1, "first_seed": 7, "videos": 0},
+    )
+    chain.run_pipeline(read_spec(spec), puppet_root)
+    lines = (puppet_root / "7.jsonl").read_text().splitlines()
+    executed_TA = np.array([json.loads(line) for line in lines], np.float32)
+    env = read_spec(spec).environment.build().make()
+    first = env.reset(seed=7)[0]["joints"]
+    rests = np.tile(first[2:], (11, 1))  # the right arm and its gripper
+    np.testing.assert_array_equal(executed_TA[:, 2:], rests)
+    # within a plan's three steps it opened from what it was held at by the slack of the last one
+    opened = np.arange(11) // 3 * 0.25
+    np.testing.assert_allclose(executed_TA[:, 1], first[1] + opened, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_actions_are_filled_up_to_the_environment(puppet_root: Path) -> None:
+    shape = load_policy(stage_path(puppet_root, "train")).shape
+    shape = attrs.evolve(shape, action_index=(2,))
+    first, newest = np.arange(4, dtype=np.float32), 10 + np.arange(4, dtype=np.float32)
+    moved = np.array([[-1], [-2]], np.float32)
+    actions = full_actions(shape, moved, first, newest)
+    assert actions.tolist() == [[0, 1, -1, 13], [0, 1, -2, 13]]
+
+
+# --- clipping ---
+
+
+@pytest.mark.usefixtures("puppet")
+def test_acting_tells_where_clipping_held_a_joint(
+    spec_file: SpecFile, puppet_root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shares = []
+    for clip in ({"clip_range": 0.01}, {"clip_range": 100.0}, {"clip_sample": False}):
+        head = {**DIFFUSION, **clip}
+        chain.run_pipeline(
+            read_spec(spec_file(policy={"head": head}, act={"videos": 0})), puppet_root
+        )
+        shares.append(results(puppet_root)["smoothness"].get("clipped_steps"))
+        told = capfd.readouterr().err
+        tight = len(shares) == 1
+        assert ("the head's clipping moved a joint" in told) == tight
+        assert ("demonstrated actions lie beyond" in told) == tight
+    assert shares[0] > 0.9
+    assert shares[1:] == [0, None]
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_clipping_is_told_of_joints_in_the_steps_that_are_executed(candidates: int) -> None:
+    names = ("left_joint_0", "left_joint_1", "left_gripper")
+    shape = PolicyConfig(
+        condition="proprio_only",
+        proprio=True,
+        parts=(),
+        tokens=None,
+        states=(),
+        cameras=(),
+        image=(1, 1),
+        action_names=names,
+        action_index=(0, 1, 2),
+        horizon=4,
+        n_obs_steps=1,
+        n_action_steps=2,
+    )
+    history = ObservationHistory(1, 1)
+    history.joints = [np.zeros(3, np.float32)]
+    plans = ActionChunker(Act(candidates=candidates), np.ones(3, np.float32))
+    course = Rollout(shape, history, torch.Generator(), plans, np.zeros(3, np.float32))
+    plans_NSA = np.arange(candidates, dtype=np.float32).repeat(12).reshape(candidates, 4, 3)
+    moved_NSA = np.zeros_like(plans_NSA)
+    moved_NSA[0, 1, 1] = 0.06  # told: a joint, executed
+    moved_NSA[0, 0, 0] = 0.04  # little
+    moved_NSA[0, 0, 2] = 1.0  # a gripper
+    moved_NSA[0, 2:, 0] = 1.0  # not executed
+    moved_NSA[1:] = 1.0  # not taken
+    course.next(plans_NSA, moved_NSA)
+    course.next(plans_NSA, np.zeros_like(moved_NSA))
+    assert course.facts(np.zeros((5, 0, 3), np.float32))["clipped_steps"] == 0.25
+    assert course.facts(np.zeros((2, 0, 3), np.float32))["clipped_steps"] == 0.0
+
+
+# --- warm start ---
+
+
+@pytest.mark.usefixtures("puppet")
+def test_warm_start_makes_seams_smaller(spec_file: SpecFile, puppet_root: Path) -> None:
+    seams = []
+    for level in (0.0, 0.3):
+        spec = spec_file(policy={"head": DIFFUSION, "steps": 60}, act={"warm_start": level})
+        chain.run_pipeline(read_spec(spec), puppet_root)
+        seams.append(results(puppet_root)["smoothness"]["seam"])
+    assert seams[1] < seams[0]
+
+
+@pytest.mark.usefixtures("puppet")
+def test_all_options_of_acting_together_repeat_the_episodes(
+    spec_file: SpecFile, puppet_root: Path
+) -> None:
+    act = {"warm_start": 0.3, "candidates": 3, "ensemble": True}
+    found = []
+    for _ in range(2):
+        chain.run_pipeline(read_spec(spec_file(policy={"head": DIFFUSION}, act=act)), puppet_root)
+        found.append(results(puppet_root)["episodes"])
+        shutil.rmtree(stage_path(puppet_root, "act"))
+    assert found[0] == found[1]
+
+
+@pytest.mark.usefixtures("puppet")
+def test_a_slot_without_a_start_plans_from_noise_beside_one_that_has_one(
+    spec_file: SpecFile, puppet_root: Path
+) -> None:
+    spec = spec_file(policy={"head": DIFFUSION, "condition": "proprio_only"})
+    chain.run_pipeline(read_spec(spec), puppet_root, "train")
+    policy = load_policy(stage_path(puppet_root, "train"))
+    planner = Planner(policy, [], 2, "cpu")
+    histories = {slot: planner.history() for slot in range(2)}
+    for slot, history in histories.items():
+        history.add(np.zeros((1, 1, 8, 8, 3), np.uint8), np.full((1, 4), slot, np.float32))
+    planner.see(list(histories.values()), [])
+
+    def draw(starts: Mapping[int, Any] = {}, level: float = 1.0) -> dict[int, Any]:
+        generators = {slot: torch.Generator().manual_seed(slot) for slot in histories}
+        return planner.plan(histories, generators, 2, starts, level)
+
+    cold = draw()
+    start = cold[1][0] + 0.1
+    mixed = draw({1: start}, 0.2)
+    assert np.array_equal(mixed[0], cold[0])
+    assert np.abs(mixed[1] - start).mean() < np.abs(mixed[1] - cold[1]).mean() + 0.2
+    assert not np.array_equal(mixed[1], cold[1])
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({}, "the head 'puppet' cannot go on from an earlier plan; set warm_start = 0"),
+        ({"n_action_steps": 4}, "all 4 steps of a plan are executed and nothing of it is left"),
+    ],
+)
+def test_warm_start_that_cannot_be_is_refused_before_any_work(
+    spec_file: SpecFile, tmp_path: Path, policy: dict[str, Any], words: str
+) -> None:
+    spec = read_spec(spec_file(policy=policy, act={"warm_start": 0.5}))
+    with pytest.raises(UserError, match=f"act.warm_start: .*{words}"):
+        chain.run_pipeline(spec, tmp_path)
+    assert not (tmp_path / "store").exists()
+
+
+# --- what is told of an episode ---
+
+
+@pytest.mark.usefixtures("puppet")
+def test_hands_are_followed_where_the_environment_tells_where_they_are(
+    spec_file: SpecFile, tmp_path: Path
+) -> None:
+    spec = spec_file(environment={"use": "puppet", "hands": True, "recorded": 3})
+    chain.run_pipeline(read_spec(spec), tmp_path)
+    found = results(tmp_path)
+    # from step 5 on away, at step 10 back to where it was before
+    assert {e["hand_jumps"] for e in found["episodes"]} == {2}
+    assert {e["hand_rewinds"] for e in found["episodes"]} == {1}
+    assert found["smoothness"]["largest_hand_step"] == 1.0
+    curves = json.loads((stage_path(tmp_path, "act") / "videos/seed_0000000.json").read_text())
+    assert curves["hands"] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]
+    assert len(curves["joints"]) == 10
+    assert len(curves["seams"]) == found["episodes"][0]["plans"] - 1

@@ -1,0 +1,68 @@
+import numpy as np
+
+from rgb2act_core.policy import smoothness
+
+NAMES = ("left_a", "left_b", "left_gripper")
+
+
+def path(*points: tuple[float, float]) -> np.ndarray:
+    return np.array([(*point, 0.0) for point in points], np.float32)
+
+
+def hands(*points: tuple[float, float, float]) -> np.ndarray:
+    """Return the ways of one hand that rests and one that goes through the points."""
+    moving = np.array(points, np.float32)
+    return np.stack([np.zeros_like(moving), moving], axis=1)
+
+
+def measure(commands: np.ndarray, ways: np.ndarray | None = None) -> dict[str, float | int]:
+    blind = np.zeros((len(commands) + 1, 0, 3), np.float32)
+    return smoothness.measure(commands, NAMES, blind if ways is None else ways)
+
+
+def test_a_steady_path_has_neither_jumps_nor_rewinds() -> None:
+    found = measure(path(*[(0.1 * i, 0.0) for i in range(40)]))
+    assert (found["jumps"], found["rewinds"]) == (0, 0)
+    assert round(float(found["largest_step"]), 5) == 0.1
+
+
+def test_going_back_at_once_to_an_earlier_place_is_a_rewind() -> None:
+    there = [(0.1 * i, 0.0) for i in range(15)]
+    found = measure(path(*there, (0.12, 0.01)))
+    assert (found["jumps"], found["rewinds"]) == (1, 1)
+    found = measure(path(*there, (0.12, 0.5)))  # a jump to somewhere new
+    assert (found["jumps"], found["rewinds"]) == (1, 0)
+    found = measure(path(*there[:6], (0.1, 0.0)))  # 5 steps ago is too near to count
+    assert (found["jumps"], found["rewinds"]) == (1, 0)
+
+
+def test_grippers_do_not_count_and_short_paths_are_smooth() -> None:
+    moving = path((0, 0), (0, 0))
+    moving[1, 2] = 1.0
+    assert measure(moving) == {"largest_step": 0.0, "jumps": 0, "rewinds": 0}
+    assert measure(moving[:1]) == {"largest_step": 0.0, "jumps": 0, "rewinds": 0}
+
+
+def test_a_hand_that_is_where_it_was_before_has_rewound() -> None:
+    way = [(0.0, 0.02 * i, 0.1) for i in range(15)]
+    still = path(*[(0.0, 0.0)] * 15)
+    steady = measure(still[:14], hands(*way))
+    assert (steady["hand_jumps"], steady["hand_rewinds"]) == (0, 0)
+    assert round(float(steady["largest_hand_step"]), 5) == 0.02
+    for back, jumps, rewinds in (
+        ((0.01, 0.02, 0.1), 1, 1),  # within 2 cm of 14 steps ago
+        ((0.03, 0.0, 0.1), 1, 0),  # 3 cm from the nearest of these places
+        ((0.0, 0.16, 0.1), 1, 0),  # 7 steps ago is too near to count
+        ((0.0, 0.28, 0.149), 0, 0),  # less than 5 cm is no jump
+    ):
+        found = measure(still, hands(*way, back))
+        assert (found["hand_jumps"], found["hand_rewinds"]) == (jumps, rewinds), back
+    assert found["jumps"] == 0  # the joints were still
+
+
+def test_steps_are_told_for_pictures() -> None:
+    ways = hands((0, 0, 0), (0, 0, 0.01), (0, 0, 0.03))
+    found = smoothness.steps(path((0, 0), (0.3, 0.4)), NAMES, ways)
+    np.testing.assert_allclose(found["joints"], [0.5], rtol=1e-6)
+    np.testing.assert_allclose(found["hands"], [0.01, 0.02], rtol=1e-5)
+    assert "hands" not in smoothness.steps(path((0, 0)), NAMES, ways[:, :0])

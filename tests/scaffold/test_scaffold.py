@@ -1,0 +1,134 @@
+"""``new-plugin`` refuses bad names, and what it writes works untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from rgb2act_core import Kind, UserError
+from rgb2act_core.scaffold import render, write
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Gray", "1gray", "gr ay", "../gray", "gray-", "a" * 41, "gräy"]
+)
+def test_bad_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="is no name for a plugin"):
+        write(name, Kind.BACKBONE, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none", "'none' would hide None; add a word to it"),
+        ("tensor", "'tensor' would hide Tensor; add a word to it"),
+        ("component", "'component' would hide Component; add a word to it"),
+        ("weighted", "'weighted' is taken by rgb2act; choose another name"),
+        ("dinov3", "'dinov3' is taken by rgb2act-dinov3; choose another name"),
+        ("core", "'core' is taken: there is a module rgb2act_core; choose another name"),
+    ],
+)
+def test_taken_name_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        write(name, Kind.TEACHER, tmp_path)
+    assert str(caught.value) == message
+
+
+def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "sepia").mkdir()
+    with pytest.raises(UserError, match="exists already"):
+        write("sepia", Kind.BACKBONE, tmp_path)
+    assert not list((tmp_path / "sepia").iterdir())
+
+
+def test_place_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match="choose a folder that can be written"):
+        write("sepia", Kind.BACKBONE, tmp_path / "out")
+
+
+def test_nothing_but_the_folder_is_left(tmp_path: Path) -> None:
+    assert write("sepia", Kind.FUSION, tmp_path / "deep" / "er") == tmp_path / "deep/er/sepia"
+    assert [path.name for path in (tmp_path / "deep/er").iterdir()] == ["sepia"]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_files_are_whole(kind: Kind) -> None:
+    files = render("sepia-tone", kind)
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert project["name"] == "rgb2act-sepia-tone"
+    assert project["entry-points"]["rgb2act"] == {"sepia-tone": "rgb2act_sepia_tone"}
+    for path, text in files.items():
+        assert "$" not in text
+        if path.endswith(".py"):
+            compile(text, path, "exec")
+
+
+def run(*command: str, path: Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": f"{path}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, timeout=280, env=env
+    )
+
+
+PARTS = {
+    Kind.ENVIRONMENT: "meadow",
+    Kind.BACKBONE: "sepia",
+    Kind.TEACHER: "lidar",
+    Kind.FUSION: "blend",
+    Kind.POLICY_HEAD: "eddy",
+}
+SPEC = """
+name = "mine"
+environment = { use = "meadow", size = 16 }
+backbone = [{ use = "sepia" }]
+teacher = { use = "lidar" }
+
+[collect]
+episodes = 4
+scenes = 4
+
+[align]
+fusion = { use = "blend" }
+steps = 4
+batch = 8
+
+[policy]
+head = { use = "eddy", width = 16 }
+steps = 4
+batch = 8
+
+[act]
+episodes = 2
+videos = 0
+"""
+
+
+@pytest.mark.slow
+def test_written_plugins_install_pass_their_tests_and_run_in_a_spec(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    folders = [str(write(name, kind, tmp_path)) for kind, name in PARTS.items()]
+    pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = run(*pip, "--target", str(site), *folders, path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(run("-m", "rgb2act_core", "plugins", "--json", path=site).stdout)
+    errors = {plugin["name"]: plugin["error"] for plugin in listed}
+    assert {name: errors[name] for name in PARTS.values()} == dict.fromkeys(PARTS.values())
+    done = run("-m", "pytest", "-q", "--import-mode=importlib", "-W", "error", *folders, path=site)
+    assert done.returncode == 0, done.stdout
+    spec = tmp_path / "mine.toml"
+    spec.write_text(SPEC)
+    done = run(
+        "-m", "rgb2act_core", "act", str(spec), "--json", "--root", f"{tmp_path}/runs", path=site
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"]["act"]["successes"] in range(3)

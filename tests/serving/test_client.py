@@ -1,0 +1,173 @@
+"""Messages between interpreters: what is sent arrives, and what is hostile only closes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgpack
+import numpy as np
+import pytest
+
+from rgb2act_core.serving.client import rgb2act_wire
+from rgb2act_core.serving.client.rgb2act_wire import Channel, Closed, Timeout, WireError
+
+THIN = Path(rgb2act_wire.__file__).parent
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Channel, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    yield Channel(ours, limit=1000), theirs
+    ours.close()
+    theirs.close()
+
+
+def test_values_and_arrays_arrive_as_they_were() -> None:
+    ours, theirs = map(Channel, socket.socketpair())
+    message = {
+        "kind": "step",
+        "n": [1, 2.5, None, True, "ä", b"\0"],
+        "of": {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "none": np.zeros((0, 3), bool)},
+    }
+    ours.send(message)
+    got = theirs.receive(5)
+    assert got["n"] == message["n"]
+    assert {n: (a.dtype, a.shape) for n, a in got["of"].items()} == {
+        "a": (np.dtype("float32"), (2, 3)),
+        "none": (np.dtype("bool"), (0, 3)),
+    }
+    np.testing.assert_array_equal(got["of"]["a"], [[0, 1, 2], [3, 4, 5]])
+    ours.close()
+    with pytest.raises(Closed, match="closed the connection"):
+        theirs.receive(5)
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), np.float32(1), np.array(["a"]), np.array([object()]), {1, 2}],
+    ids=["object", "float32", "string array", "object array", "set"],
+)
+def test_other_types_are_not_sent(value: object) -> None:
+    with pytest.raises(TypeError):
+        rgb2act_wire.pack({"value": value})
+
+
+def extension(*parts: object) -> bytes:
+    content = msgpack.ExtType(rgb2act_wire.ARRAY, msgpack.packb(list(parts)))
+    return bytes(msgpack.packb({"a": content}))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc1",
+        b"GET / HTTP/1.1\r\n\r\n",
+        msgpack.packb([1]),
+        msgpack.packb({1: 2}),
+        msgpack.packb({"a": msgpack.ExtType(5, b"x")}),
+        extension("object", [1], b"\0" * 8),
+        extension("float32", [2], b"\0" * 4),
+        extension("float32", [-1], b""),
+        extension("float32", [0, 2**62, 2**62], b""),
+        extension("float32", [1.0], b"\0" * 4),
+        extension("float32", [1] * 40, b"\0" * 4),
+        extension(["float32"], [1], b"\0" * 4),
+        b"\x81\xa1a" + b"\x91" * 900,
+    ],
+    ids=lambda body: repr(body[:16]),
+)
+def test_what_is_no_message_closes_the_connection(
+    pair: tuple[Channel, socket.socket], body: bytes
+) -> None:
+    channel, other = pair
+    other.sendall(struct.pack(">I", len(body)) + body)
+    with pytest.raises(WireError):
+        channel.receive(5)
+    assert channel.connection.fileno() == -1
+
+
+@pytest.mark.parametrize("one", [b"\x90", b"\x80"], ids=["lists", "maps"])
+@pytest.mark.parametrize("parts", [1, 40])
+def test_a_message_of_millions_of_values_is_refused_before_it_fills_memory(
+    one: bytes, parts: int
+) -> None:
+    each = 64 * 2**20 // parts
+    part = b"\xdd" + each.to_bytes(4, "big") + one * each
+    body = b"\x81\xa1a\xdc" + parts.to_bytes(2, "big") + part * parts
+    with pytest.raises(WireError, match=r"exceeds max_array_len|more than 2000000 values"):
+        rgb2act_wire.unpack(body)
+    allowed = b"\x81\xa1a\xdd" + (10**6).to_bytes(4, "big") + one * 10**6
+    assert len(rgb2act_wire.unpack(allowed)["a"]) == 10**6
+
+
+@pytest.mark.parametrize("part", [b"\x98" + b"\x90" * 8, b"\x81\xa1a\x90"], ids=["lists", "maps"])
+def test_nothing_but_an_array_is_unpacked_as_one(part: bytes) -> None:
+    content = b"\x93" + b"\x98" + part * 8 + b"\x91\x01" + b"\xc4\x00"
+    with pytest.raises(WireError, match="more than 11 values in one part"):
+        rgb2act_wire.unpack(
+            bytes(msgpack.packb({"a": msgpack.ExtType(rgb2act_wire.ARRAY, content)}))
+        )
+
+
+def test_a_message_beyond_the_limit_is_not_read(pair: tuple[Channel, socket.socket]) -> None:
+    channel, other = pair
+    other.sendall(struct.pack(">I", 1001))
+    with pytest.raises(WireError, match="has 1001 bytes, the limit is 1000"):
+        channel.receive(5)
+    with pytest.raises(WireError, match="the limit is 10"):
+        Channel(other, limit=10).send({"a": "x" * 20})
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (struct.pack(">I", 1001) + b"x" * 100_000, "has 1001 bytes, the limit is 1000"),
+        (struct.pack(">I", 1) + b"\x90" + b"next", "expected a map with names, got list"),
+    ],
+)
+def test_who_sends_no_message_is_told_why_by_the_side_that_answers(sent: bytes, said: str) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(sent)
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(WireError, match=said):
+            Channel(ours, limit=1000, answers=True).receive(5)
+        told = Channel(theirs)
+        error = told.receive(5)
+        assert error["kind"] == "error"
+        assert said in error["what"]
+        with pytest.raises(Closed):  # and nothing else
+            told.receive(5)
+
+
+def test_silence_and_half_a_message_end_in_time(pair: tuple[Channel, socket.socket]) -> None:
+    channel, other = pair
+    other.sendall(struct.pack(">I", 100) + b"half")
+    with pytest.raises(Timeout, match=r"no message within 0\.05 s"):
+        channel.receive(0.05)
+
+
+def test_fields_are_typed() -> None:
+    message = {"seed": 3, "flag": True, "rgb": np.zeros((2, 3), np.uint8)}
+    assert rgb2act_wire.field(message, "seed", int) == 3
+    for name, kind, said in (("seed", str, "expected str"), ("flag", int, "got bool")):
+        with pytest.raises(WireError, match=said):
+            rgb2act_wire.field(message, name, kind)
+    with pytest.raises(WireError, match="'action' is missing"):
+        rgb2act_wire.field(message, "action", list)
+    assert rgb2act_wire.array(message, "rgb", "uint8", (None, 3)).shape == (2, 3)
+    for dtype, shape in (("float32", (2, 3)), ("uint8", (2, 4)), ("uint8", (2,))):
+        with pytest.raises(WireError, match="expected"):
+            rgb2act_wire.array(message, "rgb", dtype, shape)
+
+
+def test_the_folder_alone_is_enough() -> None:
+    code = "import rgb2act_wire, sys; sys.exit('rgb2act_core' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(THIN)}, check=True)

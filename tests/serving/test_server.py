@@ -1,0 +1,374 @@
+"""The policy server, through the command line: what it plans, and whom it sends away."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.serving.client import rgb2act_wire
+
+THIN = Path(rgb2act_wire.__file__).parent
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "rgb2act_core")
+SEEDS = (7, 8, 9)
+# ``act`` encodes the frames of all episodes at once, a server those of each session by themselves:
+# sums of float32 are taken in another order
+CLOSE = {"rtol": 0.0, "atol": 1e-4}
+Done = subprocess.CompletedProcess[str]
+Serving = Callable[..., contextlib.AbstractContextManager["Server"]]
+
+
+class Server:
+    """A served run: its process, and what it said of itself."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.told: dict[str, Any] = json.loads(process.stdout.readline())
+        self.errors = ""
+
+    @property
+    def address(self) -> str:
+        return f"{self.told['host']}:{self.told['port']}"
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
+        """Interrupt it and return its exit code."""
+        self.process.send_signal(sign)
+        _, self.errors = self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module")
+def acted(
+    cli: Callable[..., Done],
+    spec_in: Callable[..., Path],
+    puppet_done: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Return the root of a run whose executed actions are in ``<seed>.jsonl`` beside it."""
+    root = Path(shutil.copytree(puppet_done, tmp_path_factory.mktemp("served") / "runs"))
+    spec = spec_in(
+        root,
+        name="served",
+        backbone=[{"use": "puppet", "context": 2}],
+        policy={"n_obs_steps": 2},
+        act={"episodes": 3, "parallel_episodes": 3, "first_seed": 7, "candidates": 2, "videos": 0},
+    )
+    done = cli("run", spec, "--root", root, RGB2ACT_PUPPET_LOG=str(root))
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture
+def serving(acted: Path, puppet_site: Path) -> Serving:
+    """Return what serves the run in a process of its own."""
+
+    @contextlib.contextmanager
+    def serve(*args: str, **env: str) -> Iterator[Server]:
+        path = os.pathsep.join(map(str, (puppet_site, ROOT / "tests/puppet", ROOT)))
+        with subprocess.Popen(
+            [*COMMAND, "serve", "served", "--root", str(acted), "--json", *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "error"} | env,
+        ) as process:
+            server = Server(process)
+            try:
+                yield server
+            finally:
+                if process.poll() is None:
+                    assert server.stop() == 0
+
+    return serve
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, puppet: None) -> Any:
+    """Return the thin client's module; the puppet is there to be driven."""
+    monkeypatch.syspath_prepend(THIN)
+    return importlib.import_module("rgb2act_client")
+
+
+def play(policy: Any, seed: int) -> np.ndarray:
+    """Return the actions (T, A) that a served policy takes in an episode of the puppet."""
+    env = environment()
+    observation, _ = env.reset(seed=seed)
+    policy.reset(seed)
+    policy.observe(observation["rgb"], observation["joints"])
+    executed: list[np.ndarray] = []
+    while True:
+        for action in policy.act():
+            observation, _, terminated, truncated, _ = env.step(action)
+            executed.append(action)
+            if terminated or truncated:
+                return np.stack(executed)
+            policy.observe(observation["rgb"], observation["joints"])
+
+
+def environment() -> Any:
+    from rgb2act_core.plugins.components import Kind
+    from rgb2act_core.plugins.registry import find
+
+    component = find(Kind.ENVIRONMENT, "puppet")
+    return component.build(component.config()).make()
+
+
+def acted_out(root: Path, seed: int) -> np.ndarray:
+    """Return the actions (T, A) that ``act`` executed."""
+    lines = (root / f"{seed}.jsonl").read_text().splitlines()
+    return np.array([json.loads(line) for line in lines], np.float32)
+
+
+def test_a_served_policy_acts_as_it_does_in_act(acted: Path, serving: Serving, client: Any) -> None:
+    with serving() as server, client.Client(server.address) as policy:
+        assert server.told["batch"] == 3
+        for seed in (*SEEDS, SEEDS[0]):
+            np.testing.assert_allclose(play(policy, seed), acted_out(acted, seed), **CLOSE)
+        assert policy.missing == 0
+        assert np.abs(acted_out(acted, 7) - acted_out(acted, 8)).max() > 0.01
+
+
+def test_clients_at_once_do_not_change_each_other(serving: Serving, client: Any) -> None:
+    found: dict[int, np.ndarray] = {}
+
+    def lead(seed: int) -> None:
+        with client.Client(server.address) as policy:
+            found[seed] = play(policy, seed)
+
+    with serving() as server:
+        threads = [threading.Thread(target=lead, args=(seed,)) for seed in SEEDS]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        with client.Client(server.address) as policy:
+            for seed in SEEDS:
+                np.testing.assert_array_equal(play(policy, seed), found[seed])
+
+
+def framed(body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + body
+
+
+HELLO = framed(rgb2act_wire.pack({"kind": "hello", "version": 1, "token": None}))
+HOSTILE = {
+    "garbage": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "oversized at first": struct.pack(">I", 5000),
+    "oversized later": HELLO + struct.pack(">I", 2**31),
+    "half a message": HELLO + struct.pack(">I", 100) + b"half",
+    "no hello": framed(rgb2act_wire.pack({"kind": "act"})),
+    "other version": framed(rgb2act_wire.pack({"kind": "hello", "version": 99, "token": None})),
+    "no such message": HELLO + framed(rgb2act_wire.pack({"kind": "eval", "code": "1"})),
+    "a list": HELLO + framed(b"\x93\x01\x02\x03"),
+    "seed of another type": HELLO + framed(rgb2act_wire.pack({"kind": "reset", "seed": "1"})),
+    "plan of nothing": HELLO + framed(rgb2act_wire.pack({"kind": "act"})),
+    "gone without a word": HELLO,
+}
+
+
+def test_what_is_hostile_ends_its_own_connection_alone(serving: Serving, client: Any) -> None:
+    with serving() as server, client.Client(server.address) as policy:
+        before = play(policy, 7)
+        place = (server.told["host"], server.told["port"])
+        answered = {}
+        for name, content in HOSTILE.items():
+            answered[name] = b""
+            with socket.create_connection(place, timeout=60) as hostile:
+                hostile.sendall(content)
+                hostile.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(ConnectionResetError):
+                    while part := hostile.recv(1 << 16):  # it ends: the server has closed it
+                        answered[name] += part
+            np.testing.assert_array_equal(play(policy, 7), before, err_msg=name)
+        assert server.stop() == 0
+    assert b"message has 5000 bytes, the limit is 4096" in answered["oversized at first"]
+    assert b"expected a map with names, got list" in answered["a list"]
+    assert "message has 5000 bytes, the limit is 4096" in server.errors
+    assert "message has 2147483648 bytes, the limit is 67108864" in server.errors
+    assert "'eval': no such message" in server.errors
+    assert "Traceback" not in server.errors
+
+
+def test_a_client_that_vanishes_while_it_is_planned_for_harms_nobody(
+    serving: Serving, client: Any
+) -> None:
+    observation, _ = environment().reset(seed=7)
+    with serving() as server, client.Client(server.address) as policy:
+        before = play(policy, 7)
+        for _ in range(3):
+            gone = client.Client(server.address)
+            gone.reset(1)
+            gone.observe(observation["rgb"], observation["joints"])
+            gone.ask()
+            gone.close()
+        np.testing.assert_array_equal(play(policy, 7), before)
+        assert server.stop() == 0
+    assert "Traceback" not in server.errors
+
+
+def test_what_a_client_does_wrong_is_told(serving: Serving, client: Any) -> None:
+    observation, _ = environment().reset(seed=7)
+    rgb, joints = observation["rgb"], observation["joints"]
+    views, height, width, _ = rgb.shape
+    wrong = [
+        (lambda p: p.observe(rgb, joints), "no episode has begun; reset first"),
+        (lambda p: (p.reset(1), p.act()), "nothing was seen since the last plan"),
+        (lambda p: p.reset(-1), "seed is -1"),
+        (
+            lambda p: (p.reset(1), p.observe(np.zeros((1, 480, 640, 3), np.uint8), joints)),
+            rf"rgb is uint8 \(1, 480, 640, 3\), the policy sees uint8 \({views}, {height},"
+            rf" {width}, 3\): .* at {height}x{width}; send those",
+        ),
+        (lambda p: (p.reset(1), p.observe(rgb, joints[:3])), r"joints are float32 \(3,\)"),
+        (lambda p: (p.reset(1), p.observe(rgb, joints * np.nan)), "hold NaN"),
+    ]
+    with serving() as server:
+        for call, said in wrong:
+            policy = client.Client(server.address)
+            with pytest.raises(client.ServerError, match=said):
+                call(policy)
+            with pytest.raises(client.ServerError, match=r"connection|descriptor"):
+                policy.reset(1)
+
+
+def test_steps_that_were_not_observed_are_counted(serving: Serving, client: Any) -> None:
+    observation, _ = environment().reset(seed=7)
+    with serving() as server, client.Client(server.address) as policy:
+        policy.reset(7)
+        for _ in range(3):
+            policy.observe(observation["rgb"], observation["joints"])
+            assert len(policy.act()) == policy.n_action_steps == 2
+        assert policy.missing == 2  # one of two after each of two plans
+
+
+def test_a_token_is_asked_for(serving: Serving, client: Any, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("long random word\n")
+    with serving("--token-file", str(file), RGB2ACT_TOKEN="another") as server:
+        client.Client(server.address, token="long random word").close()
+        for token, said in (("long random wor", "wrong"), ("another", "wrong"), ("", "missing")):
+            with pytest.raises(client.ServerError, match=f"the token is {said}"):
+                client.Client(server.address, token=token)
+        assert server.stop() == 0
+    assert "random" not in server.errors
+
+
+def test_what_others_can_reach_needs_a_token(
+    cli: Callable[..., Done], acted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").touch()
+    for args, said in (
+        (("--host", "0.0.0.0"), "others can reach it; give --token-file, or set RGB2ACT_TOKEN"),
+        (("--token-file", tmp_path / "empty"), "is empty"),
+        (("--token-file", tmp_path / "absent"), "cannot be read"),
+        (("--host", "256.1.1.1"), "others can reach it"),
+        (("--host", "127.0.0.1", "--port", "70000"), "must be from 0 to 65535"),
+    ):
+        done = cli("serve", "served", "--root", acted, *args)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_a_port_that_is_taken_is_told(
+    serving: Serving, cli: Callable[..., Done], acted: Path
+) -> None:
+    with serving() as server:
+        done = cli("serve", "served", "--root", acted, "--port", str(server.told["port"]))
+    assert done.returncode == 2
+    assert f"{server.address}: cannot listen there" in done.stderr
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_with_clients_connected(
+    serving: Serving, client: Any, sign: signal.Signals
+) -> None:
+    with serving() as server, client.Client(server.address) as policy:
+        policy.reset(1)
+        assert server.stop(sign) == 0
+        assert server.errors == "stopped\n"
+        with pytest.raises(client.ServerError):
+            policy.reset(2)
+
+
+def test_a_server_that_is_not_there_is_told(client: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(client.ServerError, match="start one with rgb2act serve RUN"):
+        client.Client(f"127.0.0.1:{port}")
+    with pytest.raises(client.ServerError, match="give HOST:PORT"):
+        client.Client("localhost")
+
+
+@pytest.fixture
+def planned(acted: Path, puppet: None) -> Callable[[float, tuple[int, int]], list[int]]:
+    """Return how many are planned for each time, when two sessions ask at once."""
+    from rgb2act_core.serving.server import load
+    from rgb2act_core.serving.sessions import Sessions
+
+    _, loaded = load(acted / "served", batch=2)
+    loaded.close()
+    observation, _ = environment().reset(seed=7)
+    draw = loaded.planner.plan
+
+    def call(window: float, seeds: tuple[int, int]) -> list[int]:
+        sizes: list[int] = []
+
+        def plan(histories: Any, *args: Any) -> Any:
+            sizes.append(len(histories))
+            return draw(histories, *args)
+
+        loaded.planner.plan = plan  # type: ignore[method-assign]
+        sessions = Sessions(loaded.planner, loaded.act, window)
+
+        def ask(session: Any, seed: int) -> None:
+            session.reset(seed)
+            session.observe(observation["rgb"][None], np.float32(observation["joints"])[None])
+            session.act()
+
+        some = [sessions.begin(), sessions.begin()]
+        threads = [threading.Thread(target=ask, args=of) for of in zip(some, seeds, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        some[0].close()
+        ask(some[1], 1)  # who has gone is not waited for
+        sessions.close()
+        with pytest.raises(UserError, match="the server is stopping"):
+            ask(some[1], 1)
+        return sizes
+
+    return call
+
+
+def test_who_asks_at_once_is_planned_for_at_once(planned: Any) -> None:
+    assert planned(1e6, (7, 8)) == [2, 1]
+
+
+def test_seeds_of_one_place_are_planned_for_one_by_one(planned: Any) -> None:
+    assert planned(0.001, (7, 9)) == [1, 1, 1]
+
+
+def test_the_client_needs_little() -> None:
+    code = (
+        "import rgb2act_client, sys\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'rgb2act_core', 'attrs')))"
+    )
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(THIN)}, check=True)

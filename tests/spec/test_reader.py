@@ -1,0 +1,248 @@
+"""Every bad spec in tests/specs/ gives exactly the message beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import pytest
+
+from rgb2act_core import Component, Kind, UserError
+from rgb2act_core.errors import near
+from rgb2act_core.spec import Spec
+from rgb2act_core.spec.reader import read_spec, structure, structure_config, unstructure
+
+SPECS = Path(__file__).parents[1] / "specs"
+BAD = sorted(path.stem for path in SPECS.glob("*.toml") if path.stem != "good")
+
+
+@attrs.frozen(kw_only=True)
+class Crop:
+    size: tuple[int, int] = (8, 8)
+    scale: float = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class Gray:
+    patch: int = attrs.field(default=8, validator=attrs.validators.ge(1))
+    weights: Literal["hub", "random"] | Path = attrs.field(
+        default="random", metadata={"file": True}
+    )
+    layers: tuple[int, ...] = ()
+    crop: Crop | None = None
+    threads: int = attrs.field(default=0, metadata={"runtime": True})
+
+
+@attrs.frozen(kw_only=True)
+class Toy:
+    task: str
+    data: Path | None = attrs.field(default=None, metadata={"file": True})
+
+
+@attrs.frozen(kw_only=True)
+class Mlp:
+    width: int = 8
+    depth: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        if self.width * self.depth > 99:
+            raise UserError("mlp.width: too wide for that depth", "depth: too deep for that width")
+
+
+@attrs.frozen
+class Empty:
+    pass
+
+
+def component(name: str, config: type, tiny: Any) -> Component:
+    return Component(name=name, config=config, build=print, tiny=tiny)
+
+
+PARTS = {
+    (Kind.BACKBONE, "gray"): component("gray", Gray, Gray()),
+    (Kind.TEACHER, "shape"): component("shape", Empty, Empty()),
+    (Kind.FUSION, "sum"): component("sum", Empty, Empty()),
+    (Kind.POLICY_HEAD, "mlp"): component("mlp", Mlp, Mlp()),
+    (Kind.ENVIRONMENT, "toy"): component("toy", Toy, Toy(task="reach")),
+}
+
+
+def find(kind: Kind, name: str) -> Component:
+    if (kind, name) not in PARTS:
+        hint = near(name, [known for k, known in PARTS if k is kind])
+        raise UserError(f"there is no {kind} {name!r}{hint}")
+    return PARTS[kind, name]
+
+
+def read(text: str, folder: Path) -> Spec:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return read_spec(path, find)
+
+
+def refusal(text: str, folder: Path) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        read(text, folder)
+    return [problem.replace(f"{folder}/", "") for problem in caught.value.args]
+
+
+GOOD = (SPECS / "good.toml").read_text()
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_spec_gives_the_message_beside_it(name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_spec(SPECS / f"{name}.toml", find)
+    said = str(caught.value).replace(f"{SPECS}/", "")
+    assert said == (SPECS / f"{name}.txt").read_text().rstrip("\n")
+
+
+def test_every_message_has_its_spec() -> None:
+    assert {p.stem for p in SPECS.glob("*.txt")} == set(BAD)
+
+
+def test_good_spec_is_read_into_frozen_records() -> None:
+    spec = read_spec(SPECS / "good.toml", find)
+    assert spec.name == "good"
+    assert [choice.component.name for choice in spec.backbone] == ["gray", "gray"]
+    assert spec.backbone[1].config == Gray(
+        patch=4, layers=(1, 2), crop=Crop(size=(4, 6), scale=2.0), weights=SPECS / "good.toml"
+    )
+    assert type(spec.backbone[1].config.crop.scale) is float
+    assert spec.act.baselines == ("proprio_only", "end_to_end")
+
+
+def test_spec_survives_json() -> None:
+    spec = read_spec(SPECS / "good.toml", find)
+    plain = unstructure(spec)
+    assert plain["backbone"][1]["use"] == "gray"
+    assert plain["backbone"][1]["layers"] == [1, 2]
+    assert structure(Spec, json.loads(json.dumps(plain)), find) == spec
+
+
+def test_unstructure_leaves_out_runtime_fields() -> None:
+    plain = unstructure(Gray(threads=3), runtime=False)
+    assert "threads" not in plain
+    assert "patch" in plain
+
+
+def test_paths_start_at_the_folder_of_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "good.toml").touch()
+    text = GOOD.replace('task = "reach"', 'task = "reach"\ndata = "data"')
+    spec = read(text, tmp_path)
+    assert spec.environment.config.data == tmp_path / "data"
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = structure(Toy, {"task": "x", "data": "~"}, folder=Path("elsewhere"))
+    assert config.data == tmp_path
+
+
+def test_files_may_be_absent_when_they_are_not_asked_for(tmp_path: Path) -> None:
+    config = structure(Toy, {"task": "x", "data": "gone"}, folder=tmp_path, files=False)
+    assert config.data == tmp_path / "gone"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"patch": True}, "patch: expected int, got bool True"),
+        ({"patch": "8"}, "patch: expected int, got str '8'"),
+        ({"patch": 8.0}, "patch: expected int, got float 8.0"),
+        ({"patch": 10**30}, "patch: expected an int of 64 bits, got 1.000e+30"),
+        ({"patch": 0}, "patch: 'patch' must be >= 1: 0"),
+        ({"layers": 3}, "layers: expected a list, got int 3"),
+        ({"layers": "12"}, "layers: expected a list, got str '12'"),
+        ({"layers": [1, "2"]}, "layers[1]: expected int, got str '2'"),
+        ({"crop": {"size": [1]}}, "crop.size: expected a list of 2, got 1 items"),
+        ({"crop": {"scale": float("nan")}}, "crop.scale: expected a finite float, got nan"),
+        ({"crop": {"scale": float("-inf")}}, "crop.scale: expected a finite float, got -inf"),
+        ({"crop": {"scale": 10**400}}, "crop.scale: expected float, got int 1"),
+        ({"crop": {"sise": [1]}}, "crop.sise: unknown key; did you mean 'size'?"),
+        ({"weights": 3}, "weights: expected 'hub' or 'random' or a path, got int 3"),
+        ({"weights": "a\0b"}, r"weights: expected 'hub' or 'random' or a path, got str 'a\x00b'"),
+        ({"weights": "x" * 5000}, "name too long"),
+        ({"zzz": 1}, "zzz: unknown key; known: patch, weights, layers, crop, threads"),
+    ],
+)
+def test_config_refuses(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        structure_config(PARTS[Kind.BACKBONE, "gray"], data)
+    assert message in str(caught.value)
+    assert len(caught.value.args) == 1
+
+
+def test_int_is_a_float_but_stays_itself() -> None:
+    assert type(structure_config(Crop, {"scale": 3}).scale) is float
+
+
+def test_fault_in_a_config_class_is_no_fault_of_the_user() -> None:
+    @attrs.frozen
+    class Faulty:
+        size: int = 1
+
+        def __attrs_post_init__(self) -> None:
+            raise ZeroDivisionError
+
+    Faulty.__annotations__["size"] = int  # what its own module would have resolved
+    with pytest.raises(ZeroDivisionError):
+        structure(Faulty, {"size": 2})
+
+
+def test_config_may_tell_several_problems_and_their_fields(tmp_path: Path) -> None:
+    text = GOOD.replace('use = "mlp"', 'use = "mlp"\ndepth = 100')
+    assert refusal(text, tmp_path)[-2:] == [
+        "run.toml:25: policy.head.width: too wide for that depth",
+        "run.toml:27: policy.head.depth: too deep for that width",
+    ]
+
+
+def test_all_problems_are_told_at_once_by_line(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("patch = 4", "patch = true").replace('"reach"', "3").replace("use", "uze", 1)
+    )
+    lines = [int(problem.split(":")[1]) for problem in refusal(text, tmp_path)]
+    assert lines == sorted(lines)
+    assert len(lines) >= 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "run.toml: not UTF-8 at byte 0; save it as UTF-8"),
+        (b"#" * 1_000_001, "run.toml: larger than 1 MB; this is no run spec"),
+        (b"a = " + b"[" * 5000, "run.toml: lists or tables are nested too deep; flatten them"),
+        (b"a = " + b"9" * 5000, "run.toml:1: not valid TOML: exceeds the limit"),
+        (b"seed = 1\nseed = 2\n", "run.toml:2: not valid TOML: cannot overwrite a value"),
+        (b'seed = 1\n\nname = "a', "run.toml:3: not valid TOML: "),
+    ],
+)
+def test_file_that_is_no_toml(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_spec(path, find)
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(message)
+
+
+def test_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    text = GOOD.replace('"reach"', "3").replace("good.toml", str(path))
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    with pytest.raises(UserError, match=r"run\.toml:6: environment\.task: expected str"):
+        read_spec(path, find)
+
+
+def test_absent_file_names_what_is_near(tmp_path: Path) -> None:
+    (tmp_path / "quickstart.toml").touch()
+    with pytest.raises(UserError, match=r"no such file; did you mean 'quickstart\.toml'\?"):
+        read_spec(tmp_path / "quikstart.toml", find)
+
+
+def test_folder_is_no_spec(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder"):
+        read_spec(tmp_path, find)

@@ -1,0 +1,234 @@
+"""Each option of ``[align]`` trains, resumes in the same bits, and passes verify."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.features.encoder import build_backbones
+from rgb2act_core.features.frames import TokenFrames
+from rgb2act_core.features.reader import FrameIndex
+from rgb2act_core.pipeline import chain
+from rgb2act_core.pipeline.runs import open_run
+from rgb2act_core.pipeline.status import check
+from rgb2act_core.pipeline.verify import verify
+from rgb2act_core.policy.planner import Planner
+from rgb2act_core.policy.saving import load_policy
+from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.stages import align
+
+pytestmark = pytest.mark.usefixtures("puppet")
+SpecFile = Callable[..., Path]
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "tokens": {"tokens": 5},
+    "replacement": {"tokens": 20, "replacement": True},
+    "wide": {"adapter": "wide"},
+    "context": {"context": {"layers": 1, "heads": 2}, "tokens": 5},
+    "learned": {"context": {"layers": 2, "heads": 1, "position": "learned", "dropout": 0.1}},
+    "bfloat16": {
+        "precision": "bfloat16",
+        "loss": {"negatives": "cached"},
+        "micro_batch": 3,
+        "tokens": 4,
+        "ema": 0.9,
+    },
+    "window": {"sample": "window", "window": 3, "tokens": 4},
+    "window/attention": {
+        "sample": "window",
+        "window": 2,
+        "stride": 3,
+        "aggregate": "attention",
+        "loss": {"negatives": "bank"},
+    },
+    "window/cached": {
+        "sample": "window",
+        "stride": 2,
+        "loss": {"negatives": "cached", "self_contrast": 0.1, "entropy": 0.1, "learned_tau": True},
+        "micro_batch": 3,
+        "augment": {"token_drop": 0.2, "noise": 0.1, "backbone_drop": 0.2},
+        "ema": 0.9,
+        "context": {"layers": 1, "heads": 2, "dropout": 0.1},
+        "tokens": 5,
+    },
+    "local": {
+        "sample": "window",
+        "loss": {"local": 0.2, "chamfer": 0.1, "negatives": "cached"},
+        "micro_batch": 3,
+        "tokens": 5,
+    },
+    "weighted/sample": {"fusion": {"use": "weighted", "per": "sample"}},
+    "weighted/token": {"fusion": {"use": "weighted", "per": "token"}, "tokens": 3},
+    "moe/token": {"fusion": {"use": "moe", "k": 1}},
+    "moe/sample": {"fusion": {"use": "moe", "k": 1, "per": "sample"}},
+    "moe/global": {"fusion": {"use": "moe", "k": 1, "per": "global"}},
+}
+
+
+def weights(folder: Path) -> bytes:
+    """Return the bytes of the aligner of a run."""
+    stages_done = json.loads((folder / "run.json").read_text())["stages"]
+    (path,) = [s["path"] for s in stages_done if s["stage"] == "align"]
+    return (folder.parent / path / "aligner.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_trains_resumes_in_its_bits_and_is_verified(
+    spec_file: SpecFile,
+    tmp_path: Path,
+    puppets_done: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+) -> None:
+    grouped = {"teacher": {"use": "cloudstats"}} if "local" in options.get("loss", {}) else {}
+    spec = read_spec(spec_file("puppets", align=options, **grouped))
+    whole, cut = (shutil.copytree(puppets_done, tmp_path / name) for name in ("whole", "cut"))
+    folder = chain.run_pipeline(spec, whole, "train")
+    assert weights(folder) != weights(puppets_done / "puppets")
+    assert verify(folder, 2).problems == ()
+    calls, loss = itertools.count(), align.AlignmentBatches.loss
+
+    def trip(*args: Any) -> Any:
+        if next(calls) == 7:
+            raise RuntimeError("cut")
+        return loss(*args)
+
+    monkeypatch.setattr(align.AlignmentBatches, "loss", trip)
+    with pytest.raises(RuntimeError, match="cut"):
+        chain.run_pipeline(spec, cut, "align")
+    assert weights(chain.run_pipeline(spec, cut, "align")) == weights(folder)
+    assert next(calls) == 8 + 12 - 7  # it went on behind the seventh step
+
+
+def test_more_tokens_than_places_is_told_as_soon_as_the_grid_is_known(
+    spec_file: SpecFile, tmp_path: Path
+) -> None:
+    words = "align.tokens: 17 places are asked for, the common grid of {} has {}; draw fewer"
+    spec = read_spec(spec_file("puppets", align={"tokens": 17}))
+    check(spec, tmp_path)  # nothing is known of a grid yet
+    for begin in (
+        lambda: chain.run_pipeline(spec, tmp_path, "align"),
+        lambda: check(spec, tmp_path),
+    ):
+        with pytest.raises(UserError, match=words.format("4 x 4", 16)):
+            begin()
+    told = {"align": {"tokens": 17}, "extract": {"tokens": {"grid": [2, 3]}}}
+    with pytest.raises(UserError, match=words.format("2 x 3", 6)):
+        check(read_spec(spec_file("puppets", **told)), tmp_path / "empty")
+    several = {"tokens": 17, "replacement": True}
+    check(read_spec(spec_file("puppets", align=several)), tmp_path)
+
+
+CONDITIONS = ("dual", "tokens", "random_aligner", "end_to_end")
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_every_condition_sees_windows_offline_and_online(
+    spec_file: SpecFile, tmp_path: Path, puppets_done: Path, condition: str
+) -> None:
+    options = {"sample": "window", "window": 3, "stride": 2, "aggregate": "attention"}
+    head = {"use": "diffusion", "denoiser": "transformer", "sample_steps": 2}
+    head["transformer"] = {"width": 16, "layers": 1, "heads": 2}
+    policy = {"condition": condition, "head": head}
+    spec = read_spec(spec_file("puppets", align=options, policy=policy))
+    root = shutil.copytree(puppets_done, tmp_path / "root")
+    folder = chain.run_pipeline(spec, root)  # acts, too: several steps between plans
+    assert verify(folder, 3).problems == ()
+
+
+@pytest.mark.parametrize("together", [1, 2, 7])
+def test_a_window_is_the_same_however_its_frames_come_in(
+    spec_file: SpecFile, tmp_path: Path, puppets_done: Path, together: int
+) -> None:
+    """Frames come one by one or many at once, of which the newest alone are kept."""
+    options = {"sample": "window", "window": 3, "stride": 2}
+    spec = read_spec(spec_file("puppets", align=options))
+    folder = chain.run_pipeline(spec, shutil.copytree(puppets_done, tmp_path / "root"), "train")
+    run, _, _, data = open_run(folder)
+    (path,) = (folder.parent / "store" / "policy").glob("*[0-9a-f]")
+    policy = load_policy(path)
+    planner = Planner(policy, build_backbones(run.spec.backbone, "cpu"), 1, "cpu")
+    assert planner.frames_kept == 2 + 4
+    rgb = np.asarray(data.demonstrations[1].open().rgb[:])
+    joints = np.zeros((len(rgb), 4), np.float32)
+    history, whole = planner.history(), planner.history()
+    for first in range(0, len(rgb), together):
+        last = min(first + together, len(rgb))
+        newest = slice(max(first, last - planner.frames_kept), last)
+        history.add(rgb[newest], joints[newest])
+        planner.see([history], [])
+    for frame in rgb:
+        whole.add(frame[None], joints[:1])
+        planner.see([whole], [])
+    found, expected = history.observation()[0], whole.observation()[0]
+    alone = whole.features[whole.count - 1].vector
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a.vector, b.vector, atol=2e-6)
+    assert not torch.allclose(expected[-1].vector, alone, atol=2e-5)
+
+
+def test_a_window_is_aligned_with_the_mean_of_its_frames_and_stays_in_its_episode() -> None:
+    sources = [stub(joints=True), stub(joints=True), stub(joints=False)]
+    frames = TokenFrames(tokens=[], index=FrameIndex.of([3, 4, 3]), sources=sources, device="cpu")
+    shape = SimpleNamespace(window=3, stride=2)
+    rows = np.array([0, 2, 3, 6, 8])  # the last in a pack of scenes, which stand still
+    assert frames.windows(rows, shape).tolist() == [
+        [0, 0, 0],
+        [0, 0, 2],
+        [3, 3, 3],
+        [3, 4, 6],
+        [8, 8, 8],
+    ]
+    teacher = torch.randn(10, 2)
+    aligner = SimpleNamespace(shape=shape, teacher_space=lambda e: e)
+    found = align.targets(aligner, frames, teacher)[torch.from_numpy(rows)]
+    wanted = torch.stack([teacher[w].mean(0) for w in frames.windows(rows, shape)])
+    assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def stub(joints: bool) -> Any:
+    episode = SimpleNamespace(joints=np.zeros(1) if joints else None)
+    return SimpleNamespace(open=lambda: episode)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"stride": 2}, "stride = 2 is read by sample = 'window' alone; remove it"),
+        ({"window": 3}, "window = 3 is read by sample = 'window' alone; remove it"),
+        ({"replacement": True}, "replacement = true says how tokens are drawn, and tokens is 0"),
+        ({"context": {"heads": 2}}, "context: heads = 2 says how layers are, and layers is 0"),
+        (
+            {"loss": {"infonce": 0.0, "negatives": "bank"}},
+            "loss: negatives = 'bank' is read by InfoNCE alone, and infonce is 0",
+        ),
+        (
+            {"loss": {"infonce": 0.0, "learned_tau": True}},
+            "loss: learned_tau = True is read by InfoNCE alone, and infonce is 0",
+        ),
+        (
+            {"loss": {"learned_tau": True, "tau": 2.0}},
+            "loss: tau must be within 0.01 and 1.0 to be learned, got 2.0",
+        ),
+        (
+            {"context": {"layers": 1, "heads": 3}},
+            "context.heads = 3 does not divide width = 4; choose another number of heads",
+        ),
+    ],
+)
+def test_options_that_contradict_one_another_are_told(
+    spec_file: SpecFile, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        read_spec(spec_file("puppets", align=options))
+    assert str(caught.value).endswith(words)

@@ -1,0 +1,389 @@
+"""Extraction: each frame once, the same numbers whatever the batch and the devices, all or nothing.
+
+Shapes: T = steps, B = windows, K = context, V = cameras, H W = pixels
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rgb2act_core import Component, UserError
+from rgb2act_core.data.dataset import Dataset, EpisodeRef
+from rgb2act_core.data.windows import window_index
+from rgb2act_core.features.encoder import Encoder, Stream
+from rgb2act_core.features.fingerprint import Fingerprint
+from rgb2act_core.interfaces.records import BackboneInfo, Episode
+from rgb2act_core.policy.planner import Planner
+from rgb2act_core.spec import BackboneChoice, Compute, Tokens
+from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.stages.extract import extract
+from rgb2act_core.store.feature_folders import features_folder
+from rgb2act_core.store.group_writer import check_group, read_group
+from rgb2act_core.store.run import Run
+from rgb2act_core.system.devices import devices_of
+
+LENGTHS = (5, 1, 9, 7)
+PATIENCE = 20.0  # seconds until a test that would hang fails instead
+
+
+@attrs.frozen(kw_only=True)
+class Seeing:
+    context: int = 1
+    windowed: bool = False
+    fits: int = 1000  # frames that memory holds
+    error: str = "torch"  # of a batch that it does not
+    breaks_at: int = -1  # episode whose encoding raises
+
+
+class Witness:
+    """Note each frame that is encoded; tokens are episode, step and the mean step of the window.
+
+    Pixels hold the episode in red and the step in green.
+    """
+
+    built: list[Witness]
+    seen: list[tuple[int, int]]
+    meeting: threading.Barrier | None = None
+    raises: type[BaseException] = RuntimeError
+
+    def __init__(self, config: Seeing) -> None:
+        self.config, self.info = config, BackboneInfo(dim=3, context=config.context)
+        Witness.built.append(self)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        return 1, 1
+
+    def encode(self, rgb_BKVHW3: Tensor) -> Tensor:
+        return self._tokens(self._look(rgb_BKVHW3)["steps"])
+
+    def to(self, device: torch.device) -> Witness:
+        return self
+
+    def _look(self, rgb_XVHW3: Tensor) -> dict[str, Tensor]:
+        if Witness.meeting is not None:
+            Witness.meeting.wait(PATIENCE)
+        if len(rgb_XVHW3) > self.config.fits:
+            raise {
+                "torch": torch.OutOfMemoryError("CUDA out of memory"),
+                "cpu": RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+                "numpy": MemoryError(),
+            }[self.config.error]
+        steps_XV2 = rgb_XVHW3[..., 0, 0, :2].float()
+        if (steps_XV2[..., 0] == self.config.breaks_at).any():
+            raise Witness.raises("broken")
+        newest = steps_XV2 if steps_XV2.ndim == 3 else steps_XV2[:, -1]
+        Witness.seen += [(int(e), int(t)) for e, t in newest[:, 0].tolist()]
+        return {"steps": steps_XV2}
+
+    def _tokens(self, steps_BKV2: Tensor) -> Tensor:
+        newest = steps_BKV2[:, -1]
+        return torch.cat([newest, steps_BKV2[..., 1:].mean(1)], -1)[:, :, None]
+
+
+class TwoStep(Witness):
+    def encode(self, rgb_BKVHW3: Tensor) -> Tensor:
+        raise AssertionError("encodes in two steps")
+
+    def encode_frames(self, rgb_BVHW3: Tensor) -> dict[str, Tensor]:
+        return self._look(rgb_BVHW3)
+
+    def encode_windows(self, parts: dict[str, Tensor], image: tuple[int, int]) -> Tensor:
+        assert image == (4, 6)
+        return self._tokens(parts["steps"])
+
+
+def build(config: Seeing) -> Witness:
+    return TwoStep(config) if config.windowed else Witness(config)
+
+
+COMPONENT = Component(name="witness", config=Seeing, build=build, tiny=Seeing())
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin anew, and without the probe picture, which is no frame of an episode."""
+    mark = Fingerprint(shape=(2, 4, 6), values=np.zeros((2, 2, 3), np.float32), made={})
+    monkeypatch.setattr("rgb2act_core.stages.extract.settle", lambda *_: (mark, 0.0))
+    Witness.built, Witness.seen = [], []
+    yield
+    Witness.meeting, Witness.raises = None, RuntimeError
+
+
+def frames(episode: int, length: int) -> Any:
+    rgb_TVHW3 = np.zeros((length, 2, 4, 6, 3), np.uint8)
+    rgb_TVHW3[..., 0] = episode
+    rgb_TVHW3[..., 1] = np.arange(length)[:, None, None, None]
+    return rgb_TVHW3
+
+
+def source(number: int, rgb: Any) -> EpisodeRef:
+    episode = Episode(
+        name=f"episode_{number}",
+        task="look",
+        instruction="look",
+        cameras=("left", "right"),
+        rgb=rgb,
+        joints=None,
+        actions=None,
+        clouds=None,
+    )
+    return EpisodeRef(name=episode.name, digest=f"{number:064x}", episode=episode)
+
+
+DATA = Dataset(demonstrations=tuple(source(i, frames(i, n)) for i, n in enumerate(LENGTHS)))
+EVERY = sorted((i, t) for i, length in enumerate(LENGTHS) for t in range(length))
+TrainingJob = Callable[..., tuple[Run, BackboneChoice]]
+
+
+@pytest.fixture
+def job(spec_file: Callable[..., Path], tmp_path: Path, puppet: None) -> TrainingJob:
+    """Return a function that makes a run which extracts with the witness."""
+
+    def make(name: str = "root", batch: int = 0, **config: Any) -> tuple[Run, BackboneChoice]:
+        choice = BackboneChoice(component=COMPONENT, config=Seeing(**config))
+        spec = read_spec(spec_file(extract={"batch_size": batch}))
+        return Run(spec=attrs.evolve(spec, backbone=(choice,)), root=tmp_path / name), choice
+
+    return make
+
+
+def stored(run: Run, choice: BackboneChoice) -> dict[int, Any]:
+    """Return tokens by episode, of entries whose digests fit; nothing else lies beside them."""
+    found = {}
+    for path in features_folder(run, choice).iterdir():
+        check_group(path)
+        found[int(path.name, 16)] = np.array(read_group(path)["tokens"])
+    return found
+
+
+def expected(context: int) -> dict[int, Any]:
+    tokens = {}
+    for episode, length in enumerate(LENGTHS):
+        mean_T = window_index(np.arange(length), context).mean(1)
+        rows_T3 = np.stack([np.full(length, episode), np.arange(length), mean_T], 1)
+        tokens[episode] = np.broadcast_to(
+            rows_T3[:, None, None].astype(np.float16), (length, 2, 1, 3)
+        )
+    return tokens
+
+
+def same(found: dict[int, Any], wanted: dict[int, Any]) -> bool:
+    return found.keys() == wanted.keys() and all(np.array_equal(found[i], wanted[i]) for i in found)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("context", "windowed"), [(1, False), (1, True), (3, False), (3, True), (20, True)]
+)
+def test_every_frame_is_encoded_once_and_windows_begin_with_the_first_frame(
+    job: TrainingJob, batch: int, context: int, windowed: bool
+) -> None:
+    if windowed and context == 1:
+        windowed = False  # such a backbone is asked for the whole at once: see the next test
+    run, choice = job(batch=batch, context=context, windowed=windowed)
+    extract(run, choice, DATA)
+    assert sorted(Witness.seen) == EVERY
+    assert same(stored(run, choice), expected(context))
+
+
+def test_with_a_context_of_one_frame_encode_is_called(job: TrainingJob) -> None:
+    run, choice = job(windowed=True)
+    with pytest.raises(AssertionError, match="encodes in two steps"):
+        extract(run, choice, DATA)
+
+
+def test_a_second_extraction_encodes_only_what_is_missing(job: TrainingJob) -> None:
+    run, choice = job()
+    extract(run, choice, Dataset(demonstrations=DATA.demonstrations[:2]))
+    Witness.seen.clear()
+    extract(run, choice, DATA)
+    assert sorted(Witness.seen) == [(e, t) for e, t in EVERY if e >= 2]
+    extract(run, choice, DATA)
+    assert len(Witness.built) == 2  # nothing is built for nothing
+
+
+def test_large_frames_are_read_in_small_blocks(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rgb2act_core.features import extraction_workers
+
+    asked: list[int] = []
+
+    class Counted:
+        shape = (9, 2, 4, 6, 3)
+
+        def __getitem__(self, index: slice) -> Any:
+            asked.append(index.stop - index.start)
+            return frames(2, 9)[index]
+
+    monkeypatch.setattr(extraction_workers, "BLOCK_BYTES", 4 * 2 * 4 * 6 * 3)
+    run, choice = job(context=3, windowed=True)
+    extract(run, choice, Dataset(demonstrations=(source(2, Counted()),)))
+    assert asked == [4, 4, 1]
+    assert np.array_equal(stored(run, choice)[2], expected(3)[2])
+
+
+# --- several devices ---
+
+
+def test_devices_share_the_episodes_and_work_at_once(job: TrainingJob) -> None:
+    run, choice = job(batch=100, context=3, windowed=True)
+    Witness.meeting = threading.Barrier(2)  # every batch waits for one of the other device
+    extract(run, choice, Dataset(demonstrations=DATA.demonstrations[:2]), ["cpu", "cpu", "cpu"])
+    assert len(Witness.built) == 2  # one for each episode, a third would have nothing to do
+    Witness.meeting = None
+    extract(run, choice, DATA, ["cpu", "cpu"])
+    assert sorted(Witness.seen) == EVERY
+    assert same(stored(run, choice), expected(3))
+
+
+def test_all_gpus_share_the_extraction_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert devices_of(Compute(device="cpu")) == ("cpu",)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert devices_of(Compute()) == ("cuda:0", "cuda:1", "cuda:2")
+    assert devices_of(Compute(device="cuda:1")) == ("cuda:1",)
+
+
+def test_a_device_that_fails_stops_the_others(job: TrainingJob) -> None:
+    run, choice = job(batch=1, breaks_at=0)
+    with pytest.raises(RuntimeError, match="broken") as caught:
+        extract(run, choice, DATA, ["cpu", "cpu"])
+    assert caught.value.__notes__ == ["in extract witness, episode episode_0"]
+    found = stored(run, choice)
+    assert 0 not in found
+    assert same(found, {i: t for i, t in expected(1).items() if i in found})
+
+
+# --- memory ---
+
+
+@pytest.mark.parametrize("error", ["torch", "cpu", "numpy"])
+@pytest.mark.parametrize("windowed", [False, True])
+def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(
+    job: TrainingJob, capsys: pytest.CaptureFixture[str], error: str, windowed: bool
+) -> None:
+    run, choice = job(batch=9, context=3, windowed=windowed, fits=2, error=error)
+    extract(run, choice, DATA)
+    assert sorted(Witness.seen) == EVERY
+    assert same(stored(run, choice), expected(3))
+    said = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
+    assert said == [
+        "extract witness: out of memory with 5 frames at once; goes on with 2",
+    ]
+
+
+def test_a_frame_that_does_not_fit_is_told(job: TrainingJob) -> None:
+    run, choice = job(fits=0)
+    with pytest.raises(UserError) as caught:
+        extract(run, choice, DATA)
+    assert str(caught.value).startswith(
+        "extract witness: episode episode_0: out of memory with one frame at once; choose another"
+    )
+    assert stored(run, choice) == {}
+
+
+# --- all or nothing ---
+
+
+@pytest.mark.parametrize("raises", [RuntimeError, KeyboardInterrupt])
+def test_episodes_before_a_failure_are_stored_and_no_part_of_it(
+    job: TrainingJob, raises: type[BaseException]
+) -> None:
+    run, choice = job(batch=2, breaks_at=2)
+    Witness.raises = raises
+    threads = threading.active_count()
+    with pytest.raises(raises, match="broken"):
+        extract(run, choice, DATA)
+    assert threading.active_count() == threads
+    assert same(stored(run, choice), {i: t for i, t in expected(1).items() if i < 2})
+
+
+def test_episode_that_cannot_be_read_is_named_and_those_before_are_stored(job: TrainingJob) -> None:
+    class Torn:
+        shape = (9, 2, 4, 6, 3)
+
+        def __getitem__(self, index: slice) -> Any:
+            if index.stop > 4:
+                raise UserError("frame 4 is cut; record it again")
+            return frames(2, 9)[index]
+
+    run, choice = job(batch=2)
+    data = Dataset(demonstrations=(*DATA.demonstrations[:2], source(2, Torn())))
+    with pytest.raises(UserError) as caught:
+        extract(run, choice, data)
+    assert caught.value.args == (
+        "extract witness: episode episode_2: frame 4 is cut; record it again",
+    )
+    assert sorted(stored(run, choice)) == [0, 1]
+
+
+def test_progress_tells_frames_a_second(
+    job: TrainingJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, choice = job()
+    extract(run, choice, DATA)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "extract witness: 0/22 frames"
+    assert last.startswith("extract witness: 22/22 frames in ")
+    assert last.endswith(" frames/s")
+
+
+# --- the same online ---
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+@pytest.mark.parametrize("windowed", [False, True])
+def test_control_encodes_each_frame_once_and_sees_what_was_stored(
+    chunk: int, windowed: bool
+) -> None:
+    backbones = [build(Seeing(context=3, windowed=windowed)), build(Seeing())]
+    policy = SimpleNamespace(fingerprints=(), form=Tokens())
+    planner = Planner(policy, backbones, 1, "cpu")  # type: ignore[arg-type]
+    histories = [planner_history(planner) for _ in range(2)]
+    found: dict[tuple[int, int], Tensor] = {}
+    for first in range(0, 9, chunk):
+        todo = []
+        for episode, history in enumerate(histories):
+            new = frames(episode, 9)[first : first + chunk]
+            history.add(new, np.zeros((len(new), 1), np.float32))
+            todo += [(history, t) for t in history.wanted()]
+        tokens = planner.tokens(todo)
+        assert tokens[1].shape == (len(todo), 2, 1, 3)
+        found |= {(histories.index(h), t): row for (h, t), row in zip(todo, tokens[0], strict=True)}
+        for history, t in todo:
+            history.features[t] = None  # type: ignore[assignment]
+    assert {t for e, t in found if e == 0} == {t for e, t in found if e == 1}
+    mean = window_index(np.arange(9), 3).mean(1)
+    for (episode, t), row in found.items():
+        assert np.array_equal(row[0, 0], np.float16([episode, t, mean[t]]))
+    if windowed or chunk > 3:  # of a long chunk no frame is in two plans' windows
+        assert max(Counter(Witness.seen).values()) == 2  # once by each backbone
+
+
+def planner_history(planner: Planner) -> Any:
+    from rgb2act_core.policy.history import ObservationHistory
+
+    return ObservationHistory(2, planner.context)
+
+
+def test_a_stream_that_failed_goes_on_where_it_was() -> None:
+    built = build(Seeing(context=3, windowed=True, fits=2))
+    stream = Stream(Encoder(built, "cpu"))
+    video = frames(0, 9)
+    tokens = [stream.push(video[:2])]
+    with pytest.raises(torch.OutOfMemoryError):
+        stream.push(video[2:5])
+    tokens += [stream.push(video[i : i + 1]) for i in range(2, 9)]
+    assert torch.equal(torch.cat(tokens)[:, 0, 0, 2], torch.tensor(expected(3)[2][:, 0, 0, 2]))

@@ -1,0 +1,77 @@
+"""Recorded actions in place of a policy's: what was demonstrated succeeds again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rgb2act_core.evaluation.simulator_worker import StepResult
+from rgb2act_core.stages.replay import _Path
+
+Cli = Callable[..., Any]
+SMOKE: dict[str, Any] = {
+    "collect": {"episodes": 3, "scenes": 0, "action_noise_std": 0.0},
+    "policy": {"head": {"use": "replay"}},
+    "act": {"episodes": 3, "parallel_episodes": 2, "videos": 1},
+}
+
+
+def test_expert_succeeds_again_and_nothing_is_learned(
+    cli: Cli, spec_file: Callable[..., Path]
+) -> None:
+    root = (spec := spec_file("smoke", **SMOKE)).parent
+    done = cli("run", spec, "--root", root, "--json")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)["results"]["act"]
+    recorded = sorted(root.glob("store/episodes/*/episode_*"))
+    seeds = [int(p.name.removeprefix("episode_")) for p in recorded if p.suffix != ".failed"]
+    assert [(e["seed"], e["success"]) for e in results["episodes"]] == [(s, True) for s in seeds]
+    assert results["replay"]["joint_error"] < 1e-6
+    assert "train: not needed (head = 'replay')" in done.stderr
+    stored = {place.name for place in (root / "store").iterdir()}
+    assert stored.isdisjoint({"features", "embeddings", "align", "policy"})
+    assert "success" in (root / "smoke" / "report.html").read_text()
+
+    # other strides and seeds
+    head = {"head": {"use": "replay", "stride": 2}}
+    spec = spec_file("smoke", **SMOKE | {"policy": head})
+    done = cli("act", spec, "--root", root, "--seeds", "100001:100002", "--json")
+    assert done.returncode == 0, done.stderr
+    (episode,) = json.loads(done.stdout)["results"]["act"]["episodes"]
+    assert episode["seed"] == 100_001
+    unknown = cli("act", spec, "--root", root, "--seeds", "7:9")
+    assert unknown.returncode == 2
+    assert "there is no recorded episode of seed 7; there are those of 100000" in unknown.stderr
+    check = cli("check", spec, "--root", root)
+    assert check.returncode == 0, check.stderr
+    assert "train" in check.stdout
+    clash = spec_file("smoke", **SMOKE | {"act": {"baselines": ["proprio_only"]}})
+    refused = cli("check", clash, "--root", root)
+    assert refused.returncode == 2
+    assert "act.baselines: they are trained for as long as the policy" in refused.stderr
+
+
+def test_paths_that_are_off_by_one_are_seen() -> None:
+    path_TA = np.arange(10, dtype=np.float32)[:, None]
+    path = _Path(joints_TA=path_TA[:-1], actions_TA=path_TA[1:], stride=2)
+    assert path.actions(0, 6)[:, 0].tolist() == [2, 4, 6, 8, 9, 9]
+
+    def error(steps: int, joint: float) -> float:
+        seen = StepResult(
+            rgb=np.zeros((0, 1, 1, 1, 3), np.uint8),
+            joints=np.array([[joint]], np.float32),
+            state=[],
+            hands=np.zeros((steps, 0, 3), np.float32),
+            steps=steps,
+            success=False,
+            done=False,
+        )
+        return path.error(seen)
+
+    assert error(3, 6.0) == 0
+    assert (error(3, 5.0), error(3, 7.0)) == (1, 1)
+    assert error(6, 0.0) == 0  # the path has ended

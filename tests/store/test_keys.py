@@ -1,0 +1,102 @@
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.plugins.components import Component
+from rgb2act_core.spec import BackboneChoice
+from rgb2act_core.store.file_digests import file_digest
+from rgb2act_core.store.files import write_json
+from rgb2act_core.store.keys import canonical, difference, key_of
+from rgb2act_core.store.stage_folder import StageFolder
+from rgb2act_core.weights.official import OfficialWeights
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    size: int = 8
+    batch: int = attrs.field(default=4, metadata={"runtime": True})
+    late: tuple[int, ...] = attrs.field(default=(), metadata={"later": True})
+    named: dict[str, int] = attrs.field(factory=dict, metadata={"later": True})
+    table: Path | None = attrs.field(default=None, metadata={"file": True})
+    weights: str = attrs.field(default="hub", metadata={"weights": True})
+
+    @property
+    def official(self) -> OfficialWeights:
+        return OfficialWeights(name="tiny", filename="tiny.pth", repo="someone/tiny", sha256="ab")
+
+
+def key(version: int = 1, **options: Any) -> str:
+    component = Component(
+        name="fake", config=Config, build=lambda c: c, tiny=Config(), version=version
+    )
+    return key_of(canonical(BackboneChoice(component=component, config=Config(**options))))
+
+
+def test_key_ignores_what_changes_no_result() -> None:
+    assert key(batch=4) == key(batch=400)
+
+
+@pytest.mark.parametrize("options", [{"size": 9}, {"version": 2}, {"weights": "random"}])
+def test_key_holds_what_changes_the_result(options: dict[str, Any]) -> None:
+    assert key(**options) != key()
+
+
+def test_a_later_field_is_in_no_key_while_it_says_what_was_so_before() -> None:
+    assert not {"late", "named"} & canonical(Config()).keys()
+    changed = canonical(Config(late=(1,), named={"a": 2}))
+    assert (changed["late"], changed["named"]) == ([1], {"a": 2})
+    assert len({key(), key(late=(1,)), key(named={"a": 2})}) == 3
+
+
+def test_a_file_enters_the_key_by_its_content_and_not_by_its_path(tmp_path: Path) -> None:
+    for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
+        (tmp_path / name).write_text(text)
+    for field in ("table", "weights"):
+        kind = Path if field == "table" else str
+        keys = [key(**{field: kind(tmp_path / name)}) for name in "abc"]
+        assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_changed_file_gives_another_digest_in_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_text("one")
+    before = file_digest(path)
+    path.write_text("three")
+    assert file_digest(path) != before
+
+
+def test_official_weights_enter_the_key_by_their_name_without_a_download() -> None:
+    assert canonical(Config())["weights"] == {
+        "hub": "https://huggingface.co/someone/tiny/tiny.pth",
+        "sha256": "ab",
+    }
+
+
+def test_difference_names_the_place_and_both_values() -> None:
+    old = {"align": {"steps": 10, "lr": 1.0}, "seed": 0}
+    new = {"align": {"steps": 20, "lr": 1.0}, "seed": 0, "more": True}
+    assert difference(old, new) == ["align.steps: 10 -> 20", "more: null -> true"]
+
+
+def test_a_stage_is_seen_when_it_is_committed_and_not_before(tmp_path: Path) -> None:
+    folder = StageFolder.of(tmp_path, {"stage": "align", "steps": 3})
+    at = folder.open()
+    write_json(at / "result.json", {})
+    assert not folder.done
+    assert not folder.path.exists()
+    folder.commit(seconds=1.0, cpu_seconds=1.0, results={"loss": 0.5})
+    assert folder.done
+    assert folder.meta()["results"] == {"loss": 0.5}
+    assert not folder.partial.exists()
+
+
+def test_a_damaged_stage_is_named(tmp_path: Path) -> None:
+    folder = StageFolder.of(tmp_path, {"stage": "align"})
+    folder.open()
+    folder.commit(seconds=1.0, cpu_seconds=1.0, results={})
+    (folder.path / "stage.json").write_text("{")
+    with pytest.raises(UserError, match=r"stage\.json"):
+        folder.meta()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from rgb2act_core.system import progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress, "_clock", lambda: now[0])
+    return now
+
+
+def test_plain_lines_at_start_between_and_end(capsys, clock):
+    with progress.task("align", 100, "steps") as advance:
+        for _ in range(100):
+            clock[0] += 0.25
+            advance(loss=0.123456)
+    assert capsys.readouterr().err.splitlines() == [
+        "align: 0/100 steps",
+        "align: 40/100 steps, 4.0 steps/s, 0:15 left, loss 0.1235",
+        "align: 80/100 steps, 4.0 steps/s, 5.0 s left, loss 0.1235",
+        "align: 100/100 steps in 0:25, 4.0 steps/s, loss 0.1235",
+    ]
+
+
+def test_rate_counts_only_what_this_process_did(capsys, clock):
+    with progress.task("train", 5000, "steps", done=4000) as advance:
+        clock[0] += 4
+        advance(1000)
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 4,000/5,000 steps",
+        "train: 5,000/5,000 steps in 4.0 s, 250 steps/s",
+    ]
+
+
+def test_bar_knows_the_time_left_when_steps_take_long(capsys, clock):
+    with progress._bar("extract vggt", 10, "frames", 0) as advance:
+        for _ in range(3):
+            clock[0] += 100
+            advance(2)
+        (task,) = progress._live.tasks
+        assert task.speed == pytest.approx(0.02)
+        assert task.time_remaining == pytest.approx(200)
+
+
+def test_failure_tells_how_far_it_came(capsys, clock):
+    def act():
+        with progress.task("act", 8, "episodes") as advance:
+            clock[0] += 3700
+            advance(2)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        act()
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "act: 2/8 episodes stopped after 1:01:40, 0.001 episodes/s"
+    )
+
+
+def test_stdout_stays_empty(capsys):
+    with progress.task("outer", 1, "runs"), progress.task("inner", 0, "runs"):
+        progress.say("a [bold] word")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "a [bold] word\n" in err
+
+
+def test_quiet_silences(capsys, monkeypatch):
+    monkeypatch.setenv("RGB2ACT_QUIET", "1")
+    with progress.task("act", 8, "episodes") as advance:
+        advance(3, loss=1.0)
+        progress.say("nothing")
+    assert capsys.readouterr().err == ""
+
+
+ON_TERMINAL = """
+from rgb2act_core.system import progress as progress
+print("answer")
+try:
+    with progress.task("outer", 2, "runs", done=1) as outer:
+        with progress.task("inner", 3, "steps") as inner:
+            inner(2, loss=0.5)
+            progress.say("a line")
+        outer()
+        raise KeyError
+except KeyError:
+    pass
+with progress.task("after", 1, "runs") as advance:
+    advance()
+"""
+
+
+def test_terminal_gets_bars_and_its_cursor_back(tmp_path):
+    main, side = pty.openpty()
+    environ = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "120"}
+    (tmp_path / "main.py").write_text(ON_TERMINAL)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "main.py")],
+        stdout=subprocess.PIPE,
+        stderr=side,
+        env=environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    os.close(side)
+    shown = os.read(main, 1 << 20).decode()
+    os.close(main)
+    assert done.stdout == b"answer\n"
+    assert all(word in shown for word in ("outer", "2/3", "loss 0.5", "a line", "after"))
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 2  # hidden, shown again

@@ -1,0 +1,413 @@
+"""The conformance kit passes good components and fails each fault, told what to mend."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rgb2act_core import Component, Kind, UserError
+from rgb2act_core.interfaces.records import FusedTokens, PointCloud
+from rgb2act_core.scaffold import write
+from rgb2act_core.testing import checks, component_checks
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Kind, Component]]:
+    """Return a good component of each kind: what ``new-plugin`` writes."""
+    out = tmp_path_factory.mktemp("plugins")
+    found, before = {}, list(sys.path)
+    for kind in Kind:
+        name = f"kit{kind}"
+        sys.path.insert(0, str(write(name, kind, out)))
+        module = importlib.import_module(f"rgb2act_{name}")
+        found[kind] = next(iter(getattr(module, kind.hook)()))
+    yield found
+    sys.path[:] = before
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_new_plugin_writes_passes(parts: dict[Kind, Component], kind: Kind) -> None:
+    for check in checks(f"rgb2act_kit{kind}"):
+        check()
+
+
+def failing(kind: Kind, component: Component) -> dict[str, str]:
+    found = {}
+    for check in component_checks(kind, component):
+        try:
+            check()
+        except AssertionError as err:
+            found[check.name] = str(err)
+    return found
+
+
+def altered(parts: dict[Kind, Component], kind: Kind, alter: Callable[[Any], Any]) -> Component:
+    """Return the good component, built and then altered."""
+    good = parts[kind]
+    return attrs.evolve(good, build=lambda config: alter(good.build(config)))
+
+
+def wrap(method: str, fault: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return an alteration that puts ``fault(good method, *args)`` in a method's place."""
+
+    def alter(built: Any) -> Any:
+        good = getattr(built, method)
+        setattr(built, method, lambda *args: fault(good, *args))
+        return built
+
+    return alter
+
+
+def dim_of_one_more(built: Any) -> Any:
+    built.info = attrs.evolve(built.info, dim=built.info.dim + 1)
+    return built
+
+
+def spoil(good: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+    tokens = good(frames)
+    frames.zero_()
+    return tokens
+
+
+def two_steps(fault: Callable[[Tensor], Tensor], key: Callable[[Tensor], Tensor]) -> Any:
+    """Return an alteration that makes a backbone encode in two steps, with a fault."""
+
+    def alter(built: Any) -> Any:
+        built.encode_frames = lambda rgb: {"rgb": key(rgb)}
+        built.encode_windows = lambda parts, image: fault(built.encode(parts["rgb"]))
+        return built
+
+    return alter
+
+
+def test_backbone_that_encodes_in_two_steps_passes(parts: dict[Kind, Component]) -> None:
+    alter = two_steps(lambda tokens: tokens, lambda rgb: rgb)
+    assert failing(Kind.BACKBONE, altered(parts, Kind.BACKBONE, alter)) == {}
+
+
+BACKBONE_FAULTS = [
+    ("two_steps_give_what_encode_gives", two_steps(lambda x: x * 1.01, lambda rgb: rgb)),
+    ("two_steps_give_what_encode_gives", two_steps(lambda x: x[:, :, 1:], lambda rgb: rgb)),
+    ("two_steps_give_what_encode_gives", two_steps(lambda x: x, lambda rgb: rgb[:, :1])),
+    ("tokens_have_the_shape_of_the_grid", dim_of_one_more),
+    ("tokens_have_the_shape_of_the_grid", wrap("encode", lambda f, x: f(x)[:, :, 1:])),
+    ("tokens_are_finite_float32", wrap("encode", lambda f, x: f(x).half())),
+    ("tokens_are_finite_float32", wrap("encode", lambda f, x: f(x) / 0)),
+    ("tokens_fit_float16", wrap("encode", lambda f, x: f(x) * 1e6)),
+    ("tokens_depend_on_the_image", wrap("encode", lambda f, x: f(torch.zeros_like(x)))),
+    ("frames_are_left_alone", wrap("encode", spoil)),
+    ("batch_does_not_matter", wrap("encode", lambda f, x: f(x) - f(x).mean(0))),
+    (
+        "same_config_gives_same_tokens",
+        wrap("encode", lambda f, x: f(x) + 1e-6 * torch.randn(())),
+    ),
+    ("tokens_are_frozen", wrap("encode", lambda f, x: f(x).requires_grad_())),
+    ("moves_to_a_device", wrap("to", lambda f, device: None)),
+]
+
+
+@pytest.mark.parametrize(("name", "alter"), BACKBONE_FAULTS)
+def test_faulty_backbone_fails(parts: Any, name: str, alter: Any) -> None:
+    assert name in failing(Kind.BACKBONE, altered(parts, Kind.BACKBONE, alter))
+
+
+def unseeded(built: Any) -> Any:
+    built.projection = torch.randn_like(built.projection)
+    return built
+
+
+def test_backbone_with_unseeded_weights_fails(parts: Any) -> None:
+    found = failing(Kind.BACKBONE, altered(parts, Kind.BACKBONE, unseeded))
+    assert "draw random weights from a seed" in found["same_config_gives_same_tokens"]
+
+
+def padded(good: Callable[[Sequence[PointCloud]], Tensor], clouds: Sequence[PointCloud]) -> Tensor:
+    return good(clouds) * max(len(cloud.xyz) for cloud in clouds)
+
+
+def recolour(
+    good: Callable[[Sequence[PointCloud]], Tensor], clouds: Sequence[PointCloud]
+) -> Tensor:
+    found = good(clouds)
+    for cloud in clouds:
+        cloud.rgb[:] = 0
+    return found
+
+
+TEACHER_FAULTS = [
+    ("embeddings_are_finite_float32_of_that_width", dim_of_one_more),
+    ("embeddings_are_finite_float32_of_that_width", wrap("embed", lambda f, x: f(x).double())),
+    ("embeddings_depend_on_the_cloud", wrap("embed", lambda f, x: f(x) * 0)),
+    ("batch_does_not_matter", wrap("embed", padded)),
+    (
+        "same_config_gives_same_embeddings",
+        wrap("embed", lambda f, x: f(x) + 1e-6 * torch.randn(())),
+    ),
+    ("empty_cloud_is_refused", wrap("embed", lambda f, x: f(x) if len(x[0].xyz) else None)),
+    ("clouds_are_left_alone", wrap("embed", recolour)),
+    ("embeddings_are_frozen", wrap("embed", lambda f, x: f(x).requires_grad_())),
+]
+
+
+@pytest.mark.parametrize(("name", "alter"), TEACHER_FAULTS)
+def test_faulty_teacher_fails(parts: Any, name: str, alter: Any) -> None:
+    assert name in failing(Kind.TEACHER, altered(parts, Kind.TEACHER, alter))
+
+
+def fused(change: Callable[[FusedTokens, Tensor], FusedTokens]) -> Callable[[Any], Any]:
+    """Return an alteration of what the fusion's module gives."""
+
+    def fault(good: Callable[[int, int], Any], backbones: int, dim: int) -> Any:
+        module = good(backbones, dim)
+        forward = module.forward
+        module.forward = lambda tokens: change(forward(tokens), tokens)
+        return module
+
+    return wrap("module", fault)
+
+
+FUSION_FAULTS = [
+    ("weights_are_shares", fused(lambda f, t: attrs.evolve(f, weights=f.weights * 2))),
+    ("fuses_any_number_of_backbones", fused(lambda f, t: attrs.evolve(f, weights=f.loss))),
+    ("fuses_any_number_of_backbones", fused(lambda f, t: attrs.evolve(f, loss=f.weights))),
+    ("fused_tokens_are_finite_float32", fused(lambda f, t: attrs.evolve(f, loss=f.loss / 0))),
+    ("gradient_reaches_every_backbone", fused(lambda f, t: attrs.evolve(f, tokens=t[:, :, 0]))),
+    (
+        "evaluation_is_deterministic",
+        fused(lambda f, t: attrs.evolve(f, tokens=f.tokens + torch.randn(()))),
+    ),
+    ("patches_stay_where_they_are", fused(lambda f, t: attrs.evolve(f, tokens=f.tokens * 0))),
+]
+
+
+@pytest.mark.parametrize(("name", "alter"), FUSION_FAULTS)
+def test_faulty_fusion_fails(parts: Any, name: str, alter: Any) -> None:
+    assert name in failing(Kind.FUSION, altered(parts, Kind.FUSION, alter))
+
+
+def flow(method: str, fault: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return an alteration of a method of the head's module."""
+    return wrap("module", lambda good, shape: wrap(method, fault)(good(shape)))
+
+
+def unmasked(good: Callable[..., Tensor], obs: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+    return good(obs, actions, torch.ones_like(mask))
+
+
+def careless(good: Callable[..., Tensor], obs: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+    return good(obs, actions, mask) + actions.square().mean()
+
+
+def first_generator(good: Callable[..., Tensor], obs: Tensor, generators: Any) -> Tensor:
+    return good(obs, [generators[0]] * len(generators))
+
+
+def offering(**attributes: Any) -> Callable[[Any], Any]:
+    """Return an alteration that gives the head's module some attributes."""
+
+    def fault(good: Callable[..., Any], shape: Any) -> Any:
+        module = good(shape)
+        for name, value in attributes.items():
+            setattr(module, name, value)
+        return module
+
+    return wrap("module", fault)
+
+
+HEAD_FAULTS = [
+    ("check_answers_in_words", wrap("check", lambda f, shape: "no")),
+    ("check_answers_in_words", wrap("check", lambda f, shape: None if shape.horizon > 9 else "")),
+    ("plans_have_the_shape_asked_for", flow("plan", lambda f, o, g: f(o, g)[:, 1:])),
+    ("plans_have_the_shape_asked_for", flow("plan", lambda f, o, g: f(o, g).double())),
+    ("loss_is_a_finite_scalar", flow("loss", lambda f, *a: f(*a)[None])),
+    ("loss_is_a_finite_scalar", flow("loss", lambda f, *a: f(*a) / 0)),
+    ("loss_depends_on_what_is_seen", flow("loss", lambda f, o, a, m: f(o.detach(), a, m))),
+    ("masked_steps_do_not_count", flow("loss", unmasked)),
+    ("masked_steps_do_not_count", flow("loss", careless)),
+    (
+        "row_draws_from_its_own_generator",
+        flow("plan", lambda f, o, g: f(o, g) + 1e-6 * torch.randn(())),
+    ),
+    ("row_draws_from_its_own_generator", flow("plan", first_generator)),
+    ("clipping_is_told", offering(plan_limit=1e-4, clipped_by=None)),
+    ("clipping_is_told", offering(plan_limit=9, clipped_by=None)),
+    ("clipping_is_told", offering(plan_limit=9.0, clipped_by=None)),
+    ("clipping_is_told", offering(plan_limit=9.0, clipped_by=torch.zeros(1))),
+]
+
+
+@pytest.mark.parametrize(("name", "alter"), HEAD_FAULTS)
+def test_faulty_policy_head_fails(parts: Any, name: str, alter: Any) -> None:
+    assert name in failing(Kind.POLICY_HEAD, altered(parts, Kind.POLICY_HEAD, alter))
+
+
+def told(**changes: Any) -> Callable[[Any], Any]:
+    def alter(built: Any) -> Any:
+        built.info = attrs.evolve(built.info, **changes)
+        return built
+
+    return alter
+
+
+def episode(**changes: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return an alteration of fields of every episode."""
+
+    def fault(good: Callable[..., Any], *args: Any) -> Any:
+        made = good(*args)
+        return attrs.evolve(made, **{k: f(getattr(made, k)) for k, f in changes.items()})
+
+    return wrap("episode", fault)
+
+
+def world(method: str, fault: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return an alteration of a method of the gymnasium world."""
+
+    def fault_of_make(good: Callable[[], Any]) -> Any:
+        env = good()
+        method_of = getattr(env, method)
+        setattr(env, method, lambda *args, **kwargs: fault(method_of, *args, **kwargs))
+        return env
+
+    return wrap("make", fault_of_make)
+
+
+def unsuccessful(good: Callable[..., Any], action: Any) -> Any:
+    *rest, info = good(action)
+    return (*rest, {"state": info["state"]})
+
+
+ENVIRONMENT_FAULTS = [
+    ("info_is_complete", told(cameras=())),
+    ("info_is_complete", told(hand_states=("feet",))),
+    ("actions_are_named", told(action_names=("x", "y", "z", "x", "v", "w"))),
+    ("demonstrations_are_valid", episode(joints=lambda x: x if x is None else x[:-1])),
+    ("demonstrations_are_valid", episode(actions=lambda x: x if x is None else x * np.inf)),
+    ("demonstrations_are_valid", episode(rgb=lambda x: x.astype(np.float32))),
+    ("demonstrations_are_valid", episode(clouds=lambda x: x[:-1])),
+    ("demonstrations_are_valid", episode(state=lambda x: {})),
+    ("demonstrations_are_valid", episode(actions=lambda x: x if x is None else x * np.float32(3))),
+    ("demonstrations_are_valid", told(image=(20, 16))),
+    ("scenes_are_single_frames", episode(clouds=lambda x: None)),
+    (
+        "same_seed_gives_the_same_demonstration",
+        episode(rgb=lambda x: x ^ np.uint8(np.random.default_rng().integers(256))),
+    ),
+    ("env_meets_gymnasium", world("reset", lambda f, **k: f(**k)[0])),
+    ("observations_are_as_info_says", world("step", unsuccessful)),
+    ("observations_are_as_info_says", told(state_names=("pose",))),
+    ("same_seed_gives_the_same_episode", world("reset", lambda f, seed=None, **k: f(**k))),
+    ("same_seed_gives_the_same_episode", world("reset", lambda f, seed=None, **k: f(seed=7))),
+]
+
+
+@pytest.mark.parametrize(("name", "alter"), ENVIRONMENT_FAULTS)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+def test_faulty_environment_fails(parts: Any, name: str, alter: Any) -> None:
+    assert name in failing(Kind.ENVIRONMENT, altered(parts, Kind.ENVIRONMENT, alter))
+
+
+@attrs.frozen
+class Positional:
+    """A config given by position."""
+
+    size: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class Versioned:
+    """A config whose field would hide the component's version in keys."""
+
+    version: str = "v2"
+
+
+@attrs.frozen(kw_only=True)
+class Listed:
+    """A config that reads back otherwise."""
+
+    sizes: tuple[int, ...] = attrs.field(default=(1,), converter=lambda x: (*x, 1))
+
+
+@attrs.frozen(kw_only=True)
+class Filed:
+    """A config that takes files for words."""
+
+    weights: str = attrs.field(default="", metadata={"file": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "tiny"),
+    [
+        ("config_is_keyword_only", Positional()),
+        ("config_is_keyword_only", Versioned()),
+        ("config_survives_a_spec", Listed()),
+        ("config_files_are_paths", Filed()),
+    ],
+)
+def test_faulty_config_fails(name: str, tiny: Any) -> None:
+    component = Component(name="x", config=type(tiny), build=lambda c: c, tiny=tiny, summary="x")
+    assert name in failing_generally(component)
+
+
+def failing_generally(component: Component) -> set[str]:
+    found = set()
+    for check in component_checks(Kind.FUSION, component)[:6]:
+        try:
+            check()
+        except AssertionError:
+            found.add(check.name)
+    return found
+
+
+def test_component_without_summary_fails(parts: Any) -> None:
+    component = attrs.evolve(parts[Kind.FUSION], summary=" ")
+    assert failing_generally(component) == {"component_is_described"}
+
+
+def test_heavy_module_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mod_heavy.py").write_text("import zarr\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    light, valid = checks("mod_heavy")
+    with pytest.raises(AssertionError, match=r"importing mod_heavy brings .*zarr"):
+        light()
+    with pytest.raises(AssertionError, match="yields no component"):
+        valid()
+
+
+def test_plugin_that_cannot_be_imported_fails_its_checks() -> None:
+    for check in checks("mod_nowhere"):
+        with pytest.raises(AssertionError, match="mod_nowhere"):
+            check()
+
+
+def test_selftest_passes_a_builtin_and_names_what_is_near() -> None:
+    command = [sys.executable, "-m", "rgb2act_core", "selftest"]
+    done = subprocess.run([*command, "weighted"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "passed" in done.stdout
+    assert "failed" not in done.stdout
+    done = subprocess.run([*command, "wieghted"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == "wieghted: no such component; did you mean 'weighted'?\n"
+
+
+def test_refusal_must_be_a_user_error() -> None:
+    from rgb2act_core.testing.subject import refuses
+
+    def refuse() -> None:
+        raise UserError("so it is")
+
+    assert refuses(refuse, "it") == "so it is"
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        refuses(lambda: 1 / 0, "it")
+    with pytest.raises(AssertionError, match="is accepted"):
+        refuses(lambda: None, "it")

@@ -1,0 +1,138 @@
+"""Downloads from a server on this machine that can break off, change its file or refuse."""
+
+import hashlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from rgb2act_core import UserError
+from rgb2act_core.weights import download
+
+BODY = bytes(range(256)) * 40
+SHA = hashlib.sha256(BODY).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``body`` under any path; ``cuts`` says after how many bytes each answer breaks."""
+
+    body, etag, cuts, status = BODY, '"one"', (), 200
+    ranges = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked = []
+        self.url = f"http://127.0.0.1:{self.server_port}/big.pth"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        asked = self.headers.get("Range") if server.ranges else None
+        server.asked.append(asked)
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        same = self.headers.get("If-Range") == server.etag
+        start = int(asked[len("bytes=") : -1]) if asked and same else 0
+        if start >= len(server.body):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.body)}")
+            self.end_headers()
+            return
+        self.send_response(206 if asked and same else 200)
+        self.send_header("ETag", server.etag)
+        self.send_header("Content-Length", str(len(server.body) - start))
+        self.end_headers()
+        cut = server.cuts[len(server.asked) - 1] if len(server.asked) <= len(server.cuts) else None
+        self.wfile.write(server.body[start:][:cut])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "*")
+    with Server() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
+
+
+def test_fetch_downloads_once_and_checks(server, tmp_path):
+    first = download.fetch(server.url, "big.pth", sha256=SHA, size=len(BODY))
+    assert first.read_bytes() == BODY
+    assert download.fetch(server.url, "big.pth", sha256=SHA) == first
+    assert server.asked == [None]
+    assert leftovers(tmp_path) == ["big.pth"]
+
+
+def test_a_broken_connection_is_taken_up_where_it_stopped(server):
+    server.cuts = (5000, 2000)
+    assert download.fetch(server.url, "big.pth", sha256=SHA).read_bytes() == BODY
+    assert server.asked == [None, "bytes=5000-", "bytes=7000-"]
+
+
+def test_a_connection_that_yields_nothing_is_told_and_the_part_kept(server, tmp_path):
+    server.cuts = (5000, 0)
+    with pytest.raises(UserError, match="ends early; run again to continue"):
+        download.fetch(server.url, "big.pth", sha256=SHA)
+    assert leftovers(tmp_path) == ["big.pth.part", "big.pth.tag"]
+    server.cuts = ()
+    assert download.fetch(server.url, "big.pth", sha256=SHA).read_bytes() == BODY
+    assert server.asked[-1] == "bytes=5000-"
+    assert leftovers(tmp_path) == ["big.pth"]
+
+
+def test_a_part_of_another_file_is_not_continued(server):
+    server.cuts = (5000, 0)
+    with pytest.raises(UserError):
+        download.fetch(server.url, "big.pth")
+    server.body, server.etag, server.cuts = BODY[::-1], '"two"', ()
+    assert download.fetch(server.url, "big.pth").read_bytes() == BODY[::-1]
+
+
+def test_a_server_without_ranges_is_read_from_the_start(server):
+    server.cuts, server.ranges = (5000,), False
+    assert download.fetch(server.url, "big.pth", sha256=SHA).read_bytes() == BODY
+
+
+def test_a_whole_part_is_taken_as_it_is(server):
+    path = download.place(server.url, "big.pth")
+    path.parent.mkdir(parents=True)
+    path.with_name("big.pth.part").write_bytes(BODY)
+    path.with_name("big.pth.tag").write_text(server.etag)
+    assert download.fetch(server.url, "big.pth", sha256=SHA).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [({"sha256": "0" * 64}, "has SHA-256"), ({"size": 7}, "has 10,240 bytes, not the official 7")],
+)
+def test_a_wrong_file_is_deleted(server, tmp_path, known, message):
+    with pytest.raises(UserError, match=message):
+        download.fetch(server.url, "big.pth", **known)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_refusal_is_told(server):
+    server.status = 404
+    with pytest.raises(UserError, match="answers 404 Not Found; download the file by another way"):
+        download.fetch(server.url, "big.pth")
+
+
+def test_an_address_nobody_serves_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(UserError, match="cannot be read"):
+        download.fetch("http://127.0.0.1:9/big.pth", "big.pth")

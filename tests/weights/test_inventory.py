@@ -1,0 +1,141 @@
+"""``rgb2act weights``: what a spec needs, where it is, and fetching it ahead of time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+from safetensors.torch import save, save_file
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.weights import inventory
+from rgb2act_core.weights.inventory import WeightsStatus
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+SpecFile = Callable[..., Path]
+BODY = save({"scale": torch.ones(1)})
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Serve the official file of the puppet."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(BODY)))
+            self.end_headers()
+            self.wfile.write(BODY)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/puppet"
+        server.shutdown()
+        thread.join()
+
+
+def test_every_state_is_told(cli: Cli, spec_file: SpecFile, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.safetensors"
+    save_file({"scale": torch.ones(1)}, mine)
+    spec = spec_file(
+        backbone=[
+            {"use": "puppet", "weights": "hub"},
+            {"use": "puppet", "weights": "mine.safetensors"},
+            {"use": "puppet", "weights": "gone.safetensors"},
+            {"use": "puppet", "weights": "random"},
+        ]
+    )
+    env = {"RGB2ACT_CACHE": str(tmp_path / "cache")}
+    done = cli("weights", spec, "--json", **env)
+    assert done.returncode == 1  # one is missing
+    hub, here, gone, drawn, teacher = (WeightsStatus(**row) for row in json.loads(done.stdout))
+    assert hub == WeightsStatus(
+        role="backbone",
+        component="puppet",
+        state="to fetch",
+        name="Puppet S",
+        file="puppet.safetensors",
+        licence="CC0-1.0",
+        source="http://127.0.0.1:9/puppet",
+    )
+    assert (here.state, here.path, here.size) == ("here", str(mine), mine.stat().st_size)
+    assert (gone.state, gone.path) == ("missing", str(tmp_path / "gone.safetensors"))
+    assert drawn.state == "random"
+    assert (teacher.role, teacher.state) == ("teacher", "none")
+    shown = cli("weights", spec, **env).stdout
+    assert "backbone puppet: to fetch, size not known\n  official Puppet S: puppet.saf" in shown
+    assert "  from     http://127.0.0.1:9/puppet\n  licence  CC0-1.0\n" in shown
+    assert "teacher puppet: needs no file" in shown
+    assert "random: its output means nothing" in shown
+
+
+def test_fetch_brings_what_is_not_here(
+    cli: Cli, spec_file: SpecFile, tmp_path: Path, url: str
+) -> None:
+    spec = spec_file(backbone=[{"use": "puppet", "weights": "hub"}])
+    env = {"RGB2ACT_CACHE": str(tmp_path / "cache"), "RGB2ACT_PUPPET_URL": url, "no_proxy": "*"}
+    done = cli("weights", spec, "--fetch", "--json", **env)
+    assert done.returncode == 0, done.stderr
+    need = WeightsStatus(**json.loads(done.stdout)[0])
+    assert (need.state, need.size) == ("here", len(BODY))
+    assert need.path is not None
+    assert Path(need.path).read_bytes() == BODY
+    again = cli("weights", spec, "--json", **(env | {"HF_HUB_OFFLINE": "1"}))
+    assert json.loads(again.stdout)[0]["state"] == "here"
+
+
+def test_fetch_tells_what_cannot_be_had(cli: Cli, spec_file: SpecFile, tmp_path: Path) -> None:
+    spec = spec_file(backbone=[{"use": "puppet", "weights": "hub"}])
+    env = {"RGB2ACT_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    done = cli("weights", spec, "--fetch", **env)
+    assert done.returncode == 2
+    assert "puppet: Puppet S is not on this machine and HF_HUB_OFFLINE is set" in done.stderr
+
+
+@pytest.mark.usefixtures("puppet")
+def test_fetch_tries_every_file_before_it_gives_up(
+    spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def locate(weights: str, official: object, who: str) -> None:
+        asked.append(who)
+        raise UserError(f"no {len(asked)}")
+
+    monkeypatch.setattr(inventory.weights, "locate", locate)
+    hub = {"use": "puppet", "weights": "hub"}
+    with pytest.raises(UserError) as err:
+        inventory.fetch(read_spec(spec_file(backbone=[hub, hub])))
+    assert err.value.args == ("no 1", "no 2")
+
+
+def test_listing_loads_no_torch(cli: Cli, spec_file: SpecFile) -> None:
+    done = cli("weights", spec_file(), PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "rgb2act_core.weights.inventory" in loaded
+    assert not loaded & {"torch", "zarr", "huggingface_hub"}
+
+
+@pytest.mark.usefixtures("puppet")
+def test_an_index_counts_its_shards(
+    spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    for name in ("1", "2"):
+        (tmp_path / f"{name}.safetensors").write_bytes(bytes(1000))
+    spec = read_spec(spec_file(backbone=[{"use": "puppet", "weights": index.name}]))
+    (need, _) = inventory.inventory(spec)
+    assert need.size == 2000 + index.stat().st_size
