@@ -62,7 +62,7 @@ def spec_for(base: dict[str, Any], scale: float, seed: int, episodes: int) -> di
     for stage in ("align", "policy"):
         spec[stage]["steps"] = max(round(base[stage]["steps"] * scale), 1)
     spec["act"] = spec.get("act", {}) | {"episodes": max(episodes, 1), "videos": 0}
-    spec["compute"] = spec.get("compute", {}) | {"workers": 1, "threads": 1}
+    spec["compute"] = spec.get("compute", {}) | {"simulator_workers": 1, "threads": 1}
     return spec
 
 

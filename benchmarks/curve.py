@@ -53,7 +53,7 @@ def spec_for(base: dict[str, Any], scale: float, seed: int, baselines: list[str]
     for stage in ("align", "policy"):
         spec[stage]["steps"] = max(round(base[stage]["steps"] * scale), 1)
     spec["act"] |= {"baselines": baselines, "videos": 0}
-    spec["compute"] |= {"workers": 1, "threads": 1}
+    spec["compute"] |= {"simulator_workers": 1, "threads": 1}
     return spec
 
 

@@ -162,7 +162,7 @@ def _check_plans(spec: Spec, info: EnvironmentInfo) -> None:
         return
     for key, value in (
         ("candidates", spec.act.candidates > 1),
-        ("ensemble", spec.act.temporal_ensemble),
+        ("temporal_ensemble", spec.act.temporal_ensemble),
     ):
         if value:
             raise UserError(

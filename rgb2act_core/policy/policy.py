@@ -48,7 +48,7 @@ class Policy(nn.Module):
         super().__init__()
         self.shape = shape
         self.aligner = aligner
-        many, moved = shape.by_task == "heads", len(shape.action_index)
+        many, moved = shape.by_task == "separate_heads", len(shape.action_index)
         if many:
             self.head: nn.Module = Heads([head.module(shape.head) for _ in shape.tasks])
         else:

@@ -17,7 +17,7 @@ def test_nothing_asked_for_changes_nothing() -> None:
 
 
 def test_lost_tokens_become_the_mean_token() -> None:
-    first, second = made(token_drop=0.3)
+    first, second = made(token_dropout=0.3)
     for part, mean, value in ((first, 0.0, 5.0), (second, 1.0, 7.0)):
         lost = (part == mean).all(-1)
         assert ((part == value).all(-1) | lost).all()
@@ -31,7 +31,7 @@ def test_noise_is_in_units_of_each_channels_deviation() -> None:
 
 
 def test_a_frame_keeps_at_least_one_backbone() -> None:
-    first, second = made(backbone_drop=0.95)
+    first, second = made(backbone_dropout=0.95)
     lost = [(first == 0).all((1, 2, 3)), (second == 1).all((1, 2, 3))]
     assert not (lost[0] & lost[1]).any()
     assert float((lost[0] | lost[1]).float().mean()) > 0.8

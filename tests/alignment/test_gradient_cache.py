@@ -269,7 +269,7 @@ def test_a_learned_temperature_is_that_of_infonce_and_of_the_sigmoid_alone() -> 
     batch = LossInputs(target_BD=torch.randn(5, 7), alike=apart, groups_BHC=groups_of(5))
 
     def terms(tau: float, learned: bool) -> dict[str, float]:
-        config = attrs.evolve(LOSS, learned_tau=learned)
+        config = attrs.evolve(LOSS, learn_temperature=learned)
         found = objective(config, parts, batch, Temperature(tau))[1]
         return {name: float(value.detach()) for name, value in found.items()}
 

@@ -90,7 +90,7 @@ def test_second_run_is_cached(cli: Cli, smoke_root: Path) -> None:
 def test_two_roots_agree_to_the_bit(
     cli: Cli, spec_file: SpecFile, smoke_done: Path, tmp_path: Path
 ) -> None:
-    runtime = {"workers": 1, "checkpoint_seconds": 0.0}
+    runtime = {"simulator_workers": 1, "checkpoint_seconds": 0.0}
     spec = spec_file("smoke", compute=runtime, extract={"batch_size": 7, "compression": "zstd"})
     done = cli("run", spec, "--root", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -418,9 +418,16 @@ def test_teacher_spaces_are_aligned_to_and_kept(
     "align",
     [
         {"loss": {"sigmoid": 1.0, "infonce": 0.0, "cosine": 0.5, "mse_on": "normalised"}},
-        {"loss": {"negatives": "cached", "learned_tau": True}, "micro_batch": 3},
-        {"loss": {"negatives": "bank", "similar": 0.9, "entropy": 0.1, "self_contrast": 0.1}},
-        {"augment": {"token_drop": 0.2, "noise": 0.1, "backbone_drop": 0.2}, "ema": 0.9},
+        {"loss": {"negatives": "gradcache", "learn_temperature": True}, "micro_batch": 3},
+        {
+            "loss": {
+                "negatives": "bank",
+                "exclude_above_cosine": 0.9,
+                "entropy": 0.1,
+                "self_contrast": 0.1,
+            }
+        },
+        {"augment": {"token_dropout": 0.2, "noise": 0.1, "backbone_dropout": 0.2}, "ema": 0.9},
     ],
     ids=["sigmoid", "cached", "bank", "augment"],
 )
@@ -563,7 +570,7 @@ def test_options_of_acting_change_the_outcome_and_repeat_it(
     spec_file: SpecFile, puppet_root: Path
 ) -> None:
     paths = []
-    for act in ({}, {"candidates": 4}, {"ensemble": True}, {"ensemble": True}):
+    for act in ({}, {"candidates": 4}, {"temporal_ensemble": True}, {"temporal_ensemble": True}):
         shutil.rmtree(puppet_root / "store/act")
         chain.run_pipeline(read_spec(spec_file(act=act)), puppet_root)
         found = results(puppet_root)

@@ -123,15 +123,15 @@ EVERYTHING = {  # that a fusion which can be cut leaves room for
     "precision": "bfloat16",
     "micro_batch": 3,
     "ema": 0.9,
-    "augment": {"token_drop": 0.2, "noise": 0.1, "backbone_drop": 0.2},
+    "augment": {"token_dropout": 0.2, "noise": 0.1, "backbone_dropout": 0.2},
     "loss": {
-        "negatives": "cached",
+        "negatives": "gradcache",
         "sigmoid": 0.1,
         "self_contrast": 0.1,
         "entropy": 0.1,
         "local": 0.1,
         "chamfer": 0.1,
-        "learned_tau": True,
+        "learn_temperature": True,
     },
 }
 

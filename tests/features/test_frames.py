@@ -108,7 +108,7 @@ def done(root: Path) -> set[Path]:
         {},
         {"tokens": 2},
         {"loss": {"negatives": "gradcache", "infonce": 1.0}, "micro_batch": 3, "batch_size": 8},
-        {"augment": {"token_drop": 0.3, "noise": 0.1}},
+        {"augment": {"token_dropout": 0.3, "noise": 0.1}},
         {"sample": "window", "window": 3},
     ],
     ids=["plain", "drawn", "cached", "augmented", "windows"],

@@ -137,7 +137,7 @@ def test_a_cached_run_builds_nothing(
     def never(*_: object) -> None:
         raise AssertionError("nothing is to be done")
 
-    monkeypatch.setattr(chain, "prove", never)
+    monkeypatch.setattr(chain, "check_weights_load", never)
     chain.run_pipeline(read_spec(spec_file()), puppet_root)
 
 

@@ -91,7 +91,7 @@ def test_several_plans_a_row_differ_and_begin_with_the_one(
 
     policy, _, _, _ = fitted()
     if not several:
-        monkeypatch.setattr(module, "ManyPlans", type("Other", (), {}))  # a head without them
+        monkeypatch.setattr(module, "MultiPlan", type("Other", (), {}))  # a head without them
     seen = Observation(vector=torch.randn(3, 2, 5))
     plans = policy.plans(seen, generators(3), 4)
     assert plans.shape == (3, 4, 4, 3)
@@ -117,7 +117,7 @@ def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_each_head_has_ranges_of_its_own_and_plans_alone() -> None:
-    policy = build(tasks=("lift", "reach"), by_task="heads")
+    policy = build(tasks=("lift", "reach"), by_task="separate_heads")
     actions = torch.rand(40, 3, generator=torch.Generator().manual_seed(1))
     task = torch.arange(40) % 2
     actions[task == 1] += 5

@@ -145,7 +145,7 @@ def test_warm_start_makes_seams_smaller(spec_file: SpecFile, puppet_root: Path) 
 def test_all_options_of_acting_together_repeat_the_episodes(
     spec_file: SpecFile, puppet_root: Path
 ) -> None:
-    act = {"warm_start": 0.3, "candidates": 3, "ensemble": True}
+    act = {"warm_start": 0.3, "candidates": 3, "temporal_ensemble": True}
     found = []
     for _ in range(2):
         chain.run_pipeline(read_spec(spec_file(policy={"head": DIFFUSION}, act=act)), puppet_root)

@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "learned": {"context": {"layers": 2, "heads": 1, "position": "learned", "dropout": 0.1}},
     "bfloat16": {
         "precision": "bfloat16",
-        "loss": {"negatives": "cached"},
+        "loss": {"negatives": "gradcache"},
         "micro_batch": 3,
         "tokens": 4,
         "ema": 0.9,
@@ -54,16 +54,21 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "window/cached": {
         "sample": "window",
         "stride": 2,
-        "loss": {"negatives": "cached", "self_contrast": 0.1, "entropy": 0.1, "learned_tau": True},
+        "loss": {
+            "negatives": "gradcache",
+            "self_contrast": 0.1,
+            "entropy": 0.1,
+            "learn_temperature": True,
+        },
         "micro_batch": 3,
-        "augment": {"token_drop": 0.2, "noise": 0.1, "backbone_drop": 0.2},
+        "augment": {"token_dropout": 0.2, "noise": 0.1, "backbone_dropout": 0.2},
         "ema": 0.9,
         "context": {"layers": 1, "heads": 2, "dropout": 0.1},
         "tokens": 5,
     },
     "local": {
         "sample": "window",
-        "loss": {"local": 0.2, "chamfer": 0.1, "negatives": "cached"},
+        "loss": {"local": 0.2, "chamfer": 0.1, "negatives": "gradcache"},
         "micro_batch": 3,
         "tokens": 5,
     },
@@ -213,16 +218,16 @@ def stub(joints: bool) -> Any:
             "loss: negatives = 'bank' is read by InfoNCE alone, and infonce is 0",
         ),
         (
-            {"loss": {"infonce": 0.0, "learned_tau": True}},
-            "loss: learned_tau = True is read by InfoNCE alone, and infonce is 0",
+            {"loss": {"infonce": 0.0, "learn_temperature": True}},
+            "loss: learn_temperature = True is read by InfoNCE alone, and infonce is 0",
         ),
         (
-            {"loss": {"learned_tau": True, "tau": 2.0}},
-            "loss: tau must be within 0.01 and 1.0 to be learned, got 2.0",
+            {"loss": {"learn_temperature": True, "temperature": 2.0}},
+            "loss: temperature must be within 0.01 and 1.0 to be learned, got 2.0",
         ),
         (
             {"context": {"layers": 1, "heads": 3}},
-            "context.heads = 3 does not divide width = 4; choose another number of heads",
+            "context.heads = 3 does not divide token_dim = 4; choose another number of heads",
         ),
     ],
 )

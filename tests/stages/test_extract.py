@@ -114,7 +114,7 @@ COMPONENT = Component(name="witness", config=Seeing, build=build, tiny=Seeing())
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Begin anew, and without the probe picture, which is no frame of an episode."""
     mark = Fingerprint(shape=(2, 4, 6), values=np.zeros((2, 2, 3), np.float32), made={})
-    monkeypatch.setattr("rgb2act_core.stages.extract.settle", lambda *_: (mark, 0.0))
+    monkeypatch.setattr("rgb2act_core.stages.extract.register_fingerprint", lambda *_: (mark, 0.0))
     Witness.built, Witness.seen = [], []
     yield
     Witness.meeting, Witness.raises = None, RuntimeError

@@ -219,7 +219,7 @@ def test_weights_of_tasks_are_part_of_the_key_and_no_weights_are_not(
 
 
 @pytest.mark.usefixtures("puppet")
-@pytest.mark.parametrize("mode", ["shared", "embedding", "heads"])
+@pytest.mark.parametrize("mode", ["shared", "embedding", "separate_heads"])
 def test_policy_of_two_tasks_acts_in_both(spec_file: SpecFile, tmp_path: Path, mode: str) -> None:
     from rgb2act_core.pipeline.verify import verify
     from rgb2act_core.policy.saving import load_policy
@@ -288,7 +288,7 @@ def test_page_and_second_try_tell_of_each_task(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
-@pytest.mark.parametrize("mode", ["embedding", "heads"])
+@pytest.mark.parametrize("mode", ["embedding", "separate_heads"])
 def test_killed_run_of_two_tasks_ends_as_one_that_was_not(
     spec_file: SpecFile, tmp_path: Path, cli: Callable[..., Any], mode: str
 ) -> None:
@@ -351,7 +351,7 @@ def test_served_policy_is_told_the_task_of_an_episode(spec_file: SpecFile, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["shared", "embedding", "heads"])
+@pytest.mark.parametrize("mode", ["shared", "embedding", "separate_heads"])
 def test_tabletop_learns_two_tasks_through_the_command_line(
     spec_file: SpecFile, smoke_done: Path, tmp_path: Path, cli: Callable[..., Any], mode: str
 ) -> None:
