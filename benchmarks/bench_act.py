@@ -26,7 +26,7 @@ from run_parallel import compare, quickstart
 
 from rgb2act_core.evaluation.simulator_pool import SimulatorPool
 from rgb2act_core.features.encoder import build_backbones
-from rgb2act_core.interfaces.records import Environment
+from rgb2act_core.interfaces import Environment
 from rgb2act_core.pipeline import chain
 from rgb2act_core.policy.planner import Planner
 from rgb2act_core.policy.rollout import full_actions

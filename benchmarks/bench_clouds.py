@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.interfaces import PointCloud
 from rgb2act_core.pointclouds import kernels, sampling
 
 GROUP = 32  # points

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
 from rgb2act_core.builtin.heads.diffusion_config import Diffusion, DiffusionHead
-from rgb2act_core.interfaces.records import HeadShape
+from rgb2act_core.interfaces import HeadShape
 
 
 @attrs.frozen(kw_only=True)

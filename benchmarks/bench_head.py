@@ -39,7 +39,7 @@ from rgb2act_core.builtin.heads.diffusion_config import (
 )
 from rgb2act_core.builtin.heads.flow_config import Flow, FlowHead
 from rgb2act_core.builtin.heads.unet_weights import read_official
-from rgb2act_core.interfaces.records import HeadShape
+from rgb2act_core.interfaces import HeadShape
 
 SAMPLERS = {
     "DDPM 100": {"sampler": "ddpm", "sample_steps": 100},

@@ -26,7 +26,7 @@ from rgb2act_core.builtin.heads.flow import FlowPolicy
 from rgb2act_core.evaluation.simulator_pool import SimulatorPool
 from rgb2act_core.evaluation.success_rate import wilson
 from rgb2act_core.features.encoder import build_backbones
-from rgb2act_core.interfaces.records import Episode
+from rgb2act_core.interfaces import Episode
 from rgb2act_core.pipeline.runs import open_run
 from rgb2act_core.policy.planner import Planner
 from rgb2act_core.policy.policy import Policy

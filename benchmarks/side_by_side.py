@@ -16,7 +16,7 @@ import numpy as np
 
 from rgb2act_core.data.dataset import Dataset, stored
 from rgb2act_core.data.episode_store import write_episode
-from rgb2act_core.interfaces.records import Episode, PointCloud
+from rgb2act_core.interfaces import Episode, PointCloud
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.store.run import Run
 

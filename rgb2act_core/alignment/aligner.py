@@ -24,7 +24,7 @@ from ..features import token_grids as grids
 from ..features.fingerprint import Fingerprint
 from ..features.reader import finest
 from ..features.token_grids import TokenSample
-from ..interfaces.records import FusedTokens, Fusion
+from ..interfaces import FusedTokens, Fusion
 from ..spec import Context
 from . import pooling
 from .context_encoder import ContextEncoder

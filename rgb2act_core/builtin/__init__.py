@@ -13,7 +13,7 @@ from .heads.flow_config import Flow, FlowHead
 from .heads.replay import Replay, ReplayHead
 
 if TYPE_CHECKING:
-    from ..interfaces.records import Fusion
+    from ..interfaces import Fusion
 
 
 def build_weighted(config: Weighted) -> Fusion:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..pipeline.diagnosis import Diagnostic, diagnose
+from ..interfaces import Diagnostic
+from ..pipeline.diagnosis import diagnose
 from ..spec.reader import read_spec
 
 Row = tuple[str, Diagnostic]

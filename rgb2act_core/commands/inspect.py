@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UserError
-from ..interfaces.inspection import DatasetSummary, EpisodeOverview
+from ..interfaces import DatasetSummary, EpisodeOverview
 from ..plugins import registry
 from ..plugins.components import Kind
 

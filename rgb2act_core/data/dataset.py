@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from ..errors import UserError
-from ..interfaces.records import EnvironmentInfo, Episode
+from ..interfaces import EnvironmentInfo, Episode
 from ..store.keys import key_of
 from .episode_store import by_name, digest_of, read_episode, validate
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..interfaces.records import Episode, PointCloud
+from ..interfaces import Episode, PointCloud
 from ..store.group_writer import (
     Group,
     GroupWriter,

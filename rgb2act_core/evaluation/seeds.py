@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from ..errors import EnvironmentLost, UserError
-from ..interfaces.records import Environment, SeedScreening, SeedVerdict
+from ..interfaces import Environment, SeedScreening, SeedVerdict
 from ..plugins.components import Kind
 from ..spec import Act
 from ..store.files import guard, locked, read_json, write_json

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EnvironmentLost, UserError
-from ..interfaces.records import EnvironmentInfo
+from ..interfaces import EnvironmentInfo
 from ..plugins.components import Kind
 from ..store.files import guard
 from ..system import processes

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..data.windows import window_index
 from ..errors import UserError
-from ..interfaces.records import Backbone, WindowedBackbone
+from ..interfaces import Backbone, WindowedBackbone
 from ..spec import BackboneChoice, Tokens
 from .token_codec import decode_tokens, encode_tokens
 

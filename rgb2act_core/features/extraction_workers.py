@@ -22,7 +22,7 @@ from torch import Tensor
 from .. import __version__
 from ..data.dataset import EpisodeRef, missing
 from ..errors import UserError
-from ..interfaces.records import Episode
+from ..interfaces import Episode
 from ..store.files import guard, locked
 from ..store.group_writer import GroupWriter, sweep
 from ..store.run import Run

@@ -1,1 +1,37 @@
-"""interfaces."""
+"""What plugins implement, and the records that stages and plugins exchange. Light."""
+
+from .backbone import Backbone, BackboneInfo, WindowedBackbone
+from .environment import Environment, EnvironmentInfo, ResultsPublisher, SeedScreening, SeedVerdict
+from .episode import Episode, Frames, PointCloud
+from .fusion import FusedTokens, Fusion
+from .inspection import DatasetSummary, Diagnostic, EpisodeOverview
+from .policy_head import Clipping, Compilable, HeadShape, MultiPlan, PolicyHead, PolicyModule
+from .teacher import GroupTokenTeacher, Teacher, TeacherInfo
+
+__all__ = [
+    "Backbone",
+    "BackboneInfo",
+    "Clipping",
+    "Compilable",
+    "DatasetSummary",
+    "Diagnostic",
+    "Environment",
+    "EnvironmentInfo",
+    "Episode",
+    "EpisodeOverview",
+    "Frames",
+    "FusedTokens",
+    "Fusion",
+    "GroupTokenTeacher",
+    "HeadShape",
+    "MultiPlan",
+    "PointCloud",
+    "PolicyHead",
+    "PolicyModule",
+    "ResultsPublisher",
+    "SeedScreening",
+    "SeedVerdict",
+    "Teacher",
+    "TeacherInfo",
+    "WindowedBackbone",
+]

@@ -1,6 +1,6 @@
-"""What a reader of recorded data sets says of one: an environment's ``Component.inspect``. Light.
+"""What ``rgb2act inspect`` and ``rgb2act doctor`` report.
 
-Shapes: N = frames, H W = pixels
+Shapes: H W = pixels, N = patches (row by row over the grid)
 """
 
 from __future__ import annotations
@@ -46,3 +46,13 @@ class DatasetSummary:
     clouds: bool  # whether every sound episode has point clouds
     pictures: Callable[[], Iterator[tuple[str, NDArray[np.uint8]]]] = _no_pictures
     """Gives rows of a contact sheet: a label and images (N, H, W, 3), RGB."""
+
+
+@attrs.frozen(kw_only=True)
+class Diagnostic:
+    """Say whether one thing is there, what is known of it, and else how to get it."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    remedy: str = ""

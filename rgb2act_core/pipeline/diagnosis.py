@@ -9,17 +9,8 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
+from ..interfaces import Diagnostic
 from ..spec import Choice, Spec
-
-
-@attrs.frozen(kw_only=True)
-class Diagnostic:
-    """Say whether one thing is there, what is known of it, and else how to get it."""
-
-    name: str
-    ok: bool
-    detail: str = ""
-    remedy: str = ""
 
 
 def diagnose(spec: Spec) -> Iterator[tuple[str, Diagnostic]]:

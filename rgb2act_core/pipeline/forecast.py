@@ -19,7 +19,7 @@ import numpy as np
 
 from ..data.dataset import Dataset, missing, stored
 from ..errors import UserError
-from ..interfaces.records import EnvironmentInfo, PointCloud
+from ..interfaces import EnvironmentInfo, PointCloud
 from ..spec import BackboneChoice, TeacherChoice
 from ..spec.conditions import labels_of
 from ..stages import collect

@@ -10,8 +10,7 @@ from ..data.action_layout import action_index, check_grippers
 from ..errors import UserError
 from ..evaluation.seeds import named
 from ..features.reader import prove_places
-from ..interfaces.capabilities import Compilable, MultiPlan
-from ..interfaces.records import EnvironmentInfo, HeadShape
+from ..interfaces import Compilable, EnvironmentInfo, HeadShape, MultiPlan
 from ..spec import BackboneChoice, Choice, Spec
 from ..spec.conditions import needed_backbones, replays, seen_backbones, taught
 from ..stages import collect

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
-from ..interfaces.records import EnvironmentInfo
+from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
 from ..spec.conditions import seen_backbones
 from ..store.feature_folders import recipe

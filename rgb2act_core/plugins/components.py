@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..interfaces.inspection import DatasetSummary
+from ..interfaces import DatasetSummary
 
 if TYPE_CHECKING:
-    from ..pipeline.diagnosis import Diagnostic
+    from ..interfaces import Diagnostic
 
 
 class Kind(StrEnum):
@@ -52,10 +52,10 @@ class Component:
     with the latter has a property ``official`` that returns an ``official.Official``.
 
     ``inspect``, of an environment that reads recorded data sets, returns what lies at a path as an
-    ``inspection.Overview``, or None when that is no data set of its kind.
+    ``interfaces.Overview``, or None when that is no data set of its kind.
 
     ``diagnose`` says of a config what ``rgb2act doctor`` shows besides files and weights: each
-    thing that the component needs on this machine as a ``diagnosis.Finding``.
+    thing that the component needs on this machine as a ``interfaces.Finding``.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Component:
     summary: str = ""
     inspect: Callable[[Path], DatasetSummary | None] | None = None
     diagnose: Callable[[Any], Iterable[Diagnostic]] | None = None
-    groups: bool = False  # of a teacher: it meets ``records.Grouped``
+    groups: bool = False  # of a teacher: it meets ``interfaces.Grouped``
 
 
 @attrs.frozen(kw_only=True)

@@ -40,27 +40,27 @@ hookimpl = pluggy.HookimplMarker("rgb2act")
 
 @hookspec
 def rgb2act_backbones() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``records.Backbone``: RGB to patch tokens."""
+    """Yield components whose ``build`` returns a ``interfaces.Backbone``: RGB to patch tokens."""
 
 
 @hookspec
 def rgb2act_teachers() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``records.Teacher``: clouds to embeddings."""
+    """Yield components whose ``build`` returns a ``interfaces.Teacher``: clouds to embeddings."""
 
 
 @hookspec
 def rgb2act_fusions() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``records.Fusion``: many backbones to one."""
+    """Yield components whose ``build`` returns a ``interfaces.Fusion``: many backbones to one."""
 
 
 @hookspec
 def rgb2act_policy_heads() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``records.PolicyHead``: features to actions."""
+    """Yield components whose ``build`` returns a ``interfaces.PolicyHead``: features to actions."""
 
 
 @hookspec
 def rgb2act_environments() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``records.Environment``: data and episodes."""
+    """Yield components whose ``build`` returns a ``interfaces.Environment``: data and episodes."""
 
 
 @hookspec

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..interfaces.records import PointCloud
+from ..interfaces import PointCloud
 from ..system.progress import say
 from . import ply
 from .processing import clean, not_empty

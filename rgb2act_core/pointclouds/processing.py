@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..interfaces.records import PointCloud
+from ..interfaces import PointCloud
 from . import sampling
 
 Vector = tuple[float, float, float]

@@ -47,8 +47,8 @@ class ActionChunker:
     def actions(self, step: int, count: int) -> NDArray[np.float32]:
         """Return the actions (n, A) of the next steps.
 
-        With ``act.temporal_ensemble`` each is the mean of what all plans say of its step, the older the
-        heavier: exp(-decay * i), i = 0 for the oldest (arXiv 2304.13705, algorithm 2).
+        With ``act.temporal_ensemble`` each is the mean of what all plans say of its step, the older
+        the heavier: exp(-decay * i), i = 0 for the oldest (arXiv 2304.13705, algorithm 2).
         """
         if not self.act.temporal_ensemble:
             first, plan_SA = self.plans[-1]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from ..errors import UserError, near
-from ..interfaces.records import HeadShape
+from ..interfaces import HeadShape
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..data.windows import window_index
 from ..features.encoder import Encoder
 from ..features.fingerprint_checks import prove_encoders
-from ..interfaces.records import Backbone
+from ..interfaces import Backbone
 from .conditioning import Features, Observation
 from .history import ObservationHistory
 from .policy import Policy

@@ -19,8 +19,7 @@ from ..alignment.aligner import Aligned, Aligner
 from ..data.windows import window_index
 from ..errors import UserError
 from ..features.fingerprint import Fingerprint
-from ..interfaces.capabilities import Clipping, Compilable, MultiPlan
-from ..interfaces.records import PolicyHead
+from ..interfaces import Clipping, Compilable, MultiPlan, PolicyHead
 from ..spec import Tokens
 from .conditioning import Features, Observation, features_of, over_windows
 from .config import PolicyConfig
@@ -207,8 +206,8 @@ class Policy(nn.Module):
 
         The head may not offer several plans: then each is drawn by itself. With a start, plans in
         physical units, sampling begins there with a share ``level`` of the noise, as
-        ``offers.ManyPlans`` says. ``clipped_by`` is then how far the head's clipping moved them,
-        in half ranges of the actions, None where it does not clip.
+        ``interfaces.MultiPlan`` says. ``clipped_by`` is then how far the head's clipping moved
+        them, in half ranges of the actions, None where it does not clip.
         """
         start = None if start_BSA is None else self.normalised(start_BSA, seen.task)
 

@@ -26,7 +26,7 @@ from ..data.windows import plan_index, window_index
 from ..errors import UserError
 from ..features.frames import TokenFrames, open_frames
 from ..features.reader import FrameIndex, open_pooled
-from ..interfaces.records import EnvironmentInfo, Episode
+from ..interfaces import EnvironmentInfo, Episode
 from ..spec.conditions import seen_backbones
 from ..store.files import guard
 from ..store.run import Run

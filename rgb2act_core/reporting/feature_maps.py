@@ -15,7 +15,7 @@ import numpy as np
 from ..data.episode_store import read_episode
 from ..errors import UserError
 from ..features.reader import tokens_of
-from ..interfaces.records import Episode
+from ..interfaces import Episode
 from ..store.group_writer import read_group
 from . import charts
 from .html import muted, note, table

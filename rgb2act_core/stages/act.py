@@ -13,7 +13,7 @@ from typing import Any
 
 from ..evaluation.seeds import Seeds, choose
 from ..evaluation.waves import EpisodeBatch, planner_of, simulators_of, summary
-from ..interfaces.records import ResultsPublisher
+from ..interfaces import ResultsPublisher
 from ..policy.planner import Planner
 from ..policy.saving import load_policy
 from ..store.files import guard, read_json, write_json

@@ -19,7 +19,7 @@ import attrs
 from ..data.dataset import Dataset, recorded, stored
 from ..data.episode_store import write_episode
 from ..errors import UserError
-from ..interfaces.records import Environment, Episode
+from ..interfaces import Environment, Episode
 from ..plugins.components import Component, Kind
 from ..store.files import guard, locked
 from ..store.group_writer import sweep

@@ -23,7 +23,7 @@ from ..features.encoder import Encoder, Stream, build_backbones, check_grid
 from ..features.extraction_workers import EntryEncoder, make_missing
 from ..features.fingerprint_checks import register_fingerprint
 from ..features.token_codec import decode_tokens, split_scales, stored_grid
-from ..interfaces.records import Episode, GroupTokenTeacher, PointCloud, Teacher
+from ..interfaces import Episode, GroupTokenTeacher, PointCloud, Teacher
 from ..spec import BackboneChoice, TeacherChoice, Tokens
 from ..spec.conditions import labels_of
 from ..store.feature_folders import embeddings_folder, features_folder, stored_recipe, taught_recipe

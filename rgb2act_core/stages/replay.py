@@ -25,7 +25,7 @@ from ..evaluation.seeds import Seeds, named
 from ..evaluation.simulator_pool import SimulatorPool
 from ..evaluation.simulator_worker import StepResult
 from ..evaluation.waves import summary
-from ..interfaces.records import EnvironmentInfo, ResultsPublisher
+from ..interfaces import EnvironmentInfo, ResultsPublisher
 from ..policy import smoothness
 from ..store.files import guard, write_json
 from ..store.run import Run

@@ -12,7 +12,7 @@ import attrs
 
 from ..data.dataset import Dataset, joined
 from ..errors import UserError, near
-from ..interfaces.records import Environment, EnvironmentInfo, SeedScreening
+from ..interfaces import Environment, EnvironmentInfo, SeedScreening
 from ..spec import Spec
 from ..spec.conditions import replays
 from ..store.run import Run

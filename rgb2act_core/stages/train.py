@@ -24,7 +24,7 @@ from ..evaluation.trials import trials_of
 from ..features.fingerprint_checks import prove_aligner, prove_features
 from ..features.frames import open_frames, rows_of
 from ..features.reader import open_embeddings
-from ..interfaces.records import EnvironmentInfo
+from ..interfaces import EnvironmentInfo
 from ..policy.conditioning import Features, parts_of
 from ..policy.config import PolicyConfig
 from ..policy.policy import Policy

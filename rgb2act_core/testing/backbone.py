@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..interfaces.records import Backbone, BackboneInfo, WindowedBackbone
+from ..interfaces import Backbone, BackboneInfo, WindowedBackbone
 from .subject import Subject
 
 SIZES = ((64, 64), (48, 96), (240, 320))  # height, width
@@ -34,7 +34,7 @@ def _tokens(subject: Subject, batch: int = 2) -> Tensor:
 def info_says_width_and_context(subject: Subject) -> None:
     """``info`` is a BackboneInfo with a positive width and context."""
     info = subject.built.info
-    assert isinstance(info, BackboneInfo), f"info is {info!r}; make it a records.BackboneInfo"
+    assert isinstance(info, BackboneInfo), f"info is {info!r}; make it a interfaces.BackboneInfo"
     assert info.dim >= 1, f"info.dim is {info.dim}"
     assert info.context >= 1, f"info.context is {info.context}; count the newest frame too"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data.action_layout import is_gripper
-from ..interfaces.records import Environment, EnvironmentInfo, Episode, PointCloud
+from ..interfaces import Environment, EnvironmentInfo, Episode, PointCloud
 from .subject import Subject, refuses
 
 STEPS = 5
@@ -23,7 +23,9 @@ NOISE = 0.0
 def info_is_complete(subject: Subject) -> None:
     """``info`` names cameras and actions and says how fast and how long."""
     info = subject.built.info
-    assert isinstance(info, EnvironmentInfo), f"info is {info!r}; make it a records.EnvironmentInfo"
+    assert isinstance(info, EnvironmentInfo), (
+        f"info is {info!r}; make it a interfaces.EnvironmentInfo"
+    )
     assert info.task, "info.task is empty"
     assert info.cameras, "info.cameras is empty"
     assert len(set(info.cameras)) == len(info.cameras), f"cameras {info.cameras} hold one twice"
@@ -47,7 +49,7 @@ def actions_are_named(subject: Subject) -> None:
 
 
 def recorded_episodes_are_valid(subject: Subject) -> None:
-    """Episodes on disk have the shapes, types and ranges of ``records.Episode``."""
+    """Episodes on disk have the shapes, types and ranges of ``interfaces.Episode``."""
     episodes = subject.built.recorded()
     names = [episode.name for episode in episodes]
     assert len(set(names)) == len(names), "two recorded episodes have one name"
@@ -78,7 +80,7 @@ def _demonstration(subject: Subject) -> Episode | None:
 
 
 def demonstrations_are_valid(subject: Subject) -> None:
-    """The expert's episodes have the shapes, types and ranges of ``records.Episode``."""
+    """The expert's episodes have the shapes, types and ranges of ``interfaces.Episode``."""
     if (episode := _demonstration(subject)) is not None:
         _validate(episode, subject.built.info, "demonstrate")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..interfaces.records import FusedTokens
+from ..interfaces import FusedTokens
 from .subject import Subject
 
 BATCH, PATCHES, WIDTH = 4, 16, 8
@@ -31,7 +31,9 @@ def _fuse(module: torch.nn.Module, tokens_BNMD: Tensor, seed: int = 9) -> FusedT
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fused = module(tokens_BNMD)
-    assert isinstance(fused, FusedTokens), f"the module returns {fused!r}; return records.Fused"
+    assert isinstance(fused, FusedTokens), (
+        f"the module returns {fused!r}; return interfaces.FusedTokens"
+    )
     return fused
 
 

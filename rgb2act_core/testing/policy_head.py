@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..interfaces.capabilities import Clipping, MultiPlan
-from ..interfaces.records import HeadShape, PolicyHead
+from ..interfaces import Clipping, HeadShape, MultiPlan, PolicyHead
 from .subject import Subject
 
 SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=5, horizon=16)

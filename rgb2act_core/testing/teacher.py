@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..interfaces.records import GroupTokenTeacher, PointCloud, Teacher, TeacherInfo
+from ..interfaces import GroupTokenTeacher, PointCloud, Teacher, TeacherInfo
 from .subject import Subject, refuses
 
 CLOSE = 1e-3  # of the largest number; sums in another order differ by less
@@ -34,7 +34,7 @@ def _embed(teacher: Teacher) -> Tensor:
 def info_says_width(subject: Subject) -> None:
     """``info`` is a TeacherInfo with a positive width."""
     info = subject.built.info
-    assert isinstance(info, TeacherInfo), f"info is {info!r}; make it a records.TeacherInfo"
+    assert isinstance(info, TeacherInfo), f"info is {info!r}; make it a interfaces.TeacherInfo"
     assert info.dim >= 1, f"info.dim is {info.dim}"
 
 

@@ -15,7 +15,7 @@ from rgb2act_core.alignment.evaluation import known
 from rgb2act_core.data.dataset import EpisodeRef
 from rgb2act_core.features.frames import TokenFrames
 from rgb2act_core.features.reader import FrameIndex
-from rgb2act_core.interfaces.records import Episode
+from rgb2act_core.interfaces import Episode
 
 
 def source(name: str, length: int, joints: bool, **state: tuple[int, ...]) -> EpisodeRef:

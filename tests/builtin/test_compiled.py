@@ -18,8 +18,7 @@ from rgb2act_core.builtin.heads.diffusion_config import (
     Unet,
 )
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.capabilities import Compilable
-from rgb2act_core.interfaces.records import HeadShape
+from rgb2act_core.interfaces import Compilable, HeadShape
 from rgb2act_core.serving.server import load
 
 SHAPE = HeadShape(obs_dim=8, n_obs_steps=2, action_dim=3, horizon=6)

@@ -15,7 +15,7 @@ from rgb2act_core.builtin.heads.diffusion_config import (
     Transformer,
     Unet,
 )
-from rgb2act_core.interfaces.records import HeadShape
+from rgb2act_core.interfaces import HeadShape
 
 SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=3, horizon=8)
 SMALL = {
@@ -288,7 +288,7 @@ def test_a_copy_loads_the_weights_and_plans_the_same_bits():
 def test_the_components_are_listed_and_checked_without_torch():
     code = (
         "import sys; from rgb2act_core.builtin import rgb2act_policy_heads as heads;"
-        "from rgb2act_core.interfaces.records import HeadShape;"
+        "from rgb2act_core.interfaces import HeadShape;"
         "shape = HeadShape(obs_dim=4, n_obs_steps=1, action_dim=2, horizon=3);"
         "names = [c.name for c in heads() if c.build(c.tiny).check(shape) is None];"
         "assert names == ['diffusion', 'flow', 'replay'];"

@@ -6,7 +6,7 @@ import torch
 from rgb2act_core.builtin.heads.diffusion_config import Mlp, Transformer, Unet
 from rgb2act_core.builtin.heads.flow import FlowPolicy
 from rgb2act_core.builtin.heads.flow_config import Flow, FlowHead
-from rgb2act_core.interfaces.records import HeadShape
+from rgb2act_core.interfaces import HeadShape
 
 SHAPE = HeadShape(obs_dim=1, n_obs_steps=1, action_dim=2, horizon=4)
 SMALL = {

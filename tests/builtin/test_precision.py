@@ -7,7 +7,7 @@ from rgb2act_core.builtin.heads.denoisers import make
 from rgb2act_core.builtin.heads.diffusion_config import Mlp, Transformer, Unet
 from rgb2act_core.builtin.heads.precision import acting_copy, pack
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.records import HeadShape
+from rgb2act_core.interfaces import HeadShape
 
 # relative rounding errors: 8 bits of mantissa; 1 part in 254 of the largest, in both factors
 ERROR = {"bfloat16": 0.004, "int8": 0.02}

@@ -13,7 +13,7 @@ from rgb2act_core.builtin.heads.diffusion_config import Diffusion, DiffusionHead
 from rgb2act_core.builtin.heads.unet import Convolution, Growth, alive
 from rgb2act_core.builtin.heads.unet_weights import read_official, write_official
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.records import HeadShape
+from rgb2act_core.interfaces import HeadShape
 
 DIMS = (16, 24, 32)
 

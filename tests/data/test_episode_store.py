@@ -17,7 +17,7 @@ from rgb2act_core.data.episode_store import (
     write_episode,
 )
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.records import Episode, PointCloud
+from rgb2act_core.interfaces import Episode, PointCloud
 from rgb2act_core.store.group_writer import check_group
 
 

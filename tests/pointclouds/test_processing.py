@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.interfaces import PointCloud
 from rgb2act_core.pointclouds import processing
 
 K = np.array([[100.0, 0, 2], [0, 50, 1], [0, 0, 1]])

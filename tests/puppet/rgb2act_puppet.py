@@ -29,8 +29,9 @@ import numpy as np
 
 from rgb2act_core import Component, UserError, hookimpl
 from rgb2act_core.errors import EnvironmentLost
-from rgb2act_core.interfaces.records import (
+from rgb2act_core.interfaces import (
     BackboneInfo,
+    Diagnostic,
     EnvironmentInfo,
     Episode,
     FusedTokens,
@@ -39,7 +40,6 @@ from rgb2act_core.interfaces.records import (
     SeedVerdict,
     TeacherInfo,
 )
-from rgb2act_core.pipeline.diagnosis import Diagnostic
 from rgb2act_core.weights.official import OfficialWeights
 
 NAMES = ("left_joint", "left_gripper", "right_joint", "right_gripper")

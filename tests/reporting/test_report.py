@@ -14,7 +14,7 @@ from PIL import Image
 from rgb2act_core.data.episode_store import write_episode
 from rgb2act_core.data.video import write_mp4
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.records import Episode
+from rgb2act_core.interfaces import Episode
 from rgb2act_core.reporting import charts, html, report
 from rgb2act_core.store.group_writer import GroupWriter
 from rgb2act_core.training.metrics_log import MetricsLog

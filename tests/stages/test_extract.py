@@ -23,7 +23,7 @@ from rgb2act_core.data.dataset import Dataset, EpisodeRef
 from rgb2act_core.data.windows import window_index
 from rgb2act_core.features.encoder import Encoder, Stream
 from rgb2act_core.features.fingerprint import Fingerprint
-from rgb2act_core.interfaces.records import BackboneInfo, Episode
+from rgb2act_core.interfaces import BackboneInfo, Episode
 from rgb2act_core.policy.planner import Planner
 from rgb2act_core.spec import BackboneChoice, Compute, Tokens
 from rgb2act_core.spec.reader import read_spec

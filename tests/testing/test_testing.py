@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rgb2act_core import Component, Kind, UserError
-from rgb2act_core.interfaces.records import FusedTokens, PointCloud
+from rgb2act_core.interfaces import FusedTokens, PointCloud
 from rgb2act_core.scaffold import write
 from rgb2act_core.testing import checks, component_checks
 

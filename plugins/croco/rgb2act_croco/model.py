@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import BackboneInfo
+from rgb2act_core.interfaces import BackboneInfo
 from rgb2act_core.weights.locate import load_strict, locate
 
 from .config import Architecture, Croco

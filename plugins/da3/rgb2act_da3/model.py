@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import BackboneInfo
+from rgb2act_core.interfaces import BackboneInfo
 from rgb2act_core.weights.locate import load_strict, locate, read
 
 from .config import DA3, PATCH, VARIANTS, Reference, Sizes

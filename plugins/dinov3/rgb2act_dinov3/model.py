@@ -17,7 +17,7 @@ from timm.models.eva import Eva
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import BackboneInfo
+from rgb2act_core.interfaces import BackboneInfo
 from rgb2act_core.weights.locate import load_strict, locate
 
 from .config import Dinov3, Sizes

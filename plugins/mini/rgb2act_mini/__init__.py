@@ -10,7 +10,7 @@ from rgb2act_core import Component, hookimpl
 from .config import CloudStats, PatchStats, PointNet, RandConv
 
 if TYPE_CHECKING:
-    from rgb2act_core.interfaces.records import Backbone, Teacher
+    from rgb2act_core.interfaces import Backbone, Teacher
 
 
 def build_patchstats(config: PatchStats) -> Backbone:

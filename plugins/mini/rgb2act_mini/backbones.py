@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import BackboneInfo
+from rgb2act_core.interfaces import BackboneInfo
 
 from .config import PatchStats, RandConv
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import PointCloud, TeacherInfo
+from rgb2act_core.interfaces import PointCloud, TeacherInfo
 
 from .config import CloudStats, PointNet
 

@@ -6,7 +6,7 @@ from rgb2act_mini.config import CloudStats, PointNet
 from rgb2act_mini.teachers import PROTOTYPES, CloudStatsTeacher, PointNetTeacher
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.interfaces import PointCloud
 
 each = pytest.mark.parametrize("component", list(rgb2act_teachers()), ids=lambda c: c.name)
 COLOURS = {

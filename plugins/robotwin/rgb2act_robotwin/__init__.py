@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rgb2act_core import Command, Component, hookimpl
-from rgb2act_core.interfaces.inspection import DatasetSummary
-from rgb2act_core.pipeline.diagnosis import Diagnostic
+from rgb2act_core.interfaces import DatasetSummary, Diagnostic
 
 from . import commands, serving
 from .config import Robotwin

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.interfaces import PointCloud
 from rgb2act_core.pointclouds import processing
 
 from . import hdf5

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rgb2act_core.errors import EnvironmentLost, UserError
-from rgb2act_core.pipeline.diagnosis import Diagnostic
+from rgb2act_core.interfaces import Diagnostic
 
 from .client import Failed, Worker
 from .config import Robotwin

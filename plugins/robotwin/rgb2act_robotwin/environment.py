@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rgb2act_core.errors import EnvironmentLost, UserError, near
-from rgb2act_core.interfaces.records import EnvironmentInfo, Episode, SeedVerdict
+from rgb2act_core.interfaces import EnvironmentInfo, Episode, SeedVerdict
 
 from . import finding, recording
 from .config import IMAGES, Robotwin
@@ -25,7 +25,7 @@ FIRST_SEED = 100_000  # of RoboTwin's evaluation, once more for each seed of a r
 
 
 class RobotwinEnvironment:
-    """Give the recorded episodes of one task; meets ``records.Environment``."""
+    """Give the recorded episodes of one task; meets ``interfaces.Environment``."""
 
     def __init__(self, config: Robotwin) -> None:
         self.config = config

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.records import Episode, PointCloud
+from rgb2act_core.interfaces import Episode, PointCloud
 
 from .config import Robotwin
 from .recording import MARK

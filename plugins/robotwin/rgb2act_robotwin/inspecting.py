@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.inspection import DatasetSummary, EpisodeOverview
+from rgb2act_core.interfaces import DatasetSummary, EpisodeOverview
 
 from . import cameras, finding, hdf5, wording
 from .config import CAMERAS

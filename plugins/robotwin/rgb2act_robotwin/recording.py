@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core.errors import UserError, near
-from rgb2act_core.interfaces.records import Episode, Frames, PointCloud
+from rgb2act_core.interfaces import Episode, Frames, PointCloud
 from rgb2act_core.store.file_digests import file_digest
 from rgb2act_core.store.keys import key_of
 

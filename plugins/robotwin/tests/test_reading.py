@@ -26,7 +26,7 @@ from rgb2act_robotwin.writing import (
 
 from rgb2act_core.data.episode_store import validate
 from rgb2act_core.errors import UserError
-from rgb2act_core.interfaces.records import Episode
+from rgb2act_core.interfaces import Episode
 
 DATA = Path(__file__).parent / "data"
 Opened = Callable[..., RobotwinEnvironment]

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.interfaces import PointCloud
 
 from .config import CAMERAS, Tabletop
 from .raycast import View

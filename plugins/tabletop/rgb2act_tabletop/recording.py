@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.interfaces.records import EnvironmentInfo, Episode, PointCloud
+from rgb2act_core.interfaces import EnvironmentInfo, Episode, PointCloud
 
 from .config import Tabletop
 from .environment import TabletopEnv

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.interfaces import PointCloud
 
 from .raycast import Lens, Raycaster, View
 

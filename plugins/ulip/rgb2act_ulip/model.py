@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import PointCloud, TeacherInfo
+from rgb2act_core.interfaces import PointCloud, TeacherInfo
 from rgb2act_core.pointclouds import processing as clouds
 from rgb2act_core.system.progress import say
 from rgb2act_core.weights.locate import load_strict, locate, read

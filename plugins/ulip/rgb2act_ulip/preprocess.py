@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.interfaces import PointCloud
 from rgb2act_core.pointclouds import processing, sampling
 
 from .config import Grouping, Ulip

@@ -146,7 +146,7 @@ def test_positions_added_once_miss_tenfold():
 
 def test_clouds_of_bytes_go_the_same_way():
     """``embed`` of uint8 colours equals the points with these colours over 255."""
-    from rgb2act_core.interfaces.records import PointCloud
+    from rgb2act_core.interfaces import PointCloud
 
     built, io = teacher("tiny"), recorded("tiny", "a")
     rgb = (io["raw_xyzrgb"][..., 3:] * 255).round().to(torch.uint8)

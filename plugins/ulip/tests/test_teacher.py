@@ -10,7 +10,7 @@ from rgb2act_ulip.config import Ulip
 from rgb2act_ulip.preprocess import prepare
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces.records import PointCloud
+from rgb2act_core.interfaces import PointCloud
 from rgb2act_core.pointclouds import processing
 from rgb2act_core.spec import reader
 

@@ -10,7 +10,7 @@ from rgb2act_core import Component, hookimpl
 from .config import Vggt
 
 if TYPE_CHECKING:
-    from rgb2act_core.interfaces.records import Backbone
+    from rgb2act_core.interfaces import Backbone
 
 
 def build(config: Vggt) -> Backbone:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...interfaces.records import FusedTokens
+from ...interfaces import FusedTokens
 from .config import Moe, Weighted
 
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ...interfaces.records import HeadShape
+from ...interfaces import HeadShape
 from .diffusion_config import Mlp, Transformer, Unet
 from .observation_encoder import Observed, StepEmbedding, Tokens, attend
 from .unet import UnetDenoiser

@@ -26,7 +26,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from ...interfaces.records import HeadShape
+from ...interfaces import HeadShape
 from .compiled import Compiled
 from .denoisers import make
 from .diffusion_config import Diffusion
@@ -161,7 +161,7 @@ def _mix(*terms: tuple[float, Tensor]) -> Tensor:
 
 
 class DiffusionPolicy(nn.Module):
-    """Learn and sample plans in normalised space, a ``records.PolicyModule`` that meets all
+    """Learn and sample plans in normalised space, a ``interfaces.PolicyModule`` that meets all
     ``offers``.
 
     Training and eval mode differ by rounding at most. Padded actions are still part of the
@@ -229,7 +229,7 @@ class DiffusionPolicy(nn.Module):
         start_BSA: Tensor | None = None,
         level: float = 1.0,
     ) -> Tensor:
-        """Return ``count`` plans a row, (B, N, S, A), as ``offers.ManyPlans`` says.
+        """Return ``count`` plans a row, (B, N, S, A), as ``interfaces.ManyPlans`` says.
 
         From a start, the sampling steps at noisier times than ``level`` are left out.
         """

@@ -11,7 +11,7 @@ from attrs.validators import deep_iterable
 if TYPE_CHECKING:
     from torch import nn
 
-    from ...interfaces.records import HeadShape
+    from ...interfaces import HeadShape
 
 
 def at_least(low: int) -> Any:
@@ -194,7 +194,7 @@ class Diffusion:
 
 @attrs.frozen
 class DiffusionHead:
-    """Make diffusion modules, a ``records.PolicyHead``; torch is imported by ``module`` alone."""
+    """Diffusion policy head (``interfaces.PolicyHead``); only ``module`` imports torch."""
 
     config: Diffusion
 

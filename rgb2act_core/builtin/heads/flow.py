@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...interfaces.records import HeadShape
+from ...interfaces import HeadShape
 from .compiled import Compiled
 from .denoisers import make
 from .flow_config import Flow
@@ -28,8 +28,8 @@ TICKS = 100.0  # of the embedding's clock, from noise to plan
 
 
 class FlowPolicy(nn.Module):
-    """Learn and sample plans in normalised space, a ``records.PolicyModule`` that
-    draws ``offers.ManyPlans``.
+    """Learn and sample plans in normalised space, a ``interfaces.PolicyModule`` that
+    draws ``interfaces.ManyPlans``.
 
     Nothing is clipped: a plan may lie a little outside of what was demonstrated.
     """
@@ -84,7 +84,7 @@ class FlowPolicy(nn.Module):
         start_BSA: Tensor | None = None,
         level: float = 1.0,
     ) -> Tensor:
-        """Return ``count`` plans a row, (B, N, S, A), as ``offers.ManyPlans`` says.
+        """Return ``count`` plans a row, (B, N, S, A), as ``interfaces.ManyPlans`` says.
 
         From a start, the way begins at t = 1 - level, in steps at most as long as otherwise.
         """

@@ -11,7 +11,7 @@ from .diffusion_config import Mlp, Transformer, Unet, at_least, check_denoiser, 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ...interfaces.records import HeadShape
+    from ...interfaces import HeadShape
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +51,7 @@ class Flow:
 
 @attrs.frozen
 class FlowHead:
-    """Make flow modules, a ``records.PolicyHead``; torch is imported by ``module`` alone."""
+    """Make flow modules, a ``interfaces.PolicyHead``; torch is imported by ``module`` alone."""
 
     config: Flow
 

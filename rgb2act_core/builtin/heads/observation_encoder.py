@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ...interfaces.records import HeadShape
+from ...interfaces import HeadShape
 
 QUERIES, READ_WIDTH, READ_HEADS = 8, 64, 4
 

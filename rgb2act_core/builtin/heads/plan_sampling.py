@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ...interfaces.records import HeadShape
+from ...interfaces import HeadShape
 
 Value = TypeVar("Value")
 

@@ -11,7 +11,7 @@ from ...errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from ...interfaces.records import HeadShape
+    from ...interfaces import HeadShape
 
 
 def _stride(_: object, attribute: attrs.Attribute[int], value: int) -> None:

@@ -24,7 +24,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ...interfaces.records import HeadShape
+from ...interfaces import HeadShape
 from .diffusion_config import Unet
 from .observation_encoder import Observed, StepEmbedding
 

@@ -1,7 +1,7 @@
-"""What a policy head's module may offer besides ``records.PolicyModule``; ask with ``isinstance``.
+"""What a policy head implements.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N = tokens of an observation step,
-C = width of a token, S = horizon, A = dimensions moved
+C = token width, S = horizon (steps of a plan), A = action dimensions
 """
 
 from __future__ import annotations
@@ -9,9 +9,57 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import attrs
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+@attrs.frozen(kw_only=True)
+class HeadShape:
+    """Say what a policy head is built for."""
+
+    obs_dim: int  # D
+    n_obs_steps: int  # O
+    action_dim: int  # A
+    horizon: int  # S
+    tokens: tuple[int, int] | None = None  # N and W, tokens of each observation step, if any
+
+
+class PolicyHead(Protocol):
+    """Make the module that learns and samples action trajectories."""
+
+    def check(self, shape: HeadShape) -> str | None:
+        """Return what makes the shape impossible for this head and what to do, or None."""
+
+    def module(self, shape: HeadShape) -> torch.nn.Module:
+        """Return a module that meets ``PolicyModule``."""
+
+
+class PolicyModule(Protocol):
+    """Learn and sample in normalised space; ``plan[0]`` is the action for the newest frame.
+
+    Tokens are given where the shape has them, and nowhere else: a head whose ``check`` refuses
+    them may do without the last argument.
+    """
+
+    def loss(
+        self,
+        obs_BOD: Tensor,
+        actions_BSA: Tensor,
+        mask_BS: Tensor,
+        tokens_BONC: Tensor | None = None,
+    ) -> Tensor:
+        """Return the scalar training loss; steps where the bool mask is False do not count."""
+
+    def plan(
+        self,
+        obs_BOD: Tensor,
+        generators: Sequence[torch.Generator],
+        tokens_BONC: Tensor | None = None,
+    ) -> Tensor:
+        """Return plans (B, S, A); row i draws its noise from ``generators[i]`` alone."""
 
 
 @runtime_checkable
