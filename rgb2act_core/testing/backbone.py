@@ -34,7 +34,7 @@ def _tokens(subject: Subject, batch: int = 2) -> Tensor:
 def info_says_width_and_context(subject: Subject) -> None:
     """``info`` is a BackboneInfo with a positive width and context."""
     info = subject.built.info
-    assert isinstance(info, BackboneInfo), f"info is {info!r}; make it a interfaces.BackboneInfo"
+    assert isinstance(info, BackboneInfo), f"info is {info!r}; make it a BackboneInfo"
     assert info.dim >= 1, f"info.dim is {info.dim}"
     assert info.context >= 1, f"info.context is {info.context}; count the newest frame too"
 

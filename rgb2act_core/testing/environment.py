@@ -24,7 +24,7 @@ def info_is_complete(subject: Subject) -> None:
     """``info`` names cameras and actions and says how fast and how long."""
     info = subject.built.info
     assert isinstance(info, EnvironmentInfo), (
-        f"info is {info!r}; make it a interfaces.EnvironmentInfo"
+        f"info is {info!r}; make it an EnvironmentInfo"
     )
     assert info.task, "info.task is empty"
     assert info.cameras, "info.cameras is empty"

@@ -32,7 +32,7 @@ def _fuse(module: torch.nn.Module, tokens_BNMD: Tensor, seed: int = 9) -> FusedT
         torch.manual_seed(seed)
         fused = module(tokens_BNMD)
     assert isinstance(fused, FusedTokens), (
-        f"the module returns {fused!r}; return interfaces.FusedTokens"
+        f"the module returns {fused!r}; return a FusedTokens"
     )
     return fused
 

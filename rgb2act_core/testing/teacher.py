@@ -34,7 +34,7 @@ def _embed(teacher: Teacher) -> Tensor:
 def info_says_width(subject: Subject) -> None:
     """``info`` is a TeacherInfo with a positive width."""
     info = subject.built.info
-    assert isinstance(info, TeacherInfo), f"info is {info!r}; make it a interfaces.TeacherInfo"
+    assert isinstance(info, TeacherInfo), f"info is {info!r}; make it a TeacherInfo"
     assert info.dim >= 1, f"info.dim is {info.dim}"
 
 
