@@ -1,39 +1,64 @@
-# Each target sets itself up in .venv with plain pip and can be run again.
+# Each target installs what it needs into .venv with pip and can be run again.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
+CLIENT := $(wildcard client/pyproject.toml)
+LOCAL := $(patsubst %/pyproject.toml,%,$(CLIENT)) $(PLUGINS:/=)
+PROJECTS := pyproject.toml $(CLIENT) $(addsuffix pyproject.toml,$(PLUGINS)) constraints.txt
+DEMO := $(patsubst %/pyproject.toml,%,$(CLIENT)) plugins/tabletop plugins/mini
 
-.PHONY: demo test test-robotwin quick check format bench clean
+.PHONY: demo test test-robotwin quick check format docs bench dist clean
 
-.venv/ready: pyproject.toml constraints.txt $(addsuffix pyproject.toml,$(PLUGINS))
+.venv/demo: $(PROJECTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]' $(addprefix --editable ./,$(PLUGINS))
+	$(PIP) --editable . $(addprefix --editable ./,$(DEMO))
 	touch $@
 
-demo: .venv/ready  ## run the whole chain on the quickstart
+.venv/ready: $(PROJECTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[dev]' $(addprefix --editable ./,$(LOCAL))
+	touch $@ .venv/demo
+
+.venv/docs: .venv/ready
+	$(PIP) --editable '.[docs]'
+	touch $@
+
+demo: .venv/demo  ## run the whole chain on the quickstart
 	$(BIN)/rgb2act run examples/quickstart.toml
 
-test: .venv/ready  ## run every test
-	$(BIN)/python -m pytest -m ''
+test: .venv/ready  ## run every test, on two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m '' -n 2 --dist worksteal
 
 test-robotwin: .venv/ready  ## run against RoboTwin's real code; installs a simulator of some GB
 	$(BIN)/python plugins/robotwin/real/run.py
 
-quick: .venv/ready  ## run the tests that take seconds
-	$(BIN)/python -m pytest
+quick: .venv/ready  ## run the tests that give an answer within a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: .venv/ready  ## lint, formatting, types
+check: .venv/ready  ## lint, formatting, import layers, types, metadata
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/mypy $(foreach plugin,$(PLUGINS),-p rgb2act_$(notdir $(plugin:/=)))
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
-format: .venv/ready  ## mend formatting and what lint can mend
+format: .venv/ready  ## fix formatting and what lint can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/docs  ## build the documentation site in site/
+	$(BIN)/mkdocs build --strict
 
 bench: .venv/ready  ## measure speed as ratios
 	for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
 
+dist: .venv/ready  ## build a wheel and an sdist of every distribution in dist/
+	rm -rf dist
+	for each in . $(LOCAL); do (cd $$each && $(abspath $(BIN))/python -m hatchling build --directory $(abspath dist)) || exit 1; done
+
 clean:
-	rm -rf .venv
+	rm -rf .venv site dist
