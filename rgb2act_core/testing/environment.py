@@ -23,9 +23,7 @@ NOISE = 0.0
 def info_is_complete(subject: Subject) -> None:
     """``info`` names cameras and actions and says how fast and how long."""
     info = subject.built.info
-    assert isinstance(info, EnvironmentInfo), (
-        f"info is {info!r}; make it an EnvironmentInfo"
-    )
+    assert isinstance(info, EnvironmentInfo), f"info is {info!r}; make it an EnvironmentInfo"
     assert info.task, "info.task is empty"
     assert info.cameras, "info.cameras is empty"
     assert len(set(info.cameras)) == len(info.cameras), f"cameras {info.cameras} hold one twice"

@@ -31,9 +31,7 @@ def _fuse(module: torch.nn.Module, tokens_BNMD: Tensor, seed: int = 9) -> FusedT
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fused = module(tokens_BNMD)
-    assert isinstance(fused, FusedTokens), (
-        f"the module returns {fused!r}; return a FusedTokens"
-    )
+    assert isinstance(fused, FusedTokens), f"the module returns {fused!r}; return a FusedTokens"
     return fused
 
 

@@ -65,10 +65,8 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site / "libraries.pth").write_text(f"{libraries}\n")
     names = {"rgb2act", "rgb2act-client", "rgb2act-tabletop", "rgb2act-mini"}
     wheels = [wheel_of(built, p) for p in PROJECTS if distribution(p) in names]
-    subprocess.run(
-        [*f"{sys.executable} -m pip install -q --no-deps --no-index --target".split(), site, *wheels],
-        check=True,
-    )
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", site, *wheels], check=True)
     return folder / "venv/bin/python"
 
 
