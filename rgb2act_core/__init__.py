@@ -1,39 +1,52 @@
-"""RGB in, bimanual joint actions out: a small core that plugins fill."""
+"""Bimanual robot policies from RGB: load finished runs, and write plugins.
+
+Every name in ``__all__`` is stable, and so are the packages ``interfaces``, ``pointclouds``,
+``serving``, ``testing`` and ``weights``. All other modules may change in any release.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .errors import UserError
+from ._version import __version__
+from .errors import EnvironmentLost, UserError, near
+from .system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from .alignment.saving import load_aligner
     from .plugins.components import Command, Component, Kind
     from .plugins.hookspecs import hookimpl
+    from .policy.planner import Planner
+    from .policy.saving import load_policy
+    from .system.progress import say, task
+else:  # ``rgb2act --help`` imports none of these
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "Command": "plugins.components",
+            "Component": "plugins.components",
+            "Kind": "plugins.components",
+            "Planner": "policy.planner",
+            "hookimpl": "plugins.hookspecs",
+            "load_aligner": "alignment.saving",
+            "load_policy": "policy.saving",
+            "say": "system.progress",
+            "task": "system.progress",
+        },
+    )
 
 __all__ = [
     "Command",
     "Component",
+    "EnvironmentLost",
     "Kind",
+    "Planner",
     "UserError",
     "__version__",
     "hookimpl",
     "load_aligner",
+    "load_policy",
+    "near",
+    "say",
+    "task",
 ]
-__version__ = "0.1.0"
-
-_LATER = {
-    "Command": "plugins.components",
-    "Component": "plugins.components",
-    "Kind": "plugins.components",
-    "hookimpl": "plugins.hookspecs",
-    "load_aligner": "alignment.saving",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what plugins need when they ask for it: ``rgb2act --help`` needs none of it."""
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_LATER[name]}", __name__), name)

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import __version__
+from ._version import __version__
 from .errors import UserError, near
+from .plugins.arguments import add_root, count, seed_range
+from .serving.command_line import serve_arguments
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -146,26 +148,20 @@ def _chain(commands: Commands, name: str) -> None:
     command = _add(commands, name, f"run:{target}", text)
     if name == "act":
         command.add_argument("spec", metavar="SPEC|RUN", help="TOML file, or a finished run")
-        command.add_argument("--episodes", type=_count, metavar="N", help="episodes to act in")
+        command.add_argument("--episodes", type=count, metavar="N", help="episodes to act in")
         command.add_argument(
-            "--seeds", type=_range, metavar="A:B", help="seeds of the episodes, B not included"
+            "--seeds", type=seed_range, metavar="A:B", help="seeds of the episodes, B not included"
         )
-        command.add_argument("--workers", type=_count, metavar="W", help="processes that simulate")
+        command.add_argument("--workers", type=count, metavar="W", help="processes that simulate")
     else:
         command.add_argument("spec", metavar="SPEC", help="TOML file")
-    _root(command)
+    add_root(command)
     if name == "check" or name in REPLIES:
         command.add_argument("--json", action="store_true", help="answer in JSON on stdout")
     if name == "check":
         command.add_argument(
             "--time", action="store_true", help="measure backbones and teacher on a few frames"
         )
-
-
-def _root(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--root", default="runs", metavar="DIR", help="folder of all runs and stores [runs]"
-    )
 
 
 def _others(commands: Commands) -> None:
@@ -209,59 +205,16 @@ def _others(commands: Commands) -> None:
 
     report = _add(commands, "report", "run:report", "write a run's report again")
     report.add_argument("run", metavar="RUN", help="folder of the run, or its name")
-    _root(report)
+    add_root(report)
 
     verify = _add(
         commands, "verify", "run:verify", "compare what a run acts on with what it was trained on"
     )
     verify.add_argument("run", metavar="RUN", help="folder of the run, or its name")
-    verify.add_argument("--episodes", type=_count, metavar="N", help="demonstrations to replay")
-    _root(verify)
+    verify.add_argument("--episodes", type=count, metavar="N", help="demonstrations to replay")
+    add_root(verify)
 
     serve = _add(
         commands, "serve", "serve:serve", "let simulators elsewhere ask a run's policy what to do"
     )
     serve_arguments(serve)
-
-
-def serve_arguments(command: argparse.ArgumentParser) -> None:
-    """Add what says which run is served, and where and how."""
-    command.add_argument("run", metavar="RUN", help="folder of the run, or its name")
-    _root(command)
-    command.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen [127.0.0.1]"
-    )
-    command.add_argument(
-        "--port", type=_port, default=0, metavar="N", help="where to listen [a port that is free]"
-    )
-    command.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help="holds a word that clients must know, as RGB2ACT_TOKEN may; needed off loopback",
-    )
-    command.add_argument(
-        "--batch",
-        type=_count,
-        metavar="N",
-        help="simulators to plan for at once; 1 is quickest for one [as many as the run's act]",
-    )
-    command.add_argument("--json", action="store_true", help="say in JSON where it listens")
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, got {text!r}")
-    return int(text)
-
-
-def _range(text: str) -> range:
-    first, colon, end = text.partition(":")
-    if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise argparse.ArgumentTypeError(f"must be A:B with A below B, got {text!r}")
-    return range(int(first), int(end))
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, got {text!r}")
-    return int(text)

@@ -19,7 +19,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from .. import __version__
+from .._version import __version__
 from ..data.dataset import EpisodeRef, missing
 from ..errors import UserError
 from ..interfaces import Episode

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from .. import __version__
+from .._version import __version__
 from ..errors import UserError
 from ..spec.reader import unstructure
 from ..store.files import guard, read_json, write_json

@@ -18,7 +18,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 
 import attrs
 
-from .. import __version__
+from .._version import __version__
 from ..errors import UserError, near
 from . import validation
 from .components import Command, Component, Kind

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import attrs
 from torch import nn
 
-from .. import __version__
+from .._version import __version__
 from ..errors import UserError
 from ..plugins.components import Component, Kind
 from ..plugins.registry import find

@@ -15,7 +15,7 @@ import attrs
 
 from ..errors import UserError
 from ..spec import Choice, Spec
-from . import locate
+from . import loading
 from .checkpoint_files import INDEX, shards
 from .official import OfficialWeights
 
@@ -73,7 +73,7 @@ def fetch(spec: Spec) -> None:
         for field in attrs.fields(type(choice.config)):
             if field.metadata.get("weights") and getattr(choice.config, field.name) == "hub":
                 try:
-                    locate.locate("hub", choice.config.official, _name(choice))
+                    loading.locate("hub", choice.config.official, _name(choice))
                 except UserError as err:
                     problems += err.args
     if problems:
@@ -96,7 +96,7 @@ def _weights(role: str, choice: Choice, value: str) -> WeightsStatus:
         source=None if official.repo is None and official.url is None else official.source,
         accept=official.accept,
     )
-    if there := locate.cached(official):
+    if there := loading.cached(official):
         return attrs.evolve(need, state="here", path=str(there), size=_size(there))
     return attrs.evolve(need, state="to fetch" if need.source else "missing")
 

@@ -304,7 +304,7 @@ def stage() -> Any:
 
 
 def _scale(config: Pixels) -> Any:
-    from rgb2act_core.weights.locate import locate, read
+    from rgb2act_core.weights.loading import locate, read
 
     if config.weights == "random":  # in silence
         return 1.0

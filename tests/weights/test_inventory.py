@@ -113,7 +113,7 @@ def test_fetch_tries_every_file_before_it_gives_up(
         asked.append(who)
         raise UserError(f"no {len(asked)}")
 
-    monkeypatch.setattr(inventory.locate, "locate", locate)
+    monkeypatch.setattr(inventory.loading, "locate", locate)
     hub = {"use": "puppet", "weights": "hub"}
     with pytest.raises(UserError) as err:
         inventory.fetch(read_spec(spec_file(backbone=[hub, hub])))

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.locate import read
+from rgb2act_core.weights.loading import read
 
 from .config import Architecture
 

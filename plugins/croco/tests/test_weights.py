@@ -11,7 +11,7 @@ from rgb2act_croco.model import Encoder, load, sinusoids
 from rgb2act_croco.weights import NAMES, UNUSED, architecture, ours, rename
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.locate import load_strict
+from rgb2act_core.weights.loading import load_strict
 
 DATA = Path(__file__).parent / "data"
 ROW = re.compile(r"^  (\S+) +\[(.*)\] +x(\d+)")

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights.locate import load_strict, locate, read
+from rgb2act_core.weights.loading import load_strict, locate, read
 
 from .config import DA3, PATCH, VARIANTS, Reference, Sizes
 from .preprocess import prepare, target

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights.locate import load_strict, locate
+from rgb2act_core.weights.loading import load_strict, locate
 
 from .config import Dinov3, Sizes
 from .preprocess import prepare, target

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.locate import read
+from rgb2act_core.weights.loading import read
 
 from .config import Dinov3, Sizes
 

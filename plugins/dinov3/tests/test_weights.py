@@ -14,7 +14,7 @@ from rgb2act_dinov3.weights import HUGGING_FACE, META, PERIODS, ours, rename
 from safetensors.torch import load_file, save_file
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.locate import load_strict
+from rgb2act_core.weights.loading import load_strict
 
 DATA = Path(__file__).parent / "data"
 ROW = re.compile(r"^  (\S+) +\[(.*)\] +x(\d+)")

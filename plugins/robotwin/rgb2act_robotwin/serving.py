@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rgb2act_core import Command
-from rgb2act_core.cli import serve_arguments
 from rgb2act_core.commands.run import folder_of
 from rgb2act_core.errors import UserError
+from rgb2act_core.serving import serve_arguments
 
 
 def commands() -> Iterator[Command]:
@@ -61,22 +61,21 @@ def deploy(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace) -> int:
     """Serve a policy to XPolicyLab's websocket client until interrupted."""
-    from rgb2act_core.commands.serve import interruptible, tell
-    from rgb2act_core.serving.access import listen, read_token
+    from rgb2act_core.serving import announce, listen, read_token, until_interrupted
 
     if find_spec("websockets") is None:
         raise UserError("websockets is not installed; pip install 'rgb2act-robotwin[xpolicylab]'")
     folder = folder_of(args)
     token = read_token(args.host, args.token_file)
-    with interruptible(), listen(args.host, args.port) as listener:
-        from rgb2act_core.serving.server import load
+    with until_interrupted(), listen(args.host, args.port) as listener:
+        from rgb2act_core.serving import load
 
         from . import xpolicylab
 
         served, sessions = load(folder, args.batch)
         try:
             xpolicylab.check(served)
-            tell(args, listener.getsockname(), served)
+            announce(args, listener.getsockname(), served)
             xpolicylab.serve(listener, sessions, token)
         finally:
             sessions.close()

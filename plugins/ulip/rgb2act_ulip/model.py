@@ -23,7 +23,7 @@ from rgb2act_core import UserError
 from rgb2act_core.interfaces import PointCloud, TeacherInfo
 from rgb2act_core.pointclouds import processing as clouds
 from rgb2act_core.system.progress import say
-from rgb2act_core.weights.locate import load_strict, locate, read
+from rgb2act_core.weights.loading import load_strict, locate, read
 
 from .config import Sizes, Ulip
 from .preprocess import Points, fill, group, prepare

@@ -11,7 +11,7 @@ from rgb2act_ulip.model import Network
 from rgb2act_ulip.weights import convert, rename, sizes_of
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.locate import load_strict
+from rgb2act_core.weights.loading import load_strict
 
 DATA = Path(__file__).parent / "data"
 

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights.locate import load_strict, locate, read
+from rgb2act_core.weights.loading import load_strict, locate, read
 
 from .config import Sizes, Vggt
 from .preprocess import prepare, target

@@ -12,7 +12,7 @@ from rgb2act_vggt.weights import NAMES, convert, rename, sizes_of
 from safetensors.torch import save_file
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.locate import load_strict
+from rgb2act_core.weights.loading import load_strict
 
 DATA = Path(__file__).parent / "data"
 ROW = re.compile(r"^  (\S+) +\[(.*)\] +x(\d+)")

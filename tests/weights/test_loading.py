@@ -18,9 +18,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rgb2act_core import UserError
-from rgb2act_core.weights import download
-from rgb2act_core.weights import locate as weights
-from rgb2act_core.weights.locate import OfficialWeights, load_strict, locate, read
+from rgb2act_core.weights import OfficialWeights, download, load_strict, locate, read
+from rgb2act_core.weights import loading as weights
 
 ADDRESS = OfficialWeights(name="Net", filename="net.pth", url="http://127.0.0.1:9/net.pth", size=3)
 REPO = OfficialWeights(
@@ -351,5 +350,5 @@ def test_integers_do_not_pass_for_weights():
 
 
 def test_importing_brings_no_torch():
-    code = "import sys, rgb2act_core.weights.locate; sys.exit('torch' in sys.modules)"
+    code = "import sys, rgb2act_core.weights.loading; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

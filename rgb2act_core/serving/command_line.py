@@ -1,0 +1,71 @@
+"""The command line of a server: its arguments, its first line of output, and how it stops."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..plugins.arguments import add_json, add_run, count, port
+
+if TYPE_CHECKING:
+    from .server import Served
+
+
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the run to serve, the address, the token, the batch size and ``--json``."""
+    add_run(parser)
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on [127.0.0.1]"
+    )
+    parser.add_argument(
+        "--port", type=port, default=0, metavar="N", help="port to listen on [any free port]"
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="file with the access token (or set RGB2ACT_TOKEN); required unless listening on"
+        " localhost",
+    )
+    parser.add_argument(
+        "--batch",
+        type=count,
+        metavar="N",
+        help="episodes planned together; 1 is fastest for a single simulator [as in the run]",
+    )
+    add_json(parser)
+
+
+def announce(args: argparse.Namespace, address: tuple[str, int], served: Served) -> None:
+    """Print the server's address and the policy it serves."""
+    host, port = address[:2]
+    if args.json:
+        print(json.dumps({"host": host, "port": port, **served.plain()}), flush=True)
+        return
+    height, width = served.image
+    print(
+        f"serving {served.run} on {host}:{port}, up to {served.batch} episodes per batch:"
+        f" {len(served.cameras)} cameras ({', '.join(served.cameras)}) at {height}x{width} in,"
+        f" {len(served.action_names)} joints out; press Ctrl-C to stop",
+        flush=True,
+    )
+
+
+@contextlib.contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Return quietly from the block on Ctrl-C or SIGTERM."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    finally:
+        signal.signal(signal.SIGTERM, before)
