@@ -279,7 +279,7 @@ def test_what_others_can_reach_needs_a_token(
         (("--token-file", tmp_path / "empty"), "is empty"),
         (("--token-file", tmp_path / "absent"), "cannot be read"),
         (("--host", "256.1.1.1"), "others can reach it"),
-        (("--host", "127.0.0.1", "--port", "70000"), "must be from 0 to 65535"),
+        (("--host", "127.0.0.1", "--port", "70000"), "expected a port from 0 to 65535"),
     ):
         done = cli("serve", "served", "--root", acted, *args)
         assert done.returncode == 2
