@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from rgb2act_wire import LIMIT, Channel, Closed, WireError, array, field
 
 from ..errors import UserError
 from ..features.encoder import build_backbones
@@ -24,7 +25,6 @@ from ..policy.saving import load_policy
 from ..spec.conditions import seen_backbones
 from ..system.devices import device_of
 from .access import CLIENTS, same
-from .client.rgb2act_wire import LIMIT, Channel, Closed, WireError, array, field
 from .sessions import Session, Sessions
 
 VERSION = 1  # of the messages; that of the client

@@ -2,7 +2,7 @@
 
 usage: python loop.py POLICY_FOLDER YML TASK ASSETS SEED SERVER   prints one line of JSON
 
-Needs this plugin's ``worker`` folder and ``rgb2act_core/thin`` on the path, for the scene with its
+Needs this plugin's ``worker`` folder on the path, for the scene with its
 CPU fallbacks. From there on it is the loop of ``script/eval_policy.py``: get_model, reset_model,
 then get_obs and eval until success or the step limit.
 """

@@ -26,8 +26,6 @@ from replay import replay
 from rgb2act_robotwin.client import FOLDER as WORKER
 from rgb2act_robotwin.config import Robotwin
 
-from rgb2act_core.serving.client import rgb2act_wire
-
 HERE = Path(__file__).parent
 TASK = "handover_block"
 STRIDES = (2, 4)
@@ -211,13 +209,11 @@ class Bench:
 
     def loop(self, policy: Path, address: str) -> Any:
         """Run the loop in RoboTwin's interpreter."""
-        thin = Path(rgb2act_wire.__file__).parent
-        paths = os.pathsep.join(map(str, (thin, WORKER)))
         arguments = [policy, policy / "deploy_policy.yml", TASK, self.folder, LOOP_SEED, address]
         done = subprocess.run(
             [str(self.python), "script/eval_policy.py", *map(str, arguments)],
             cwd=policy.parents[1],
-            env=os.environ | {"PYTHONPATH": paths},
+            env=os.environ | {"PYTHONPATH": str(WORKER)},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -21,16 +21,14 @@ from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
+import rgb2act_wire
 from numpy.typing import NDArray
 
 from rgb2act_core.errors import EnvironmentLost, UserError
-from rgb2act_core.serving import client
-from rgb2act_core.serving.client import rgb2act_wire
 
 from .config import HERE, Robotwin
 
 MODULE = "rgb2act_robotwin_worker"
-THIN = Path(client.__file__).parent
 FOLDER = Path(__file__).parent / "worker"
 TAIL = 4000  # characters of the log that an error shows
 T = TypeVar("T")
@@ -60,15 +58,15 @@ class Process:
     def __init__(self, python: Path, connection: socket.socket) -> None:
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed by ``end``
         number = connection.fileno()
-        here = os.pathsep.join([str(THIN), str(FOLDER)])  # and nothing of ours besides
         try:
             self.process = subprocess.Popen(
-                [str(python.absolute()), "-m", MODULE, str(number)],  # a link stays a link
+                # the path of a virtual environment's interpreter is not resolved: it may be a link
+                [str(python.absolute()), "-m", MODULE, str(number), rgb2act_wire.__file__],
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": here, "PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONPATH": str(FOLDER), "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,  # Ctrl-C is for us; and its children end with it
             )
         except OSError as err:
@@ -106,10 +104,9 @@ class Thread:
     """Run the worker in this interpreter, where versions allow it."""
 
     def __init__(self, connection: socket.socket) -> None:
-        for folder in (str(THIN), str(FOLDER)):
-            if folder not in sys.path:
-                sys.path.append(folder)
-        channel = import_module("rgb2act_wire").Channel(connection, answers=True)
+        if str(FOLDER) not in sys.path:
+            sys.path.append(str(FOLDER))
+        channel = rgb2act_wire.Channel(connection, answers=True)
         serve = import_module(f"{MODULE}.serving").serve
         self.thread = threading.Thread(target=serve, args=(channel,), daemon=True)
         self.thread.start()

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
+import rgb2act_wire
 
 from rgb2act_core import __version__
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline.runs import read_run, stage_folder
-from rgb2act_core.serving.client import rgb2act_wire
 from rgb2act_core.store.files import read_json
 
 from .motion import ACTION_NAMES

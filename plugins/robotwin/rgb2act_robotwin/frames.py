@@ -12,8 +12,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
-
-from rgb2act_core.serving.client import rgb2act_wire
+import rgb2act_wire
 
 ENVELOPE = ("evaluation_id", "action_case_id", "trial_id", "repeat_index", "step")
 KINDS = "biuf"  # of arrays: bool, int, unsigned, float

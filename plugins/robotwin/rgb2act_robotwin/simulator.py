@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 from numpy.typing import NDArray
+from rgb2act_wire import WireError
 
 from rgb2act_core.errors import EnvironmentLost, UserError
 from rgb2act_core.interfaces import PointCloud
-from rgb2act_core.serving.client.rgb2act_wire import WireError
 from rgb2act_core.system.progress import say
 
 from .client import Failed, Reply, Worker

@@ -19,10 +19,10 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 import numpy as np
 from numpy.typing import NDArray
+from rgb2act_wire import LIMIT
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.serving.access import same
-from rgb2act_core.serving.client.rgb2act_wire import LIMIT
 from rgb2act_core.serving.server import Served
 from rgb2act_core.serving.sessions import Session, Sessions
 

@@ -167,6 +167,6 @@ class StandIn:
 
 if __name__ == "__main__":
     try:
-        StandIn(Channel(socket.socket(fileno=int(sys.argv[-1])))).serve()
+        StandIn(Channel(socket.socket(fileno=int(sys.argv[-2])))).serve()
     except WireError as err:
         print(f"stand-in ends: {err}")

@@ -15,12 +15,13 @@ import attrs
 import h5py
 import numpy as np
 import pytest
+import rgb2act_wire
 from rgb2act_robotwin import Robotwin, build
-from rgb2act_robotwin.client import FOLDER, THIN
+from rgb2act_robotwin.client import FOLDER, MODULE
 from rgb2act_robotwin.collecting import record
+from rgb2act_wire import Channel
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.serving.client.rgb2act_wire import Channel
 
 CHECKOUT = Path(__file__).parent / "data" / "checkout"
 TASK = "handover_block"
@@ -34,12 +35,11 @@ class Asked:
     def __init__(self, log: Path) -> None:
         ours, theirs = socket.socketpair()
         self.channel, self.log = Channel(ours), log
-        paths = os.pathsep.join(map(str, (THIN, FOLDER)))
         with theirs, log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "rgb2act_robotwin_worker", str(theirs.fileno())],
+                [sys.executable, "-m", MODULE, str(theirs.fileno()), rgb2act_wire.__file__],
                 pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": paths},
+                env=os.environ | {"PYTHONPATH": str(FOLDER)},
                 stdout=output,
                 stderr=output,
             )

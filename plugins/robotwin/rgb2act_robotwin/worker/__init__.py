@@ -1,5 +1,5 @@
 """The side that runs inside RoboTwin's interpreter: Python 3.10, the standard library, numpy.
 
-RoboTwin's interpreter gets this folder and ``rgb2act_core/thin`` on its path, and nothing else of
-rgb2act; ``rgb2act_robotwin_worker`` says what may be asked.
+RoboTwin's interpreter gets this folder on its path and the file ``rgb2act_wire.py``, and nothing
+else of rgb2act. ``rgb2act_robotwin_worker`` documents the requests.
 """

@@ -1,7 +1,7 @@
 """Serve one of RoboTwin's environments over an inherited socket.
 
-Started as ``python -m rgb2act_robotwin_worker FD`` with this package's folder and
-``rgb2act_core/thin`` on the path; messages are those of ``rgb2act_wire``. A request is a map with
+Started as ``python -m rgb2act_robotwin_worker FD PATH_OF_RGB2ACT_WIRE`` with this package's folder on
+the path; messages are those of ``rgb2act_wire``. A request is a map with
 ``kind``; the reply is ``{"kind": "ok", ...}`` or ``{"kind": "error", "what", "where"}``. Requests
 are answered one after another, and the worker lives on after an error where it can.
 

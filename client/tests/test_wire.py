@@ -1,22 +1,17 @@
-"""Messages between interpreters: what is sent arrives, and what is hostile only closes."""
+"""The message format: values survive the trip, and invalid bytes only close the connection."""
 
 from __future__ import annotations
 
 import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgpack
 import numpy as np
 import pytest
 
-from rgb2act_core.serving.client import rgb2act_wire
-from rgb2act_core.serving.client.rgb2act_wire import Channel, Closed, Timeout, WireError
-
-THIN = Path(rgb2act_wire.__file__).parent
+import rgb2act_wire
+from rgb2act_wire import Channel, Closed, Timeout, WireError
 
 
 @pytest.fixture
@@ -27,7 +22,7 @@ def pair() -> Iterator[tuple[Channel, socket.socket]]:
     theirs.close()
 
 
-def test_values_and_arrays_arrive_as_they_were() -> None:
+def test_values_and_arrays_survive_the_trip() -> None:
     ours, theirs = map(Channel, socket.socketpair())
     message = {
         "kind": "step",
@@ -53,7 +48,7 @@ def test_values_and_arrays_arrive_as_they_were() -> None:
     [object(), np.float32(1), np.array(["a"]), np.array([object()]), {1, 2}],
     ids=["object", "float32", "string array", "object array", "set"],
 )
-def test_other_types_are_not_sent(value: object) -> None:
+def test_unsupported_types_are_not_sent(value: object) -> None:
     with pytest.raises(TypeError):
         rgb2act_wire.pack({"value": value})
 
@@ -83,7 +78,7 @@ def extension(*parts: object) -> bytes:
     ],
     ids=lambda body: repr(body[:16]),
 )
-def test_what_is_no_message_closes_the_connection(
+def test_an_invalid_message_closes_the_connection(
     pair: tuple[Channel, socket.socket], body: bytes
 ) -> None:
     channel, other = pair
@@ -95,7 +90,7 @@ def test_what_is_no_message_closes_the_connection(
 
 @pytest.mark.parametrize("one", [b"\x90", b"\x80"], ids=["lists", "maps"])
 @pytest.mark.parametrize("parts", [1, 40])
-def test_a_message_of_millions_of_values_is_refused_before_it_fills_memory(
+def test_a_message_with_too_many_values_is_refused_before_it_fills_memory(
     one: bytes, parts: int
 ) -> None:
     each = 64 * 2**20 // parts
@@ -108,7 +103,7 @@ def test_a_message_of_millions_of_values_is_refused_before_it_fills_memory(
 
 
 @pytest.mark.parametrize("part", [b"\x98" + b"\x90" * 8, b"\x81\xa1a\x90"], ids=["lists", "maps"])
-def test_nothing_but_an_array_is_unpacked_as_one(part: bytes) -> None:
+def test_an_array_extension_may_hold_nothing_else(part: bytes) -> None:
     content = b"\x93" + b"\x98" + part * 8 + b"\x91\x01" + b"\xc4\x00"
     with pytest.raises(WireError, match="more than 11 values in one part"):
         rgb2act_wire.unpack(
@@ -116,7 +111,7 @@ def test_nothing_but_an_array_is_unpacked_as_one(part: bytes) -> None:
         )
 
 
-def test_a_message_beyond_the_limit_is_not_read(pair: tuple[Channel, socket.socket]) -> None:
+def test_a_message_above_the_size_limit_is_not_read(pair: tuple[Channel, socket.socket]) -> None:
     channel, other = pair
     other.sendall(struct.pack(">I", 1001))
     with pytest.raises(WireError, match="has 1001 bytes, the limit is 1000"):
@@ -126,28 +121,28 @@ def test_a_message_beyond_the_limit_is_not_read(pair: tuple[Channel, socket.sock
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "message"),
     [
         (struct.pack(">I", 1001) + b"x" * 100_000, "has 1001 bytes, the limit is 1000"),
-        (struct.pack(">I", 1) + b"\x90" + b"next", "expected a map with names, got list"),
+        (struct.pack(">I", 1) + b"\x90" + b"next", "expected a map with string keys, got list"),
     ],
 )
-def test_who_sends_no_message_is_told_why_by_the_side_that_answers(sent: bytes, said: str) -> None:
+def test_the_answering_side_sends_the_reason_before_it_closes(sent: bytes, message: str) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(sent)
         theirs.shutdown(socket.SHUT_WR)
-        with pytest.raises(WireError, match=said):
+        with pytest.raises(WireError, match=message):
             Channel(ours, limit=1000, answers=True).receive(5)
-        told = Channel(theirs)
-        error = told.receive(5)
+        other = Channel(theirs)
+        error = other.receive(5)
         assert error["kind"] == "error"
-        assert said in error["what"]
+        assert message in error["what"]
         with pytest.raises(Closed):  # and nothing else
-            told.receive(5)
+            other.receive(5)
 
 
-def test_silence_and_half_a_message_end_in_time(pair: tuple[Channel, socket.socket]) -> None:
+def test_an_incomplete_message_times_out(pair: tuple[Channel, socket.socket]) -> None:
     channel, other = pair
     other.sendall(struct.pack(">I", 100) + b"half")
     with pytest.raises(Timeout, match=r"no message within 0\.05 s"):
@@ -157,8 +152,8 @@ def test_silence_and_half_a_message_end_in_time(pair: tuple[Channel, socket.sock
 def test_fields_are_typed() -> None:
     message = {"seed": 3, "flag": True, "rgb": np.zeros((2, 3), np.uint8)}
     assert rgb2act_wire.field(message, "seed", int) == 3
-    for name, kind, said in (("seed", str, "expected str"), ("flag", int, "got bool")):
-        with pytest.raises(WireError, match=said):
+    for name, kind, error in (("seed", str, "expected str"), ("flag", int, "got bool")):
+        with pytest.raises(WireError, match=error):
             rgb2act_wire.field(message, name, kind)
     with pytest.raises(WireError, match="'action' is missing"):
         rgb2act_wire.field(message, "action", list)
@@ -166,8 +161,3 @@ def test_fields_are_typed() -> None:
     for dtype, shape in (("float32", (2, 3)), ("uint8", (2, 4)), ("uint8", (2,))):
         with pytest.raises(WireError, match="expected"):
             rgb2act_wire.array(message, "rgb", dtype, shape)
-
-
-def test_the_folder_alone_is_enough() -> None:
-    code = "import rgb2act_wire, sys; sys.exit('rgb2act_core' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(THIN)}, check=True)

@@ -1,8 +1,8 @@
-"""Messages over a socket: maps of plain values and arrays, of bounded size, never code.
+"""Messages over a socket: maps of plain values and numpy arrays, of bounded size, without pickle.
 
-A frame is four bytes, the length of what follows, big-endian, and a msgpack map whose keys are
-strings. Values are None, bool, int, float, str, bytes, lists, maps and numpy arrays of the types in
-``DTYPES``; an array is extension 1, a packed list of dtype, shape and bytes in C order.
+A frame is the length of its body in four big-endian bytes, then the body: a msgpack map with string
+keys. Values are None, bool, int, float, str, bytes, lists, maps, and numpy arrays of the types in
+``DTYPES``. An array is msgpack extension 1: a packed list of dtype, shape and bytes in C order.
 """
 
 from __future__ import annotations
@@ -18,32 +18,34 @@ from typing import Any
 import msgpack
 import numpy as np
 
-LIMIT = 64 * 2**20  # bytes of a message, unless a channel is made with another limit
-VALUES = 2_000_000  # in a message: a byte can be a list, which takes sixty in memory
+LIMIT = 64 * 2**20  # bytes of a message; a channel may have another limit
+VALUES = 2_000_000  # of a message: one byte can encode a list, which takes 60 bytes in memory
 DTYPES = ("bool", "uint8", "uint16", "int32", "int64", "float16", "float32", "float64")
 ARRAY = 1  # msgpack extension type
-DIMS = 8  # most dimensions of an array
-PARTING = 1.0  # seconds that are spent on telling the other side why it is left
+DIMS = 8  # maximum number of dimensions of an array
+ERROR_SECONDS = 1.0  # longest time to send the other side the reason before closing
 HEAD = struct.Struct(">I")
+# until Python 3.10 a socket's timeout is an error class of its own
+TIMEOUTS = (TimeoutError, socket.timeout)
 
 
 class WireError(Exception):
-    """Say what is wrong with a connection or a message; the connection is closed."""
+    """A broken connection or an invalid message; the connection is closed."""
 
 
-class Closed(WireError):  # noqa: N818 a state, named as such
-    """Say that the other side has gone."""
+class Closed(WireError):  # noqa: N818 a state, not a fault
+    """The other side closed the connection."""
 
 
-class Timeout(WireError):  # noqa: N818 a state, named as such
-    """Say that the other side did not answer in time."""
+class Timeout(WireError):  # noqa: N818 a state, not a fault
+    """The other side did not answer in time."""
 
 
 class Channel:
-    """Send and receive messages over a connected stream socket.
+    """Messages over a connected stream socket.
 
-    Any error closes the connection: what follows a broken message cannot be read. The side that
-    ``answers`` tells the other why first.
+    Any error closes the connection, because nothing after an invalid message can be read. With
+    ``answers`` the channel first sends the reason to the other side.
     """
 
     def __init__(
@@ -54,7 +56,11 @@ class Channel:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, message: dict[str, Any], seconds: float | None = None) -> None:
-        """Send one message; raise WireError when it is too large, of other types, or not taken."""
+        """Send one message.
+
+        Raises WireError if the message is too large or has a value of an unsupported type, Timeout
+        if the other side does not receive it within ``seconds``, Closed if the connection is lost.
+        """
         try:
             body = pack(message)
         except (TypeError, ValueError, OverflowError) as err:
@@ -64,22 +70,26 @@ class Channel:
         try:
             self.connection.settimeout(seconds)
             self.connection.sendall(HEAD.pack(len(body)) + body)
-        except TimeoutError as err:
+        except TIMEOUTS as err:
             self.close()
-            raise Timeout(f"message was not taken within {seconds:g} s") from err
+            raise Timeout(f"message was not received within {seconds:g} s") from err
         except OSError as err:
             self.close()
             raise Closed(f"connection lost: {err}") from err
 
     def receive(self, seconds: float | None = None) -> dict[str, Any]:
-        """Return the next message; raise Closed, Timeout, or WireError for what is none."""
+        """Return the next message.
+
+        Raises Timeout if it does not arrive within ``seconds``, Closed if the connection ends, and
+        WireError for anything that is not a valid message.
+        """
         end = None if seconds is None else time.monotonic() + seconds
         try:
             (length,) = HEAD.unpack(self._exactly(HEAD.size, end))
             if length > self.limit:
                 raise WireError(f"message has {length} bytes, the limit is {self.limit}")
             return unpack(self._exactly(length, end))
-        except TimeoutError as err:
+        except TIMEOUTS as err:
             self.close()
             raise Timeout(f"no message within {seconds:g} s") from err
         except OSError as err:
@@ -87,7 +97,7 @@ class Channel:
             raise Closed(f"connection lost: {err}") from err
         except WireError as err:
             if self.answers and not isinstance(err, Closed):
-                self._part(str(err))
+                self._send_error(str(err))
             self.close()
             raise
 
@@ -95,13 +105,13 @@ class Channel:
         """Close the connection; may be called again."""
         self.connection.close()
 
-    def _part(self, why: str) -> None:
-        """Tell the other side why it is left, if it listens."""
-        end = time.monotonic() + PARTING
+    def _send_error(self, reason: str) -> None:
+        """Send the reason for closing, then wait until the other side has read it."""
+        end = time.monotonic() + ERROR_SECONDS
         with contextlib.suppress(WireError, OSError):
-            self.send({"kind": "error", "what": why, "where": "message"}, PARTING)
+            self.send({"kind": "error", "what": reason, "where": "message"}, ERROR_SECONDS)
             self.connection.shutdown(socket.SHUT_WR)
-            # a close that leaves bytes unread is a reset, which takes back what was sent
+            # closing with unread bytes resets the connection and discards what was sent
             while (left := end - time.monotonic()) > 0:
                 self.connection.settimeout(left)
                 if not self.connection.recv(1 << 20):
@@ -114,7 +124,7 @@ class Channel:
             if left is not None and left <= 0:
                 raise TimeoutError
             self.connection.settimeout(left)
-            # no more than what has come is held: a lying length costs nothing
+            # memory grows only with the bytes that arrive, whatever length was announced
             part = self.connection.recv(min(count - len(parts), 1 << 20))
             if not part:
                 raise Closed("the other side closed the connection")
@@ -123,26 +133,28 @@ class Channel:
 
 
 def pack(message: dict[str, Any]) -> bytes:
-    """Return a message as bytes; raise TypeError for values of other types."""
+    """Return a message as bytes; raise TypeError for a value of an unsupported type."""
     packed: bytes = msgpack.packb(message, default=_packed_array, strict_types=True)
     return packed
 
 
 def unpack(body: bytes) -> dict[str, Any]:
-    """Return the message in some bytes; raise WireError when they hold none."""
+    """Return the message encoded in ``body``; raise WireError if it is not a valid message."""
     try:
         message = msgpack.unpackb(body, ext_hook=_array, strict_map_key=True, **counted(VALUES))
     except WireError:
         raise
-    except Exception as err:  # msgpack raises a dozen kinds for hostile bytes
+    except Exception as err:  # msgpack raises many kinds of errors for invalid bytes
         raise WireError(f"not a message: {type(err).__name__}: {err}") from err
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
-        raise WireError(f"not a message: expected a map with names, got {type(message).__name__}")
+        raise WireError(
+            f"not a message: expected a map with string keys, got {type(message).__name__}"
+        )
     return message
 
 
 def counted(most: int) -> dict[str, Any]:
-    """Return options of msgpack's ``unpackb`` that bound the values in what it returns."""
+    """Return options for msgpack's ``unpackb`` that limit the number of unpacked values."""
     left = most
 
     def count(container: Any) -> Any:
@@ -157,7 +169,7 @@ def counted(most: int) -> dict[str, Any]:
 
 
 def field(message: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
-    """Return a field of a message; raise WireError when it is missing or of another type."""
+    """Return a field of a message; raise WireError if it is missing or of another type."""
     if name not in message:
         raise WireError(f"field {name!r} is missing; the message has {sorted(message)}")
     value = message[name]
@@ -171,11 +183,14 @@ def field(message: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> 
 def array(
     message: dict[str, Any], name: str, dtype: str, shape: tuple[int | None, ...]
 ) -> np.ndarray[Any, Any]:
-    """Return an array of a message; raise WireError when dtype or shape (None is any) differ."""
+    """Return an array of a message; raise WireError if its dtype or shape differs.
+
+    None in ``shape`` allows any length.
+    """
     value: np.ndarray[Any, Any] = field(message, name, np.ndarray)
     fits = len(value.shape) == len(shape) and all(
         want is None or got == want
-        for got, want in zip(value.shape, shape)  # noqa: B905 lengths are equal
+        for got, want in zip(value.shape, shape)  # equal lengths, checked above
     )
     if value.dtype != np.dtype(dtype) or not fits:
         raise WireError(
@@ -186,9 +201,9 @@ def array(
 
 def _packed_array(value: Any) -> msgpack.ExtType:
     if not isinstance(value, np.ndarray):
-        raise TypeError(f"{type(value).__name__} is no type of a message")
+        raise TypeError(f"{type(value).__name__} is not a supported message type")
     if value.dtype.name not in DTYPES:
-        raise TypeError(f"arrays of {value.dtype} are not sent")
+        raise TypeError(f"arrays of {value.dtype} are not supported")
     content = np.ascontiguousarray(value).tobytes()
     return msgpack.ExtType(ARRAY, msgpack.packb([value.dtype.name, list(value.shape), content]))
 
@@ -201,13 +216,13 @@ def _array(code: int, content: bytes) -> np.ndarray[Any, Any]:
         raise WireError("array: expected dtype, shape and bytes")
     name, shape, data = parts
     if not isinstance(name, str) or name not in DTYPES or not isinstance(data, bytes):
-        raise WireError(f"array: dtype {str(name)[:40]!r} is not received")
+        raise WireError(f"array: dtype {str(name)[:40]!r} is not supported")
     if (
         not isinstance(shape, list)
         or len(shape) > DIMS
         or not all(type(side) is int and side >= 0 for side in shape)
     ):
-        raise WireError(f"array: {shape!r} is no shape")
+        raise WireError(f"array: {shape!r} is not a shape")
     if math.prod(shape) * np.dtype(name).itemsize != len(data):
         raise WireError(f"array: {len(data)} bytes do not fill {name} {shape}")
     return np.frombuffer(data, name).reshape(shape).copy()

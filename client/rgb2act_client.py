@@ -1,0 +1,135 @@
+"""Client of the rgb2act policy server, which ``rgb2act serve RUN`` starts.
+
+    with Client("127.0.0.1:8790") as policy:
+        policy.reset(seed=0)
+        policy.observe(rgb, joints)
+        while not done:
+            for action in policy.act():
+                rgb, joints, done = simulator.step(action)
+                policy.observe(rgb, joints)
+
+Shapes: V = cameras, H W = pixels, A = joints, n = actions of one chunk
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import numpy as np
+
+import rgb2act_wire as wire
+
+VERSION = 1  # of the protocol; the server refuses other versions
+TOKEN = "RGB2ACT_TOKEN"  # environment variable
+
+
+class ServerError(Exception):
+    """An error of the policy server or of the connection to it; the connection is closed."""
+
+
+class Client:
+    """Connection of one environment to a policy server.
+
+    The server describes its policy in ``tasks``, ``cameras``, ``image`` (height, width),
+    ``action_names`` and ``n_action_steps``.
+    """
+
+    def __init__(self, address: str, token: str | None = None, seconds: float = 300.0) -> None:
+        """Connect to ``HOST:PORT``; raise ServerError when the server refuses or is not running.
+
+        ``token`` is the server's access token, by default the environment variable RGB2ACT_TOKEN.
+        Every call waits at most ``seconds`` for the server.
+        """
+        self.address, self.seconds = address, seconds
+        self.channel = wire.Channel(_connect(address))
+        token = os.environ.get(TOKEN) if token is None else token
+        info = self._request({"kind": "hello", "version": VERSION, "token": token}, "policy")
+        self.tasks: tuple[str, ...] = tuple(info["tasks"])
+        self.cameras: tuple[str, ...] = tuple(info["cameras"])
+        self.image: tuple[int, int] = tuple(info["image"])
+        self.action_names: tuple[str, ...] = tuple(info["action_names"])
+        self.n_action_steps: int = info["n_action_steps"]
+        self.missing = 0  # steps of the episode that were not observed
+
+    def reset(self, seed: int, task: str | None = None) -> None:
+        """Start an episode; the same seed and observations give the same actions.
+
+        ``task`` is one of ``tasks`` and may be omitted if the policy has only one.
+        """
+        chosen = {} if task is None else {"task": task}
+        self._request({"kind": "reset", "seed": int(seed), **chosen}, "ready")
+        self.missing = 0
+
+    def observe(self, rgb: Any, joints: Any) -> None:
+        """Send the observation of one step: rgb uint8 (V, H, W, 3), RGB order, and joints (A,)."""
+        images = np.asarray(rgb)[None]
+        rows = np.asarray(joints, np.float32)[None]
+        self._request({"kind": "observe", "rgb": images, "joints": rows}, "seen")
+
+    def act(self) -> Any:
+        """Return the next action chunk, float32 (n, A); observe after each executed action."""
+        self.ask()
+        return self.answer()
+
+    def ask(self) -> None:
+        """Request actions without waiting, so that the server plans several environments at once.
+
+        ``answer`` then returns the actions.
+        """
+        self._send({"kind": "act"})
+
+    def answer(self) -> Any:
+        """Wait for the actions requested by ``ask``: float32 (n, A)."""
+        reply = self._receive("actions")
+        self.missing = reply["missing"]
+        return reply["actions"]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _request(self, message: dict[str, Any], kind: str) -> dict[str, Any]:
+        self._send(message)
+        return self._receive(kind)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self.channel.send(message, self.seconds)
+        except wire.WireError as err:
+            raise ServerError(f"policy server {self.address}: {err}") from err
+
+    def _receive(self, kind: str) -> dict[str, Any]:
+        try:
+            reply: dict[str, Any] = self.channel.receive(self.seconds)
+        except wire.WireError as err:
+            raise ServerError(
+                f"policy server {self.address}: {err}; look at the server's output"
+            ) from err
+        if reply.get("kind") == kind:
+            return reply
+        self.close()
+        if reply.get("kind") == "error":
+            text = reply.get("what")
+        else:
+            text = f"expected a reply of kind {kind!r}, got {reply.get('kind')!r}"
+        raise ServerError(f"policy server {self.address}: {text}")
+
+
+def _connect(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ServerError(f"policy server {address!r}: is not an address; give HOST:PORT")
+    try:
+        return socket.create_connection((host.strip("[]"), int(port)), timeout=10)
+    except OSError as err:
+        raise ServerError(
+            f"policy server {address}: cannot connect ({err}); start one with rgb2act serve RUN"
+        ) from err
