@@ -1,9 +1,9 @@
 """Serve one of RoboTwin's environments over an inherited socket.
 
-Started as ``python -m rgb2act_robotwin_worker FD PATH_OF_RGB2ACT_WIRE`` with this package's folder on
-the path; messages are those of ``rgb2act_wire``. A request is a map with
-``kind``; the reply is ``{"kind": "ok", ...}`` or ``{"kind": "error", "what", "where"}``. Requests
-are answered one after another, and the worker lives on after an error where it can.
+Started as ``python -m rgb2act_robotwin_worker FD PATH_OF_RGB2ACT_WIRE`` with this package's folder
+on the path. A request is a map with ``kind``; the reply is ``{"kind": "ok", ...}`` or
+``{"kind": "error", "what", "where"}``. Requests are answered in order, and the worker goes on after
+an error where it can.
 
 ==========  ==================================  ==================================================
 kind        fields                              reply
