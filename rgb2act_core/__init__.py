@@ -14,7 +14,7 @@ from .system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from .alignment.saving import load_aligner
-    from .plugins.components import Command, Component, Kind
+    from .plugins.components import Capability, Command, Component, Kind
     from .plugins.hookspecs import hookimpl
     from .policy.planner import Planner
     from .policy.saving import load_policy
@@ -23,6 +23,7 @@ else:  # ``rgb2act --help`` imports none of these
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "Capability": "plugins.components",
             "Command": "plugins.components",
             "Component": "plugins.components",
             "Kind": "plugins.components",
@@ -36,6 +37,7 @@ else:  # ``rgb2act --help`` imports none of these
     )
 
 __all__ = [
+    "Capability",
     "Command",
     "Component",
     "EnvironmentLost",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..plugins.components import Component
+from ..plugins.components import Capability, Component
 from ..plugins.hookspecs import hookimpl
 from .fusions.config import Moe, Weighted
 from .heads.diffusion_config import Diffusion, DiffusionHead, Mlp
@@ -14,6 +14,8 @@ from .heads.replay import Replay, ReplayHead
 
 if TYPE_CHECKING:
     from ..interfaces import Fusion
+
+SAMPLED = frozenset({Capability.MULTI_PLAN, Capability.COMPILABLE, Capability.PRECISION})
 
 
 def build_weighted(config: Weighted) -> Fusion:
@@ -58,6 +60,7 @@ def rgb2act_policy_heads() -> Iterator[Component]:
         build=DiffusionHead,
         tiny=Diffusion(mlp=Mlp(width=16, blocks=1), train_steps=8, sample_steps=2),
         summary="plans drawn by denoising diffusion, by an MLP, a 1-D UNet or a transformer",
+        capabilities=SAMPLED,
     )
     yield Component(
         name="flow",
@@ -65,6 +68,7 @@ def rgb2act_policy_heads() -> Iterator[Component]:
         build=FlowHead,
         tiny=Flow(mlp=Mlp(width=16, blocks=1), sample_steps=2),
         summary="plans at the end of straight ways from noise, by the same networks",
+        capabilities=SAMPLED,
     )
     yield Component(
         name="replay",

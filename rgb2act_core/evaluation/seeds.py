@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 
 from ..errors import EnvironmentLost, UserError
-from ..interfaces import Environment, SeedScreening, SeedVerdict
-from ..plugins.components import Kind
+from ..interfaces import SeedScreening, SeedVerdict
+from ..plugins.components import Capability, Kind
 from ..spec import Act
 from ..store.files import guard, locked, read_json, write_json
 from ..store.keys import canonical, key_of
@@ -55,12 +55,13 @@ class Seeds:
         }
 
 
-def choose(run: Run, environment: Environment, place: str = "act") -> Seeds:
+def choose(run: Run, place: str = "act") -> Seeds:
     """Return the seeds to act on, after the environment has screened as many as needed.
 
     ``place`` is the table that errors name.
     """
-    if run.spec.act.seeds is None and isinstance(environment, SeedScreening):
+    (environment,) = run.spec.environments
+    if run.spec.act.seeds is None and environment.can(Capability.SEED_SCREENING):
         return _screened(run, place)
     return named(run.spec.act)
 

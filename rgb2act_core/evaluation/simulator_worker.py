@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import EnvironmentLost, UserError
 from ..interfaces import EnvironmentInfo
-from ..plugins.components import Kind
+from ..plugins.components import Capability, Kind
 from ..store.files import guard
 from ..system import processes
 
@@ -68,11 +68,12 @@ def serve(pipe: Connection, name: str, config: Any, keep: int) -> None:
     try:
         from ..plugins.registry import find
 
-        environment = find(Kind.ENVIRONMENT, name).build(config)
+        component = find(Kind.ENVIRONMENT, name)
+        environment, capabilities = component.build(config), component.capabilities
         while True:
             pipe.send(
                 {
-                    slot: _answered(slots, slot, environment, keep, requests)
+                    slot: _answered(slots, slot, environment, capabilities, keep, requests)
                     for slot, requests in pipe.recv().items()
                 }
             )
@@ -88,12 +89,17 @@ def serve(pipe: Connection, name: str, config: Any, keep: int) -> None:
 
 
 def _answered(
-    slots: dict[int, _Env], slot: int, environment: Any, keep: int, requests: Sequence[Request]
+    slots: dict[int, _Env],
+    slot: int,
+    environment: Any,
+    capabilities: frozenset[Capability],
+    keep: int,
+    requests: Sequence[Request],
 ) -> EnvLost | list[StepResult]:
     """Return what a slot shows after each request; a lost environment is forgotten."""
     try:
         if slot not in slots:
-            slots[slot] = _Env(environment.make(), keep, environment.info)
+            slots[slot] = _Env(environment.make(), keep, environment.info, capabilities)
         with slots[slot].named():
             return [slots[slot].answer(request) for request in requests]
     except EnvironmentLost as err:
@@ -105,9 +111,12 @@ def _answered(
 class _Env:
     """Run one environment and film it if asked."""
 
-    def __init__(self, env: Any, keep: int, info: EnvironmentInfo) -> None:
+    def __init__(
+        self, env: Any, keep: int, info: EnvironmentInfo, capabilities: frozenset[Capability]
+    ) -> None:
         self.env, self.keep, self.info = env, keep, info
-        self.can_skip = hasattr(env.unwrapped, "observe")
+        self.can_skip = Capability.IMAGE_SKIPPING in capabilities
+        self.has_facts = Capability.SIMULATOR_FACTS in capabilities
         self.film: Path | None = None
         self.pictures: list[NDArray[np.uint8]] = []
         self.steps = 0
@@ -145,7 +154,7 @@ class _Env:
 
     def _told(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is kept with the results besides how the episode went."""
-        facts = getattr(self.env.unwrapped, "facts", None) if self.steps == 0 else None
+        facts = self.env.unwrapped.facts if self.has_facts and self.steps == 0 else None
         told = {"simulator": facts} | {name: info.get(name) for name in TOLD}
         return {name: value for name, value in told.items() if value is not None}
 

@@ -119,7 +119,7 @@ class Trials:
 
     def _chosen(self, run: Run) -> Seeds:
         """Return the seeds of a task's trials; UserError where accepted ones go too far."""
-        seeds = choose(run, run.spec.environments[0].build(), place="policy.closed_loop")
+        seeds = choose(run, place="policy.closed_loop")
         if met := [seed for seed in seeds.accepted if seed in self.acted_on]:
             raise UserError(
                 f"policy.closed_loop.first_seed: {run.spec.act.start}; so many seeds from there on"

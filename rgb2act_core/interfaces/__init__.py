@@ -1,5 +1,6 @@
 """What plugins implement, and the records that stages and plugins exchange. Light."""
 
+from . import fields
 from .backbone import Backbone, BackboneInfo, WindowedBackbone
 from .environment import Environment, EnvironmentInfo, ResultsPublisher, SeedScreening, SeedVerdict
 from .episode import Episode, Frames, PointCloud
@@ -34,4 +35,5 @@ __all__ = [
     "Teacher",
     "TeacherInfo",
     "WindowedBackbone",
+    "fields",
 ]

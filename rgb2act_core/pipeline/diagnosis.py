@@ -10,6 +10,7 @@ import attrs
 
 from ..errors import UserError
 from ..interfaces import Diagnostic
+from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice, Spec
 
 
@@ -22,7 +23,8 @@ def diagnose(spec: Spec) -> Iterator[tuple[str, Diagnostic]]:
     for part, choice in _choices(spec):
         for field in attrs.fields(type(choice.config)):
             value = getattr(choice.config, field.name)
-            if part == "environment" and field.metadata.get("file") and isinstance(value, Path):
+            file = is_marked(field, Mark.FILE) and isinstance(value, Path)
+            if part == "environment" and file:
                 yield f"{part} {choice.component.name}", _file(field.name, value)
         if choice.component.diagnose is not None:
             for finding in choice.component.diagnose(choice.config):

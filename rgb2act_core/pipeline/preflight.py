@@ -10,7 +10,8 @@ from ..data.action_layout import action_index, check_grippers
 from ..errors import UserError
 from ..evaluation.seeds import named
 from ..features.reader import prove_places
-from ..interfaces import Compilable, EnvironmentInfo, HeadShape, MultiPlan
+from ..interfaces import EnvironmentInfo, HeadShape
+from ..plugins.components import Capability
 from ..spec import BackboneChoice, Choice, Spec
 from ..spec.conditions import needed_backbones, replays, seen_backbones, taught
 from ..stages import collect
@@ -125,7 +126,7 @@ def _check_warm_start(spec: Spec, info: EnvironmentInfo) -> None:
             f"act.warm_start: {level}, but all {policy.horizon} steps of a plan are executed and"
             " nothing of it is left to go on from; set policy.n_action_steps below policy.horizon"
         )
-    if not isinstance(_head(spec, info), MultiPlan):
+    if not policy.head.can(Capability.MULTI_PLAN):
         raise UserError(
             f"act.warm_start: the head {policy.head.component.name!r} cannot go on from an earlier"
             " plan; set warm_start = 0"
@@ -135,7 +136,7 @@ def _check_warm_start(spec: Spec, info: EnvironmentInfo) -> None:
 def _check_compile(spec: Spec, info: EnvironmentInfo) -> None:
     if not spec.act.compile:
         return
-    if replays(spec) or not isinstance(_head(spec, info), Compilable):
+    if not spec.policy.head.can(Capability.COMPILABLE):
         raise UserError(
             f"act.compile: the head {spec.policy.head.component.name!r} has no network that can be"
             " compiled; remove it"
@@ -145,14 +146,6 @@ def _check_compile(spec: Spec, info: EnvironmentInfo) -> None:
         raise UserError(
             f"act.compile: there is no C++ compiler {compiler!r}; install it, or set CXX"
         )
-
-
-def _head(spec: Spec, info: EnvironmentInfo) -> object:
-    """Return the head's module, leaving what is drawn later as it was."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        return spec.policy.head.build().module(_head_shape(spec, info))
 
 
 def _check_plans(spec: Spec, info: EnvironmentInfo) -> None:
@@ -180,8 +173,10 @@ def _check_tasks(spec: Spec, info: EnvironmentInfo) -> None:
 
 
 def _check_precision(spec: Spec, info: EnvironmentInfo) -> None:
-    precision = getattr(spec.policy.head.config, "precision", "float32")
-    if precision == "int8" and (device := device_of(spec.compute)) != "cpu":
+    head = spec.policy.head
+    if not head.can(Capability.PRECISION) or head.config.precision != "int8":
+        return
+    if (device := device_of(spec.compute)) != "cpu":
         raise UserError(
             f"policy.head: precision 'int8' plans on a CPU, not on {device!r}; set precision to"
             " 'bfloat16'"
@@ -218,7 +213,7 @@ def _check_places(spec: Spec, info: EnvironmentInfo) -> None:
 
 def _check_groups(spec: Spec, info: EnvironmentInfo) -> None:
     for name in ("local", "chamfer"):
-        if getattr(spec.align.loss, name) and not spec.teacher.component.groups:
+        if getattr(spec.align.loss, name) and not spec.teacher.can(Capability.GROUP_TOKENS):
             raise UserError(
                 f"align.loss.{name}: teacher {spec.teacher.component.name} offers no group tokens;"
                 " set it to 0 or choose a teacher that does, such as ulip"

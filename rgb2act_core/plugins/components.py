@@ -36,37 +36,80 @@ class Kind(StrEnum):
         return f"rgb2act_{self}s"
 
 
+class Capability(StrEnum):
+    """What a component can do in addition to its kind's protocol.
+
+    A component declares its capabilities, so that a spec can be checked before anything is built.
+    The conformance kit compares the declaration with what the component builds.
+    """
+
+    WINDOWED = "windowed"
+    """A backbone: it is an ``interfaces.WindowedBackbone``."""
+    GROUP_TOKENS = "group tokens"
+    """A teacher: it is an ``interfaces.GroupTokenTeacher``."""
+    MULTI_PLAN = "several plans"
+    """A policy head: its module is an ``interfaces.MultiPlan``."""
+    COMPILABLE = "compilable"
+    """A policy head: its module is an ``interfaces.Compilable``."""
+    PRECISION = "precision"
+    """A policy head: its config has a field ``precision``, which may be ``"int8"`` on CPUs."""
+    SEED_SCREENING = "seed screening"
+    """An environment: it is an ``interfaces.SeedScreening``."""
+    RESULTS_PUBLISHER = "results publisher"
+    """An environment: it is an ``interfaces.ResultsPublisher``."""
+    IMAGE_SKIPPING = "image skipping"
+    """An environment: what ``make`` returns has an attribute ``observe``."""
+    SIMULATOR_FACTS = "simulator facts"
+    """An environment: what ``make`` returns has an attribute ``facts``."""
+
+    @property
+    def kind(self) -> Kind:
+        """Return the kind of component that can have this capability."""
+        return _KINDS[self]
+
+
+_KINDS = {
+    Capability.WINDOWED: Kind.BACKBONE,
+    Capability.GROUP_TOKENS: Kind.TEACHER,
+    Capability.MULTI_PLAN: Kind.POLICY_HEAD,
+    Capability.COMPILABLE: Kind.POLICY_HEAD,
+    Capability.PRECISION: Kind.POLICY_HEAD,
+    Capability.SEED_SCREENING: Kind.ENVIRONMENT,
+    Capability.RESULTS_PUBLISHER: Kind.ENVIRONMENT,
+    Capability.IMAGE_SKIPPING: Kind.ENVIRONMENT,
+    Capability.SIMULATOR_FACTS: Kind.ENVIRONMENT,
+}
+
+
 @attrs.frozen(kw_only=True)
 class Component:
-    """Name one thing that a spec can use.
+    """A component that a spec can name with ``use``.
 
-    ``config`` is a frozen attrs class: its fields are what the spec's table may say. ``build``
-    takes an instance of it and returns what the kind's Protocol in ``records`` asks for; torch
-    and the like are imported there and nowhere earlier. ``tiny`` is a config that needs no file
-    and runs on a CPU within a second. Raise ``version`` when the same config begins to give
-    other numbers: it is part of every key that depends on the component.
-
-    Config fields may carry metadata: ``{"runtime": True}`` for what cannot change a result
-    (never part of a key), ``{"file": True}`` for a path that enters the key by its content,
-    ``{"weights": True}`` for a string that is ``"hub"``, ``"random"`` or such a path; a config
-    with the latter has a property ``official`` that returns an ``official.Official``.
-
-    ``inspect``, of an environment that reads recorded data sets, returns what lies at a path as an
-    ``interfaces.Overview``, or None when that is no data set of its kind.
-
-    ``diagnose`` says of a config what ``rgb2act doctor`` shows besides files and weights: each
-    thing that the component needs on this machine as a ``interfaces.Finding``.
+    ``config`` is a frozen attrs class. Its fields are the keys of the component's table in a spec;
+    ``interfaces.fields`` declares fields that are paths, weights or no part of cache keys.
     """
 
     name: str
+    """Name in a spec: lowercase letters, digits, ``-`` and ``_``."""
     config: type
+    """Frozen attrs class with keyword-only fields."""
     build: Callable[[Any], Any]
+    """Takes a config and returns an object of the kind's protocol in ``rgb2act_core.interfaces``.
+    Import heavy packages such as torch in this function, not in the plugin's module."""
     tiny: Any
+    """A config that needs no file and runs on a CPU within a second, for tests."""
     version: int = 1
+    """Raise it when the same config gives different results: it is part of cache keys."""
     summary: str = ""
+    """One line for ``rgb2act plugins``."""
+    capabilities: frozenset[Capability] = frozenset()
+    """What the component can do in addition to its kind's protocol."""
     inspect: Callable[[Path], DatasetSummary | None] | None = None
+    """For an environment that reads data sets: returns a summary of the data set at a path, or
+    None if it is not one of its kind. ``rgb2act inspect`` calls it."""
     diagnose: Callable[[Any], Iterable[Diagnostic]] | None = None
-    groups: bool = False  # of a teacher: it meets ``interfaces.Grouped``
+    """Takes a config and yields what the component needs on this machine, in addition to files
+    and weights. ``rgb2act doctor`` calls it."""
 
 
 @attrs.frozen(kw_only=True)

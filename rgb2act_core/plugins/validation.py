@@ -11,8 +11,9 @@ import attrs
 import pluggy
 
 from ..errors import near
+from ..interfaces import fields
 from . import hookspecs
-from .components import Command, Component, Kind
+from .components import Capability, Command, Component, Kind
 
 GROUP = "rgb2act"
 COMMANDS = "rgb2act_commands"
@@ -94,7 +95,20 @@ def invalid(item: Any) -> str | None:
         return f"{item.name}: tiny {item.tiny!r} is not a {item.config.__name__}"
     if type(item.version) is not int or item.version < 1:
         return f"{item.name}: version {item.version!r} is not an int from 1 up"
+    if problem := _invalid_capabilities(item.capabilities) or next(
+        fields.unknown_metadata(item.config), None
+    ):
+        return f"{item.name}: {problem}"
     return _unfit(item)
+
+
+def _invalid_capabilities(capabilities: Any) -> str | None:
+    if not isinstance(capabilities, frozenset):
+        return f"capabilities {capabilities!r:.80} is not a frozenset"
+    for item in capabilities:
+        if not isinstance(item, Capability):
+            return f"capability {item!r:.80} is not a Capability"
+    return None
 
 
 def _unfit(item: Component | Command) -> str | None:

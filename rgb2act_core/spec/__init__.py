@@ -12,9 +12,10 @@ from typing import Any
 
 import attrs
 
+from ..interfaces import fields
 from .act import Act
 from .align import TAUS, Align, AlignLoss, Augment, Context
-from .checks import RUNTIME, at_least, within
+from .checks import at_least, within
 from .choices import (
     CHOICES,
     BackboneChoice,
@@ -63,14 +64,14 @@ def _name(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
 class Compute:
     """Say what to run on; changes no result, so it is part of no key."""
 
-    device: str = attrs.field(default="auto", metadata=RUNTIME)
+    device: str = fields.runtime(default="auto")
     """``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``; with ``auto`` all GPUs share the
     extraction, and the rest runs on the first."""
-    simulator_workers: int = attrs.field(default=0, validator=at_least(0), metadata=RUNTIME)
+    simulator_workers: int = fields.runtime(default=0, validator=at_least(0))
     """Processes that simulate; 0 is one a core."""
-    threads: int = attrs.field(default=0, validator=at_least(0), metadata=RUNTIME)
+    threads: int = fields.runtime(default=0, validator=at_least(0))
     """Threads of torch; 0 lets torch choose."""
-    checkpoint_seconds: float = attrs.field(default=30.0, validator=at_least(0), metadata=RUNTIME)
+    checkpoint_seconds: float = fields.runtime(default=30.0, validator=at_least(0))
     """Time between training checkpoints."""
 
     def __attrs_post_init__(self) -> None:

@@ -6,7 +6,8 @@ from typing import Literal
 
 import attrs
 
-from .checks import LATER, above, at_least, default, weights, within
+from ..interfaces import fields
+from .checks import above, at_least, default, weights, within
 from .choices import FusionChoice
 
 TAUS = (0.01, 1.0)  # a learned temperature stays between
@@ -28,11 +29,11 @@ class AlignLoss:
     """InfoNCE between the adapted, pooled tokens of every two backbones of a frame."""
     entropy: float = attrs.field(default=0.0, validator=at_least(0))
     """Against fusion that looks at one backbone alone: how far mean shares are from equal."""
-    local: float = attrs.field(default=0.0, validator=at_least(0), metadata=LATER)
+    local: float = fields.added_later(default=0.0, validator=at_least(0))
     """Soft matching of fused tokens with the teacher's group tokens, by cosine at temperature
     ``temperature``, which is not learned here; the teacher must offer such tokens (``ulip`` and
     ``cloudstats`` do)."""
-    chamfer: float = attrs.field(default=0.0, validator=at_least(0), metadata=LATER)
+    chamfer: float = fields.added_later(default=0.0, validator=at_least(0))
     """Squared distance of each fused token to the nearest group token, and the other way round."""
     mse_on: Literal["embedding", "normalised"] = "embedding"
     """What the squared error is taken of: embeddings, or embeddings at length 1."""
@@ -116,28 +117,28 @@ class Align:
     """Width of the layer that is projected into the teacher's space."""
     token_dim: int = attrs.field(default=32, validator=at_least(1))
     """Width of adapted and fused tokens."""
-    adapter: Literal["narrow", "wide"] = attrs.field(default="narrow", metadata=LATER)
+    adapter: Literal["narrow", "wide"] = fields.added_later(default="narrow")
     """Each backbone's network: C to width to width; or twice as wide between, with each token
     normalised after."""
-    tokens: int = attrs.field(default=0, validator=at_least(0), metadata=LATER)
+    tokens: int = fields.added_later(default=0, validator=at_least(0))
     """Places of the common grid that a training step looks at, the same for all backbones, cameras
     and frames of its batch, drawn anew each step; 0 for all. Whatever is measured or acts looks at
     all of them."""
-    replacement: bool = attrs.field(default=False, metadata=LATER)
+    replacement: bool = fields.added_later(default=False)
     """Whether a place may be drawn several times in a step; what is drawn twice is computed
     twice."""
-    context: Context = attrs.field(default=Context(), metadata=LATER)
+    context: Context = fields.added_later(default=Context())
     """Attention among the fused tokens of a frame."""
-    sample: Literal["step", "window"] = attrs.field(default="step", metadata=LATER)
+    sample: Literal["step", "window"] = fields.added_later(default="step")
     """What is aligned: a frame with the teacher's embedding of it; or the window of frames that
     ends at it with the mean of the teacher's embeddings of the same frames. What acts looks at such
     windows too, those that end at the frames that the policy looks at."""
-    window: int = attrs.field(default=4, validator=at_least(2), metadata=LATER)
+    window: int = fields.added_later(default=4, validator=at_least(2))
     """Frames of a window; before an episode's first frame stands that frame again, and a scene
     stands still."""
-    stride: int = attrs.field(default=1, validator=at_least(1), metadata=LATER)
+    stride: int = fields.added_later(default=1, validator=at_least(1))
     """Steps between the frames of a window."""
-    aggregate: Literal["mean", "attention"] = attrs.field(default="mean", metadata=LATER)
+    aggregate: Literal["mean", "attention"] = fields.added_later(default="mean")
     """How the embeddings of a window's frames become one: their mean, or a mean with learned
     weights, by what is in a frame and how old it is."""
     pool: Literal["mean", "attention", "keypoints"] = "keypoints"
@@ -164,7 +165,7 @@ class Align:
     """Frames a step."""
     micro_batch: int = attrs.field(default=0, validator=at_least(0))
     """Frames embedded at once with ``loss.negatives = "gradcache"``."""
-    precision: Literal["float32", "bfloat16"] = attrs.field(default="float32", metadata=LATER)
+    precision: Literal["float32", "bfloat16"] = fields.added_later(default="float32")
     """Of the products over tokens in training; weights, pools, losses and whatever is measured or
     acts are float32. Slower where the processor has no bfloat16 units."""
     ema: float = attrs.field(default=0.0, validator=within(0, 0.99999))
@@ -179,7 +180,7 @@ class Align:
     """Largest norm of the gradient."""
     holdout: float = attrs.field(default=0.1, validator=within(0, 0.9))
     """Share of each task's episodes that is kept from training and measured on."""
-    task_weights: dict[str, float] = attrs.field(factory=dict, validator=weights, metadata=LATER)
+    task_weights: dict[str, float] = fields.added_later(factory=dict, validator=weights)
     """How often a frame of a task is drawn, by the task's name; left out, a task has 1, so that
     each frame counts equally."""
 

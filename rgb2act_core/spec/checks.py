@@ -1,13 +1,10 @@
-"""What the fields of a spec share: validators, and marks that say what part of keys they are."""
+"""Validators that the fields of a spec share."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import attrs
-
-RUNTIME = {"runtime": True}
-LATER = {"later": True}
 
 
 def at_least(low: float) -> Any:

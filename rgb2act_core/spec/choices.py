@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from ..plugins.components import Component, Kind
+from ..plugins.components import Capability, Component, Kind
 
 
 @attrs.frozen(kw_only=True)
@@ -15,6 +15,10 @@ class Choice:
 
     component: Component
     config: Any
+
+    def can(self, capability: Capability) -> bool:
+        """Return whether the component declares a capability."""
+        return capability in self.component.capabilities
 
     def build(self) -> Any:
         """Build the component: this is where torch and weights are loaded."""

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import attrs
 
-from .checks import RUNTIME, at_least, optional, within
+from ..interfaces import fields
+from .checks import at_least, optional, within
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +55,6 @@ class Extract:
 
     compression: Literal["none", "zstd"] = "none"
     """``none`` is memory-mapped and fast; ``zstd`` is an archive form, smaller and slower."""
-    batch_size: int = attrs.field(default=0, validator=at_least(0), metadata=RUNTIME)
+    batch_size: int = fields.runtime(default=0, validator=at_least(0))
     """Frames encoded at once; 0 is as many as memory holds, up to 64. When memory runs out the
     number is halved."""

@@ -6,7 +6,8 @@ from typing import Literal
 
 import attrs
 
-from .checks import LATER, above, at_least, default, weights, within
+from ..interfaces import fields
+from .checks import above, at_least, default, weights, within
 from .choices import HeadChoice
 
 
@@ -81,17 +82,17 @@ class Policy:
     demonstrated; its 1st to 99th percentile; three standard deviations around the mean."""
     holdout: float = attrs.field(default=0.05, validator=within(0, 0.9))
     """Share of each task's episodes that is kept from training and measured on."""
-    tasks: Literal["shared", "embedding", "separate_heads"] = attrs.field(
-        default="embedding", metadata=LATER
+    tasks: Literal["shared", "embedding", "separate_heads"] = fields.added_later(
+        default="embedding"
     )
     """How one policy learns several tasks: it is not told which one it is in; a learned vector
     tells it; or each task has a head and ranges of actions of its own."""
-    task_width: int = attrs.field(default=16, validator=at_least(1), metadata=LATER)
+    task_width: int = fields.added_later(default=16, validator=at_least(1))
     """Width of the vector that tells the task (embedding)."""
-    task_weights: dict[str, float] = attrs.field(factory=dict, validator=weights, metadata=LATER)
+    task_weights: dict[str, float] = fields.added_later(factory=dict, validator=weights)
     """How often a sample of a task is drawn, by the task's name; left out, a task has 1, so that
     each sample counts equally."""
-    closed_loop: ClosedLoop | None = attrs.field(default=None, metadata=LATER)
+    closed_loop: ClosedLoop | None = fields.added_later(default=None)
     """Trials while the policy is trained, as ``[act]`` says how; the weights that succeed most
     often become the policy. Left out, the last weights do."""
 

@@ -18,6 +18,7 @@ from cattrs.errors import (
 )
 
 from ..errors import UserError, near
+from ..interfaces.fields import Mark, is_marked
 from ..plugins import registry
 from ..plugins.components import Component
 from . import CHOICES, Choice, Spec, toml_lines
@@ -87,7 +88,7 @@ def unstructure(obj: Any, runtime: bool = True) -> Any:
         return {
             field.name: unstructure(getattr(obj, field.name), runtime)
             for field in attrs.fields(type(obj))
-            if field.init and (runtime or not field.metadata.get("runtime"))
+            if field.init and (runtime or not is_marked(field, Mark.RUNTIME))
         }
     if isinstance(obj, Mapping):
         return {name: unstructure(item, runtime) for name, item in obj.items()}

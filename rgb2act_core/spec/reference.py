@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
+from ..interfaces.fields import Mark, is_marked
 from ..plugins import registry
 from ..plugins.components import Component, Kind
 from . import CHOICES, Spec
@@ -70,7 +71,7 @@ def _section(cls: type, path: str, level: int = 2) -> Iterator[str]:
     if fields:
         yield "| key | type | default | meaning |\n|---|---|---|---|"
     for field in fields:
-        runtime = " *Runtime.*" if field.metadata.get("runtime") else ""
+        runtime = " *Runtime.*" if is_marked(field, Mark.RUNTIME) else ""
         meaning = f"{texts.get(field.name, '')}{runtime}".strip().replace("|", "\\|")
         yield f"| `{field.name}` | {_type(hints[field.name])} | {_default(field)} | {meaning} |"
     yield ""

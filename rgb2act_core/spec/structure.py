@@ -22,6 +22,7 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, override
 
 from ..errors import UserError, near
+from ..interfaces.fields import Mark, is_marked
 from ..plugins.components import Component, Kind
 from . import CHOICES, Choice
 
@@ -230,12 +231,12 @@ def _field(
 ) -> Callable[[Any, Any], Any]:
     def structure(raw: Any, _: Any) -> Any:
         value = converter.structure(raw, kind)
-        if field.metadata.get("weights") and value not in WORDS:
+        if is_marked(field, Mark.WEIGHTS) and value not in WORDS:
             path = converter.structure(value, Path)
             if files:
                 _exists(path)
             value = str(path)
-        if files and field.metadata.get("file"):
+        if files and is_marked(field, Mark.FILE):
             _exists(value)
         if field.validator is not None:
             try:

@@ -13,7 +13,6 @@ from typing import Any
 
 from ..evaluation.seeds import Seeds, choose
 from ..evaluation.waves import EpisodeBatch, planner_of, simulators_of, summary
-from ..interfaces import ResultsPublisher
 from ..policy.planner import Planner
 from ..policy.saving import load_policy
 from ..store.files import guard, read_json, write_json
@@ -38,7 +37,7 @@ def act(
     with guard(folder):
         (folder / "videos").mkdir(exist_ok=True)
     tries, several = run.spec.act, len(tasks) > 1
-    chosen = [choose(a, t.environment) for a, t in zip(run.tasks, tasks, strict=True)]
+    chosen = [choose(alone) for alone in run.tasks]
     told = {t.name: seeds.plain() for t, seeds in zip(tasks, chosen, strict=True)}
     write_json(folder / "seeds.json", told if several else chosen[0].plain())
     count, end = sum(len(seeds.accepted) for seeds in chosen), 0
@@ -87,10 +86,7 @@ def _results(
             **({"seeds": seeds.summary()} if seeds.source else {}),
             **simulator_of(part),
         }
-        if isinstance(each.environment, ResultsPublisher):
-            with guard(folder):
-                found = parts[each.name] | {"episodes": part}
-                each.environment.publish(folder, run.spec.name, found)
+        each.publish(folder, parts[each.name] | {"episodes": part})
     if len(parts) == 1:
         return next(iter(parts.values())) | {"episodes": episodes}
     return summary(episodes, tasks.info.max_steps) | {"episodes": episodes, "tasks": parts}

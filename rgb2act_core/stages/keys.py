@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from ..data.dataset import Dataset
-from ..spec import Policy
+from ..interfaces.fields import Mark, is_marked
+from ..spec import Act, Policy
 from ..spec.conditions import ALIGNED, OWN, replays, seen_backbones
 from ..store.feature_folders import stored_recipe
 from ..store.keys import canonical
@@ -67,8 +70,9 @@ def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[s
     }
     if policy.closed_loop:  # which weights are kept depends on how they are tried
         tries = canonical(run.spec.act)
-        for name in ("episodes", "first_seed", "seeds", "videos", "baselines", "compile"):
-            tries.pop(name, None)
+        for field in attrs.fields(Act):
+            if is_marked(field, Mark.EVALUATION_ONLY):
+                tries.pop(field.name, None)
         inputs["act"], inputs["trials"] = tries, VERSIONS["trials"]
         inputs["environments"] = [canonical(choice) for choice in run.spec.environments]
     if aligner is not None:

@@ -25,7 +25,7 @@ from ..evaluation.seeds import Seeds, named
 from ..evaluation.simulator_pool import SimulatorPool
 from ..evaluation.simulator_worker import StepResult
 from ..evaluation.waves import summary
-from ..interfaces import EnvironmentInfo, ResultsPublisher
+from ..interfaces import EnvironmentInfo
 from ..policy import smoothness
 from ..store.files import guard, write_json
 from ..store.run import Run
@@ -67,9 +67,7 @@ def replay(
         **simulator_of(episodes),
         "episodes": episodes,
     }
-    if isinstance(each.environment, ResultsPublisher):
-        with guard(folder):
-            each.environment.publish(folder, run.spec.name, results)
+    each.publish(folder, results)
     return results
 
 

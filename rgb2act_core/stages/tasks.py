@@ -6,15 +6,19 @@ episodes are the same, and in the same folder, whatever other tasks a run has be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import attrs
 
 from ..data.dataset import Dataset, joined
 from ..errors import UserError, near
-from ..interfaces import Environment, EnvironmentInfo, SeedScreening
+from ..interfaces import Environment, EnvironmentInfo
+from ..plugins.components import Capability
 from ..spec import Spec
 from ..spec.conditions import replays
+from ..store.files import guard
 from ..store.run import Run
 from . import collect
 
@@ -34,6 +38,18 @@ class Task:
     def info(self) -> EnvironmentInfo:
         """Return what the task's environment shows and takes."""
         return self.environment.info
+
+    def can(self, capability: Capability) -> bool:
+        """Return whether the environment has a capability."""
+        return self.run.spec.environments[0].can(capability)
+
+    def publish(self, folder: Path, results: Mapping[str, Any]) -> None:
+        """Write results as the environment's own evaluation does, if it has a format of its own."""
+        if not self.can(Capability.RESULTS_PUBLISHER):
+            return
+        publisher: Any = self.environment
+        with guard(folder):
+            publisher.publish(folder, self.run.spec.name, results)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -81,10 +97,10 @@ def open_tasks(run: Run) -> Tasks:
     )
 
 
-def _seeded(run: Run, environment: Environment) -> Run:
+def _seeded(run: Run, environment: Any) -> Run:
     """Return the run with the seeds that the environment has of its own, if the spec names none."""
     spec = run.spec
-    if not isinstance(environment, SeedScreening):
+    if not spec.environments[0].can(Capability.SEED_SCREENING):
         return run
     act, collect = spec.act, spec.collect
     if act.first_seed is None and not replays(spec):

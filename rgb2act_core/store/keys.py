@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice
 from .file_digests import file_digest
 
@@ -29,7 +30,7 @@ def canonical(value: Any) -> Any:
         return {
             field.name: _field(value, field)
             for field in attrs.fields(type(value))
-            if not field.metadata.get("runtime") and not _unused(value, field)
+            if not is_marked(field, Mark.RUNTIME) and not _unused(value, field)
         }
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]
@@ -42,7 +43,7 @@ def canonical(value: Any) -> Any:
 
 def _unused(config: Any, field: attrs.Attribute[Any]) -> bool:
     """Say whether a field came after keys had been made, and holds what was so before it came."""
-    if not field.metadata.get("later"):
+    if not is_marked(field, Mark.ADDED_LATER):
         return False
     before: Any = field.default
     return bool(getattr(config, field.name) == getattr(before, "factory", lambda: before)())
@@ -50,10 +51,10 @@ def _unused(config: Any, field: attrs.Attribute[Any]) -> bool:
 
 def _field(config: Any, field: attrs.Attribute[Any]) -> Any:
     value = getattr(config, field.name)
-    if field.metadata.get("weights") and value == "hub":
+    if is_marked(field, Mark.WEIGHTS) and value == "hub":
         official = config.official
         return {"hub": f"{official.source}/{official.filename}", "sha256": official.sha256}
-    named = field.metadata.get("file") or (field.metadata.get("weights") and value != "random")
+    named = is_marked(field, Mark.FILE) or (is_marked(field, Mark.WEIGHTS) and value != "random")
     if named and value is not None and Path(value).exists():
         return {"sha256": file_digest(Path(value))}
     return canonical(value)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..interfaces import Backbone, BackboneInfo, WindowedBackbone
+from ..interfaces import Backbone, BackboneInfo
+from ..plugins.components import Capability
+from .capabilities import capabilities_are_as_declared
 from .subject import Subject
 
 SIZES = ((64, 64), (48, 96), (240, 320))  # height, width
@@ -128,7 +130,7 @@ def two_steps_give_what_encode_gives(subject: Subject) -> None:
 
     A config with a field ``context`` is tried with a window of 3 frames as well.
     """
-    if not isinstance(subject.built, WindowedBackbone):
+    if not subject.can(Capability.WINDOWED):
         return
     tiny = subject.component.tiny
     backbones: list[Any] = [subject.built]
@@ -156,6 +158,7 @@ def two_steps_give_what_encode_gives(subject: Subject) -> None:
 
 
 CHECKS = (
+    capabilities_are_as_declared,
     info_says_width_and_context,
     tokens_have_the_shape_of_the_grid,
     tokens_are_finite_float32,

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..data.action_layout import is_gripper
 from ..interfaces import Environment, EnvironmentInfo, Episode, PointCloud
+from ..interfaces.fields import Mark, is_marked
+from .capabilities import capabilities_are_as_declared
 from .subject import Subject, refuses
 
 STEPS = 5
@@ -63,7 +65,7 @@ def _has_data(subject: Subject) -> bool:
     import attrs
 
     fields = attrs.fields(subject.component.config)
-    return any(f.metadata.get("file") and getattr(subject.component.tiny, f.name) for f in fields)
+    return any(is_marked(f, Mark.FILE) and getattr(subject.component.tiny, f.name) for f in fields)
 
 
 @cache
@@ -271,6 +273,7 @@ def _play(subject: Subject, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 CHECKS = (
+    capabilities_are_as_declared,
     info_is_complete,
     actions_are_named,
     recorded_episodes_are_valid,

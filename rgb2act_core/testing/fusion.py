@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..interfaces import FusedTokens
+from .capabilities import capabilities_are_as_declared
 from .subject import Subject
 
 BATCH, PATCHES, WIDTH = 4, 16, 8
@@ -106,6 +107,7 @@ def state_is_the_whole_of_it(subject: Subject) -> None:
 
 
 CHECKS = (
+    capabilities_are_as_declared,
     fuses_any_number_of_backbones,
     fused_tokens_are_finite_float32,
     weights_are_shares,

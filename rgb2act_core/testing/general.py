@@ -13,6 +13,8 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
+from ..interfaces import fields
+from ..interfaces.fields import Mark, is_marked
 from ..spec.reader import structure_config, unstructure
 from ..weights.official import OfficialWeights
 from .subject import Subject, refuses
@@ -69,7 +71,7 @@ def config_files_are_paths(subject: Subject) -> None:
     config = subject.component.config
     hints = typing.get_type_hints(config)
     for field in attrs.fields(config):
-        if field.metadata.get("file"):
+        if is_marked(field, Mark.FILE):
             assert _mentions(hints[field.name], Path), (
                 f"{field.name}: its metadata say 'file', its type {hints[field.name]} has no Path;"
                 ' declare it as Path, Path | None or Literal["random"] | Path'
@@ -80,7 +82,7 @@ def config_knows_its_weights(subject: Subject) -> None:
     """A config with a field for weights says where the official ones come from."""
     config, tiny = subject.component.config, subject.component.tiny
     for field in attrs.fields(config):
-        if field.metadata.get("weights"):
+        if is_marked(field, Mark.WEIGHTS):
             official = getattr(tiny, "official", None)
             assert isinstance(official, OfficialWeights), (
                 f"{field.name}: its metadata say 'weights'; give {config.__name__} a property"
@@ -89,6 +91,20 @@ def config_knows_its_weights(subject: Subject) -> None:
             assert getattr(tiny, field.name) == "random", (
                 f"{field.name}: the tiny config needs a file; set it to 'random' there"
             )
+
+
+def config_metadata_is_known(subject: Subject) -> None:
+    """Fields of the config and of its tables have no metadata that rgb2act does not know."""
+    _validate_metadata(subject.component.config)
+
+
+def _validate_metadata(config: type) -> None:
+    for problem in fields.unknown_metadata(config):
+        raise AssertionError(f"{config.__name__}.{problem}")
+    for hint in typing.get_type_hints(config).values():
+        for inner in (hint, *typing.get_args(hint)):
+            if isinstance(inner, type) and attrs.has(inner):
+                _validate_metadata(inner)
 
 
 def _mentions(hint: Any, wanted: type) -> bool:
@@ -131,6 +147,7 @@ def tiny_builds_quickly(subject: Subject) -> None:
 CHECKS = (
     component_is_described,
     config_is_keyword_only,
+    config_metadata_is_known,
     config_files_are_paths,
     config_knows_its_weights,
     config_survives_a_spec,

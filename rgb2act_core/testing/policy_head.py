@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..interfaces import Clipping, HeadShape, MultiPlan, PolicyHead
+from ..interfaces import Clipping, HeadShape, PolicyHead
+from ..plugins.components import Capability
+from .capabilities import capabilities_are_as_declared
 from .subject import Subject
 
 SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=5, horizon=16)
@@ -182,12 +184,13 @@ def tokens_are_looked_at(subject: Subject) -> None:
 def many_plans_agree_with_one(subject: Subject) -> None:
     """``plans``, if there is one: (B, N, S, A), its first like ``plan``, its starts kept near."""
     module, (obs_BOD, _, _) = _module(subject).eval(), _data()
-    if not isinstance(module, MultiPlan):
+    if not subject.can(Capability.MULTI_PLAN):
         return
 
     def plans(**options: Any) -> Tensor:
         generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
-        return module.plans(obs_BOD, generators, **options)
+        found: Tensor = module.plans(obs_BOD, generators, **options)
+        return found
 
     one = _plan(module, obs_BOD, [1, 2, 3])
     assert torch.equal(plans()[:, 0], one), "plans(count=1) is not plan()"
@@ -217,6 +220,7 @@ def clipping_is_told(subject: Subject) -> None:
 
 
 CHECKS = (
+    capabilities_are_as_declared,
     check_answers_in_words,
     plans_have_the_shape_asked_for,
     loss_is_a_finite_scalar,

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import UserError
-from ..plugins.components import Component, Kind
+from ..plugins.components import Capability, Component, Kind
 
 
 class Subject:
@@ -19,6 +19,10 @@ class Subject:
     def built(self) -> Any:
         """What ``build(tiny)`` returns."""
         return self.build()
+
+    def can(self, capability: Capability) -> bool:
+        """Return whether the component declares a capability."""
+        return capability in self.component.capabilities
 
     def build(self) -> Any:
         """Build the tiny config anew."""

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..interfaces import GroupTokenTeacher, PointCloud, Teacher, TeacherInfo
+from ..interfaces import PointCloud, Teacher, TeacherInfo
+from ..plugins.components import Capability
+from .capabilities import capabilities_are_as_declared
 from .subject import Subject, refuses
 
 CLOSE = 1e-3  # of the largest number; sums in another order differ by less
@@ -102,18 +104,14 @@ def moves_to_a_device(subject: Subject) -> None:
     assert hasattr(moved, "embed"), f"to(device) returns {moved!r}; return the teacher"
 
 
-def groups_are_as_the_component_says(subject: Subject) -> None:
-    """A component with ``groups=True`` builds a ``GroupTokenTeacher``, and no other does."""
+def group_tokens_have_the_shape_of_info(subject: Subject) -> None:
+    """``embed_groups``, if offered, gives embeddings as ``embed`` and tokens (B, G, C)."""
     built = subject.built
-    says = subject.component.groups
-    assert isinstance(built, GroupTokenTeacher) == says, (
-        f"the component has groups={says}, the teacher {'lacks' if says else 'has'} embed_groups"
-    )
-    if not isinstance(built, GroupTokenTeacher):
+    if not subject.can(Capability.GROUP_TOKENS):
         return
     embedding, groups = built.embed_groups(_clouds())
-    assert torch.equal(embedding, _embed(subject.built)), "embed_groups and embed differ"
-    expected = (3, *(subject.built.info.groups or ()))
+    assert torch.equal(embedding, _embed(built)), "embed_groups and embed differ"
+    expected = (3, *(built.info.groups or ()))
     assert tuple(groups.shape) == expected, f"groups are {tuple(groups.shape)}, info: {expected}"
     assert groups.dtype is torch.float32, f"groups are {groups.dtype}; return float32"
     largest = float(groups.abs().max())
@@ -122,6 +120,7 @@ def groups_are_as_the_component_says(subject: Subject) -> None:
 
 
 CHECKS = (
+    capabilities_are_as_declared,
     info_says_width,
     embeddings_are_finite_float32_of_that_width,
     embeddings_depend_on_the_cloud,
@@ -131,5 +130,5 @@ CHECKS = (
     clouds_are_left_alone,
     embeddings_are_frozen,
     moves_to_a_device,
-    groups_are_as_the_component_says,
+    group_tokens_have_the_shape_of_info,
 )

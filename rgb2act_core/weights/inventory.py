@@ -1,8 +1,7 @@
 """Which files of weights a spec needs, and whether they are here. Nothing is fetched or loaded.
 
-The contract with plugins: a config whose field carries ``metadata={"weights": True}`` has a
-property ``official`` that returns an ``OfficialWeights``. Fields with ``metadata={"file": True}``
-are listed too; where they come from is not known.
+A config with a ``fields.weights`` field has a property ``official`` that returns an
+``OfficialWeights``. ``fields.file`` fields are listed too; where they come from is not known.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import attrs
 
 from ..errors import UserError
+from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice, Spec
 from . import loading
 from .checkpoint_files import INDEX, shards
@@ -49,9 +49,9 @@ def needs(role: str, choice: Choice) -> Iterator[WeightsStatus]:
     found = False
     for field in attrs.fields(type(choice.config)):
         value = getattr(choice.config, field.name)
-        if field.metadata.get("weights"):
+        if is_marked(field, Mark.WEIGHTS):
             yield _weights(role, choice, value)
-        elif field.metadata.get("file") and isinstance(value, Path):
+        elif is_marked(field, Mark.FILE) and isinstance(value, Path):
             yield _at(
                 WeightsStatus(role=role, component=_name(choice), state="none", name=field.name),
                 value,
@@ -71,7 +71,7 @@ def fetch(spec: Spec) -> None:
     problems: list[str] = []
     for choice in (*spec.backbone, spec.teacher):
         for field in attrs.fields(type(choice.config)):
-            if field.metadata.get("weights") and getattr(choice.config, field.name) == "hub":
+            if is_marked(field, Mark.WEIGHTS) and getattr(choice.config, field.name) == "hub":
                 try:
                     loading.locate("hub", choice.config.official, _name(choice))
                 except UserError as err:

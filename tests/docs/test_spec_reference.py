@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from rgb2act_core import Component, Kind
+from rgb2act_core.interfaces import fields
 from rgb2act_core.spec import reference
 
 
@@ -20,7 +21,7 @@ class Sepia:
     in two lines."""
     weights: Path | None = None  # a file
     layers: tuple[int, ...] = (1, 2)
-    threads: int = attrs.field(default=0, metadata={"runtime": True})
+    threads: int = fields.runtime(default=0)
     """Threads."""
 
 

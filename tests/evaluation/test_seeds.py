@@ -30,7 +30,7 @@ def bound(spec_file: SpecFile, root: Path, **changes: Any) -> Run:
 @pytest.mark.usefixtures("puppet")
 def test_seeds_are_in_a_row_where_nothing_screens_them(spec_file: SpecFile, tmp_path: Path) -> None:
     run = bound(spec_file, tmp_path, act={"episodes": 3, "first_seed": 7})
-    chosen = choose(run, open_tasks(run).each[0].environment)
+    chosen = choose(run)
     assert (chosen.accepted, chosen.source, dict(chosen.told)) == ((7, 8, 9), "", {})
     assert not (tmp_path / "store").exists()
 
@@ -39,12 +39,11 @@ def test_seeds_are_in_a_row_where_nothing_screens_them(spec_file: SpecFile, tmp_
 def test_screening_takes_the_first_that_are_accepted(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choosy = {"use": "puppet", "choosy": True}
+    choosy = {"use": "choosy"}
     monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:lose:1:{tmp_path / 'lost'}")
     run = bound(spec_file, tmp_path, environment=choosy, seed=1, act={"episodes": 3})
     assert (run.spec.act.start, run.spec.collect.start) == (2000, 0)
-    environment = open_tasks(run).each[0].environment
-    chosen = choose(run, environment)
+    chosen = choose(run)
     assert chosen.accepted == (2000, 2002, 2004)
     assert chosen.rejected == {2001: "odd", 2003: "odd"}
     assert chosen.told[2002] == {"half": 1001}
@@ -54,28 +53,28 @@ def test_screening_takes_the_first_that_are_accepted(
     monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:raise:0:{tmp_path / 'asked'}")
     place = folder_of(run) / "verdicts.json"
     before = place.read_bytes()
-    assert choose(run, environment).plain() == chosen.plain()
+    assert choose(run).plain() == chosen.plain()
     assert place.read_bytes() == before
     tries = attrs.evolve(run.spec.act, episodes=4)
     more = attrs.evolve(run, spec=attrs.evolve(run.spec, act=tries))
     with pytest.raises(RuntimeError, match="strings are cut"):
-        choose(more, environment)
-    assert choose(more, environment).accepted == (2000, 2002, 2004, 2006)
+        choose(more)
+    assert choose(more).accepted == (2000, 2002, 2004, 2006)
 
 
 @pytest.mark.usefixtures("puppet")
 def test_screening_that_accepts_nothing_ends(spec_file: SpecFile, tmp_path: Path) -> None:
-    never = {"use": "puppet", "choosy": True, "fault": "choosy"}
+    never = {"use": "choosy", "fault": "choosy"}
     run = bound(spec_file, tmp_path, environment=never, act={"episodes": 1})
     said = "only 0 of 30 seeds were accepted, 30 not because of 'od"
     with pytest.raises(UserError, match=said):
-        choose(run, open_tasks(run).each[0].environment)
+        choose(run)
 
     # nothing is held against seeds once what rejected them is mended
     place = folder_of(run) / "verdicts.json"
     assert json.loads(place.read_text()) == {"verdicts": {}}
     with pytest.raises(UserError, match=said):  # asked again: here it is not mended
-        choose(run, open_tasks(run).each[0].environment)
+        choose(run)
 
 
 @pytest.mark.usefixtures("puppet")
@@ -85,7 +84,7 @@ def test_seeds_of_a_file(spec_file: SpecFile, tmp_path: Path) -> None:
     for content, expected in (([9, 4, 5], {}), (told, {9: {"a": 1}})):
         place.write_text(json.dumps(content))
         run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
-        chosen = choose(run, open_tasks(run).each[0].environment)
+        chosen = choose(run)
         assert (chosen.accepted, chosen.told, chosen.source) == ((9, 4), expected, "file")
 
 
@@ -108,7 +107,7 @@ def test_file_that_holds_no_seeds_is_told(
     place.write_text(content)
     run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
     with pytest.raises(UserError, match=f"seeds.json: {said}"):
-        choose(run, open_tasks(run).each[0].environment)
+        choose(run)
 
 
 @pytest.mark.usefixtures("puppet")

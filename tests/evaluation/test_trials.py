@@ -129,7 +129,7 @@ def test_trials_are_on_seeds_that_the_environment_accepts(
         "play",
         lambda w, a: played.append((w.seeds, w.told)) or play(w, a),
     )
-    choosy = {"use": "puppet", "choosy": True}
+    choosy = {"use": "choosy"}
     spec = spec_file(
         environment=choosy, policy={"closed_loop": TRIALS}, act={"parallel_episodes": 3}
     )
@@ -144,7 +144,7 @@ def test_trials_are_on_seeds_that_the_environment_accepts(
 def test_trials_that_would_run_into_the_seeds_of_acting_end_with_an_error(
     spec_file: SpecFile, puppet_root: Path
 ) -> None:
-    choosy = {"use": "puppet", "choosy": True}  # accepts even seeds, and acts from 1000 on
+    choosy = {"use": "choosy"}  # accepts even seeds, and acts from 1000 on
     spec = spec_file(environment=choosy, policy={"closed_loop": TRIALS | {"first_seed": 997}})
     with pytest.raises(UserError, match=r"first_seed: 997; .* 1000, which \[act\] acts on, is the"):
         chain.run_pipeline(read_spec(spec), puppet_root, "train")

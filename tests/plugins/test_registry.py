@@ -26,6 +26,8 @@ def rgb2act_backbones() -> Iterator[Component]:
     yield Component(name="{name}", config=Config, build=print, tiny=Config(), summary="a {name}")
 """
 
+MISSPELT = 'dim: int = attrs.field(default=8, metadata={"runtme": True})'
+
 LIST = """
 import json
 from rgb2act_core.plugins import registry as plugins
@@ -104,6 +106,15 @@ def test_good_plugin_is_listed_with_its_distribution(site: Site) -> None:
         (GOOD.format(name="x").replace("yield Component(", "yield dict("), "expected a Component"),
         (GOOD.format(name="x").replace("attrs.frozen", "attrs.define"), "made by @attrs.frozen"),
         (GOOD.format(name="x").replace("tiny=Config()", "tiny=3"), "tiny 3 is not a Config"),
+        (GOOD.format(name="x").replace("tiny=", "capabilities={1}, tiny="), "not a frozenset"),
+        (
+            GOOD.format(name="x").replace("tiny=", "capabilities=frozenset({1}), tiny="),
+            "capability 1 is not a Capability",
+        ),
+        (
+            GOOD.format(name="x").replace("dim: int = 8", MISSPELT),
+            "x: dim: unknown metadata key 'runtme'; declare the field with a function",
+        ),
         (GOOD.format(name="x").replace("    yield", "    1 / 0; yield"), "ZeroDivisionError"),
         (GOOD.format(name="x").replace("bones()", "bones(config)"), "Argument"),
     ],

@@ -27,7 +27,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from rgb2act_core import Component, UserError, hookimpl
+from rgb2act_core import Capability, Component, UserError, hookimpl
 from rgb2act_core.errors import EnvironmentLost
 from rgb2act_core.interfaces import (
     BackboneInfo,
@@ -39,6 +39,7 @@ from rgb2act_core.interfaces import (
     PointCloud,
     SeedVerdict,
     TeacherInfo,
+    fields,
 )
 from rgb2act_core.weights.official import OfficialWeights
 
@@ -84,7 +85,6 @@ class Table:
     lengths: tuple[int, ...] = (6, 9, 5)  # of the demonstrations, in turn
     recorded: int = 0  # episodes that lie on disk; with some, there is no expert
     fault: str = ""  # of the recorded ones
-    choosy: bool = False  # accepts even seeds alone, and none with the fault of that name
     path: bool = False  # demonstrations follow a path, on whose first place an episode begins
     slack: float = 0.0  # what grippers open by themselves in each step
     hands: bool = False  # the state tells where hands are
@@ -95,7 +95,7 @@ class Table:
 class Pixels:
     patch: int = 4
     context: int = 1
-    weights: str = attrs.field(default="random", metadata={"weights": True})  # {"scale": ...}
+    weights: str = fields.weights(default="random")  # {"scale": ...}
     windowed: bool = False  # encode in two steps
 
     @property
@@ -227,6 +227,8 @@ class Environment:
 
 
 class Choosy(Environment):
+    """Accept even seeds only, and none with the fault ``choosy``."""
+
     def first_seed(self, seed: int) -> int:
         return 1000 * (1 + seed)
 
@@ -244,7 +246,7 @@ def _legs(config: Table) -> Iterator[Diagnostic]:
 
 
 def _environment(config: Table) -> Environment:
-    return Choosy(config) if config.choosy else Environment(config)
+    return Environment(config)
 
 
 @cache
@@ -479,6 +481,13 @@ def _memory(config: Memory) -> Any:
 @hookimpl
 def rgb2act_environments() -> Iterator[Component]:
     yield Component(name="puppet", config=Table, build=_environment, tiny=Table(), diagnose=_legs)
+    yield Component(
+        name="choosy",
+        config=Table,
+        build=Choosy,
+        tiny=Table(),
+        capabilities=frozenset({Capability.SEED_SCREENING}),
+    )
 
 
 @hookimpl

@@ -11,6 +11,7 @@ import pytest
 
 from rgb2act_core import Component, Kind, UserError
 from rgb2act_core.errors import near
+from rgb2act_core.interfaces import fields
 from rgb2act_core.spec import Spec
 from rgb2act_core.spec.reader import read_spec, structure, structure_config, unstructure
 
@@ -27,18 +28,16 @@ class Crop:
 @attrs.frozen(kw_only=True)
 class Gray:
     patch: int = attrs.field(default=8, validator=attrs.validators.ge(1))
-    weights: Literal["hub", "random"] | Path = attrs.field(
-        default="random", metadata={"file": True}
-    )
+    weights: Literal["hub", "random"] | Path = fields.file(default="random")
     layers: tuple[int, ...] = ()
     crop: Crop | None = None
-    threads: int = attrs.field(default=0, metadata={"runtime": True})
+    threads: int = fields.runtime(default=0)
 
 
 @attrs.frozen(kw_only=True)
 class Toy:
     task: str
-    data: Path | None = attrs.field(default=None, metadata={"file": True})
+    data: Path | None = fields.file(default=None)
 
 
 @attrs.frozen(kw_only=True)

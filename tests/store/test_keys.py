@@ -5,6 +5,7 @@ import attrs
 import pytest
 
 from rgb2act_core.errors import UserError
+from rgb2act_core.interfaces import fields
 from rgb2act_core.plugins.components import Component
 from rgb2act_core.spec import BackboneChoice
 from rgb2act_core.store.file_digests import file_digest
@@ -17,11 +18,11 @@ from rgb2act_core.weights.official import OfficialWeights
 @attrs.frozen(kw_only=True)
 class Config:
     size: int = 8
-    batch: int = attrs.field(default=4, metadata={"runtime": True})
-    late: tuple[int, ...] = attrs.field(default=(), metadata={"later": True})
-    named: dict[str, int] = attrs.field(factory=dict, metadata={"later": True})
-    table: Path | None = attrs.field(default=None, metadata={"file": True})
-    weights: str = attrs.field(default="hub", metadata={"weights": True})
+    batch: int = fields.runtime(default=4)
+    late: tuple[int, ...] = fields.added_later(default=())
+    named: dict[str, int] = fields.added_later(factory=dict)
+    table: Path | None = fields.file(default=None)
+    weights: str = fields.weights()
 
     @property
     def official(self) -> OfficialWeights:

@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rgb2act_core import Component, Kind, UserError
-from rgb2act_core.interfaces import FusedTokens, PointCloud
+from rgb2act_core import Capability, Component, Kind, UserError
+from rgb2act_core.interfaces import FusedTokens, PointCloud, fields
 from rgb2act_core.scaffold import write
 from rgb2act_core.testing import checks, component_checks
 
@@ -51,10 +51,19 @@ def failing(kind: Kind, component: Component) -> dict[str, str]:
     return found
 
 
-def altered(parts: dict[Kind, Component], kind: Kind, alter: Callable[[Any], Any]) -> Component:
-    """Return the good component, built and then altered."""
+def altered(
+    parts: dict[Kind, Component],
+    kind: Kind,
+    alter: Callable[[Any], Any],
+    *capabilities: Capability,
+) -> Component:
+    """Return the good component, built and then altered, with declared capabilities."""
     good = parts[kind]
-    return attrs.evolve(good, build=lambda config: alter(good.build(config)))
+    return attrs.evolve(
+        good,
+        build=lambda config: alter(good.build(config)),
+        capabilities=frozenset(capabilities),
+    )
 
 
 def wrap(method: str, fault: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -92,7 +101,42 @@ def two_steps(fault: Callable[[Tensor], Tensor], key: Callable[[Tensor], Tensor]
 
 def test_backbone_that_encodes_in_two_steps_passes(parts: dict[Kind, Component]) -> None:
     alter = two_steps(lambda tokens: tokens, lambda rgb: rgb)
-    assert failing(Kind.BACKBONE, altered(parts, Kind.BACKBONE, alter)) == {}
+    component = altered(parts, Kind.BACKBONE, alter, Capability.WINDOWED)
+    assert failing(Kind.BACKBONE, component) == {}
+    undeclared = failing(Kind.BACKBONE, attrs.evolve(component, capabilities=frozenset()))
+    assert list(undeclared) == ["capabilities_are_as_declared"]
+    assert "add it to Component(capabilities=...)" in undeclared["capabilities_are_as_declared"]
+
+
+@pytest.mark.parametrize("capability", Capability)
+def test_declared_capability_must_be_there(parts: Any, capability: Capability) -> None:
+    component = attrs.evolve(parts[capability.kind], capabilities=frozenset({capability}))
+    message = failing(capability.kind, component)["capabilities_are_as_declared"]
+    assert f"declares {capability.name}" in message
+
+
+def test_capability_of_another_kind_fails(parts: Any) -> None:
+    group_tokens = frozenset({Capability.GROUP_TOKENS})
+    component = attrs.evolve(parts[Kind.FUSION], capabilities=group_tokens)
+    message = failing(Kind.FUSION, component)["capabilities_are_as_declared"]
+    assert message == "a fusion cannot have the capability GROUP_TOKENS; remove it"
+
+
+def skipping(built: Any) -> Any:
+    make = built.make
+
+    def fault() -> Any:
+        env = make()
+        env.unwrapped.observe = True
+        return env
+
+    built.make = fault
+    return built
+
+
+def test_undeclared_attribute_of_the_simulator_fails(parts: Any) -> None:
+    found = failing(Kind.ENVIRONMENT, altered(parts, Kind.ENVIRONMENT, skipping))
+    assert "can do IMAGE_SKIPPING" in found["capabilities_are_as_declared"]
 
 
 BACKBONE_FAULTS = [
@@ -118,7 +162,8 @@ BACKBONE_FAULTS = [
 
 @pytest.mark.parametrize(("name", "alter"), BACKBONE_FAULTS)
 def test_faulty_backbone_fails(parts: Any, name: str, alter: Any) -> None:
-    assert name in failing(Kind.BACKBONE, altered(parts, Kind.BACKBONE, alter))
+    capabilities = [Capability.WINDOWED] if name.startswith("two_steps") else []
+    assert name in failing(Kind.BACKBONE, altered(parts, Kind.BACKBONE, alter, *capabilities))
 
 
 def unseeded(built: Any) -> Any:
@@ -341,7 +386,21 @@ class Listed:
 class Filed:
     """A config that takes files for words."""
 
-    weights: str = attrs.field(default="", metadata={"file": True})
+    weights: str = fields.file(default="")
+
+
+@attrs.frozen(kw_only=True)
+class Misspelt:
+    """A config with metadata that nothing reads."""
+
+    batch: int = attrs.field(default=1, metadata={"runtme": True})
+
+
+@attrs.frozen(kw_only=True)
+class Nested:
+    """A config with such a table."""
+
+    table: Misspelt | None = None
 
 
 @pytest.mark.parametrize(
@@ -351,6 +410,8 @@ class Filed:
         ("config_is_keyword_only", Versioned()),
         ("config_survives_a_spec", Listed()),
         ("config_files_are_paths", Filed()),
+        ("config_metadata_is_known", Misspelt()),
+        ("config_metadata_is_known", Nested()),
     ],
 )
 def test_faulty_config_fails(name: str, tiny: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
+from rgb2act_core.interfaces import fields
 from rgb2act_core.weights.official import OfficialWeights
 
 FILES = "https://download.europe.naverlabs.com/ComputerVision/CroCo/"
@@ -54,7 +55,7 @@ def _from_zero(_: Any, attribute: attrs.Attribute[Any], value: tuple[int, ...]) 
 class Croco:
     """Encode each frame by CroCo's encoder; the decoder is neither built nor loaded."""
 
-    weights: str = attrs.field(default="hub", metadata={"weights": True})
+    weights: str = fields.weights()
     """Path of a checkpoint, ``"hub"`` for the official file of the variant, or ``"random"``."""
     variant: Variant = "v2-large"
     """Which official file ``"hub"`` fetches and ``"random"`` imitates; a file at a path says itself

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rgb2act_core import Component, hookimpl
+from rgb2act_core import Capability, Component, hookimpl
 
 from .config import DA3
 
@@ -29,4 +29,5 @@ def rgb2act_backbones() -> Iterator[Component]:
         build=build,
         tiny=DA3(weights="random", variant="tiny", size=56, context=3),
         summary="Depth Anything 3: multi-view geometry, 768 to 3072 channels, causal windows",
+        capabilities=frozenset({Capability.WINDOWED}),
     )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
+from rgb2act_core.interfaces import fields
 from rgb2act_core.weights.official import OfficialWeights
 
 Variant = Literal[
@@ -82,7 +83,7 @@ def _at_least(low: int) -> Any:
 class DA3:
     """Describe each patch by a layer of Depth Anything 3."""
 
-    weights: str = attrs.field(default="hub", metadata={"weights": True})
+    weights: str = fields.weights()
     """``hub`` fetches the official file, ``random`` draws features that mean nothing; or a path."""
     variant: Variant = "base"
     """Which model; ``file`` takes the sizes from the weights file, ``tiny`` is for tests."""

@@ -11,6 +11,7 @@ from rgb2act_da3.weights import PREFIX, convert, rename, sizes_of
 from safetensors.torch import load_file, save_file
 
 from rgb2act_core import UserError
+from rgb2act_core.interfaces.fields import Mark, is_marked
 
 DATA = Path(__file__).parent / "data"
 TINY = DATA / "tiny.weights.safetensors"
@@ -173,4 +174,4 @@ def test_configs_that_cannot_be_are_refused(fields, said):
 
 
 def test_fields_of_weights_are_marked():
-    assert attrs.fields(DA3).weights.metadata == {"weights": True}
+    assert is_marked(attrs.fields(DA3).weights, Mark.WEIGHTS)

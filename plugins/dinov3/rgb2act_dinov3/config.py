@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
+from rgb2act_core.interfaces import fields
 from rgb2act_core.weights.official import OfficialWeights
 
 LICENCE = "DINOv3 License"
@@ -84,7 +85,7 @@ def _from_zero(_: Any, attribute: attrs.Attribute[Any], value: tuple[int, ...]) 
 class Dinov3:
     """Encode each frame by a DINOv3 vision transformer."""
 
-    weights: str = attrs.field(default="hub", metadata={"weights": True})
+    weights: str = fields.weights()
     """Path of a checkpoint in Meta's, Hugging Face's or timm's layout (a file, a folder or an index
     of shards), ``"hub"`` for the official file of the variant, or ``"random"``."""
     variant: Variant = "vitb16"

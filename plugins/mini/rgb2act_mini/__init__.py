@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rgb2act_core import Component, hookimpl
+from rgb2act_core import Capability, Component, hookimpl
 
 from .config import CloudStats, PatchStats, PointNet, RandConv
 
@@ -68,7 +68,7 @@ def rgb2act_teachers() -> Iterator[Component]:
         config=CloudStats,
         build=build_cloudstats,
         tiny=CloudStats(),
-        groups=True,
+        capabilities=frozenset({Capability.GROUP_TOKENS}),
         summary="where the points of five colours are, 35 numbers",
     )
     yield Component(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rgb2act_core import Command, Component, hookimpl
+from rgb2act_core import Capability, Command, Component, hookimpl
 from rgb2act_core.interfaces import DatasetSummary, Diagnostic
 
 from . import commands, serving
@@ -50,6 +50,14 @@ def rgb2act_environments() -> Iterator[Component]:
         build=build,
         tiny=Robotwin(task="handover_block", data=TINY),
         summary="RoboTwin 2.0: two-armed tasks, recorded episodes in all layouts and the simulator",
+        capabilities=frozenset(
+            {
+                Capability.SEED_SCREENING,
+                Capability.RESULTS_PUBLISHER,
+                Capability.IMAGE_SKIPPING,
+                Capability.SIMULATOR_FACTS,
+            }
+        ),
         inspect=inspect,
         diagnose=diagnose,
     )

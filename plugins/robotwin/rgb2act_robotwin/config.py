@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
 from rgb2act_core.errors import UserError
+from rgb2act_core.interfaces import fields
 
 from .tasks import ALOHA
 from .versions import version_of
@@ -34,11 +35,8 @@ IMAGES = {
 }
 HERE = "here"
 
-# episodes enter keys by digests of what is read of them
-DATA: dict[str, Any] = {"file": True, "runtime": True}
-# paths of the simulator enter no key: ``simulator`` says which code it is
-PLACE = DATA
-RUNTIME: dict[str, Any] = {"runtime": True}
+# episodes enter cache keys by digests of what is read of them, the simulator by ``simulator``:
+# their paths are runtime fields
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +45,7 @@ class Robotwin:
 
     task: str
     """Name of the task, a module in RoboTwin's ``envs``."""
-    data: Path | None = attrs.field(default=None, metadata=DATA)
+    data: Path | None = fields.file(runtime=True, default=None)
     """Recorded episodes: an HDF5 file, or a folder with such files below it, in any layout."""
     cameras: tuple[str, ...] = ("head_camera",)
     """Cameras the policy sees, in this order: ``head_camera``, ``front_camera``, ``left_camera``,
@@ -73,17 +71,17 @@ class Robotwin:
     """Lowest corner of the box that clouds made from depth keep, metres, world frame."""
     crop_high: tuple[float, float, float] = (0.6, 0.35, 2.0)
     """Highest corner of that box."""
-    frames: Path | None = attrs.field(default=None, metadata=DATA)
+    frames: Path | None = fields.file(runtime=True, default=None)
     """Images in place of those in the HDF5 files: ``<task>/<episode>/step_0000.png``; with several
     cameras, or one of several, the task's folder ends in ``_<camera>``."""
-    points: Path | None = attrs.field(default=None, metadata=DATA)
+    points: Path | None = fields.file(runtime=True, default=None)
     """Clouds in place of those in the HDF5 files: ``<task>/<episode>/*.ply``, one a frame."""
-    python: Literal["here"] | Path | None = attrs.field(default=None, metadata=PLACE)
+    python: Literal["here"] | Path | None = fields.file(runtime=True, default=None)
     """Interpreter that RoboTwin is installed in, such as ``venv/bin/python``; ``here`` for the one
     that runs rgb2act. Left out, there are recorded episodes and nothing to act in."""
-    root: Path | None = attrs.field(default=None, metadata=PLACE)
+    root: Path | None = fields.file(runtime=True, default=None)
     """A checkout of RoboTwin; left out, the interpreter's package rlinf-robotwin-runtime."""
-    assets: Path | None = attrs.field(default=None, metadata=PLACE)
+    assets: Path | None = fields.file(runtime=True, default=None)
     """RoboTwin's assets; left out, those that lie where its code looks for them."""
     task_config: str = "demo_clean"
     """Name of RoboTwin's configuration: clean or randomised scenes, cameras, lights."""
@@ -101,11 +99,11 @@ class Robotwin:
     overshoot: Literal["error", "clip"] = "error"
     """What to do with an action beyond the joints' limits: say which one and end, or move to the
     limit and count it."""
-    start_seconds: float = attrs.field(default=600.0, metadata=RUNTIME)
+    start_seconds: float = fields.runtime(default=600.0)
     """Longest wait for the simulator to start."""
-    episode_seconds: float = attrs.field(default=900.0, metadata=RUNTIME)
+    episode_seconds: float = fields.runtime(default=900.0)
     """Longest wait for a scene and its first image, or for the expert."""
-    step_seconds: float = attrs.field(default=180.0, metadata=RUNTIME)
+    step_seconds: float = fields.runtime(default=180.0)
     """Longest wait for an action."""
     simulator: str = attrs.field(init=False)  # the code that simulates, as far as files tell
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rgb2act_core import Component, hookimpl
+from rgb2act_core import Capability, Component, hookimpl
 from rgb2act_core.errors import UserError
 
 from .config import Tabletop
@@ -47,4 +47,5 @@ def rgb2act_environments() -> Iterator[Component]:
         build=build,
         tiny=Tabletop(task="reach", size=32),
         summary="two 6-joint arms and a cube on a table, MuJoCo, ray-cast cameras",
+        capabilities=frozenset({Capability.IMAGE_SKIPPING}),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rgb2act_core import Component, hookimpl
+from rgb2act_core import Capability, Component, hookimpl
 
 from .config import Ulip
 
@@ -28,6 +28,6 @@ def rgb2act_teachers() -> Iterator[Component]:
         config=Ulip,
         build=build,
         tiny=Ulip(weights="random", variant="tiny", points=512),
-        groups=True,
+        capabilities=frozenset({Capability.GROUP_TOKENS}),
         summary="ULIP-2's PointBERT: coloured clouds of 10,000 points to 1280 numbers",
     )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
+from rgb2act_core.interfaces import fields
 from rgb2act_core.weights.official import OfficialWeights
 
 Variant = Literal["xyzrgb", "xyz", "tiny"]
@@ -56,7 +57,7 @@ def _box(_: Any, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> N
 class Ulip:
     """Embed coloured point clouds with ULIP-2's PointBERT."""
 
-    weights: str = attrs.field(default="hub", metadata={"weights": True})
+    weights: str = fields.weights()
     """``hub`` fetches the official file, ``random`` gives embeddings that mean nothing; or a
     path."""
     variant: Variant = "xyzrgb"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rgb2act_core import Component, hookimpl
+from rgb2act_core import Capability, Component, hookimpl
 
 from .config import Vggt
 
@@ -29,4 +29,5 @@ def rgb2act_backbones() -> Iterator[Component]:
         build=build,
         tiny=Vggt(weights="random", variant="tiny", size=56, context=2),
         summary="VGGT, multi-view geometry; causal windows, 2048 channels",
+        capabilities=frozenset({Capability.WINDOWED}),
     )

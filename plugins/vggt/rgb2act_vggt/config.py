@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
+from rgb2act_core.interfaces import fields
 from rgb2act_core.weights.official import OfficialWeights
 
 Variant = Literal["1b", "1b-commercial", "tiny"]
@@ -44,7 +45,7 @@ def _from_zero(_: Any, attribute: attrs.Attribute[Any], value: tuple[int, ...]) 
 class Vggt:
     """Describe each patch of the newest frame of a window by VGGT's aggregator."""
 
-    weights: str = attrs.field(default="hub", metadata={"weights": True})
+    weights: str = fields.weights()
     """Path of ``model.safetensors`` or ``model.pt``, ``"hub"`` for the official file of the
     variant, or ``"random"``."""
     variant: Variant = "1b"

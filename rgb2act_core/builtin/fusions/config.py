@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import attrs
 
+from ...interfaces import fields
+
 
 def _at_least(low: float) -> Any:
     def check(_: Any, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -19,9 +21,7 @@ def _at_least(low: float) -> Any:
 class Weighted:
     """Weigh each backbone by a softmax over learned numbers."""
 
-    per: Literal["global", "sample", "token"] = attrs.field(
-        default="global", metadata={"later": True}
-    )
+    per: Literal["global", "sample", "token"] = fields.added_later(default="global")
     """What has weights of its own: ``global``, one number a backbone for all; ``sample``, a frame,
     by its tokens' mean; ``token``, each place of it. The latter two are linear in what is seen."""
 
@@ -32,9 +32,7 @@ class Moe:
 
     k: int = attrs.field(default=2, validator=_at_least(1))
     """Backbones kept for each token, at most as many as the run has."""
-    per: Literal["token", "sample", "global"] = attrs.field(
-        default="token", metadata={"later": True}
-    )
+    per: Literal["token", "sample", "global"] = fields.added_later(default="token")
     """What the gate chooses for: ``token``, each place; ``sample``, a frame, by its tokens' mean;
     ``global``, all, by learned numbers without looking (``hidden`` is of no effect then)."""
     noise: float = attrs.field(default=1.0, validator=_at_least(0))
