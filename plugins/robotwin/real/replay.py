@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 import numpy as np
-from rgb2act_robotwin.client import Worker
 from rgb2act_robotwin.config import Robotwin
-from rgb2act_robotwin.simulator import WIDTH, settings
+from rgb2act_robotwin.simulator.simulator import WIDTH, settings
+from rgb2act_robotwin.simulator.worker_client import Worker
 
 from rgb2act_core.system.progress import say, task
 

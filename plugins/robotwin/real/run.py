@@ -23,8 +23,8 @@ from typing import Any
 import assets
 import machine
 from replay import replay
-from rgb2act_robotwin.client import FOLDER as WORKER
 from rgb2act_robotwin.config import Robotwin
+from rgb2act_robotwin.simulator.worker_client import FOLDER as WORKER
 
 HERE = Path(__file__).parent
 TASK = "handover_block"
@@ -59,9 +59,9 @@ use = "randconv"
 fusion = {{ use = "weighted" }}
 pool = "keypoints"
 tokens = 256
-loss = {{ mse = 1.0, infonce = 0.1, tau = 0.1 }}
+loss = {{ mse = 1.0, infonce = 0.1, temperature = 0.1 }}
 steps = {align}
-batch = 32
+batch_size = 32
 lr = 4e-3
 
 [policy]
@@ -73,18 +73,18 @@ horizon = 16
 n_obs_steps = 2
 n_action_steps = 8
 steps = {train}
-batch = 128
+batch_size = 128
 
 [act]
 episodes = {episodes}
-batch = {batch}
+parallel_episodes = {parallel_episodes}
 videos = 1
 baselines = {baselines}
 
 [compute]
 device = "cpu"
 threads = 1
-workers = 2
+simulator_workers = 2
 """
 
 

@@ -29,14 +29,14 @@ def build(config: Robotwin) -> RobotwinEnvironment:
 
 def inspect(path: Path) -> DatasetSummary | None:
     """Return what lies at a path; None when there is no episode of RoboTwin."""
-    from .inspecting import inspect as look
+    from .recorded.summary import inspect as look
 
     return look(path)
 
 
 def diagnose(config: Robotwin) -> Iterator[Diagnostic]:
     """Yield what the simulator needs, and what of it is there."""
-    from .diagnosing import diagnose as look
+    from .simulator.preflight import diagnose as look
 
     return look(config)
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from rgb2act_core.errors import EnvironmentLost, UserError, near
 from rgb2act_core.interfaces import EnvironmentInfo, Episode, SeedVerdict
 
-from . import finding, recording
 from .config import IMAGES, Robotwin
-from .finding import Place
-from .images import scan
-from .layouts import SAVE_FREQUENCY, STEP_HZ, layout_of
-from .motion import ACTION_NAMES
+from .recorded import episode_index, episode_reader
+from .recorded.episode_index import Place
+from .recorded.images import scan
+from .recorded.joint_states import ACTION_NAMES
+from .recorded.layouts import SAVE_FREQUENCY, STEP_HZ, layout_of
 from .tasks import step_limit
 
 if TYPE_CHECKING:
-    from .simulator import Recorder, Simulator
+    from .simulator.simulator import Recorder, Simulator
 
 FIRST_SEED = 100_000  # of RoboTwin's evaluation, once more for each seed of a run
 
@@ -45,7 +45,7 @@ class RobotwinEnvironment:
             max_steps=step_limit(config.task),
             demonstrates=config.python is not None and config.data is None,
             acts=config.python is not None,
-            state_names=(recording.MARK,) if config.duplicates == "mark" else (),
+            state_names=(episode_reader.MARK,) if config.duplicates == "mark" else (),
         )
 
     def _first_sound(self) -> tuple[tuple[int, int], float]:
@@ -63,11 +63,11 @@ class RobotwinEnvironment:
     def _look(self, place: Place) -> tuple[tuple[int, int], float]:
         path, config = place.path, self.config
         layout = layout_of(path)
-        hertz = recording.frequency(path, layout)
+        hertz = episode_reader.frequency(path, layout)
         if config.frames is not None:
-            shape = recording.read(place, config).rgb.shape
+            shape = episode_reader.read(place, config).rgb.shape
             return (shape[2], shape[3]), hertz
-        (_, (head,)) = scan(path, recording.keys_of(path, layout, config.views)[0], 1)
+        (_, (head,)) = scan(path, episode_reader.keys_of(path, layout, config.views)[0], 1)
         return (head.height, head.width), hertz
 
     @cached_property
@@ -75,7 +75,9 @@ class RobotwinEnvironment:
         config = self.config
         if config.data is None:
             return []
-        places = finding.choose(finding.find(config.data), config.task, config.embodiment)
+        places = episode_index.choose(
+            episode_index.find(config.data), config.task, config.embodiment
+        )
         names = {place.name for place in places}
         if unknown := [name for name in config.skip if name not in names]:
             raise UserError(
@@ -97,7 +99,7 @@ class RobotwinEnvironment:
         problems: list[str] = []
         for place in self._places:
             try:
-                episodes.append(recording.read(place, self.config))
+                episodes.append(episode_reader.read(place, self.config))
             except UserError as err:
                 problems += err.args
         if problems:
@@ -111,7 +113,7 @@ class RobotwinEnvironment:
         """
         if noise:
             raise UserError("robotwin: the expert cannot be disturbed; set [collect] noise = 0")
-        from . import expert
+        from .simulator import expert
 
         return self._recorder.ask(lambda s: expert.demonstrate(s, self.config, seed), seed)
 
@@ -120,7 +122,7 @@ class RobotwinEnvironment:
 
         In place of one that does not come to rest there is that of a seed far away.
         """
-        from . import expert
+        from .simulator import expert
 
         return self._recorder.ask(lambda s: expert.scene(s, self.config, seed), seed)
 
@@ -131,7 +133,7 @@ class RobotwinEnvironment:
     def screen(self, seed: int) -> SeedVerdict:
         """Return whether a seed's scene comes to rest and the scripted expert succeeds in it."""
         if self._screener is None:
-            from .simulator import Simulator
+            from .simulator.simulator import Simulator
 
             self._screener = Simulator(self.config)
         try:
@@ -143,13 +145,13 @@ class RobotwinEnvironment:
 
     def publish(self, folder: Path, name: str, results: Mapping[str, Any]) -> None:
         """Write ``_result.txt`` and videos where RoboTwin's own evaluation writes them."""
-        from . import publishing
+        from .evaluation import result_files
 
-        publishing.publish(self.config, folder, name, results)
+        result_files.publish(self.config, folder, name, results)
 
     @cached_property
     def _recorder(self) -> Recorder:
-        from .simulator import Recorder
+        from .simulator.simulator import Recorder
 
         return Recorder(self.config)
 
@@ -163,6 +165,6 @@ class RobotwinEnvironment:
                 "robotwin: only recorded episodes are given; to act, name the interpreter that"
                 " RoboTwin's simulator is installed in with [environment] python"
             )
-        from .acting import RobotwinEnv
+        from .simulator.gym_env import RobotwinEnv
 
         return RobotwinEnv(self.config)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from rgb2act_robotwin import Robotwin, build
 from rgb2act_robotwin.environment import RobotwinEnvironment
-from rgb2act_robotwin.writing import TASK
+from robotwin_episodes import TASK
+from robotwin_servers import train
 
 Opened = Callable[..., RobotwinEnvironment]
 
@@ -42,27 +43,16 @@ def opened() -> Opened:
 def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give an interpreter whose worker stands on a recorded episode."""
     script = tmp_path_factory.mktemp("standin") / "python"
-    worker = Path(__file__).parent / "standin.py"
+    worker = Path(__file__).parent / "helpers/standin_worker.py"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{worker}" "$@"\n')
     script.chmod(0o755)
     return script
 
 
 @pytest.fixture(scope="session")
-def served() -> Any:
-    """Give ``served.py``, which has no other way to be imported."""
-    spec = importlib.util.spec_from_file_location("served", Path(__file__).parent / "served.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def run(served: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a trained run of recorded episodes; it is not to be changed."""
-    return Path(served.train(tmp_path_factory.mktemp("deployed")))
+    return Path(train(tmp_path_factory.mktemp("deployed")))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Recorded episodes of RoboTwin, read from the files of its collector and its converter."""

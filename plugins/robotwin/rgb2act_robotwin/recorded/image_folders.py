@@ -1,0 +1,126 @@
+"""Images and clouds that lie in folders beside the HDF5 files that hold the actions.
+
+    <root>/<task>[-<config>...][_<camera>]/<episode>/step_0000.png
+    <root>/<task>[-<config>...]/<episode>/step_0000.ply
+
+File k belongs to row k of the HDF5 file; the number is the last one in its name.
+
+Shapes: R = rows of the HDF5 file, T = frames of the episode
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.pointclouds.files import FolderClouds, of_frames
+
+from ..config import ALIASES, CAMERAS, Robotwin
+from ..tasks import TASKS
+from .episode_index import Place
+from .images import FolderImages, read_image
+
+IMAGES = (".png", ".jpg", ".jpeg")
+CLOUDS = (".ply", ".pcd", ".npz")
+
+
+def images(
+    root: Path, config: Robotwin, place: Place, rows: int, wanted_T: NDArray[np.int64]
+) -> FolderImages:
+    """Return the images of an episode with that many rows; UserError unless each has its own."""
+    paths = []
+    for camera in config.views:
+        folder = _episode(_task(root, config, place, camera), place.number)
+        found = _numbered(folder, IMAGES)
+        _check(folder, found, rows, "image")
+        paths.append(tuple(found[int(t)] for t in wanted_T))
+    height, width, _ = read_image(paths[0][0]).shape
+    for files in paths[1:]:
+        read_image(files[0], (height, width))
+    return FolderImages(tuple(paths), (height, width))
+
+
+def clouds(
+    root: Path, config: Robotwin, place: Place, rows: int, wanted_T: NDArray[np.int64]
+) -> FolderClouds:
+    """Return the clouds of an episode with that many rows; UserError unless each has its own."""
+    folder = _episode(_task(root, config, place, None), place.number)
+    found = _numbered(folder, CLOUDS)
+    _check(folder, found, rows, "cloud")
+    paired = of_frames(folder, len(found))
+    return FolderClouds(tuple(paired.paths[int(t)] for t in wanted_T))
+
+
+def _task(root: Path, config: Robotwin, place: Place, camera: str | None) -> Path:
+    """Return the one folder of a task, configuration and camera."""
+    known = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    longer = [t for t in TASKS if t != config.task and t.startswith(config.task)]
+    found = [
+        path
+        for path in known
+        if re.match(rf"{re.escape(config.task)}(?![a-zA-Z0-9])", path.name)
+        and not path.name.startswith(tuple(longer))
+    ]
+    found = [path for path in found if place.config in path.name] or found
+    if camera is not None:
+        names = [camera, *(short for short, name in ALIASES.items() if name == camera)]
+        bare = [p for p in found if not p.name.endswith((*CAMERAS, *ALIASES))]
+        mine = [path for path in found if path.name.endswith(tuple(names))]
+        found = mine or (bare if len(config.views) == 1 else [])
+    if len(found) != 1:
+        held = ", ".join(p.name for p in found or known[:8]) or "no folder"
+        which = f" and camera {camera}" if camera else ""
+        fault = "several folders" if found else "no folder"
+        raise UserError(
+            f"{root}: {fault} of task {config.task}{which}: {held}; name one"
+            f" {config.task}{f'_{camera}' if camera else ''}"
+        )
+    return found[0]
+
+
+def _episode(folder: Path, number: int) -> Path:
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir()
+        and (numbers := re.findall(r"\d+", path.name))
+        and int(numbers[-1]) == number
+    ]
+    if len(found) != 1:
+        what = "several folders" if found else "no folder"
+        raise UserError(
+            f"{folder}: {what} of episode {number}; name one episode_{number}, or leave the"
+            " episode out with [environment] skip"
+        )
+    return found[0]
+
+
+def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in suffixes:
+            continue
+        numbers = re.findall(r"\d+", path.stem)
+        if not numbers:
+            raise UserError(f"{path}: its name has no frame number; name it as step_0012.png")
+        if (number := int(numbers[-1])) in found:
+            raise UserError(f"{path}: is frame {number}, as is {found[number].name}; remove one")
+        found[number] = path
+    return found
+
+
+def _check(folder: Path, found: dict[int, Path], rows: int, what: str) -> None:
+    """Raise UserError unless files are frames 0 to R - 1; the last, without action, may miss."""
+    missing = sorted(set(range(rows - 1)) - set(found))
+    extra = sorted(set(found) - set(range(rows)))
+    if missing or extra or not found:
+        fault = f"no {what} for frame {missing[0]}" if missing else f"has {what} {extra[:1]}"
+        raise UserError(
+            f"{folder}: {fault}, {len(found)} {what}s for {rows} frames of the HDF5 file; number"
+            " them from 0 on, one each, from the same recording"
+        )

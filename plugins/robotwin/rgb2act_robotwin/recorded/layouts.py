@@ -1,0 +1,140 @@
+"""Where each layout of RoboTwin's HDF5 files keeps what an episode needs.
+
+legacy     the released data sets: joint_action, observation, pointcloud
+head       what RoboTwin's newer collector writes: state, action, vision
+converted  what its converter makes of legacy files: as head, with extrinsic_matrix, joint_states,
+           instruction and pointclouds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import h5py
+
+from rgb2act_core.errors import UserError
+
+from ..config import camera_name
+from .hdf5 import AGAIN, DAMAGE, first, opened
+
+STEP_HZ = 250  # of the simulator
+SAVE_FREQUENCY = 15  # simulator steps a frame, RoboTwin's default
+THIRD_VIEW = "third_view"  # a bystander's camera that old files may hold
+
+
+@attrs.frozen
+class Camera:
+    """Name one camera's arrays; those that may be missing are None."""
+
+    rgb: str
+    depth: str | None
+    intrinsics: str | None
+    extrinsics: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Layout:
+    """Name a file's arrays."""
+
+    name: str  # legacy, head or converted
+    cameras: Mapping[str, Camera]  # by RoboTwin's own names
+    clouds: str | None
+    state: tuple[str, ...]  # one (T, 14), or left arm, left gripper, right arm, right gripper
+    actions: tuple[str, ...]  # likewise; empty: the next row of the state
+    texts: tuple[str, ...] = ()  # that hold instructions
+    frequency: str | None = None
+
+
+def layout_of(path: Path) -> Layout:
+    """Return a file's layout by its keys; UserError for a file in none of them."""
+    with opened(path) as file:
+        try:
+            top = set(file)
+            if {"joint_action", "observation"} & top:
+                return _legacy(file)
+            if "vision" in top or {"state", "action"} <= top:
+                return _newer(file)
+        except DAMAGE as err:
+            raise UserError(f"{path}: its keys cannot be read ({first(err)}); {AGAIN}") from err
+    held = ", ".join(sorted(top)[:8]) or "nothing"
+    raise UserError(
+        f"{path}: holds {held}, which is no layout of RoboTwin; expected joint_action and"
+        " observation, or state, action and vision"
+    )
+
+
+def _legacy(file: h5py.File) -> Layout:
+    cameras = {
+        name: _camera(group, "rgb", "depth", "intrinsic_cv", ("extrinsic_cv", "cam2world_gl"))
+        for name, group in _groups(file, "observation")
+    }
+    if isinstance(file.get("third_view_rgb"), h5py.Dataset):
+        cameras[THIRD_VIEW] = Camera("third_view_rgb", None, None, None)
+    parts = tuple(f"joint_action/{s}_{p}" for s in ("left", "right") for p in ("arm", "gripper"))
+    whole = "joint_action/vector"
+    return Layout(
+        name="legacy",
+        cameras=cameras,
+        clouds=_cloud_key(file, "pointcloud"),
+        state=(whole,) if whole in file or parts[0] not in file else parts,
+        actions=(),
+    )
+
+
+def _newer(file: h5py.File) -> Layout:
+    extrinsics = ("extrinsics_matrix", "extrinsic_matrix")
+    cameras = {
+        camera_name(name): _camera(group, "colors", "depths", "intrinsic_matrix", extrinsics)
+        for name, group in _groups(file, "vision")
+    }
+    marks = [key for key in ("instruction", "pointclouds", "state/joint_states") if key in file]
+    old = any((c.extrinsics or "").endswith("extrinsic_matrix") for c in cameras.values())
+    return Layout(
+        name="converted" if marks or old else "head",
+        cameras=cameras,
+        clouds=_cloud_key(file, "pointclouds"),
+        state=_joints(file, "state"),
+        actions=_joints(file, "action"),
+        texts=("instructions", "instruction"),
+        frequency="additional_info/frequency",
+    )
+
+
+def _joints(file: h5py.File, group: str) -> tuple[str, ...]:
+    parts = tuple(
+        f"{group}/{side}_{part}_joint_states"
+        for side in ("left", "right")
+        for part in ("arm", "ee")
+    )
+    whole = f"{group}/joint_states"
+    return (whole,) if whole in file and not all(part in file for part in parts) else parts
+
+
+def _groups(file: h5py.File, key: str) -> list[tuple[str, h5py.Group]]:
+    found = file.get(key)
+    items = found.items() if isinstance(found, h5py.Group) else ()
+    return [(name, group) for name, group in items if isinstance(group, h5py.Group)]
+
+
+def _camera(
+    group: Any, rgb: str, depth: str, intrinsics: str, extrinsics: tuple[str, ...]
+) -> Camera:
+    def path(key: str | None) -> str | None:
+        return f"{group.name.strip('/')}/{key}" if key is not None and key in group else None
+
+    where = next((key for key in extrinsics if key in group), None)
+    return Camera(
+        rgb=f"{group.name.strip('/')}/{rgb}",
+        depth=path(depth),
+        intrinsics=path(intrinsics),
+        extrinsics=path(where),
+    )
+
+
+def _cloud_key(file: h5py.File, key: str) -> str | None:
+    """Return the key unless the file says by an empty array that it has no clouds."""
+    found = file.get(key)
+    return key if isinstance(found, h5py.Dataset) and found.size else None

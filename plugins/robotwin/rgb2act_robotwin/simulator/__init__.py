@@ -1,0 +1,1 @@
+"""RoboTwin's simulator, which runs in a worker process of its own interpreter."""

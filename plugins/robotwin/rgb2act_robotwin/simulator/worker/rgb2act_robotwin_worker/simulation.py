@@ -1,0 +1,272 @@
+"""One task of RoboTwin: its scenes, its scripted expert, acting in it."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import random
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from . import fallbacks
+from .installations import robots, tree
+from .observations import available, hands, keep, observation
+from .settings import Settings, versions
+
+ARM = 6
+WORDINGS = 100  # instructions drawn for an episode, as RoboTwin's evaluation does
+
+
+class Simulation:
+    """Hold one environment; scenes are set up, acted in and closed one after another."""
+
+    def __init__(self, task: str, root: str | None, settings: Settings) -> None:
+        self.task, self.root, self.settings = task, root, settings
+        self.tree = tree(root, settings.assets)
+        self.env: Any = None
+        self.open = False
+        self.closings = 0
+        self.args: dict[str, Any] = {}
+        self.cameras: tuple[str, ...] = ()
+        self.frames: list[dict[str, Any]] = []
+
+    def start(self) -> dict[str, Any]:
+        """Import RoboTwin, set up one scene and return what is the same in all of them."""
+        s = self.settings
+        self.tree.enter()
+        fallbacks.before_import(s.planner, s.fps)
+        importlib.import_module(f"{self.tree.envs}.{self.task}")
+        switched = fallbacks.after_import(self.tree.envs, s.shader, s.planner, s.fps)
+        self.args = self._arguments()
+        with self._scene():
+            # an unstable scene is not acted in, yet robot and cameras are there
+            with suppress(self.unstable):
+                self._set_up(0, eval_mode=True)
+            self._choose_cameras()
+            return {
+                "layout": self.tree.layout,
+                "commit": self.tree.commit(),
+                "versions": versions(),
+                **self._limits(),
+                "step_limit": self._step_limit(),
+                "cameras": list(self.cameras),
+                "image": self._image(),
+                "shader": s.shader,
+                "planner": s.planner,
+                "fps": s.fps,
+                "fallbacks": switched,
+                "device": importlib.import_module("sapien.render").RenderSystem().device.name,
+            }
+
+    def screen(self, seed: int) -> dict[str, Any]:
+        """Tell whether the scripted expert solves a scene, as RoboTwin's evaluation asks."""
+        with self._scene():
+            reason, info = self._expert(seed, eval_mode=True)
+        return {"accepted": not reason, "reason": reason, "info": info}
+
+    def begin(
+        self, seed: int, instruction_seed: int, info: dict[str, Any] | None, observe: bool
+    ) -> dict[str, Any]:
+        """Set up a scene to act in."""
+        env = self._set_up(seed, eval_mode=True)
+        if info is None:
+            info = {"info": env.get_info()} if hasattr(env, "get_info") else {"info": {}}
+        instruction = self._instruction(info.get("info", {}), instruction_seed)
+        env.set_instruction(instruction=instruction)
+        return {
+            "observation": observation(env, self.cameras) if observe else None,
+            "instruction": instruction,
+            "step_limit": int(env.step_lim),
+        }
+
+    def step(self, action: np.ndarray[Any, Any], observe: bool) -> dict[str, Any]:
+        """Let the arms go to their next targets; the scene stops at success or the step limit."""
+        if not self.open:
+            raise RuntimeError("no scene was begun; send 'begin' first")
+        if not np.isfinite(action).all():
+            raise ValueError(f"action has numbers that are not finite: {action.tolist()!r}")
+        env = self.env
+        env.take_action(action)
+        steps, success = int(env.take_action_cnt), bool(env.eval_success)
+        return {
+            "observation": observation(env, self.cameras) if observe else None,
+            "hands": hands(env),
+            "success": success,
+            "steps": steps,
+            "done": success or steps >= env.step_lim,
+        }
+
+    def end(self) -> dict[str, Any]:
+        """Close the scene; none may be open."""
+        self._close()
+        return {}
+
+    def record(self, seed: int) -> dict[str, Any]:
+        """Record the expert's demonstration, in two passes as RoboTwin's collector does.
+
+        The first plans, without pictures; the second follows the planned paths and takes them.
+        """
+        with self._scene():
+            reason, info = self._expert(seed)
+            paths = {
+                f"{side}_joint_path": list(getattr(self.env, f"{side}_joint_path", []))
+                for side in ("left", "right")
+            }
+        if not reason:
+            with self._scene():
+                reason, _ = self._expert(seed, True, need_plan=False, **paths)
+        if reason:
+            self.frames = []
+        return {
+            "accepted": not reason,
+            "reason": reason,
+            "frames": len(self.frames),
+            "info": info,
+            "instructions": {} if reason else self._wordings(info.get("info", {}), seed),
+        }
+
+    def frame(self, index: int) -> dict[str, Any]:
+        """Return one frame of the recorded episode."""
+        if not 0 <= index < len(self.frames):
+            raise IndexError(f"frame {index} is none of the {len(self.frames)} recorded")
+        return {"observation": self.frames[index]}
+
+    def _expert(self, seed: int, pictures: bool = False, **more: Any) -> tuple[str, dict[str, Any]]:
+        """Let the scripted expert act; return why it does not count, and what it tells."""
+        try:
+            env = self._set_up(seed, **more)
+            if pictures:
+                # called where RoboTwin's collector would write a frame
+                env._take_picture = lambda *_: self.frames.append(observation(env, self.cameras))
+            info = env.play_once()
+            solved = bool(env.plan_success and env.check_success())
+        except self.unstable as err:
+            return f"unstable: {err}", {}
+        except Exception as err:
+            traceback.print_exc()
+            return f"error: {type(err).__name__}: {err}", {}
+        told = json.loads(json.dumps(info or {}, default=str))
+        if not env.plan_success:
+            return "expert failed: plan", told
+        return "" if solved else "expert failed: not successful", told
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``setup_demo`` that all scenes share."""
+        s = self.settings
+        args = self.tree.config(s.task_config)
+        camera = dict(args["camera"], collect_head_camera=True, collect_wrist_camera=True)
+        for name in ("head_camera_type", "wrist_camera_type"):
+            camera[name] = getattr(s, name) or camera.get(name, "D435")
+        shown = dict.fromkeys(args["data_type"], False)
+        shown |= dict.fromkeys(("rgb", "qpos", "endpose"), True)
+        return {
+            **args,
+            **robots(self.tree, list(s.embodiment or args["embodiment"])),
+            "task_name": self.task,
+            "task_config": s.task_config,
+            "camera": camera,
+            "data_type": {**shown, "depth": s.depth, "pointcloud": s.pointcloud},
+            "render_freq": 0,
+            "planner_backend": "curobo",  # of the package; the fallback patches its class
+            "eval_video_log": False,
+            "save_data": False,
+        }
+
+    def _set_up(self, seed: int, **more: Any) -> Any:
+        """Set up a scene; the same seed gives the same one whatever was before it."""
+        self._close()
+        self.frames = []
+        if self.env is None:
+            module = importlib.import_module(f"{self.tree.envs}.{self.task}")
+            self.env = getattr(module, self.task)()
+        random.seed(seed)  # RoboTwin seeds numpy and torch
+        if self.settings.planner == "mplib":
+            importlib.import_module("mplib").set_global_seed(max(seed, 1))
+        self.open = True
+        arguments = {**self.args, "left_joint_path": [], "right_joint_path": [], **more}
+        self.env.setup_demo(now_ep_num=0, seed=seed, is_test=True, **arguments)
+        self._choose_cameras()
+        return self.env
+
+    def _close(self) -> None:
+        """Close the scene that is open."""
+        if not self.open:
+            return
+        self.open = False
+        self.closings += 1
+        self.env.close_env(clear_cache=self.closings % self.args["clear_cache_freq"] == 0)
+        if self.settings.planner == "mplib":
+            # its planner keeps the world of the scene it was made in; CuRobo's is slow to make
+            self.env = None
+            gc.collect()
+
+    @contextmanager
+    def _scene(self) -> Iterator[None]:
+        """Close the scene that is set up within, whatever happens."""
+        try:
+            yield
+        finally:
+            self._close()
+
+    @property
+    def unstable(self) -> type[Exception]:
+        """Return the error by which RoboTwin tells that a scene does not come to rest."""
+        module = importlib.import_module(f"{self.tree.envs}.utils.create_actor")
+        error: type[Exception] = module.UnStableError
+        return error
+
+    def _choose_cameras(self) -> None:
+        if self.settings.cameras is not None:
+            self.cameras = self.settings.cameras
+        elif not self.cameras:
+            self.cameras = available(self.env.cameras)
+        keep(self.env.cameras, self.cameras, self.settings.pointcloud)
+
+    def _image(self) -> list[int]:
+        """Return height and width of the cameras' images."""
+        names = self.cameras
+        kinds = self.tree.config("_camera_config")
+        static = self.args["left_embodiment_config"]["static_camera_list"]
+        types = {each["name"]: each["type"] for each in static}
+        types["head_camera"] = self.args["camera"]["head_camera_type"]
+        wrist = self.args["camera"]["wrist_camera_type"]
+        sizes = [(kinds[types.get(n, wrist)]["h"], kinds[types.get(n, wrist)]["w"]) for n in names]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"cameras {names} have sizes {sizes}; choose cameras of one size")
+        return list(sizes[0]) if sizes else [0, 0]
+
+    def _limits(self) -> dict[str, Any]:
+        """Return the joints' limits, radians, grippers 0 closed .. 1 open: low, high (14,)."""
+        bounds: list[Any] = []
+        for side in ("left", "right"):
+            joints = getattr(self.env.robot, f"{side}_arm_joints")
+            if len(joints) != ARM:
+                raise ValueError(f"the {side} arm has {len(joints)} joints, not {ARM}")
+            bounds += [np.asarray(joint.get_limits(), np.float64)[0] for joint in joints]
+            bounds.append(np.array([0.0, 1.0]))
+        low, high = np.stack(bounds, axis=1)
+        return {"low": low, "high": high}
+
+    def _step_limit(self) -> int:
+        limits = self.tree.config("_eval_step_limit")
+        return int(limits.get(self.task, 1000))  # RoboTwin's own default
+
+    def _wordings(self, info: dict[str, Any], seed: int) -> dict[str, list[str]]:
+        """Return instructions of both kinds, the same for the same seed."""
+        state = random.getstate()
+        random.seed(seed)  # RoboTwin's function draws from the global generator
+        try:
+            found = self.tree.describe()(self.task, [info], WORDINGS)
+        finally:
+            random.setstate(state)
+        kinds = ("seen", "unseen")
+        return {kind: list(found[0].get(kind, [])) if found else [] for kind in kinds}
+
+    def _instruction(self, info: dict[str, Any], seed: int) -> str:
+        known = self._wordings(info, seed)[self.settings.instructions]
+        return random.Random(seed).choice(known) if known else self.task.replace("_", " ")

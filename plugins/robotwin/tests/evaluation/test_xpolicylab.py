@@ -1,0 +1,343 @@
+"""XPolicyLab's websocket protocol, spoken from the other side in its own form of bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import robotwin_servers
+from rgb2act_robotwin.evaluation import xpolicylab_messages
+from rgb2act_robotwin.evaluation.xpolicylab_messages import FrameError
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from rgb2act_core.errors import UserError
+
+SEED = 100_007
+
+
+def packed(value: Any) -> Any:
+    """Return an array as msgpack-numpy writes it."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(type(value))
+    kind = {b"nd": True, b"type": value.dtype.str, b"kind": b"", b"shape": value.shape}
+    return kind | {b"data": value.tobytes()}
+
+
+def unpacked(value: dict[Any, Any]) -> Any:
+    if b"nd" not in value:
+        return value
+    return np.frombuffer(value[b"data"], value[b"type"]).reshape(value[b"shape"])
+
+
+class Lab:
+    """XPolicyLab's client: a request, its answer."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection, self.count = connection, 0
+
+    def ask(self, kind: str, payload: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        """Return the payload of the answer, which names its request."""
+        self.count += 1
+        frame = {"message_type": kind, "message_id": f"id-{self.count}", "evaluation_id": "e"}
+        frame |= {"step": self.count, "trial_id": "t", "sent_at": "", "payload": payload or {}}
+        data = self.exchange(msgpack.packb(frame | more, default=packed))
+        answer = msgpack.unpackb(data, object_hook=unpacked, strict_map_key=False)
+        assert answer["message_id"] == f"id-{self.count}"
+        assert (answer["evaluation_id"], answer["trial_id"]) == ("e", "t")
+        assert answer["step"] == self.count
+        suffix = "result" if kind in ("reset", "infer", "call") else "ack"
+        expected = "error" if "code" in answer["payload"] else f"{kind}_{suffix}"
+        assert answer["message_type"] == expected
+        return dict(answer["payload"])
+
+    def exchange(self, data: bytes | str) -> bytes:
+        self.connection.send(data)
+        return bytes(self.connection.recv(timeout=60))
+
+    def call(self, name: str, obs: Any = None) -> Any:
+        return self.ask("call", {"func_name": name, "obs": obs})
+
+
+@contextlib.contextmanager
+def talking(where: dict[str, Any], path: str = "") -> Iterator[Lab]:
+    url = f"ws://127.0.0.1:{where['port']}/{path}"
+    with connect(url, compression=None, max_size=None, proxy=None) as connection:
+        yield Lab(connection)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Any:
+    return robotwin_servers.Recorded()
+
+
+@pytest.fixture(scope="module")
+def where(run: Path) -> Iterator[dict[str, Any]]:
+    with robotwin_servers.serving("serve-xpolicylab", run) as told:
+        yield told
+
+
+def observation(recorded: Any, at: int, env_idx: int = 0) -> dict[str, Any]:
+    head, left = recorded.rgb[at]
+    joints = recorded.joints[at]
+    return {
+        "data_format_version": "v1.0",
+        "instruction": "lift the pot",
+        "env_idx": env_idx,
+        "vision": {
+            "cam_head": {"color": head, "shape": head.shape[:2]},
+            "cam_left_wrist": {"color": left, "shape": left.shape[:2]},
+        },
+        "state": {
+            "left_arm_joint_state": joints[:6],
+            "left_ee_joint_state": joints[6:7],
+            "right_arm_joint_state": joints[7:13],
+            "right_ee_joint_state": joints[13:],
+        },
+        "additional_info": {"frequency": 30},
+    }
+
+
+def flat(actions: list[dict[str, Any]]) -> np.ndarray:
+    keys = ("left_arm_joint_state", "left_ee_joint_state")
+    keys += ("right_arm_joint_state", "right_ee_joint_state")
+    return np.stack([np.concatenate([action[key] for key in keys]) for action in actions])
+
+
+def test_a_client_that_sends_the_newest_observation_alone(
+    run: Path, recorded: Any, where: dict[str, Any]
+) -> None:
+    with talking(where) as lab:
+        assert lab.ask("hello")["server"] == "rgb2act"
+        assert lab.ask("heartbeat") == {"ok": True}
+        assert lab.ask("prepare_case", {"seed": SEED, "task_name": "lift_pot"})["ok"]
+        assert lab.ask("reset", {"trial_id": "t", "seed": SEED})["result"] == {"seed": SEED}
+        answers = [lab.ask("infer", {"observation": observation(recorded, at)}) for at in (0, 3)]
+        assert [answer["missing_steps"] for answer in answers] == [0, 2]
+        expected = robotwin_servers.planned(run, recorded, SEED, [[0], [3]])
+        for answer, plan in zip(answers, expected, strict=True):
+            np.testing.assert_array_equal(flat(answer["actions"]), plan)
+            assert answer["latency_ms"] > 0
+        told = lab.ask("trial_end", {"success": True})
+        assert told["result"] == {"plans": 2, "missing_steps": 2}
+    with contextlib.suppress(ConnectionClosed), talking(where) as lab:
+        lab.ask("close")
+
+
+def test_a_client_that_sends_every_observation(
+    run: Path, recorded: Any, where: dict[str, Any]
+) -> None:
+    with talking(where) as lab:
+        lab.ask("prepare_case", {"seed": SEED})
+        assert lab.ask("reset")["result"] == {"seed": SEED}  # as the case said
+        found = []
+        for group in ([0], [1, 2, 3]):
+            for at in group:
+                assert lab.call("update_obs", observation(recorded, at)) == {"ok": True}
+            found.append(flat(lab.call("get_action")["result"]))
+        np.testing.assert_array_equal(
+            np.stack(found), robotwin_servers.planned(run, recorded, SEED, [[0], [1, 2, 3]])
+        )
+        assert lab.ask("trial_end")["result"] == {"plans": 2, "missing_steps": 0}
+        assert lab.ask("reset")["result"] == {"seed": 1}  # nobody said which
+
+
+def test_no_ping_is_sent_to_a_client_that_simulates(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XPolicyLab's client answers none meanwhile: its event loop stands still, for minutes."""
+    from rgb2act_robotwin.evaluation.xpolicylab import serve
+    from websockets.sync import server
+
+    from rgb2act_core.serving.access import listen
+    from rgb2act_core.serving.server import load
+
+    told: dict[str, Any] = {}
+
+    def accept(lead: Any, **given: Any) -> contextlib.AbstractContextManager[Any]:
+        told.update(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "serve", accept)
+    with contextlib.closing(listen("127.0.0.1", 0)) as listener:
+        with pytest.raises(KeyboardInterrupt):
+            serve(listener, load(run)[1], None)
+        assert told["ping_interval"] is None
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_environments_of_a_connection_have_histories_of_their_own(
+    run: Path, recorded: Any, where: dict[str, Any]
+) -> None:
+    with talking(where) as lab, talking(where) as other:
+        lab.ask("reset", {"seed": SEED})
+        other.ask("reset", {"seed": 1})
+        found = []
+        for at in (0, 2):
+            other.ask("infer", {"observation": observation(recorded, at)})
+            both = [observation(recorded, at, 0), observation(recorded, at + 1, 7)]
+            lab.call("update_obs_batch", both)
+            found.append([flat(plan) for plan in lab.call("get_action_batch", [0, 7])["result"]])
+        for number, groups in enumerate(([[0], [2]], [[1], [3]])):
+            expected = robotwin_servers.planned(run, recorded, SEED, groups)
+            np.testing.assert_array_equal([plans[number] for plans in found], expected)
+
+
+def test_jpegs_are_read_in_their_own_colours(recorded: Any, where: dict[str, Any]) -> None:
+    import simplejpeg
+
+    seen = observation(recorded, 0)
+    image = simplejpeg.encode_jpeg(np.ascontiguousarray(seen["vision"]["cam_head"]["color"]))
+    plain = simplejpeg.decode_jpeg(image)
+    found = []
+    for color in (image, np.frombuffer(image, np.uint8), plain[..., ::-1]):
+        with talking(where) as lab:
+            lab.ask("reset", {"seed": SEED})
+            seen["vision"]["cam_head"]["color"] = (
+                np.ascontiguousarray(color) if isinstance(color, np.ndarray) else color
+            )
+            found.append(flat(lab.ask("infer", {"observation": seen})["actions"]))
+    np.testing.assert_array_equal(found[0], found[2])  # unmarked: red and blue are swapped
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_what_is_wrong_is_answered(recorded: Any, where: dict[str, Any]) -> None:
+    fine = observation(recorded, 0)
+    small = observation(recorded, 0)
+    for view in small["vision"].values():
+        view["color"] = np.zeros((120, 160, 3), np.uint8)
+    with talking(where) as lab:
+        wrong: list[tuple[dict[str, Any], str, str]] = [
+            (lab.ask("infer", {"observation": fine}), "infer_failed", "reset first"),
+            (lab.ask("dance"), "unknown_message_type", "'dance' is not known"),
+        ]
+        lab.ask("reset")
+        wrong += [
+            (lab.ask("infer", {}), "infer_failed", "expected a map"),
+            (
+                lab.ask("infer", {"observation": small}),
+                "infer_failed",
+                "rgb is uint8 (2, 120, 160, 3), the policy sees uint8 (2, 240, 320, 3)",
+            ),
+            (
+                lab.ask("infer", {"observation": fine | {"vision": {}}}),
+                "infer_failed",
+                "the policy sees 'head_camera', the observation shows []",
+            ),
+            (
+                lab.ask("infer", {"observation": fine | {"state": {}}}),
+                "infer_failed",
+                "state 'left_arm_joint_state': expected 6 numbers, got 0",
+            ),
+            (lab.call("get_action"), "call_failed", "nothing was seen"),
+            (lab.call("get_action_batch", [0, 0]), "call_failed", "[0, 0] are not each once"),
+            (lab.call("__init__"), "call_failed", "func_name '__init__'"),
+        ]
+        for payload, code, said in wrong:
+            assert payload["code"] == code
+            assert said in payload["message"]
+        assert lab.ask("infer", {"observation": fine})["ok"]  # and it goes on
+
+
+def array(**changes: Any) -> bytes:
+    value = {b"nd": True, b"type": "<f4", b"kind": b"", b"shape": [1], b"data": b"\0" * 4}
+    value |= {key.encode(): change for key, change in changes.items()}
+    return bytes(msgpack.packb({"message_type": "infer", "message_id": 1, "payload": value}))
+
+
+HOSTILE = {
+    "nothing": b"",
+    "noise": b"\xc1\xff",
+    "a list": msgpack.packb([1]),
+    "no type": msgpack.packb({"message_id": 1}),
+    "no id": msgpack.packb({"message_type": "hello"}),
+    "no payload": msgpack.packb({"message_type": "hello", "message_id": 1, "payload": [1]}),
+    "pickle": array(kind=b"O", type="|O", data=b"cos\nsystem\n"),
+    "structured": array(kind=b"V", type=[["a", "<f4"]]),
+    "text": array(type="<U1"),
+    "no dtype": array(type="<x9"),
+    "too short": array(shape=[2]),
+    "too large": array(shape=[2**40, 2**40]),
+    "negative": array(shape=[-1]),
+    "millions of lists": b"\x93\x01\x01\xdd" + (2**21).to_bytes(4, "big") + b"\x90" * 2**21,
+    "millions of maps": b"\x93\x01\x01" + (b"\xdc\xff\xff" + b"\x80" * 0xFFFF) * 40,
+    "complex": msgpack.packb({"message_type": "a", "message_id": 1, "x": {b"complex": True}}),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_what_is_no_frame_is_refused(data: bytes) -> None:
+    with pytest.raises(FrameError):
+        xpolicylab_messages.unpack(data)
+
+
+def test_what_is_hostile_ends_its_own_connection_alone(
+    recorded: Any, where: dict[str, Any]
+) -> None:
+    with talking(where) as lab:
+        lab.ask("reset", {"seed": SEED})
+        for data, code in (
+            (HOSTILE["pickle"], 1007),
+            (HOSTILE["noise"], 1007),
+            ("text", 1007),
+            (b"\0" * (64 * 2**20 + 1), 1009),
+        ):
+            with talking(where) as hostile:
+                with pytest.raises(ConnectionClosed) as closed:
+                    hostile.exchange(data)
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == code
+        assert lab.ask("infer", {"observation": observation(recorded, 0)})["ok"]
+
+
+def test_a_token_is_asked_for(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret&word")
+    with robotwin_servers.serving(
+        "serve-xpolicylab", run, "--token-file", str(tmp_path / "token")
+    ) as told:
+        for path in ("", "?token=secret"):
+            with pytest.raises(InvalidStatus, match="401"), talking(told, path):
+                pass
+        with talking(told, "?token=secret%26word") as lab:
+            assert lab.ask("hello")["ok"]
+
+
+def test_a_policy_that_its_client_cannot_drive_is_told(run: Path) -> None:
+    import attrs
+    from rgb2act_robotwin.evaluation.xpolicylab import check
+
+    from rgb2act_core.serving.server import load
+
+    offer, sessions = load(run)
+    sessions.close()
+    check(offer)
+    with pytest.raises(UserError, match="'front_camera', which XPolicyLab's client does not send"):
+        check(attrs.evolve(offer, cameras=("head_camera", "front_camera")))
+    with pytest.raises(UserError, match="serve a run of RoboTwin"):
+        check(attrs.evolve(offer, action_names=("a",)))
+
+
+def test_a_policy_of_several_tasks_is_told_which(run: Path, recorded: Any) -> None:
+    """The task's name goes on to the session where the policy knows several, and only there."""
+    import attrs
+    from rgb2act_robotwin.evaluation.xpolicylab import Talk
+
+    from rgb2act_core.serving.server import load
+
+    _, sessions = load(run)
+    sessions.close()
+    named = {"task_name": "lift_pot", "seed": 3}
+    for tasks, expected in ((("other",), None), (("lift_pot", "open_laptop"), "lift_pot")):
+        policy = sessions.planner.policy
+        policy.shape = attrs.evolve(policy.shape, tasks=tasks)
+        talk = Talk(sessions, "one")
+        frame = {"message_type": "reset", "message_id": "1", "payload": named}
+        talk.answer(frame)
+        talk._session(0)
+        assert talk.open[0].task == expected

@@ -1,0 +1,123 @@
+"""A tiny policy of recorded episodes, served by the real command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DATA = Path(__file__).parents[1] / "data/beat_block_hammer/demo_cpu"
+SPEC = f"""
+name = "deployed"
+
+[environment]
+use = "robotwin"
+task = "beat_block_hammer"
+data = {str(DATA)!r}
+cameras = ["head_camera", "left_camera"]
+clouds = "none"
+
+[[backbone]]
+use = "patchstats"
+
+[teacher]
+use = "cloudstats"
+
+[align]
+fusion = {{ use = "weighted" }}
+
+[policy]
+condition = "single_backbone"
+head = {{ use = "diffusion", denoiser = "mlp", mlp = {{ width = 16, blocks = 1 }} }}
+n_obs_steps = 2
+horizon = 4
+n_action_steps = 3
+steps = 3
+warmup = 1
+batch_size = 4
+
+[act]
+episodes = 2
+parallel_episodes = 2
+
+[compute]
+device = "cpu"
+simulator_workers = 1
+threads = 1
+"""
+
+
+def train(root: Path) -> Path:
+    """Train the policy and return the run's folder."""
+    from rgb2act_core.pipeline import chain
+    from rgb2act_core.spec.reader import read_spec
+
+    spec = root / "deployed.toml"
+    spec.write_text(SPEC)
+    return chain.run_pipeline(read_spec(spec), root / "runs", "train")
+
+
+@contextlib.contextmanager
+def serving(command: str, run: Path, *args: str) -> Iterator[dict[str, Any]]:
+    """Serve a run in a process of its own; give what it says of itself, and its stderr after."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "rgb2act_core", command, str(run), "--json", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        told = json.loads(line) if line else {}
+        try:
+            yield told
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            _, told["errors"] = process.communicate(timeout=60)
+            assert process.returncode == 0, told["errors"]
+
+
+class Recorded:
+    """What RoboTwin's simulator would show, from a recorded episode."""
+
+    def __init__(self) -> None:
+        from rgb2act_robotwin import Robotwin, build
+
+        config = Robotwin(
+            task="beat_block_hammer",
+            data=DATA,
+            cameras=("head_camera", "left_camera"),
+            clouds="none",
+        )
+        episode = build(config).recorded()[0]
+        self.rgb = np.asarray(episode.rgb[:])
+        assert episode.joints is not None
+        self.joints = episode.joints
+
+
+def planned(run: Path, recorded: Recorded, seed: int, groups: list[list[int]]) -> np.ndarray:
+    """Return the actions (plans, n, 14) of the code that acts, for frames seen before each plan."""
+    from rgb2act_core.policy import rollout
+    from rgb2act_core.serving.server import load
+
+    _, sessions = load(run)
+    sessions.close()
+    planner, act = sessions.planner, sessions.act
+    led = rollout.start_rollout(planner, act, seed, recorded.joints[groups[0][0]])
+    plans = []
+    for group in groups:
+        for at in group:
+            led.history.add(recorded.rgb[at : at + 1], recorded.joints[at : at + 1])
+        planner.see([led.history], [])
+        plans.append(rollout.step_rollouts(planner, act, {0: led})[0])
+    return np.stack(plans)

@@ -1,0 +1,289 @@
+"""Damaged files: each is refused by file, key and frame, with what to do; nothing else happens."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rgb2act_robotwin import Robotwin, build, inspect
+from rgb2act_robotwin.environment import RobotwinEnvironment
+from robotwin_episodes import ROWS, TASK, vector, write_layout, write_legacy, write_newer
+
+from rgb2act_core.data.episode_store import validate
+from rgb2act_core.errors import UserError
+
+Opened = Callable[..., RobotwinEnvironment]
+KEYS = {
+    "legacy": ("observation/head_camera/rgb", "joint_action/vector", "pointcloud"),
+    "head": ("vision/cam_head/colors", "state/left_arm_joint_states", None),
+    "converted": ("vision/cam_head/colors", "state/left_arm_joint_states", "pointclouds"),
+}
+
+
+def refused(environment: RobotwinEnvironment) -> str:
+    with pytest.raises(UserError) as caught:
+        environment.recorded()
+    return str(caught.value)
+
+
+def problems(path: Path) -> str:
+    """Return what inspect says of a file; it must not raise."""
+    found = inspect(path)
+    assert found is not None
+    return "\n".join(problem for episode in found.episodes for problem in episode.problems)
+
+
+def test_truncated_file(tmp_path: Path, layout: str, opened: Opened) -> None:
+    path = write_layout(tmp_path, layout)
+    write_layout(tmp_path, layout, 1)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for said in (refused(opened(tmp_path)), problems(tmp_path)):
+        assert f"{path}: cannot be read as HDF5" in said
+        assert "leave it out with [environment] skip" in said
+    kept = opened(tmp_path, skip=("demo_clean-episode_0000000",)).recorded()
+    assert [episode.name for episode in kept] == ["demo_clean-episode_0000001"]
+
+
+def test_every_damage_is_told_when_the_first_episode_is_damaged(
+    tmp_path: Path, opened: Opened
+) -> None:
+    paths = [write_legacy(tmp_path, number) for number in range(3)]
+    for path in paths[:2]:
+        path.write_bytes(b"")
+    environment = opened(tmp_path)
+    assert environment.info.image == (24, 32)
+    assert refused(environment).count("cannot be read as HDF5") == 2
+
+
+def test_file_that_is_no_hdf5(tmp_path: Path, opened: Opened) -> None:
+    path = write_legacy(tmp_path)
+    path.write_bytes(b"hello")
+    assert f"{path}: cannot be read as HDF5" in refused(opened(tmp_path))
+    assert "cannot be read as HDF5" in problems(tmp_path)
+
+
+def test_hdf5_of_something_else(tmp_path: Path, opened: Opened) -> None:
+    path = write_legacy(tmp_path)
+    with h5py.File(path, "w") as file:
+        file["weights"] = [1]
+    assert f"{path}: holds weights, which is no layout of RoboTwin" in refused(opened(tmp_path))
+
+
+def test_missing_camera(tmp_path: Path, layout: str, opened: Opened) -> None:
+    write_layout(tmp_path, layout)
+    write_layout(tmp_path, layout, 1)
+    path = write_layout(tmp_path, layout, 2, cameras=("left_camera",))
+    said = refused(opened(tmp_path))
+    assert f"{path}: camera 'head_camera' is missing; it has left_camera" in said
+    assert said.count("\n") == 0
+    assert "camera 'head_camera' is missing, 2 of 3 episodes have it" in problems(tmp_path)
+    assert "did you mean 'head_camera'" in refused(opened(tmp_path, cameras=("hed_camera",)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_joint_that_is_no_number(tmp_path: Path, layout: str, value: float, opened: Opened) -> None:
+    path, key = write_layout(tmp_path, layout), KEYS[layout][1]
+    with h5py.File(path, "r+") as file:
+        file[key][3, 2] = value
+    for said in (refused(opened(tmp_path)), problems(tmp_path)):
+        assert f"{path}: {key}: frame 3: value[2] is {value!r}" in said
+
+
+def test_last_row_of_a_legacy_file_is_an_action_too(tmp_path: Path, opened: Opened) -> None:
+    path = write_legacy(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["joint_action/vector"][ROWS - 1, 0] = np.nan
+    assert f"frame {ROWS - 1}: value[0] is nan" in refused(opened(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["legacy", "converted"])
+def test_empty_cloud(tmp_path: Path, kind: str, opened: Opened) -> None:
+    path, key = write_layout(tmp_path, kind), KEYS[kind][2]
+    with h5py.File(path, "r+") as file:
+        file[str(key)][2] = 0
+    for said in (refused(opened(tmp_path)), problems(tmp_path)):
+        assert f"{path}: {key}: frame 2: has no points" in said
+    (episode,) = opened(tmp_path, clouds="none").recorded()
+    assert episode.clouds is None
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + b"x" * 50, "is no JPEG"),
+        (b"", "is empty"),
+        (b"\xff\xd8\xff\xd9", "has no image in it"),
+        (b"\xff\xd8\xff\xe0", "is cut short"),
+    ],
+)
+def test_frame_that_is_no_jpeg(
+    tmp_path: Path, layout: str, data: bytes, said: str, opened: Opened
+) -> None:
+    path, key = write_layout(tmp_path, layout), KEYS[layout][0]
+    with h5py.File(path, "r+") as file:
+        file[key][3] = data
+    for told in (refused(opened(tmp_path)), problems(tmp_path)):
+        assert f"{path}: {key}: frame 3: {said}" in told
+
+
+def test_jpeg_with_a_damaged_picture_is_told_when_it_is_decoded(
+    tmp_path: Path, opened: Opened
+) -> None:
+    path = write_legacy(tmp_path)
+    with h5py.File(path, "r+") as file:
+        data = bytes(file["observation/head_camera/rgb"][1])
+        at = data.index(b"\xff\xda") + 20
+        file["observation/head_camera/rgb"][1] = data[:at] + b"\xff\xd9"
+    (episode,) = opened(tmp_path).recorded()
+    with pytest.raises(
+        UserError, match=r"observation/head_camera/rgb: frame 1: .*; copy or record"
+    ):
+        episode.rgb[0:3]
+    assert episode.rgb[2].shape == (1, 24, 32, 3)
+
+
+def test_missing_keys_are_all_told_at_once(tmp_path: Path, opened: Opened) -> None:
+    one, two = write_legacy(tmp_path), write_legacy(tmp_path, 1)
+    with h5py.File(one, "r+") as file:
+        del file["joint_action"]
+    with h5py.File(two, "r+") as file:
+        del file["observation/head_camera/rgb"]
+        file["joint_action/vector"][0, 0] = np.nan
+    said = refused(opened(tmp_path)).splitlines()
+    assert any(f"{one}: joint_action/vector: is missing" in line for line in said)
+    assert any(f"{two}: observation/head_camera/rgb: is missing" in line for line in said)
+    assert any(f"{two}: joint_action/vector: frame 0" in line for line in said)
+
+
+def test_newer_file_without_actions(tmp_path: Path, opened: Opened) -> None:
+    path = write_newer(tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["action"]
+    assert f"{path}: action/left_arm_joint_states: is missing" in refused(opened(tmp_path))
+
+
+def test_actions_that_equal_the_state_teach_nothing(tmp_path: Path, opened: Opened) -> None:
+    path = write_newer(tmp_path)
+    with h5py.File(path, "r+") as file:
+        for name in file["action"]:
+            file["action"][name][:] = file["state"][name][:]
+    assert "every action equals the same frame's state" in refused(opened(tmp_path))
+
+
+def test_wrong_widths_and_lengths(tmp_path: Path, opened: Opened) -> None:
+    wide = write_legacy(tmp_path / "a", joints=np.zeros((ROWS, 16)))
+    assert f"{wide}: joint_action/vector: has shape (6, 16)" in refused(opened(tmp_path / "a"))
+    short = write_legacy(tmp_path / "b")
+    with h5py.File(short, "r+") as file:
+        frames = file["observation/head_camera/rgb"][:3]
+        del file["observation/head_camera/rgb"]
+        file["observation/head_camera/rgb"] = frames
+    assert "rgb: has 3 frames for 5 steps" in refused(opened(tmp_path / "b"))
+    write_legacy(tmp_path / "c", rows=1)
+    assert "has 1 frames, needs 2 or more" in refused(opened(tmp_path / "c"))
+    joints_RA = vector()
+    joints_RA[2, 6] = 1.7
+    write_legacy(tmp_path / "d", joints=joints_RA)
+    assert "frame 2: left_gripper is 1.7" in refused(opened(tmp_path / "d"))
+
+
+def test_no_episodes(tmp_path: Path) -> None:
+    for data in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UserError, match=r"0 episodes|no such file"):
+            build(Robotwin(task=TASK, data=data)).recorded()
+    (tmp_path / "notes.hdf5").write_bytes(b"")  # no number: no episode
+    with pytest.raises(UserError, match="0 episodes"):
+        _ = build(Robotwin(task=TASK, data=tmp_path)).info
+    assert inspect(tmp_path) is None
+
+
+def test_all_episodes_skipped_or_an_unknown_one(tmp_path: Path, opened: Opened) -> None:
+    write_legacy(tmp_path)
+    assert "0 episodes are left" in refused(opened(tmp_path, skip=("demo_clean-episode_0000000",)))
+    assert "did you mean 'demo_clean-episode_0000000'" in refused(
+        opened(tmp_path, skip=("demo_clean-episode_000000",))
+    )
+
+
+def test_planned_segments_are_refused_as_labels(tmp_path: Path) -> None:
+    for name in ("_traj_data", "_traj_data/episode0.pkl", "episode0.pkl"):
+        with pytest.raises(
+            UserError, match=r"cannot give actions: _traj_data holds planned segments"
+        ):
+            Robotwin(task=TASK, data=tmp_path / name)
+
+
+def test_instructions_that_are_no_json(tmp_path: Path, opened: Opened) -> None:
+    path = write_legacy(tmp_path).parents[1] / "instructions" / "episode0.json"
+    path.write_text("{")
+    assert f"{path}: is no JSON" in refused(opened(tmp_path))
+
+
+def test_two_files_of_one_number(tmp_path: Path, opened: Opened) -> None:
+    path = write_legacy(tmp_path)
+    shutil.copy(path, path.with_name("episode_0.hdf5"))
+    assert "is episode 0, as is" in refused(opened(tmp_path))
+
+
+def test_cameras_of_two_sizes(tmp_path: Path, opened: Opened) -> None:
+    path = write_legacy(tmp_path)
+    with h5py.File(path, "r+") as file, h5py.File(write_legacy(tmp_path / "x"), "r") as other:
+        from robotwin_episodes import jpeg
+
+        large = jpeg(np.zeros((48, 64, 3), np.uint8))
+        del file["observation/left_camera/rgb"]
+        file["observation/left_camera/rgb"] = np.array([large] * ROWS, "S")
+        assert other
+    said = refused(opened(tmp_path, cameras=("head_camera", "left_camera"), limit=1))
+    assert "choose cameras of one size" in said
+
+
+def test_a_joint_beyond_single_precision_is_told(tmp_path: Path) -> None:
+    path = write_layout(tmp_path, "legacy")
+    with h5py.File(path, "r+") as file:
+        file["joint_action/vector"][2, 3] = 1e300
+    with pytest.raises(UserError, match="row 2: left_joint4 is 1e\\+300, which is no joint"):
+        build(Robotwin(task=TASK, data=path)).recorded()
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=True,
+)
+@given(st.data())
+def test_any_damage_is_a_user_error_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Bytes overwritten anywhere, or a cut anywhere: no crash, no wrong shape."""
+    kind = data.draw(st.sampled_from(list(KEYS)))
+    root = tmp_path_factory.getbasetemp() / f"fuzz-{kind}"
+    whole = root / "whole"
+    if not whole.exists():
+        write_layout(root, kind).rename(whole)
+    content = bytearray(whole.read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content)))]
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, max(len(content) - 1, 0)))
+        noise = data.draw(st.binary(min_size=1, max_size=12))
+        content[at : at + len(noise)] = noise[: len(content) - at]
+    path = root / "episode0.hdf5"
+    path.write_bytes(content)
+    try:
+        (episode,) = build(Robotwin(task=TASK, data=path)).recorded()
+        validate(episode)
+        assert episode.rgb[:].shape == episode.rgb.shape
+    except UserError as err:
+        said = str(err)
+    else:
+        said = "episode"
+    assert str(path) in said or "episode" in said
+    inspect(path)

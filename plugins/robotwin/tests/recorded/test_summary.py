@@ -1,0 +1,128 @@
+"""``rgb2act inspect`` through the real command line, and the chain on what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+from PIL import Image
+from robotwin_episodes import TASK, write_layout, write_legacy, write_newer
+
+EXAMPLE = Path(__file__).parents[4] / "examples" / "robotwin_recorded.toml"
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys; from rgb2act_core.cli import main; sys.exit(main())",
+            ]
+            + [str(arg) for arg in args],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "RGB2ACT_QUIET": "1", "COLUMNS": "200"},
+            timeout=280,
+        )
+        assert done.returncode == code, done.stderr or done.stdout
+        return done
+
+    return run
+
+
+def test_everything_is_shown(tmp_path: Path, layout: str, cli: Cli) -> None:
+    for number in (0, 1, 3):
+        write_layout(tmp_path / "data", layout, number)
+    told = cli("inspect", "data").stdout
+    for said in (
+        layout,
+        f"{TASK} (3)",
+        "3, of which 3 are sound",
+        "demo_clean-episode_0000002",  # missing
+        "head_camera  24 x 32",
+        "left_joint1    0.010   3.050",
+        "swapped (30)",
+    ):
+        assert said in told, told
+
+
+def test_damage_is_shown_and_is_the_exit_code(tmp_path: Path, cli: Cli) -> None:
+    write_legacy(tmp_path / "data", true_rgb=True)
+    path = write_legacy(tmp_path / "data", 1)
+    with h5py.File(path, "r+") as file:
+        file["observation/left_camera/rgb"][2] = b"nothing"
+    told = cli("inspect", "data", code=1).stdout
+    assert "observation/left_camera/rgb: frame 2: is no JPEG" in told
+    assert "2, of which 1 are sound" in told
+    found = json.loads(cli("inspect", "data", "--json", code=1).stdout)
+    assert [len(episode["problems"]) for episode in found["episodes"]] == [0, 1]
+    assert found["environment"]["skip"] == ["demo_clean-episode_0000001"]
+    assert found["cameras"]["head_camera"] == [[24, 32]]
+    assert len(found["actions"]) == 14
+
+
+def test_spec_that_is_written_passes_check(tmp_path: Path, layout: str, cli: Cli) -> None:
+    write_layout(tmp_path / "data", layout)
+    broken = write_layout(tmp_path / "data", layout, 1)
+    broken.write_bytes(broken.read_bytes()[:900])
+    (tmp_path / "specs").mkdir()
+    cli("inspect", "data", "--write-spec", "specs/a.toml", code=1)
+    text = (tmp_path / "specs" / "a.toml").read_text()
+    assert 'data = "../data"' in text
+    assert f'condition = "{"single_backbone" if layout == "head" else "aligned"}"' in text
+    told = cli("check", "specs/a.toml").stdout
+    assert "extract/patchstats  1 episodes to encode" in told
+    assert "act " not in told
+    again = cli("inspect", "data", "--write-spec", "specs/a.toml", code=2).stderr
+    assert "specs/a.toml: exists already" in again
+
+
+def test_contact_sheet_has_a_row_a_camera(tmp_path: Path, cli: Cli) -> None:
+    write_newer(tmp_path / "data")
+    cli("inspect", "data", "--sheet", "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (5 * (32 + 2), 2 * (24 + 14 + 2))
+        red, _, blue = sheet.getpixel((3, 20))  # type: ignore[misc]
+        assert red > 100 > blue
+
+
+@pytest.mark.parametrize("made", ["nothing", "other"])
+def test_what_is_no_data_set_is_told(tmp_path: Path, made: str, cli: Cli) -> None:
+    if made == "other":
+        (tmp_path / "x").mkdir()
+        with h5py.File(tmp_path / "x" / "model1.hdf5", "w") as file:
+            file["weights"] = [1.0]
+    told = cli("inspect", "x", code=2).stderr
+    assert told.startswith("x: ")
+    assert "no such file" in told or "0 episodes: no data set" in told
+
+
+def test_planned_segments_are_told(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "_traj_data").mkdir()
+    assert "planned segments" in cli("inspect", "_traj_data", code=2).stderr
+
+
+@pytest.mark.slow
+def test_example_on_recorded_data_trains(tmp_path: Path, cli: Cli) -> None:
+    cli("train", EXAMPLE, "--root", tmp_path / "runs")
+    record = json.loads((tmp_path / "runs" / "robotwin-recorded" / "run.json").read_text())
+    assert [stage["stage"] for stage in record["stages"]] == [
+        "collect",
+        "extract/patchstats",
+        "extract/randconv",
+        "teacher/cloudstats",
+        "align",
+        "train",
+    ]
+    refused = cli("run", EXAMPLE, "--root", tmp_path / "runs", code=2).stderr
+    assert "recorded episodes of beat_block_hammer only, nothing to act in" in refused

@@ -1,0 +1,223 @@
+"""Acting in RoboTwin: a worker in another interpreter, what it may do, and what it may not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from rgb2act_robotwin import Robotwin, build, diagnose
+from rgb2act_robotwin.simulator.gym_env import RobotwinEnv
+
+from rgb2act_core.errors import EnvironmentLost, UserError
+from rgb2act_core.plugins.components import Component, Kind
+from rgb2act_core.testing import environment
+from rgb2act_core.testing.subject import Subject
+
+STILL = np.tile([0.0] * 6 + [0.5], 2).astype(np.float32)
+Make = Callable[..., RobotwinEnv]
+
+
+@pytest.fixture
+def make(standin: Path) -> Iterator[Make]:
+    opened = []
+
+    def call(**options: Any) -> RobotwinEnv:
+        config = Robotwin(
+            **{"task": "beat_block_hammer", "python": standin, "step_seconds": 20.0, **options}
+        )
+        opened.append(build(config).make())
+        return opened[-1]
+
+    yield call
+    for env in opened:
+        env.close()
+
+
+def test_environment_keeps_the_contract(standin: Path) -> None:
+    component = Component(
+        name="robotwin",
+        config=Robotwin,
+        build=build,
+        tiny=Robotwin(task="beat_block_hammer", python=standin),
+    )
+    for check in environment.CHECKS:
+        check(Subject(Kind.ENVIRONMENT, component))
+
+
+def test_gymnasium_agrees(make: Make) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_env(make(), skip_render_check=True)
+
+
+def test_expert_is_recorded_as_recorded_data_is_read(standin: Path) -> None:
+    task, place = "beat_block_hammer", Path(__file__).parents[1] / "data/beat_block_hammer"
+    expert = build(Robotwin(task=task, python=standin))
+    lived = expert.demonstrate(0, 0.0)
+    read = build(Robotwin(task=task, data=place)).recorded()[0]
+    assert lived is not None
+    np.testing.assert_array_equal(lived.joints, read.joints)
+    np.testing.assert_array_equal(lived.actions, read.actions)
+    assert len(lived.clouds or ()) == len(read.rgb[:])
+    assert expert.demonstrate(4, 0.0) is None
+
+
+@pytest.mark.parametrize("spoil", ["record:die:0", "frame:error:2", "frame:garbage:1"])
+def test_what_is_lost_while_it_is_recorded_is_recorded_again(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoil: str
+) -> None:
+    monkeypatch.setenv("RGB2ACT_STANDIN", f"{spoil}:{tmp_path / 'mark'}")
+    expert = build(Robotwin(task="beat_block_hammer", python=standin))
+    lived = expert.demonstrate(0, 0.0)
+    assert (tmp_path / "mark").exists()
+    again = expert.demonstrate(0, 0.0)
+    assert lived is not None
+    assert again is not None
+    np.testing.assert_array_equal(lived.joints, again.joints)
+    np.testing.assert_array_equal(lived.rgb[:], again.rgb[:])
+
+
+def test_a_simulator_that_is_always_lost_ends_recording_with_its_words(tmp_path: Path) -> None:
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\necho no driver; echo x >>{tmp_path / 'starts'}; exit 3\n")
+    script.chmod(0o755)
+    said = r"seed 7, asked for 4 times in vain: .*ended with 3\); its last output:\nno driver"
+    with pytest.raises(UserError, match=said):
+        build(Robotwin(task="beat_block_hammer", python=script)).scene(7)
+    assert (tmp_path / "starts").read_text() == "x\n" * 4
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (STILL[:12], r"an action is float32 \(12,\), expected 14 numbers: left_joint1, "),
+        (np.stack([STILL, STILL]), r"an action is float32 \(2, 14\)"),
+        (
+            np.where(np.arange(14) == 9, np.nan, STILL),
+            "action 0: right_joint3 is nan, exp",
+        ),
+        (np.where(np.arange(14) == 13, np.inf, STILL), "action 0: right_gripper is inf"),
+        (np.where(np.arange(14) == 1, 5.0, STILL), "left_joint2 is 5, its limits are -3.2 .. 3.2;"),
+        (np.where(np.arange(14) == 6, 1.2, STILL), "left_gripper is 1.2, its limits are 0 .. 1;"),
+    ],
+)
+def test_actions_are_checked_before_they_are_taken(make: Make, action: Any, said: str) -> None:
+    env = make()
+    env.reset(seed=0)
+    with pytest.raises(UserError, match=said):
+        env.step(action)
+    assert env.step(STILL)[4]["success"] is False  # nothing was counted or moved
+
+
+def test_actions_beyond_the_limits_are_clipped_where_the_spec_says_so(make: Make) -> None:
+    env = make(overshoot="clip")
+    env.reset(seed=0)
+    observation, *_, info = env.step(np.full(14, 4.0, np.float32))
+    assert observation["joints"][[0, 6]] == pytest.approx([3.2, 1.0])
+    assert info["clipped"] == 1
+
+
+def test_images_that_nobody_looks_at_are_not_asked_for(make: Make) -> None:
+    env = make()
+    seen, info = env.reset(seed=3, options={"told": {"{A}": "the block"}})
+    assert info["instruction"] == "hammer the block"
+    env.observe = False
+    blind, *_, info = env.step(STILL)
+    assert not blind["rgb"].any()
+    assert info["hands"].shape == (2, 3)
+    env.observe = True
+    assert env.step(STILL)[0]["rgb"].any()
+    assert env.observation_space.contains(seen)
+
+
+def test_success_ends_and_the_limit_cuts(make: Make) -> None:
+    env = make()
+    env.reset(seed=0)
+    ends = [env.step(STILL)[2:4] for _ in range(9)]
+    assert ends == [(False, False)] * 8 + [(False, True)]
+    env.reset(seed=0)
+    last = build(attrs.evolve(env.config, python=None, data=Path(__file__).parents[1] / "data"))
+    action = last.recorded()[0].actions
+    assert action is not None
+    assert env.step(action[-1])[1:4] == (1.0, True, False)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("die", r"closed the connection \(it ended by SIGKILL\); its last output:\nabout to die"),
+        ("hang", r"no message within 0.5 s \(it still ran\)"),
+        ("garbage", "not a message"),
+        ("oversize", "message has 4294967295 bytes, the limit is 67108864"),
+        ("types", "field 'success': expected bool, got str|got str"),
+        ("error", r"'step': RuntimeError: no \(standin_worker.py\)"),
+        ("nan", "field 'joints': holds NaN or infinity"),
+        ("miscount", "it counts 2 steps where 1 were taken"),
+    ],
+)
+def test_a_lost_worker_says_what_became_of_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, said: str
+) -> None:
+    monkeypatch.setenv("RGB2ACT_STANDIN", f"step:{how}:0:{tmp_path / 'mark'}")
+    env = make(step_seconds=0.5 if how == "hang" else 20.0)
+    env.reset(seed=0)
+    with pytest.raises(EnvironmentLost, match=said):
+        env.step(STILL)
+    with pytest.raises(EnvironmentLost, match="the simulator is gone"):
+        env.step(STILL)
+
+
+def test_what_does_not_start_is_told(make: Make, tmp_path: Path) -> None:
+    script = tmp_path / "python"
+    script.write_text("no program")
+    with pytest.raises(UserError, match=r"python' cannot be started \(Permission denied\)"):
+        make(python=script)
+    with pytest.raises(UserError, match=r"'Large_D435' shows \[480, 640\] pixels, .* \[240"):
+        make(camera="Large_D435")
+    with pytest.raises(EnvironmentLost, match=r"'start': (.|\n)*no module named envs.no_such_task"):
+        make(task="no_such_task")
+
+
+def test_the_key_holds_the_code_and_no_path(standin: Path, tmp_path: Path) -> None:
+    from rgb2act_core.store.keys import canonical
+
+    def key(**options: Any) -> Any:
+        return canonical(Robotwin(task="lift_pot", **options))
+
+    root = tmp_path / "RoboTwin"
+    (root / ".git/refs/heads").mkdir(parents=True)
+    (root / ".git/HEAD").write_text("ref: refs/heads/main\n")
+    (root / ".git/refs/heads/main").write_text("cf47ab5\n")
+    assert key(python=standin, root=root)["simulator"] == "cf47ab5"
+    assert str(tmp_path) not in str(key(python=standin, root=root, assets=tmp_path))
+    (root / ".git/HEAD").write_text("13c3c47\n")
+    assert key(python=standin, root=root)["simulator"] == "13c3c47"
+    venv = tmp_path / "venv"
+    (venv / "lib/python3.10/site-packages/rlinf_robotwin_runtime-0.1.3.dist-info").mkdir(
+        parents=True
+    )
+    assert key(python=venv / "bin/python")["simulator"] == "rlinf-robotwin-runtime-0.1.3"
+
+
+def test_doctor_tells_what_the_worker_finds(standin: Path, tmp_path: Path) -> None:
+    def found(**options: Any) -> list[Any]:
+        return [(f.name, f.ok, f.remedy) for f in diagnose(Robotwin(task="lift_pot", **options))]
+
+    assert found(python=standin) == [
+        ("sapien", True, ""),
+        ("curobo", False, "set planner = 'mplib'"),
+    ]
+    assert found() == [("python", True, "")]
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no module named msgpack; exit 1\n")
+    broken.chmod(0o755)
+    (lost,) = diagnose(Robotwin(task="lift_pot", python=broken))
+    assert (lost.name, lost.ok) == ("worker", False)
+    assert "ended with 1); its last output:\nno module named msgpack" in lost.detail
+    assert "msgpack" in lost.remedy

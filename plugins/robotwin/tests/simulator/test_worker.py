@@ -1,0 +1,303 @@
+"""The worker as it runs, in a process, with a checkout that has RoboTwin's shape and no more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import h5py
+import numpy as np
+import pytest
+import rgb2act_wire
+from rgb2act_robotwin import Robotwin, build
+from rgb2act_robotwin.simulator.dataset_recorder import record
+from rgb2act_robotwin.simulator.worker_client import FOLDER, MODULE
+from rgb2act_wire import Channel
+
+from rgb2act_core.errors import UserError
+
+CHECKOUT = Path(__file__).parents[1] / "data" / "checkout"
+TASK = "handover_block"
+AWAY = (100_000_002, 1)
+CPU = {"shader": "default", "planner": "mplib", "fps": "numpy"}
+
+
+class Asked:
+    """Ask a worker, and see what it prints."""
+
+    def __init__(self, log: Path) -> None:
+        ours, theirs = socket.socketpair()
+        self.channel, self.log = Channel(ours), log
+        with theirs, log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", MODULE, str(theirs.fileno()), rgb2act_wire.__file__],
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"PYTHONPATH": str(FOLDER)},
+                stdout=output,
+                stderr=output,
+            )
+
+    def __call__(self, kind: str, **fields: Any) -> dict[str, Any]:
+        self.channel.send({"kind": kind, **fields})
+        return self.channel.receive(120)
+
+    def start(self, root: Path = CHECKOUT, task: str = TASK, **settings: Any) -> dict[str, Any]:
+        return self("start", task=task, root=str(root), settings=settings)
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Iterator[Asked]:
+    asked = Asked(tmp_path / "log")
+    yield asked
+    asked.channel.close()
+    assert asked.process.wait(60) == 0
+
+
+def test_facts_name_what_was_switched_on(ask: Asked) -> None:
+    reply = ask.start(**CPU)
+    assert reply["kind"] == "ok", reply
+    facts = reply["facts"]
+    assert (facts["layout"], facts["device"], facts["step_limit"]) == ("legacy", "paper", 800)
+    assert facts["cameras"] == ["head_camera", "front_camera", "left_camera", "right_camera"]
+    assert facts["image"] == [240, 320]
+    assert facts["commit"] is None  # it lies in our repository, which is not RoboTwin's
+    assert facts["low"].tolist() == ([-3.0] * 6 + [0.0]) * 2
+    assert facts["high"].tolist() == ([3.0] * 6 + [1.0]) * 2
+    assert [fallback.split()[0] for fallback in facts["fallbacks"]] == [
+        "rasteriser",
+        "mplib",
+        "numpy",
+    ]
+
+
+@pytest.mark.parametrize("missing", ["shader", "planner", "fps"])
+def test_nothing_is_replaced_that_no_setting_asks_for(ask: Asked, missing: str) -> None:
+    reply = ask.start(**{name: value for name, value in CPU.items() if name != missing})
+    needed = {"shader": "no ray tracing", "planner": "CuroboPlanner", "fps": "SystemExit"}
+    assert reply["kind"] == "error"
+    assert needed[missing] in reply["what"]
+
+
+def test_the_expert_is_judged_and_each_refusal_has_its_reason(ask: Asked) -> None:
+    ask.start(**CPU)
+    reasons = [ask("screen", seed=seed)["reason"] for seed in range(6)]
+    assert reasons == [
+        "",
+        "",
+        "unstable: box moves",
+        "error: ValueError: no contact point",
+        "expert failed: plan",
+        "expert failed: not successful",
+    ]
+    told = ask("screen", seed=1)
+    assert (told["accepted"], told["info"]["info"]) == (True, {"{A}": "red block"})
+
+
+def test_a_seed_gives_the_same_scene_whatever_was_before(ask: Asked) -> None:
+    ask.start(**CPU, cameras=["head_camera"])
+
+    def begun() -> tuple[int, str]:
+        reply = ask("begin", seed=7, instruction_seed=3, info={"info": {"{A}": "red block"}})
+        image = reply["observation"]["rgb"]["head_camera"]
+        return int(image[0, 0, 1]), reply["instruction"]
+
+    first = begun()
+    ask("screen", seed=9)
+    ask("step", action=np.ones(14), observe=True)
+    assert begun() == first
+    assert first[1].startswith("unseen red block")
+
+
+def test_acting_stops_at_success_and_at_the_limit(ask: Asked) -> None:
+    ask.start(**CPU)
+    ask("begin", seed=1, instruction_seed=1)
+    away, there = np.zeros(14), np.full(14, 2.0)
+    replies = [ask("step", action=away, observe=False) for _ in range(5)]
+    assert [(r["steps"], r["success"], r["done"]) for r in replies[-2:]] == [
+        (4, False, False),
+        (5, False, True),
+    ]
+    assert replies[0]["observation"] is None
+    assert replies[0]["hands"][:, :3].tolist() == [[0.1, 0.2, 0.3]] * 2  # though nobody looks
+    ask("begin", seed=1, instruction_seed=1)
+    reply = ask("step", action=there, observe=True)
+    assert (reply["steps"], reply["success"], reply["done"]) == (1, True, True)
+    assert reply["observation"]["joints"].tolist() == there.tolist()
+
+
+def test_only_cameras_that_are_asked_for_take_pictures(ask: Asked) -> None:
+    ask.start(**CPU, cameras=["front_camera"])
+    for taken in (1, 2):
+        seen = ask("begin", seed=1, instruction_seed=1)["observation"]
+        assert list(seen["rgb"]) == ["front_camera"]
+        assert seen["rgb"]["front_camera"][0, 200, 2] == taken
+
+
+def test_clouds_come_without_cuda(ask: Asked) -> None:
+    ask.start(**CPU, cameras=[], pointcloud=True)
+    seen = ask("begin", seed=1, instruction_seed=1)["observation"]
+    assert seen["clouds"].shape == (1024, 6)
+    assert seen["rgb"] == {}
+
+
+def test_errors_are_answers_and_the_worker_lives_on(ask: Asked) -> None:
+    wrong = [
+        (ask("step", action=np.zeros(14), observe=True), "nothing was started"),
+        (ask("dance"), "kind 'dance' is not known"),
+        (ask.start(colour="red"), "setting 'colour' is not known"),
+        (ask.start(shader="pencil"), "setting shader: 'pencil' is none of"),
+        (ask.start(root=CHECKOUT / "envs"), "is no checkout of RoboTwin"),
+        (ask.start(cameras=["eye"], **CPU), "camera 'eye' is not in the scene"),
+    ]
+    for reply, says in wrong:
+        assert reply["kind"] == "error"
+        assert says in reply["what"]
+    assert ask.start(**CPU)["kind"] == "ok"
+    assert "no scene was begun" in ask("step", action=np.zeros(14), observe=True)["what"]
+    ask("begin", seed=1, instruction_seed=1)
+    spoiled = ask("step", action=np.full(14, np.nan), observe=True)
+    assert "not finite" in spoiled["what"]
+    assert "expected float64 (14,)" in ask("step", action=np.zeros(13), observe=True)["what"]
+    assert ask("step", action=np.zeros(14), observe=True)["steps"] == 1
+    assert "Traceback" in ask.log.read_text()
+
+
+def test_the_newest_tree_is_told_by_its_folder(ask: Asked, tmp_path: Path) -> None:
+    root = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT, root)
+    (root / "env_cfg").mkdir()
+    (root / "task_config").rename(root / "env_cfg" / "task_config")
+    assert ask.start(root=root, **CPU)["facts"]["layout"] == "head"
+
+
+def test_preflight_names_what_is_missing(ask: Asked) -> None:
+    reply = ask("look", root=str(CHECKOUT), settings={"planner": "curobo", "fps": "numpy"})
+    facts = {fact["name"]: fact for fact in reply["facts"]}
+    assert not facts["planner"]["ok"]
+    assert "planner = 'mplib'" in facts["planner"]["remedy"]
+    assert facts["pytorch3d"]["ok"]
+    assert not facts["vulkan"]["ok"]
+    assert not facts["assets"]["ok"]  # objects/ is missing
+    assert facts["assets"]["detail"] == str(CHECKOUT / "assets")
+
+
+def config(**more: Any) -> Robotwin:
+    return Robotwin(
+        task=TASK,
+        python=Path(sys.executable),
+        root=CHECKOUT,
+        shader="default",
+        planner="mplib",
+        fps="numpy",
+        **more,
+    )
+
+
+def test_demonstrations_are_recorded_and_read_again(tmp_path: Path) -> None:
+    folder = record(config(cameras=("head_camera", "left_camera")), tmp_path, 2)
+    assert folder == tmp_path / TASK / "demo_clean"
+    assert (folder / "seed.txt").read_text() == "0 1 "
+    first = (folder / "data" / "episode0.hdf5").stat().st_mtime_ns
+    record(config(cameras=("head_camera", "left_camera")), tmp_path, 3)
+    assert (folder / "seed.txt").read_text() == "0 1 6 "
+    assert (folder / "data" / "episode0.hdf5").stat().st_mtime_ns == first
+    told = (folder / "recording.json").read_text()
+    assert "expert failed: plan" in told
+
+    environment = build(Robotwin(task=TASK, data=tmp_path, cameras=("head_camera", "left_camera")))
+    episodes = environment.recorded()
+    assert len(episodes) == 3
+    episode = episodes[0]
+    assert episode.rgb[0].shape == (2, 240, 320, 3)
+    assert episode.rgb[0][0, 10, 10, 0] > 240  # red is red again
+    np.testing.assert_allclose(episode.joints[:, 0], [0.2, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(episode.actions[:, 0], [0.4, 0.6], rtol=1e-6)
+    assert episode.clouds is not None
+    assert episode.instruction.startswith("seen red block")
+    with h5py.File(folder / "data" / "episode0.hdf5") as file:
+        pose = np.asarray(file["observation/head_camera/cam2world_gl"])[0]
+    np.testing.assert_array_equal(pose, np.diag([1.0, -1.0, -1.0, 1.0]))
+
+
+IN_PROCESS = """
+import sys
+from pathlib import Path
+import numpy as np
+from rgb2act_robotwin import Robotwin, build
+from rgb2act_core.errors import EnvironmentLost, UserError
+
+cpu = {"shader": "default", "planner": "mplib", "fps": "numpy"}
+config = Robotwin(task="handover_block", python="here", root=Path(sys.argv[1]), **cpu)
+environment = build(config)
+assert environment.screen(0).accepted
+assert environment.screen(2).reason == "unstable: box moves"
+env, other = environment.make(), environment.make()
+seen, _ = env.reset(seed=1)
+other.reset(seed=3)  # of its own
+np.testing.assert_array_equal(seen["joints"][[0, 6]], [0, 1])
+target = np.linspace(0, 1, 14, dtype=np.float32)
+assert np.array_equal(env.step(target)[0]["joints"], target)
+assert not other.step(np.zeros(14, np.float32))[0]["joints"].any()
+try:
+    env.simulator.begin(2)
+except EnvironmentLost as err:
+    assert "UnStableError: box moves" in str(err)
+again = environment.make()
+again.reset(seed=1)
+for each in (env, other, again):
+    each.close()
+try:
+    build(Robotwin(task="no_such_task", python="here", root=Path(sys.argv[1]), **cpu)).make()
+except UserError as err:
+    assert "RoboTwin does not start: ModuleNotFoundError" in str(err)
+else:
+    raise AssertionError
+print("in", __import__("threading").active_count(), "threads")
+"""
+
+
+def test_the_worker_may_be_a_thread_of_ours() -> None:
+    """In a process of its own: RoboTwin stays imported, and the folder is its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_PROCESS, str(CHECKOUT)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("in 2 threads\n")  # the screener's is left, which lives on
+
+
+def test_a_scene_that_does_not_rest_gives_way_to_one_far_away() -> None:
+    environment = build(config())
+    scene = environment.scene(2)
+    assert scene.name == "scene_0000002"
+    green, far, near = (s.rgb[0][0, 0, 0, 1] for s in (scene, *map(environment.scene, AWAY)))
+    assert green == far != near  # a scene's colour is drawn by its seed
+
+
+def test_recording_goes_on_in_another_simulator_where_one_is_lost(tmp_path: Path) -> None:
+    script, mark = tmp_path / "python", tmp_path / "mark"
+    script.write_text(
+        f'#!/bin/sh\n[ -e {mark} ] && exec {sys.executable} "$@"\ntouch {mark}\nexit 3\n'
+    )
+    script.chmod(0o755)
+    folder = record(attrs.evolve(config(), python=script), tmp_path / "data", 1)
+    assert (folder / "seed.txt").read_text() == "0 "
+    assert (folder / "data/episode0.hdf5").exists()
+
+
+def test_recording_gives_up_where_the_expert_never_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rgb2act_robotwin.collecting.PATIENCE", 3)
+    with pytest.raises(UserError, match="3 seeds in a row were rejected: 1 times unstable"):
+        record(config(), tmp_path, 3, first_seed=2)
