@@ -1,4 +1,4 @@
-"""RoboTwin 2.0: its recorded episodes, read where they lie, and its simulator."""
+"""RoboTwin 2.0: its recorded episodes, read in place, and its simulator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rgb2act_core import Capability, Command, Component, hookimpl
 from rgb2act_core.interfaces import DatasetSummary, Diagnostic
 
-from . import commands, serving
+from .commands import commands
 from .config import Robotwin
 
 if TYPE_CHECKING:
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
 __all__ = ["Robotwin", "build"]
 
-TINY = Path(__file__).parent / "tiny"  # two made-up episodes of a few frames
+TINY = Path(__file__).parent / "tiny"  # two synthetic episodes of a few frames
 
 
 def build(config: Robotwin) -> RobotwinEnvironment:
-    """Return the environment; h5py is imported here."""
+    """Return the environment; importing it imports h5py."""
     from .environment import RobotwinEnvironment
 
     return RobotwinEnvironment(config)
 
 
 def inspect(path: Path) -> DatasetSummary | None:
-    """Return what lies at a path; None when there is no episode of RoboTwin."""
-    from .recorded.summary import inspect as look
+    """Return a summary of the episodes at ``path``; None if there are none of RoboTwin."""
+    from .recorded.summary import inspect as summarize
 
-    return look(path)
+    return summarize(path)
 
 
 def diagnose(config: Robotwin) -> Iterator[Diagnostic]:
-    """Yield what the simulator needs, and what of it is there."""
-    from .simulator.preflight import diagnose as look
+    """Yield the simulator's requirements and whether they are met."""
+    from .simulator import preflight
 
-    return look(config)
+    return preflight.diagnose(config)
 
 
 @hookimpl
 def rgb2act_environments() -> Iterator[Component]:
-    """Yield the one environment of this plugin."""
+    """Yield the environment ``robotwin``."""
     yield Component(
         name="robotwin",
         config=Robotwin,
         build=build,
         tiny=Robotwin(task="handover_block", data=TINY),
-        summary="RoboTwin 2.0: two-armed tasks, recorded episodes in all layouts and the simulator",
+        summary="RoboTwin 2.0: bimanual tasks, recorded episodes in any layout, and the simulator",
         capabilities=frozenset(
             {
                 Capability.SEED_SCREENING,
@@ -65,6 +65,5 @@ def rgb2act_environments() -> Iterator[Component]:
 
 @hookimpl
 def rgb2act_commands() -> Iterator[Command]:
-    """Yield what this plugin adds to the command line."""
-    yield from commands.commands()
-    yield from serving.commands()
+    """Yield the commands that this plugin adds."""
+    yield from commands()

@@ -1,0 +1,40 @@
+"""``rgb2act deploy-robotwin RUN``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rgb2act_core.commands.run import folder_of
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``deploy-robotwin``."""
+    parser.add_argument("run", metavar="RUN", help="folder of the run, or its name under --root")
+    parser.add_argument(
+        "--into", type=Path, required=True, metavar="DIR", help="checkout of RoboTwin"
+    )
+    parser.add_argument(
+        "--name", default="RGB2ACT", metavar="NAME", help="name of the policy folder [RGB2ACT]"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="overwrite files that rgb2act did not write"
+    )
+    parser.add_argument(
+        "--root", default="runs", metavar="DIR", help="folder of runs and their store [runs]"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the policy folders and print them with the command that evaluates the policy."""
+    from ..evaluation.deploy import deploy
+
+    deployment = deploy(folder_of(args), args.into, args.name, args.force)
+    for folder in deployment.folders:
+        print(folder)
+    height, width = deployment.image
+    print(
+        f"the policy uses {', '.join(deployment.cameras)} at {height}x{width};"
+        f" evaluate it with: bash {deployment.folders[0] / 'eval.sh'} TASK_NAME TASK_CONFIG"
+    )
+    return 0

@@ -1,0 +1,35 @@
+"""``rgb2act serve-xpolicylab RUN``."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+
+from rgb2act_core import UserError
+from rgb2act_core.commands.run import folder_of
+from rgb2act_core.serving import serve_arguments
+
+arguments = serve_arguments
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve a policy to XPolicyLab's websocket client until interrupted."""
+    from rgb2act_core.serving import announce, listen, read_token, until_interrupted
+
+    if find_spec("websockets") is None:
+        raise UserError("websockets is not installed; pip install 'rgb2act-robotwin[xpolicylab]'")
+    folder = folder_of(args)
+    token = read_token(args.host, args.token_file)
+    with until_interrupted(), listen(args.host, args.port) as listener:
+        from rgb2act_core.serving import load
+
+        from ..evaluation import xpolicylab
+
+        served, sessions = load(folder, args.batch)
+        try:
+            xpolicylab.check(served)
+            announce(args, listener.getsockname(), served)
+            xpolicylab.serve(listener, sessions, token)
+        finally:
+            sessions.close()
+    return 0
