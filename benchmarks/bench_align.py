@@ -29,9 +29,9 @@ from rgb2act_core.alignment.aligner import Aligner
 from rgb2act_core.alignment.batches import AlignmentBatches
 from rgb2act_core.data.dataset import Dataset
 from rgb2act_core.features.frames import TokenFrames, open_frames
-from rgb2act_core.features.reader import open_embeddings
 from rgb2act_core.stages.align import BETAS, new_aligner
-from rgb2act_core.stages.extract import extract, teach
+from rgb2act_core.stages.extract import extract_embeddings, extract_features
+from rgb2act_core.stages.keys import stored_embeddings, stored_features
 from rgb2act_core.store.run import Run
 from rgb2act_core.training.loop import TrainingJob, train_loop
 
@@ -81,8 +81,8 @@ def one_batch(
 
 
 def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
-    frames = open_frames(run, data.sources, "cpu")
-    teacher_FD = torch.from_numpy(open_embeddings(run, data.sources))
+    frames = open_frames(stored_features(run), data.sources, "cpu")
+    teacher_FD = torch.from_numpy(stored_embeddings(run).embeddings(data.sources))
     rows = np.arange(len(teacher_FD))
     aligner = new_aligner(run, data, frames, teacher_FD, rows)
     target_FD = aligner.teacher_space(teacher_FD)
@@ -124,8 +124,8 @@ def main() -> None:
         run = quickstart(Path(name))
         data = episodes(run.root / "episodes", count=10, steps=30, size=64)
         for choice in run.spec.backbone:
-            extract(run, choice, data)
-        teach(run, data)
+            extract_features(run, stored_features(run, [choice])[0], data)
+        extract_embeddings(run, stored_embeddings(run), data)
         for pool in ("keypoints", "mean"):
             align = attrs.evolve(run.spec.align, pool=pool)
             spec = attrs.evolve(run.spec, align=align)

@@ -25,11 +25,12 @@ import numpy as np
 from run_parallel import QUICKSTART
 
 from rgb2act_core.data.dataset import Dataset
-from rgb2act_core.features.reader import EpisodeArrays, grid_of, open_tokens
+from rgb2act_core.features.reader import EpisodeArrays
 from rgb2act_core.features.token_codec import bytes_of
 from rgb2act_core.pipeline import chain
 from rgb2act_core.spec import Spec, Tokens
 from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.stages.keys import stored_features
 from rgb2act_core.stages.tasks import dataset_of, open_tasks
 from rgb2act_core.store.run import Run
 
@@ -78,8 +79,10 @@ def errors(run: Run, full: Run, data: Dataset) -> list[float]:
     """Return the relative error of each backbone's tokens of one demonstration."""
     found, source = [], data.demonstrations[0]
     for choice in run.spec.backbone:
-        exact, kept = (open_tokens(r, choice, [source]).parts[0] for r in (full, run))
-        grids = [grid_of(r, choice, source) for r in (full, run)]
+        exact, kept = (
+            stored_features(r, [choice])[0].tokens([source]).parts[0] for r in (full, run)
+        )
+        grids = [stored_features(r, [choice])[0].grid(source) for r in (full, run)]
         exact_TVNC = np.asarray(exact, np.float32)
         wrong = whole(np.array(kept), grids[1], grids[0]) - exact_TVNC
         found.append(float(np.sqrt(np.square(wrong).mean() / np.square(exact_TVNC).mean())))
@@ -116,7 +119,10 @@ def main() -> None:
         data = dataset_of(open_tasks(full))
         assert data is not None
         last = spec.backbone[-1]
-        tables = {name: open_tokens(r, last, data.demonstrations) for name, r in runs.items()}
+        tables = {
+            name: stored_features(r, [last])[0].tokens(data.demonstrations)
+            for name, r in runs.items()
+        }
         times = reading(tables, args.rounds)
         names = ", ".join(choice.component.name for choice in spec.backbone)
         print(f"backbones {names}; bytes and reading of {last.component.name}")

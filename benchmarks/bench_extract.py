@@ -37,7 +37,8 @@ from rgb2act_core.features.encoder import Encoder, Stream, build_backbones
 from rgb2act_core.plugins.components import Component, Kind
 from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import BackboneChoice
-from rgb2act_core.stages.extract import extract
+from rgb2act_core.stages.extract import extract_features
+from rgb2act_core.stages.keys import stored_features
 from rgb2act_core.store.run import Run
 
 
@@ -72,9 +73,10 @@ def overhead(
         np.save(run.root / f"{next(fresh)}.npy", torch.cat(tokens).half().numpy())
 
     def ours(batch: int) -> None:
-        config = attrs.evolve(run.spec.extract, batch=batch)
+        config = attrs.evolve(run.spec.extract, batch_size=batch)
         spec = attrs.evolve(run.spec, backbone=(choice,), extract=config)
-        extract(Run(spec=spec, root=run.root / str(next(fresh))), choice, data)
+        one = Run(spec=spec, root=run.root / str(next(fresh)))
+        extract_features(one, stored_features(one)[0], data)
 
     frames = sum(len(source.open().rgb) for source in data.sources)
     work = {

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from ..features import token_grids as grids
 from ..features.fingerprint import Fingerprint
-from ..features.reader import finest
-from ..features.token_grids import TokenSample
+from ..features.token_grids import TokenSample, finest
 from ..interfaces import FusedTokens, Fusion
 from ..spec import Context
 from . import pooling

@@ -19,33 +19,35 @@ from torch import Tensor
 from ..data.dataset import EpisodeRef
 from ..errors import UserError
 from ..features.frames import TokenFrames
-from ..features.reader import EpisodeArrays
-from ..spec.conditions import labels_of
-from ..store.feature_folders import embeddings_folder, features_folder
-from ..store.run import Run
+from ..features.reader import EpisodeArrays, StoredEmbeddings, StoredFeatures
 from ..system.progress import say
 
 LOOKED_AT = 256  # training frames, at most
 SAME = 1e-6  # of the largest value: deviations up to here are rounding
 
 
-def check_pooled(run: Run, pooled: Sequence[EpisodeArrays], sources: Sequence[EpisodeRef]) -> None:
+def check_pooled(
+    features: Sequence[StoredFeatures],
+    pooled: Sequence[EpisodeArrays],
+    sources: Sequence[EpisodeRef],
+) -> None:
     """Raise UserError when a backbone's means (V, C) over patches are not finite in some frame."""
-    names = labels_of(run.spec.backbone)
-    for name, choice, table in zip(names, run.spec.backbone, pooled, strict=True):
+    for each, table in zip(features, pooled, strict=True):
         for source, part in zip(sources, table.parts, strict=True):
-            _prove(f"features of backbone {name}", part, source, features_folder(run, choice))
+            _prove(f"features of backbone {each.label}", part, source, each.folder)
 
 
 def check_teacher(
-    run: Run, frames: TokenFrames, teacher_FD: Tensor, train_rows: NDArray[np.int64]
+    stored: StoredEmbeddings,
+    frames: TokenFrames,
+    teacher_FD: Tensor,
+    train_rows: NDArray[np.int64],
 ) -> None:
     """Raise UserError when embeddings are not finite or all the same; say it when few differ."""
-    name, starts = run.spec.teacher.component.name, frames.index.starts.tolist()
-    folder = embeddings_folder(run, run.spec.teacher)
+    name, starts = stored.label, frames.index.starts.tolist()
     embeddings = teacher_FD.cpu().numpy()
     for source, first, end in zip(frames.sources, starts, starts[1:], strict=False):
-        _prove(f"embeddings of teacher {name}", embeddings[first:end], source, folder)
+        _prove(f"embeddings of teacher {name}", embeddings[first:end], source, stored.folder)
     seen_FD = embeddings[train_rows]
     if len(seen_FD) < 2:
         return

@@ -23,10 +23,9 @@ from .._version import __version__
 from ..data.dataset import EpisodeRef, missing
 from ..errors import UserError
 from ..interfaces import Episode
+from ..spec import Extract
 from ..store.files import guard, locked
 from ..store.group_writer import GroupWriter, sweep
-from ..store.run import Run
-from ..system.devices import devices_of
 from ..system.progress import task
 from ..system.threads import BackgroundWriter, prefetch, run_parallel
 from .batch_size import AutoBatchSize
@@ -57,12 +56,12 @@ class EntryEncoder(Protocol):
 
 
 def make_missing(
-    run: Run,
     title: str,
     folder: Path,
     sources: Sequence[EpisodeRef],
     build: Callable[[str], EntryEncoder],
-    devices: Sequence[str] | None = None,
+    devices: Sequence[str],
+    config: Extract,
 ) -> None:
     """Make the entries that are missing under the folder's lock, with progress in frames."""
     with locked(folder.with_name(folder.name + ".lock")):
@@ -75,16 +74,15 @@ def make_missing(
         left: queue.SimpleQueue[EpisodeRef] = queue.SimpleQueue()
         for source in wanted:
             left.put(source)
-        names = (devices_of(run.spec.compute) if devices is None else devices)[: len(wanted)]
+        names = devices[: len(wanted)]
         makers = [build(name) for name in names]  # in turn: building may draw random numbers
         frames = sum(source.open().rgb.shape[0] for source in wanted)
         with task(title, frames, "frames") as advance:
-            counting, asked = _Counting(advance), run.spec.extract.batch_size
+            counting = _Counting(advance)
+            sizes = [AutoBatchSize(title, config.batch_size, name) for name in names]
             lanes = [
-                DeviceWorker(
-                    run, title, folder, maker, AutoBatchSize(title, asked, name), left.get_nowait()
-                )
-                for maker, name in zip(makers, names, strict=True)
+                DeviceWorker(config, title, folder, maker, size, left.get_nowait())
+                for maker, size in zip(makers, sizes, strict=True)
             ]
             run_parallel([partial(lane.work, left, counting) for lane in lanes])
 
@@ -114,7 +112,7 @@ class _Block:
 class DeviceWorker:
     """Make entries on one device until no episode is left."""
 
-    run: Run
+    config: Extract
     title: str
     folder: Path
     maker: EntryEncoder
@@ -196,7 +194,7 @@ class EntryWriter:
         with lane.naming(block.source):
             if self.writer is None:
                 path = lane.folder / block.source.digest
-                self.writer = GroupWriter(path, codec=lane.run.spec.extract.compression)
+                self.writer = GroupWriter(path, codec=lane.config.compression)
             lane.maker.store(self.writer, first, rows)
             self.counting(len(rows))
             if first + len(rows) == block.episode.rgb.shape[0]:

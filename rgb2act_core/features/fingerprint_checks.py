@@ -17,16 +17,15 @@ from .._version import __version__
 from ..data.dataset import EpisodeRef
 from ..errors import UserError
 from ..spec import BackboneChoice
-from ..store.feature_folders import features_folder
 from ..store.file_digests import file_digest
 from ..store.files import read_json, write_json
 from ..store.group_writer import read_group
 from ..store.keys import key_of
-from ..store.run import Run
-from ..system.devices import device_of, processor
+from ..system.devices import processor
 from ..weights.inventory import needs
 from .encoder import Encoder, build_backbones
 from .fingerprint import TOLERANCE, Fingerprint, Shape, take
+from .reader import StoredFeatures
 
 
 def made_with(choice: BackboneChoice, device: str) -> dict[str, str]:
@@ -71,14 +70,14 @@ def _code(choice: BackboneChoice) -> str:
 
 
 def register_fingerprint(
-    run: Run, choice: BackboneChoice, encoder: Encoder, shape: Shape
+    features: StoredFeatures, encoder: Encoder, shape: Shape
 ) -> tuple[Fingerprint, float]:
     """Return the fingerprint of stored features and how far this software is from it.
 
     The first to store features leaves its own. Raises UserError when new features would not be
     like those that are stored already. The folder's lock is to be held.
     """
-    folder = features_folder(run, choice)
+    folder, choice = features.folder, features.choice
     made = made_with(choice, encoder.device)
     values = take(encoder, shape, choice.component.name)
     place = _place(folder, shape)
@@ -88,12 +87,12 @@ def register_fingerprint(
     reference = _read(folder, shape)
     error = reference.error(values)
     _refuse(f"{folder}: features", reference, error, made, f"delete {folder} and run again")
-    _remember(run, reference, made, error)
+    _remember(features, reference, made, error)
     return reference, error
 
 
-def prove_features(
-    run: Run, choices: Sequence[BackboneChoice], sources: Sequence[EpisodeRef]
+def check_features(
+    features: Sequence[StoredFeatures], sources: Sequence[EpisodeRef], device: str
 ) -> tuple[Fingerprint, ...]:
     """Return the fingerprints of stored features that are about to be used.
 
@@ -101,30 +100,29 @@ def prove_features(
     here, which would act later, give other features. What was found once is remembered beside the
     store until torch, device, weights or the plugin change.
     """
-    device = device_of(run.spec.compute)
     cameras, height, width, _ = sources[0].open().rgb.shape[1:]
     found = []
-    for choice in choices:
-        folder = features_folder(run, choice)
+    for each in features:
+        folder, choice = each.folder, each.choice
         reference = _read(folder, (cameras, height, width))
         _agree(folder, reference, sources)
         made = made_with(choice, device)
-        if not _memo(run, reference, made).exists():
+        if not _memo(each, reference, made).exists():
             (backbone,) = build_backbones([choice], device)
             values = take(
-                Encoder(backbone, device, run.spec.extract.tokens),
+                Encoder(backbone, device, each.token_format),
                 reference.shape,
                 choice.component.name,
             )
             error = reference.error(values)
             remedy = f"install what made them, or delete {folder} and run again"
             _refuse(f"{folder}: features", reference, error, made, remedy)
-            _remember(run, reference, made, error)
+            _remember(each, reference, made, error)
         found.append(reference)
     return tuple(found)
 
 
-def prove_encoders(
+def check_encoders(
     references: Sequence[Fingerprint], encoders: Sequence[Encoder]
 ) -> tuple[float, ...]:
     """Return how far each encoder is from the features that a policy was trained on.
@@ -142,7 +140,7 @@ def prove_encoders(
     return tuple(errors)
 
 
-def prove_aligner(
+def check_aligner(
     place: Path, learned: Sequence[Fingerprint], stored: Sequence[Fingerprint]
 ) -> None:
     """Raise UserError when an aligner learned from other features than those that are stored now.
@@ -199,13 +197,15 @@ def _read(folder: Path, shape: Shape) -> Fingerprint:
     return Fingerprint.of(read_json(place), place)
 
 
-def _memo(run: Run, reference: Fingerprint, made: Mapping[str, str]) -> Path:
-    return run.store / "fingerprints" / f"{key_of([reference.digest, dict(made)])}.json"
+def _memo(features: StoredFeatures, reference: Fingerprint, made: Mapping[str, str]) -> Path:
+    return features.passed_checks / f"{key_of([reference.digest, dict(made)])}.json"
 
 
-def _remember(run: Run, reference: Fingerprint, made: Mapping[str, str], error: float) -> None:
+def _remember(
+    features: StoredFeatures, reference: Fingerprint, made: Mapping[str, str], error: float
+) -> None:
     """Note that this software passes; a store that cannot be written is checked each time."""
-    place = _memo(run, reference, made)
+    place = _memo(features, reference, made)
     with contextlib.suppress(UserError, OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         write_json(place, {"error": error, "made": dict(made), "digest": reference.digest})

@@ -24,11 +24,10 @@ from torch import Tensor
 from ..data.dataset import Dataset, EpisodeRef
 from ..data.sampling import halve, tasks_of
 from ..data.windows import window_index
-from ..store.run import Run
 from ..system.devices import free_memory
 from ..system.formatting import in_bytes
 from ..system.progress import say
-from .reader import EpisodeArrays, FrameIndex, open_tokens
+from .reader import EpisodeArrays, FrameIndex, StoredFeatures
 from .token_grids import TokenSample
 
 SHARE = 0.5  # of the free memory that tokens may take
@@ -138,19 +137,21 @@ def _read(table: EpisodeArrays, device: str) -> Tensor:
     return whole
 
 
-def open_frames(run: Run, sources: Sequence[EpisodeRef], device: str) -> TokenFrames:
-    """Open the features of the given episodes for every backbone of the spec."""
-    tables = [open_tokens(run, choice, sources) for choice in run.spec.backbone]
+def open_frames(
+    features: Sequence[StoredFeatures], sources: Sequence[EpisodeRef], device: str
+) -> TokenFrames:
+    """Open the stored tokens of the given episodes, of every given backbone."""
+    tables = [each.tokens(sources) for each in features]
     index = FrameIndex.of(tables[0].lengths.tolist())
     return TokenFrames(tokens=tables, index=index, sources=sources, device=device)
 
 
 def rows_of(
-    run: Run, data: Dataset, index: FrameIndex
+    data: Dataset, index: FrameIndex, holdout: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, int]]:
     """Return the rows of training frames and of held-out demonstrations' frames, and counts."""
     count = len(data.demonstrations)
-    halves = halve(tasks_of(data.demonstrations), run.spec.align.holdout, run.spec.seed)
+    halves = halve(tasks_of(data.demonstrations), holdout, seed)
     scenes = np.arange(count, len(data.sources))
     rows = np.arange(len(index.episode))
     train_rows = rows[np.isin(index.episode, np.concatenate([halves.train, scenes]))]

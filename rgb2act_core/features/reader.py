@@ -5,8 +5,7 @@ Shapes: F = frames of all episodes, T = frames of one, V = cameras, N = patches,
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.dataset import EpisodeRef
+from ..data.dataset import EpisodeRef, missing
 from ..errors import UserError
-from ..spec import Align, BackboneChoice
-from ..store.feature_folders import embeddings_folder, features_folder
+from ..spec import BackboneChoice, TeacherChoice, Tokens
 from ..store.group_writer import Group, read_group
-from ..store.run import Run
 
 
 class DequantizedTokens:
@@ -129,61 +126,70 @@ class FrameIndex:
         )
 
 
-def open_tokens(run: Run, choice: BackboneChoice, sources: Sequence[EpisodeRef]) -> EpisodeArrays:
-    """Open the tokens (F, V, N, C) float16 of one backbone for the given episodes."""
-    folder = features_folder(run, choice)
-    return EpisodeArrays([_entry(folder, source, "tokens") for source in sources])
+@attrs.frozen(eq=False, kw_only=True)
+class StoredFeatures:
+    """One backbone's stored features: where they are, and readers for given episodes."""
+
+    label: str  # unique among the run's backbones
+    folder: Path  # one entry per episode, named by the episode's digest
+    choice: BackboneChoice
+    token_format: Tokens
+    recipe: Mapping[str, Any]  # canonical data that determines the features
+    passed_checks: Path  # folder where passed fingerprint checks are recorded
+
+    def missing(self, episodes: Sequence[EpisodeRef]) -> list[EpisodeRef]:
+        """Return the episodes that have no features yet."""
+        return missing(self.folder, episodes)
+
+    def tokens(self, episodes: Sequence[EpisodeRef]) -> EpisodeArrays:
+        """Open the tokens (F, V, N, C) float16 of the episodes."""
+        return EpisodeArrays([_entry(self.folder, episode, "tokens") for episode in episodes])
+
+    def pooled(self, episodes: Sequence[EpisodeRef]) -> EpisodeArrays:
+        """Open the means over patches (F, V, C) float32 of the episodes' tokens."""
+        return EpisodeArrays([_entry(self.folder, episode, "pooled") for episode in episodes])
+
+    def grid(self, episode: EpisodeRef) -> tuple[int, int]:
+        """Return rows and columns of the stored token grid of one episode."""
+        rows, columns = _group(self.folder / episode.digest).attributes["grid"]
+        return int(rows), int(columns)
 
 
-def open_pooled(run: Run, choice: BackboneChoice, sources: Sequence[EpisodeRef]) -> EpisodeArrays:
-    """Open the means (F, V, C) float32 of one backbone's tokens for the given episodes."""
-    folder = features_folder(run, choice)
-    return EpisodeArrays([_entry(folder, source, "pooled") for source in sources])
+@attrs.frozen(eq=False, kw_only=True)
+class StoredEmbeddings:
+    """A teacher's stored embeddings: where they are, and readers for given episodes."""
+
+    label: str
+    folder: Path  # one entry per episode, named by the episode's digest
+    choice: TeacherChoice
+    grouped: bool  # whether entries also hold group tokens
+    recipe: Mapping[str, Any]  # canonical data that determines the embeddings
+
+    def missing(self, episodes: Sequence[EpisodeRef]) -> list[EpisodeRef]:
+        """Return the episodes that have no embeddings yet."""
+        return missing(self.folder, episodes)
+
+    def embeddings(self, episodes: Sequence[EpisodeRef]) -> NDArray[np.float32]:
+        """Read the embeddings (F, D) float32 of the episodes."""
+        return np.concatenate([_entry(self.folder, episode, "embeddings") for episode in episodes])
+
+    def groups(self, episodes: Sequence[EpisodeRef]) -> EpisodeArrays:
+        """Open the group tokens (F, G, C) float16 of the episodes."""
+        return EpisodeArrays([_entry(self.folder, episode, "groups") for episode in episodes])
 
 
-def open_embeddings(run: Run, sources: Sequence[EpisodeRef]) -> NDArray[np.float32]:
-    """Read the teacher's embeddings (F, D) float32 of the given episodes."""
-    folder = embeddings_folder(run, run.spec.teacher)
-    return np.concatenate([_entry(folder, source, "embeddings") for source in sources])
-
-
-def open_groups(run: Run, sources: Sequence[EpisodeRef]) -> EpisodeArrays:
-    """Open the teacher's group tokens (F, G, C) float16 of the given episodes."""
-    folder = embeddings_folder(run, run.spec.teacher)
-    return EpisodeArrays([_entry(folder, source, "groups") for source in sources])
-
-
-def grid_of(run: Run, choice: BackboneChoice, source: EpisodeRef) -> tuple[int, int]:
-    """Return the token grid that was stored with one episode's features."""
-    rows, columns = _group(features_folder(run, choice) / source.digest).attributes["grid"]
-    return int(rows), int(columns)
-
-
-def grids_of(run: Run, sources: Sequence[EpisodeRef]) -> tuple[tuple[int, int], ...] | None:
-    """Return the token grid of each backbone, None where one's features are not there yet."""
-    found = []
-    for choice in run.spec.backbone:
-        stored = (s for s in sources if (features_folder(run, choice) / s.digest).exists())
-        source = next(stored, None)
-        if source is None:
+def stored_grids(
+    features: Sequence[StoredFeatures], episodes: Sequence[EpisodeRef]
+) -> tuple[tuple[int, int], ...] | None:
+    """Return the token grid of each backbone, or None while one has no features."""
+    grids = []
+    for each in features:
+        absent = {episode.digest for episode in each.missing(episodes)}
+        first = next((e for e in episodes if e.digest not in absent), None)
+        if first is None:
             return None
-        found.append(grid_of(run, choice, source))
-    return tuple(found)
-
-
-def finest(grids: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the grid with the most places, which all backbones' tokens are brought to."""
-    return max(grids, key=math.prod)
-
-
-def prove_places(align: Align, grid: tuple[int, int]) -> None:
-    """Raise UserError when more places are to be drawn, each at most once, than a grid has."""
-    places = math.prod(grid)
-    if align.tokens > places and not align.replacement:
-        raise UserError(
-            f"align.tokens: {align.tokens} places are asked for, the common grid of {grid[0]} x"
-            f" {grid[1]} has {places}; draw fewer, or 0 for all"
-        )
+        grids.append(each.grid(first))
+    return tuple(grids)
 
 
 def _entry(folder: Path, source: EpisodeRef, name: str) -> NDArray[Any]:

@@ -18,6 +18,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
 from torch import Tensor
 
+from ..errors import UserError
+from ..spec import Align
+
 Grid = tuple[int, int]  # rows, columns
 
 
@@ -93,3 +96,18 @@ def resample(tokens_BVNC: Tensor, grid: Grid, target: Grid) -> Tensor:
     maps = F.interpolate(maps, target, mode="bilinear", align_corners=False)
     tokens: Tensor = maps.flatten(2).mT.unflatten(0, tokens_BVNC.shape[:2])
     return tokens
+
+
+def finest(grids: Sequence[Grid]) -> Grid:
+    """Return the grid with the most cells, to which all backbones' tokens are resampled."""
+    return max(grids, key=math.prod)
+
+
+def check_token_count(align: Align, grid: Grid) -> None:
+    """Raise UserError if more tokens are to be sampled without replacement than a grid has."""
+    cells = math.prod(grid)
+    if align.tokens > cells and not align.replacement:
+        raise UserError(
+            f"align.tokens: {align.tokens} is more than the {cells} tokens of the common grid"
+            f" {grid[0]} x {grid[1]}; sample fewer, set replacement = true, or 0 for all tokens"
+        )

@@ -10,15 +10,21 @@ from typing import Any
 
 import attrs
 
-from ..data.dataset import Dataset, joined, missing
+from ..data.dataset import Dataset, joined
 from ..errors import UserError
 from ..evaluation.success_rates import rates
-from ..spec import BackboneChoice, Spec, TeacherChoice
-from ..spec.conditions import ALIGNED, labels_of, needed_backbones, replays, taught
+from ..features.reader import StoredEmbeddings, StoredFeatures
+from ..spec import Spec
+from ..spec.conditions import ALIGNED, needed_backbones, replays, taught
 from ..stages import collect
-from ..stages.keys import act_folder, align_folder, policy_folder
+from ..stages.keys import (
+    act_folder,
+    align_folder,
+    policy_folder,
+    stored_embeddings,
+    stored_features,
+)
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
-from ..store.feature_folders import embeddings_folder, features_folder
 from ..store.files import read_json
 from ..store.keys import difference
 from ..store.run import Run
@@ -131,47 +137,45 @@ class Chain:
 
         spec = self.run.spec
         backbones = needed_backbones(spec)
-        for label, choice in zip(labels_of(spec.backbone), spec.backbone, strict=True):
-            if choice not in backbones:
-                say(f"extract/{label}: not needed ({_cause(spec)})")
+        for features in stored_features(self.run):
+            if features.choice not in backbones:
+                say(f"extract/{features.label}: not needed ({_cause(spec)})")
                 continue
-            work = functools.partial(extract.extract, self.run, choice, self.data)
-            self._per_episode(f"extract/{label}", choice, features_folder(self.run, choice), work)
+            work = functools.partial(extract.extract_features, self.run, features, self.data)
+            self._per_episode(f"extract/{features.label}", features, work)
         if taught(spec):
-            folder = embeddings_folder(self.run, spec.teacher)
-            work = functools.partial(extract.teach, self.run, self.data)
-            self._per_episode(f"teacher/{spec.teacher.component.name}", spec.teacher, folder, work)
-        self._note_pictures(backbones)
+            embeddings = stored_embeddings(self.run)
+            work = functools.partial(extract.extract_embeddings, self.run, embeddings, self.data)
+            self._per_episode(f"teacher/{embeddings.label}", embeddings, work)
+        self._note_pictures()
 
     def _per_episode(
         self,
         stage: str,
-        choice: BackboneChoice | TeacherChoice,
-        folder: Path,
+        stored: StoredFeatures | StoredEmbeddings,
         work: Callable[[], None],
     ) -> None:
-        timer = Timer()
-        left = missing(folder, self.data.sources)
+        timer, folder = Timer(), stored.folder
+        left = stored.missing(self.data.sources)
         reason = f"{len(left)} of {len(self.data.sources)} episodes are not encoded yet"
         announce(stage, reason if left else "")
         if left:
             with timer.measure():
                 work()
             frames = sum(source.open().rgb.shape[0] for source in left)
-            subject = timings.of_features(self.run, choice, self.tasks.info)
+            subject = timings.of_features(self.run, stored.choice, self.tasks.info)
             timings.note(self.run, subject, frames, timer.seconds)
         key = folder.name.rpartition("-")[2]
         self.record.add(stage, key, folder, not left, reason if left else "", timer)
 
-    def _note_pictures(self, backbones: tuple[BackboneChoice, ...]) -> None:
+    def _note_pictures(self) -> None:
         source = self.data.demonstrations[0]
-        labels = zip(labels_of(self.run.spec.backbone), self.run.spec.backbone, strict=True)
-        folders = {label: features_folder(self.run, c) for label, c in labels if c in backbones}
+        needed = stored_features(self.run, needed_backbones(self.run.spec))
         self.record.pictures = {
             "episode": str(source.path.relative_to(self.run.root)) if source.path else None,
             "features": {
-                label: str((folder / source.digest).relative_to(self.run.root))
-                for label, folder in folders.items()
+                features.label: str((features.folder / source.digest).relative_to(self.run.root))
+                for features in needed
             },
         }
         self.record.write()

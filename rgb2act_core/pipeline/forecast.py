@@ -23,8 +23,8 @@ from ..interfaces import EnvironmentInfo, PointCloud
 from ..spec import BackboneChoice, TeacherChoice
 from ..spec.conditions import labels_of
 from ..stages import collect
+from ..stages.keys import stored_embeddings, stored_features
 from ..stages.tasks import Task, Tasks
-from ..store.feature_folders import embeddings_folder, features_folder
 from ..store.group_writer import read_group
 from ..store.run import Run
 from ..system.devices import device_of, peak_memory
@@ -141,9 +141,9 @@ def _extract(
     timed: bool,
 ) -> Forecast:
     folder = (
-        embeddings_folder(run, choice)
+        stored_embeddings(run).folder
         if isinstance(choice, TeacherChoice)
-        else features_folder(run, choice)
+        else stored_features(run, [choice])[0].folder
     )
     teaches = isinstance(choice, TeacherChoice)
     left = frames

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..data.action_layout import action_index, check_grippers
 from ..errors import UserError
 from ..evaluation.seeds import named
-from ..features.reader import prove_places
+from ..features.token_grids import check_token_count
 from ..interfaces import EnvironmentInfo, HeadShape
 from ..plugins.components import Capability
 from ..spec import BackboneChoice, Choice, Spec
@@ -208,7 +208,7 @@ def _check_several(spec: Spec, info: EnvironmentInfo) -> None:
 
 def _check_places(spec: Spec, info: EnvironmentInfo) -> None:
     if spec.extract.tokens.grid is not None:  # else it is known where features are
-        prove_places(spec.align, spec.extract.tokens.grid)
+        check_token_count(spec.align, spec.extract.tokens.grid)
 
 
 def _check_groups(spec: Spec, info: EnvironmentInfo) -> None:

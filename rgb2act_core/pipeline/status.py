@@ -12,13 +12,19 @@ import attrs
 
 from ..data.dataset import Dataset, missing
 from ..errors import UserError
-from ..features.reader import finest, grids_of, prove_places
+from ..features.reader import stored_grids
+from ..features.token_grids import check_token_count, finest
 from ..spec import Spec
-from ..spec.conditions import labels_of, needed_backbones, replays, taught
+from ..spec.conditions import needed_backbones, replays, taught
 from ..stages import collect
-from ..stages.keys import act_folder, align_folder, policy_folder
+from ..stages.keys import (
+    act_folder,
+    align_folder,
+    policy_folder,
+    stored_embeddings,
+    stored_features,
+)
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
-from ..store.feature_folders import embeddings_folder, features_folder
 from ..store.run import Run
 from ..store.stage_folder import StageFolder
 from .forecast import Forecast, forecast
@@ -49,8 +55,8 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     run, spec = tasks.run, tasks.run.spec
     check_compatibility(spec, tasks.info)
     data = dataset_of(tasks)
-    if data is not None and (grids := grids_of(run, data.sources)) is not None:
-        prove_places(run.spec.align, finest(grids))
+    if data is not None and (grids := stored_grids(stored_features(run), data.sources)):
+        check_token_count(run.spec.align, finest(grids))
     states = dict(stage_states(run, tasks, data))
     if not tasks.info.acts:
         del states["act"]  # it cannot run
@@ -77,13 +83,11 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
 def stage_states(run: Run, tasks: Tasks, data: Dataset | None) -> tuple[tuple[str, str], ...]:
     """Return each stage, and whether it is cached or why it runs."""
     spec = run.spec
-    folders = {
-        f"extract/{label}": features_folder(run, choice)
-        for label, choice in zip(labels_of(spec.backbone), spec.backbone, strict=True)
-        if choice in needed_backbones(spec)
-    }
+    needed = stored_features(run, needed_backbones(spec))
+    folders = {f"extract/{features.label}": features.folder for features in needed}
     if taught(spec):
-        folders[f"teacher/{spec.teacher.component.name}"] = embeddings_folder(run, spec.teacher)
+        embeddings = stored_embeddings(run)
+        folders[f"teacher/{embeddings.label}"] = embeddings.folder
     states = {tasks.label("collect", task): _recorded(task) for task in tasks}
     if data is None:
         waiting = dict.fromkeys([*folders, "align", "train", "act"], "waits for collect")

@@ -19,7 +19,6 @@ from ..errors import UserError
 from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
 from ..spec.conditions import seen_backbones
-from ..store.feature_folders import recipe
 from ..store.files import read_json, write_json
 from ..store.keys import canonical, key_of
 from ..store.run import Run
@@ -106,7 +105,7 @@ def of_features(run: Run, choice: BackboneChoice | TeacherChoice, info: Environm
     """Return what the speed of a backbone or teacher depends on; its units are frames."""
     return {
         "stage": "extract",
-        "component": recipe(choice),
+        "component": canonical(choice),
         "cameras": len(info.cameras),
         "image": list(info.image),
         "machine": machine(run),
@@ -117,7 +116,7 @@ def of_align(run: Run) -> Subject:
     """Return what the speed of aligning depends on; its units are steps."""
     align = canonical(run.spec.align)
     del align["steps"]
-    backbones = [recipe(choice) for choice in run.spec.backbone]
+    backbones = [canonical(choice) for choice in run.spec.backbone]
     return {"stage": "align", "align": align, "backbones": backbones, "machine": machine(run)}
 
 
@@ -128,7 +127,7 @@ def of_train(run: Run) -> Subject:
     return {
         "stage": "train",
         "policy": policy,
-        "backbones": [recipe(choice) for choice in seen_backbones(run.spec)],
+        "backbones": [canonical(choice) for choice in seen_backbones(run.spec)],
         "machine": machine(run),
     }
 
@@ -139,7 +138,7 @@ def of_act(run: Run) -> Subject:
         "stage": "act",
         "environment": canonical(run.spec.environment),
         "policy": canonical(run.spec.policy),
-        "backbones": [recipe(choice) for choice in seen_backbones(run.spec)],
+        "backbones": [canonical(choice) for choice in seen_backbones(run.spec)],
         "batch": run.spec.act.parallel_episodes,
         "workers": workers_of(run.spec.compute),
         "machine": machine(run),

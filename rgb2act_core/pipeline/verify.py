@@ -26,22 +26,17 @@ from ..data.dataset import Dataset, EpisodeRef
 from ..data.windows import window_index
 from ..errors import UserError
 from ..features.encoder import build_backbones
-from ..features.reader import DequantizedTokens, open_tokens
+from ..features.reader import DequantizedTokens, StoredEmbeddings, StoredFeatures
 from ..policy.conditioning import Features
 from ..policy.planner import Planner
 from ..policy.policy import Policy
 from ..policy.samples import states_of
 from ..policy.saving import load_policy
 from ..spec.conditions import needed_backbones, seen_backbones, taught
-from ..store.feature_folders import (
-    embeddings_folder,
-    features_folder,
-    recipe,
-    stored_recipe,
-    taught_recipe,
-)
+from ..stages.keys import stored_embeddings, stored_features
 from ..store.files import read_json
 from ..store.group_writer import check_group, read_group
+from ..store.keys import canonical
 from ..store.run import Run
 from ..system.devices import device_of
 from ..system.progress import task
@@ -74,7 +69,7 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
     device = device_of(run.spec.compute)
     policy.to(device)
     choices = seen_backbones(run.spec)
-    problems += _check_backbones(place, [recipe(choice) for choice in choices])
+    problems += _check_backbones(place, [canonical(choice) for choice in choices])
     planner = Planner(policy, build_backbones(choices, device), 1, device)
     count = EPISODES if episodes is None else episodes
     some = [s for i in range(len(tasks)) for s in data.of(i).demonstrations[:count]]
@@ -122,16 +117,14 @@ def _check_stores(run: Run, data: Dataset) -> tuple[int, list[str]]:
     groups: list[tuple[EpisodeRef, Path, dict[str, Any]]] = [
         (source, source.path, {}) for source in data.sources if source.path is not None
     ]
-    backbones = needed_backbones(run.spec)
-    folders = [
-        (features_folder(run, choice), stored_recipe(run.spec, choice)) for choice in backbones
+    stored: list[StoredFeatures | StoredEmbeddings] = [
+        *stored_features(run, needed_backbones(run.spec))
     ]
     if taught(run.spec):
-        folder = embeddings_folder(run, run.spec.teacher)
-        folders.append((folder, taught_recipe(run.spec, run.spec.teacher)))
-    for folder, config in folders:
+        stored.append(stored_embeddings(run))
+    for each in stored:
         groups += [
-            (s, folder / s.digest, {"config": config, "episode_digest": s.digest})
+            (s, each.folder / s.digest, {"config": each.recipe, "episode_digest": s.digest})
             for s in data.sources
         ]
     problems: list[str] = []
@@ -160,7 +153,10 @@ def _replay(run: Run, planner: Planner, source: EpisodeRef) -> tuple[NDArray[Any
     episode, policy = source.open(), planner.policy
     assert episode.joints is not None
     length = episode.rgb.shape[0]
-    stored = [open_tokens(run, choice, [source]).parts[0] for choice in seen_backbones(run.spec)]
+    stored = [
+        features.tokens([source]).parts[0]
+        for features in stored_features(run, seen_backbones(run.spec))
+    ]
     offline = _offline_features(policy, stored, episode)
     plans = _offline_plans(policy, offline, episode.joints, source.task)
     states = states_of(episode, policy.shape.states) if policy.shape.states else None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data.windows import window_index
 from ..features.encoder import Encoder
-from ..features.fingerprint_checks import prove_encoders
+from ..features.fingerprint_checks import check_encoders
 from ..interfaces import Backbone
 from .conditioning import Features, Observation
 from .history import ObservationHistory
@@ -34,7 +34,7 @@ class Planner:
         self.clipped_by: dict[int, NDArray[np.float32]] = {}  # of the newest plans, where it clips
         self.encoders = [Encoder(backbone, device, policy.form) for backbone in backbones]
         self.fingerprint_errors = (
-            prove_encoders(policy.fingerprints, self.encoders) if policy.fingerprints else ()
+            check_encoders(policy.fingerprints, self.encoders) if policy.fingerprints else ()
         )
         self.context = max([encoder.context for encoder in self.encoders], default=1)
 

@@ -9,6 +9,7 @@ frame, N W = tokens of a frame and their width, J = joints seen, S = horizon, A 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,8 @@ from ..data.sampling import WeightedSampler, halve, tasks_of, weight_of
 from ..data.windows import plan_index, window_index
 from ..errors import UserError
 from ..features.frames import TokenFrames, open_frames
-from ..features.reader import FrameIndex, open_pooled
+from ..features.reader import FrameIndex, StoredFeatures
 from ..interfaces import EnvironmentInfo, Episode
-from ..spec.conditions import seen_backbones
 from ..store.files import guard
 from ..store.run import Run
 from ..system.devices import free_memory
@@ -84,19 +84,23 @@ class Samples:
 def open_samples(
     run: Run,
     data: Dataset,
+    stored: Sequence[StoredFeatures],
     info: EnvironmentInfo,
     aligner: Aligner | None,
     device: str,
     folder: Path,
 ) -> Samples:
-    """Return the samples of a data set; the stage's folder takes what memory cannot hold."""
+    """Return the samples of a data set; the stage's folder takes what memory cannot hold.
+
+    ``stored`` are the features of the backbones that the policy observes.
+    """
     episodes = [source.open() for source in data.demonstrations]
     index = FrameIndex.of([episode.rgb.shape[0] for episode in episodes])
     chosen = list(action_index(info.action_names, run.spec.policy))
     spec, task_E = run.spec.policy, tasks_of(data.demonstrations)
     halves = halve(task_E, spec.holdout, run.spec.seed)
-    frames = open_frames(run, data.demonstrations, device) if aligner is not None else None
-    features = _features(run, data, info, episodes, aligner, frames, folder, device)
+    frames = open_frames(stored, data.demonstrations, device) if aligner is not None else None
+    features = _features(run, data, stored, info, episodes, aligner, frames, folder, device)
     task_R = task_E[index.episode]
     rows = np.flatnonzero(np.isin(index.episode, halves.train))
     held = np.flatnonzero(np.isin(index.episode, halves.measured))
@@ -128,6 +132,7 @@ def _column(parts: list[Any]) -> Tensor:
 def _features(
     run: Run,
     data: Dataset,
+    stored: Sequence[StoredFeatures],
     info: EnvironmentInfo,
     episodes: list[Episode],
     aligner: Aligner | None,
@@ -146,7 +151,7 @@ def _features(
             )
         return Features(vector=_column(parts).to(device))
     if condition == "single_backbone":
-        table = open_pooled(run, seen_backbones(run.spec)[0], data.demonstrations)
+        table = stored[0].pooled(data.demonstrations)
         return Features(vector=_column(list(table.parts)).flatten(1).to(device))
     if condition in ("proprio_only", "end_to_end"):
         return Features(vector=torch.zeros(count, 0, device=device))

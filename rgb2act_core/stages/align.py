@@ -23,25 +23,18 @@ from ..alignment.saving import save_aligner
 from ..alignment.teacher_space import Map, Statistics, map_to, measure, stored
 from ..data.dataset import Dataset
 from ..data.sampling import tasks_of
-from ..features.fingerprint_checks import prove_features
+from ..features.fingerprint_checks import check_features
 from ..features.frames import TokenFrames, load_into_memory, open_frames, rows_of
-from ..features.reader import (
-    EpisodeArrays,
-    finest,
-    grid_of,
-    open_embeddings,
-    open_groups,
-    open_pooled,
-    prove_places,
-)
+from ..features.reader import EpisodeArrays
+from ..features.token_grids import check_token_count, finest
 from ..spec.conditions import labels_of
-from ..store.feature_folders import embeddings_folder
 from ..store.files import locked
 from ..store.keys import key_of
 from ..store.run import Run
 from ..system.devices import device_of
 from ..system.progress import say
 from ..training.loop import TrainingJob, train_loop
+from .keys import stored_embeddings, stored_features
 
 STATISTICS_FRAMES = 2000  # frames at most that token statistics are taken from
 GROUP_FRAMES = 100  # frames that statistics of the teacher's group tokens are taken from
@@ -54,7 +47,7 @@ def shape_of(run: Run, frames: TokenFrames, teacher_dim: int) -> AlignerConfig:
     return AlignerConfig(
         backbones=labels_of(run.spec.backbone),
         channels=tuple(table.frame[2] for table in frames.tokens),
-        grids=tuple(grid_of(run, choice, frames.sources[0]) for choice in run.spec.backbone),
+        grids=tuple(each.grid(frames.sources[0]) for each in stored_features(run)),
         cameras=frames.tokens[0].frame[0],
         teacher_dim=teacher_dim,
         teacher_space=align.teacher_space,
@@ -100,7 +93,7 @@ def teacher_map(run: Run, data: Dataset, teacher_FD: Tensor, rows: NDArray[np.in
     align = run.spec.align
     whitened = align.teacher_space == "whitened"
     split = {"data": data.key, "holdout": align.holdout, "seed": run.spec.seed}
-    folder = embeddings_folder(run, run.spec.teacher)
+    folder = stored_embeddings(run).folder
     place = folder / f"statistics-{key_of(split | {'covariance': whitened})}.safetensors"
 
     def measured() -> Statistics:
@@ -126,13 +119,16 @@ def targets(aligner: Aligner, frames: TokenFrames, teacher_FD: Tensor) -> Tensor
 def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> dict[str, Any]:
     """Train an aligner in ``folder`` and return measures before and after, and what it took."""
     device = device_of(run.spec.compute)
-    fingerprints = prove_features(run, run.spec.backbone, data.sources)
-    frames = load_into_memory(open_frames(run, data.sources, device), "align")
-    teacher_FD = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
-    train_rows, held_rows, counts = rows_of(run, data, frames.index)
-    pooled = [open_pooled(run, choice, data.sources) for choice in run.spec.backbone]
+    features, embeddings = stored_features(run), stored_embeddings(run)
+    fingerprints = check_features(features, data.sources, device)
+    frames = load_into_memory(open_frames(features, data.sources, device), "align")
+    teacher_FD = torch.from_numpy(embeddings.embeddings(data.sources)).to(device)
+    train_rows, held_rows, counts = rows_of(
+        data, frames.index, run.spec.align.holdout, run.spec.seed
+    )
+    pooled = [each.pooled(data.sources) for each in features]
     _look_at(run, frames, pooled, teacher_FD, train_rows, counts)
-    groups = open_groups(run, data.sources) if run.spec.align.loss.grouped else None
+    groups = embeddings.groups(data.sources) if embeddings.grouped else None
     aligner = new_aligner(run, data, frames, teacher_FD, train_rows, groups)
     target_FD = targets(aligner, frames, teacher_FD)
     probe = AlignerEvaluator(frames, labels_of(run.spec.backbone), target_FD, train_rows, held_rows)
@@ -219,10 +215,11 @@ def _look_at(
     counts: Mapping[str, int],
 ) -> None:
     """Raise UserError when there is nothing to learn from, and say what is doubtful."""
-    grids = [grid_of(run, choice, frames.sources[0]) for choice in run.spec.backbone]
-    prove_places(run.spec.align, finest(grids))
-    data_checks.check_pooled(run, pooled, frames.sources)
-    data_checks.check_teacher(run, frames, teacher_FD, train_rows)
+    features = stored_features(run)
+    grids = [each.grid(frames.sources[0]) for each in features]
+    check_token_count(run.spec.align, finest(grids))
+    data_checks.check_pooled(features, pooled, frames.sources)
+    data_checks.check_teacher(stored_embeddings(run), frames, teacher_FD, train_rows)
     cameras = frames.sources[0].open().cameras
     data_checks.report_constant_features(labels_of(run.spec.backbone), frames, train_rows, cameras)
     if not counts["held_out"]:

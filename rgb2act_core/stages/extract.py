@@ -9,7 +9,7 @@ Shapes: T = steps, B = frames at once, V = cameras, N = patches, C = channels, D
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -22,50 +22,52 @@ from ..errors import UserError
 from ..features.encoder import Encoder, Stream, build_backbones, check_grid
 from ..features.extraction_workers import EntryEncoder, make_missing
 from ..features.fingerprint_checks import register_fingerprint
+from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..features.token_codec import decode_tokens, split_scales, stored_grid
 from ..interfaces import Episode, GroupTokenTeacher, PointCloud, Teacher
-from ..spec import BackboneChoice, TeacherChoice, Tokens
-from ..spec.conditions import labels_of
-from ..store.feature_folders import embeddings_folder, features_folder, stored_recipe, taught_recipe
+from ..spec import Tokens
 from ..store.group_writer import GroupWriter
 from ..store.run import Run
+from ..system.devices import devices_of
 
 
-def extract(
-    run: Run, choice: BackboneChoice, data: Dataset, devices: Sequence[str] | None = None
+def extract_features(
+    run: Run, features: StoredFeatures, data: Dataset, devices: Sequence[str] | None = None
 ) -> None:
     """Encode with one backbone the episodes that have no features yet.
 
     ``devices`` may name a device several times; by default they are what the spec says.
     """
-    label = labels_of(run.spec.backbone)[run.spec.backbone.index(choice)]
+    choice, devices = features.choice, devices or devices_of(run.spec.compute)
 
     def make(device: str) -> EntryEncoder:
         (backbone,) = build_backbones([choice], device)
-        encoder = Encoder(backbone, device, run.spec.extract.tokens, choice.component.name)
+        encoder = Encoder(backbone, device, features.token_format, choice.component.name)
         cameras, height, width, _ = data.sources[0].open().rgb.shape[1:]
-        reference, error = register_fingerprint(run, choice, encoder, (cameras, height, width))
-        return _Features(stored_recipe(run.spec, choice), encoder, reference.digest, error)
+        reference, error = register_fingerprint(features, encoder, (cameras, height, width))
+        return _Features(features.recipe, encoder, reference.digest, error)
 
-    make_missing(run, f"extract {label}", features_folder(run, choice), data.sources, make, devices)
+    title = f"extract {features.label}"
+    make_missing(title, features.folder, data.sources, make, devices, run.spec.extract)
 
 
-def teach(run: Run, data: Dataset, devices: Sequence[str] | None = None) -> None:
+def extract_embeddings(
+    run: Run, embeddings: StoredEmbeddings, data: Dataset, devices: Sequence[str] | None = None
+) -> None:
     """Embed with the teacher the clouds of episodes that have no embeddings yet."""
-    choice = run.spec.teacher
+    devices = devices or devices_of(run.spec.compute)
 
     def make(device: str) -> EntryEncoder:
-        teacher = choice.build().to(torch.device(device))
-        grouped = run.spec.align.loss.grouped
-        return _Embeddings(choice, taught_recipe(run.spec, choice), teacher, grouped)
+        teacher = embeddings.choice.build().to(torch.device(device))
+        return _Embeddings(embeddings, teacher)
 
-    title = f"extract {choice.component.name}"
-    make_missing(run, title, embeddings_folder(run, choice), data.sources, make, devices)
+    title = f"extract {embeddings.label}"
+    make_missing(title, embeddings.folder, data.sources, make, devices, run.spec.extract)
 
 
 @attrs.frozen(eq=False)
 class _Features:
-    recipe: dict[str, Any]
+    recipe: Mapping[str, Any]
     encoder: Encoder
     fingerprint: str
     fingerprint_error: float
@@ -123,10 +125,8 @@ class _Features:
 
 @attrs.frozen(eq=False)
 class _Embeddings:
-    choice: TeacherChoice
-    recipe: dict[str, Any]
+    stored: StoredEmbeddings
     teacher: Teacher
-    grouped: bool
 
     def read(self, episode: Episode, first: int, last: int) -> Any:
         if episode.clouds is None:
@@ -137,7 +137,7 @@ class _Embeddings:
         def embed(first: int, clouds: Sequence[PointCloud]) -> Tensor:
             try:
                 with torch.inference_mode():
-                    if not self.grouped:
+                    if not self.stored.grouped:
                         return self.teacher.embed(clouds)
                     assert isinstance(self.teacher, GroupTokenTeacher)
                     embedding_BD, groups_BGC = self.teacher.embed_groups(clouds)
@@ -154,7 +154,7 @@ class _Embeddings:
             dims = ("time", "channel")
             writer.create("embeddings", (info.dim,), "float32", dims=dims)
         writer.append("embeddings", rows[:, : info.dim].numpy())
-        if not self.grouped:
+        if not self.stored.grouped:
             return
         assert info.groups is not None
         if first == 0:
@@ -163,7 +163,7 @@ class _Embeddings:
 
     def describe(self, episode: Episode) -> dict[str, Any]:
         return {
-            "component": self.choice.component.name,
-            "config": self.recipe,
+            "component": self.stored.choice.component.name,
+            "config": self.stored.recipe,
             "description": self.teacher.info.description,
         }

@@ -6,21 +6,71 @@ name, version and config. Fields that change no result enter nowhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
 from ..data.dataset import Dataset
+from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..interfaces.fields import Mark, is_marked
-from ..spec import Act, Policy
-from ..spec.conditions import ALIGNED, OWN, replays, seen_backbones
-from ..store.feature_folders import stored_recipe
-from ..store.keys import canonical
+from ..spec import Act, BackboneChoice, Policy, Spec, Tokens
+from ..spec.conditions import ALIGNED, OWN, labels_of, replays, seen_backbones
+from ..store.keys import canonical, key_of
 from ..store.run import Run
 from ..store.stage_folder import StageFolder
 
 # raise one when the stage's code begins to give other numbers
 VERSIONS = {"align": 1, "train": 1, "act": 4, "trials": 2}
+
+
+def feature_recipe(spec: Spec, choice: BackboneChoice) -> dict[str, Any]:
+    """Return the canonical data that determines a backbone's stored features."""
+    recipe: dict[str, Any] = canonical(choice)
+    form = spec.extract.tokens
+    return recipe if form == Tokens() else recipe | {"extract.tokens": canonical(form)}
+
+
+def embedding_recipe(spec: Spec) -> dict[str, Any]:
+    """Return the canonical data that determines the teacher's stored embeddings."""
+    recipe: dict[str, Any] = canonical(spec.teacher)
+    return recipe | {"groups": True} if spec.align.loss.grouped else recipe
+
+
+def stored_features(
+    run: Run, choices: Sequence[BackboneChoice] | None = None
+) -> tuple[StoredFeatures, ...]:
+    """Return the stored features of some of the run's backbones, by default of all."""
+    spec = run.spec
+    features = []
+    for label, choice in zip(labels_of(spec.backbone), spec.backbone, strict=True):
+        recipe = feature_recipe(spec, choice)
+        folder = run.store / "features" / f"{choice.component.name}-{key_of(recipe)}"
+        features.append(
+            StoredFeatures(
+                label=label,
+                folder=folder,
+                choice=choice,
+                token_format=spec.extract.tokens,
+                recipe=recipe,
+                passed_checks=run.store / "fingerprints",
+            )
+        )
+    if choices is None:
+        return tuple(features)
+    return tuple(features[spec.backbone.index(choice)] for choice in choices)
+
+
+def stored_embeddings(run: Run) -> StoredEmbeddings:
+    """Return the stored embeddings of the run's teacher, with group tokens if a loss uses them."""
+    name, recipe = run.spec.teacher.component.name, embedding_recipe(run.spec)
+    return StoredEmbeddings(
+        label=name,
+        folder=run.store / "embeddings" / f"{name}-{key_of(recipe)}",
+        choice=run.spec.teacher,
+        grouped=run.spec.align.loss.grouped,
+        recipe=recipe,
+    )
 
 
 def align_folder(run: Run, data: Dataset) -> StageFolder | None:
@@ -49,7 +99,7 @@ def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
         "stage": "align",
         "version": VERSIONS["align"],
         "data": data.key,
-        "backbones": [stored_recipe(run.spec, choice) for choice in run.spec.backbone],
+        "backbones": [feature_recipe(run.spec, choice) for choice in run.spec.backbone],
         "teacher": canonical(run.spec.teacher),
         "align": canonical(run.spec.align),
         "seed": run.spec.seed,
@@ -80,7 +130,7 @@ def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[s
     elif policy.condition in OWN:
         inputs["aligner"] = align_inputs(run, data)
     elif policy.condition == "single_backbone":
-        inputs["backbones"] = [stored_recipe(run.spec, c) for c in seen_backbones(run.spec)]
+        inputs["backbones"] = [feature_recipe(run.spec, c) for c in seen_backbones(run.spec)]
     return inputs
 
 

@@ -21,9 +21,8 @@ from ..alignment.saving import load_aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
 from ..evaluation.trials import trials_of
-from ..features.fingerprint_checks import prove_aligner, prove_features
+from ..features.fingerprint_checks import check_aligner, check_features
 from ..features.frames import open_frames, rows_of
-from ..features.reader import open_embeddings
 from ..interfaces import EnvironmentInfo
 from ..policy.conditioning import Features, parts_of
 from ..policy.config import PolicyConfig
@@ -37,6 +36,7 @@ from ..system.progress import say
 from ..training.budget import fitted_steps
 from ..training.loop import TrainingJob, train_loop
 from .align import new_aligner
+from .keys import stored_embeddings, stored_features
 
 BETAS = (0.95, 0.999)
 TOKEN_FRAMES = 1000  # that statistics of tokens are taken from
@@ -83,11 +83,12 @@ def train(
 ) -> dict[str, Any]:
     """Train a policy in ``folder``; with a budget in CPU seconds the number of steps is fitted."""
     device = device_of(run.spec.compute)
-    fingerprints = prove_features(run, seen_backbones(run.spec), data.sources)
+    features = stored_features(run, seen_backbones(run.spec))
+    fingerprints = check_features(features, data.sources, device)
     aligner = _aligner(run, data, aligner_folder, device)
     if aligner is not None and aligner_folder is not None:
-        prove_aligner(aligner_folder, aligner.fingerprints, fingerprints)
-    samples = open_samples(run, data, info, aligner, device, folder)
+        check_aligner(aligner_folder, aligner.fingerprints, fingerprints)
+    samples = open_samples(run, data, features, info, aligner, device, folder)
     policy = _new_policy(run, info, aligner, samples).to(device)
     policy.form = run.spec.extract.tokens
     job = _job(run, policy, samples, folder, tensorboard, title)
@@ -123,9 +124,9 @@ def _aligner(run: Run, data: Dataset, folder: Path | None, device: str) -> Align
         return load_aligner(folder).to(device)
     if condition not in OWN:
         return None
-    frames = open_frames(run, data.sources, device)
-    teacher_FD = torch.from_numpy(open_embeddings(run, data.sources)).to(device)
-    train_rows, _, _ = rows_of(run, data, frames.index)
+    frames = open_frames(stored_features(run), data.sources, device)
+    teacher_FD = torch.from_numpy(stored_embeddings(run).embeddings(data.sources)).to(device)
+    train_rows, _, _ = rows_of(data, frames.index, run.spec.align.holdout, run.spec.seed)
     aligner = new_aligner(run, data, frames, teacher_FD, train_rows)
     return aligner.requires_grad_(condition == "end_to_end")
 

@@ -81,16 +81,16 @@ def test_pooled_features_are_the_stored_means(
 ) -> None:
     """The puppet's tokens hold the means of patches, so their means know no more than these."""
     from rgb2act_core.features.frames import open_frames
-    from rgb2act_core.features.reader import open_pooled
     from rgb2act_core.spec.reader import read_spec
     from rgb2act_core.stages import collect
+    from rgb2act_core.stages.keys import stored_features
     from rgb2act_core.store.run import Run
 
     run = Run(spec=read_spec(spec_file()), root=puppet_root)
     data = collect.dataset_of(run, run.spec.environment.build())
     assert data is not None
-    frames = open_frames(run, data.sources, "cpu")
+    frames = open_frames(stored_features(run), data.sources, "cpu")
     rows = np.arange(len(frames.index.episode))
-    pooled = open_pooled(run, run.spec.backbone[0], data.sources).gather(rows)
+    pooled = stored_features(run)[0].pooled(data.sources).gather(rows)
     tokens = frames.gather(rows)[0].float().mean(2).numpy()
     assert np.abs(pooled - tokens).max() < 1e-3

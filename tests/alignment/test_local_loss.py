@@ -11,12 +11,11 @@ import torch
 from rgb2act_core.alignment import losses
 from rgb2act_core.alignment.local_loss import LocalHead, chamfer, matching
 from rgb2act_core.errors import UserError
-from rgb2act_core.features.reader import open_embeddings, open_groups
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.runs import open_run
 from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.store.feature_folders import embeddings_folder
+from rgb2act_core.stages.keys import stored_embeddings
 from rgb2act_core.store.run import Run
 
 SpecFile = Callable[..., Path]
@@ -97,7 +96,8 @@ def test_groups_are_stored_beside_embeddings_when_a_loss_asks(
     folder = chain.run_pipeline(spec, tmp_path, "train")
     assert verify(folder, 2).problems == ()
     run, _, _, data = open_run(folder)
-    groups, embeddings = open_groups(run, data.sources), open_embeddings(run, data.sources)
+    stored = stored_embeddings(run)
+    groups, embeddings = stored.groups(data.sources), stored.embeddings(data.sources)
     assert groups.frame == (5, 7)
     found = groups.gather(np.arange(len(embeddings))).reshape(-1, 35)
     np.testing.assert_allclose(found, embeddings, rtol=2e-3, atol=1e-6)
@@ -105,8 +105,8 @@ def test_groups_are_stored_beside_embeddings_when_a_loss_asks(
     assert '"local"' in curves
     assert '"chamfer"' in curves
     chain.run_pipeline(plain, tmp_path, "extract")
-    without = embeddings_folder(Run(spec=plain, root=tmp_path), plain.teacher)
-    assert without != embeddings_folder(run, spec.teacher)
+    without = stored_embeddings(Run(spec=plain, root=tmp_path)).folder
+    assert without != stored.folder
     assert not list(without.glob("*/groups"))
 
 

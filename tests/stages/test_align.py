@@ -118,7 +118,7 @@ def test_every_option_trains_resumes_in_its_bits_and_is_verified(
 def test_more_tokens_than_places_is_told_as_soon_as_the_grid_is_known(
     spec_file: SpecFile, tmp_path: Path
 ) -> None:
-    words = "align.tokens: 17 places are asked for, the common grid of {} has {}; draw fewer"
+    words = "align.tokens: 17 is more than the {1} tokens of the common grid {0}; sample fewer"
     spec = read_spec(spec_file("puppets", align={"tokens": 17}))
     check(spec, tmp_path)  # nothing is known of a grid yet
     for begin in (

@@ -23,12 +23,13 @@ from rgb2act_core.data.dataset import Dataset, EpisodeRef
 from rgb2act_core.data.windows import window_index
 from rgb2act_core.features.encoder import Encoder, Stream
 from rgb2act_core.features.fingerprint import Fingerprint
+from rgb2act_core.features.reader import StoredFeatures
 from rgb2act_core.interfaces import BackboneInfo, Episode
 from rgb2act_core.policy.planner import Planner
 from rgb2act_core.spec import BackboneChoice, Compute, Tokens
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.stages.extract import extract
-from rgb2act_core.store.feature_folders import features_folder
+from rgb2act_core.stages.extract import extract_features
+from rgb2act_core.stages.keys import stored_features
 from rgb2act_core.store.group_writer import check_group, read_group
 from rgb2act_core.store.run import Run
 from rgb2act_core.system.devices import devices_of
@@ -143,25 +144,26 @@ def source(number: int, rgb: Any) -> EpisodeRef:
 
 DATA = Dataset(demonstrations=tuple(source(i, frames(i, n)) for i, n in enumerate(LENGTHS)))
 EVERY = sorted((i, t) for i, length in enumerate(LENGTHS) for t in range(length))
-TrainingJob = Callable[..., tuple[Run, BackboneChoice]]
+TrainingJob = Callable[..., tuple[Run, StoredFeatures]]
 
 
 @pytest.fixture
 def job(spec_file: Callable[..., Path], tmp_path: Path, puppet: None) -> TrainingJob:
     """Return a function that makes a run which extracts with the witness."""
 
-    def make(name: str = "root", batch: int = 0, **config: Any) -> tuple[Run, BackboneChoice]:
+    def make(name: str = "root", batch: int = 0, **config: Any) -> tuple[Run, StoredFeatures]:
         choice = BackboneChoice(component=COMPONENT, config=Seeing(**config))
         spec = read_spec(spec_file(extract={"batch_size": batch}))
-        return Run(spec=attrs.evolve(spec, backbone=(choice,)), root=tmp_path / name), choice
+        run = Run(spec=attrs.evolve(spec, backbone=(choice,)), root=tmp_path / name)
+        return run, stored_features(run)[0]
 
     return make
 
 
-def stored(run: Run, choice: BackboneChoice) -> dict[int, Any]:
+def stored(features: StoredFeatures) -> dict[int, Any]:
     """Return tokens by episode, of entries whose digests fit; nothing else lies beside them."""
     found = {}
-    for path in features_folder(run, choice).iterdir():
+    for path in features.folder.iterdir():
         check_group(path)
         found[int(path.name, 16)] = np.array(read_group(path)["tokens"])
     return found
@@ -191,25 +193,25 @@ def test_every_frame_is_encoded_once_and_windows_begin_with_the_first_frame(
 ) -> None:
     if windowed and context == 1:
         windowed = False  # such a backbone is asked for the whole at once: see the next test
-    run, choice = job(batch=batch, context=context, windowed=windowed)
-    extract(run, choice, DATA)
+    run, features = job(batch=batch, context=context, windowed=windowed)
+    extract_features(run, features, DATA)
     assert sorted(Witness.seen) == EVERY
-    assert same(stored(run, choice), expected(context))
+    assert same(stored(features), expected(context))
 
 
 def test_with_a_context_of_one_frame_encode_is_called(job: TrainingJob) -> None:
-    run, choice = job(windowed=True)
+    run, features = job(windowed=True)
     with pytest.raises(AssertionError, match="encodes in two steps"):
-        extract(run, choice, DATA)
+        extract_features(run, features, DATA)
 
 
 def test_a_second_extraction_encodes_only_what_is_missing(job: TrainingJob) -> None:
-    run, choice = job()
-    extract(run, choice, Dataset(demonstrations=DATA.demonstrations[:2]))
+    run, features = job()
+    extract_features(run, features, Dataset(demonstrations=DATA.demonstrations[:2]))
     Witness.seen.clear()
-    extract(run, choice, DATA)
+    extract_features(run, features, DATA)
     assert sorted(Witness.seen) == [(e, t) for e, t in EVERY if e >= 2]
-    extract(run, choice, DATA)
+    extract_features(run, features, DATA)
     assert len(Witness.built) == 2  # nothing is built for nothing
 
 
@@ -228,24 +230,26 @@ def test_large_frames_are_read_in_small_blocks(
             return frames(2, 9)[index]
 
     monkeypatch.setattr(extraction_workers, "BLOCK_BYTES", 4 * 2 * 4 * 6 * 3)
-    run, choice = job(context=3, windowed=True)
-    extract(run, choice, Dataset(demonstrations=(source(2, Counted()),)))
+    run, features = job(context=3, windowed=True)
+    extract_features(run, features, Dataset(demonstrations=(source(2, Counted()),)))
     assert asked == [4, 4, 1]
-    assert np.array_equal(stored(run, choice)[2], expected(3)[2])
+    assert np.array_equal(stored(features)[2], expected(3)[2])
 
 
 # --- several devices ---
 
 
 def test_devices_share_the_episodes_and_work_at_once(job: TrainingJob) -> None:
-    run, choice = job(batch=100, context=3, windowed=True)
+    run, features = job(batch=100, context=3, windowed=True)
     Witness.meeting = threading.Barrier(2)  # every batch waits for one of the other device
-    extract(run, choice, Dataset(demonstrations=DATA.demonstrations[:2]), ["cpu", "cpu", "cpu"])
+    extract_features(
+        run, features, Dataset(demonstrations=DATA.demonstrations[:2]), ["cpu", "cpu", "cpu"]
+    )
     assert len(Witness.built) == 2  # one for each episode, a third would have nothing to do
     Witness.meeting = None
-    extract(run, choice, DATA, ["cpu", "cpu"])
+    extract_features(run, features, DATA, ["cpu", "cpu"])
     assert sorted(Witness.seen) == EVERY
-    assert same(stored(run, choice), expected(3))
+    assert same(stored(features), expected(3))
 
 
 def test_all_gpus_share_the_extraction_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,11 +261,11 @@ def test_all_gpus_share_the_extraction_unless_one_is_named(monkeypatch: pytest.M
 
 
 def test_a_device_that_fails_stops_the_others(job: TrainingJob) -> None:
-    run, choice = job(batch=1, breaks_at=0)
+    run, features = job(batch=1, breaks_at=0)
     with pytest.raises(RuntimeError, match="broken") as caught:
-        extract(run, choice, DATA, ["cpu", "cpu"])
+        extract_features(run, features, DATA, ["cpu", "cpu"])
     assert caught.value.__notes__ == ["in extract witness, episode episode_0"]
-    found = stored(run, choice)
+    found = stored(features)
     assert 0 not in found
     assert same(found, {i: t for i, t in expected(1).items() if i in found})
 
@@ -274,10 +278,10 @@ def test_a_device_that_fails_stops_the_others(job: TrainingJob) -> None:
 def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(
     job: TrainingJob, capsys: pytest.CaptureFixture[str], error: str, windowed: bool
 ) -> None:
-    run, choice = job(batch=9, context=3, windowed=windowed, fits=2, error=error)
-    extract(run, choice, DATA)
+    run, features = job(batch=9, context=3, windowed=windowed, fits=2, error=error)
+    extract_features(run, features, DATA)
     assert sorted(Witness.seen) == EVERY
-    assert same(stored(run, choice), expected(3))
+    assert same(stored(features), expected(3))
     said = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
     assert said == [
         "extract witness: out of memory with 5 frames at once; goes on with 2",
@@ -285,13 +289,13 @@ def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(
 
 
 def test_a_frame_that_does_not_fit_is_told(job: TrainingJob) -> None:
-    run, choice = job(fits=0)
+    run, features = job(fits=0)
     with pytest.raises(UserError) as caught:
-        extract(run, choice, DATA)
+        extract_features(run, features, DATA)
     assert str(caught.value).startswith(
         "extract witness: episode episode_0: out of memory with one frame at once; choose another"
     )
-    assert stored(run, choice) == {}
+    assert stored(features) == {}
 
 
 # --- all or nothing ---
@@ -301,13 +305,13 @@ def test_a_frame_that_does_not_fit_is_told(job: TrainingJob) -> None:
 def test_episodes_before_a_failure_are_stored_and_no_part_of_it(
     job: TrainingJob, raises: type[BaseException]
 ) -> None:
-    run, choice = job(batch=2, breaks_at=2)
+    run, features = job(batch=2, breaks_at=2)
     Witness.raises = raises
     threads = threading.active_count()
     with pytest.raises(raises, match="broken"):
-        extract(run, choice, DATA)
+        extract_features(run, features, DATA)
     assert threading.active_count() == threads
-    assert same(stored(run, choice), {i: t for i, t in expected(1).items() if i < 2})
+    assert same(stored(features), {i: t for i, t in expected(1).items() if i < 2})
 
 
 def test_episode_that_cannot_be_read_is_named_and_those_before_are_stored(job: TrainingJob) -> None:
@@ -319,21 +323,21 @@ def test_episode_that_cannot_be_read_is_named_and_those_before_are_stored(job: T
                 raise UserError("frame 4 is cut; record it again")
             return frames(2, 9)[index]
 
-    run, choice = job(batch=2)
+    run, features = job(batch=2)
     data = Dataset(demonstrations=(*DATA.demonstrations[:2], source(2, Torn())))
     with pytest.raises(UserError) as caught:
-        extract(run, choice, data)
+        extract_features(run, features, data)
     assert caught.value.args == (
         "extract witness: episode episode_2: frame 4 is cut; record it again",
     )
-    assert sorted(stored(run, choice)) == [0, 1]
+    assert sorted(stored(features)) == [0, 1]
 
 
 def test_progress_tells_frames_a_second(
     job: TrainingJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, choice = job()
-    extract(run, choice, DATA)
+    run, features = job()
+    extract_features(run, features, DATA)
     first, last = capsys.readouterr().err.splitlines()
     assert first == "extract witness: 0/22 frames"
     assert last.startswith("extract witness: 22/22 frames in ")
