@@ -67,13 +67,13 @@ def compare(kind: str, count: int, samples: int) -> None:
     near_Nk, grouped = timed(lambda: plain_nearest(xyz_P3, centres_N3, GROUP))
     slow = {"sampling": sampled, "grouping": grouped}
     equal = {
-        "sampling": np.array_equal(sampling.farthest(xyz_P3, samples), centre_N),
-        "grouping": np.array_equal(sampling.nearest(xyz_P3, centres_N3, GROUP), near_Nk),
+        "sampling": np.array_equal(sampling.farthest_points(xyz_P3, samples), centre_N),
+        "grouping": np.array_equal(sampling.nearest_points(xyz_P3, centres_N3, GROUP), near_Nk),
     }
     fast = least(
         {
-            "sampling": lambda: sampling.farthest(xyz_P3, samples),
-            "grouping": lambda: sampling.nearest(xyz_P3, centres_N3, GROUP),
+            "sampling": lambda: sampling.farthest_points(xyz_P3, samples),
+            "grouping": lambda: sampling.nearest_points(xyz_P3, centres_N3, GROUP),
         },
         rounds=9,
     )

@@ -14,38 +14,40 @@ from ..weights.inventory import WeightsStatus, fetch, inventory
 
 
 def weights(args: argparse.Namespace) -> int:
-    """List what a spec needs; exit code 1 when a file is missing that nothing can fetch."""
+    """List the weights a spec needs; exit code 1 if a file is missing and has no source."""
     spec = read_spec(Path(args.spec), files=False)
     if args.fetch:
         fetch(spec)
     found = inventory(spec)
     if args.json:
-        print(json.dumps([attrs.asdict(need) for need in found], indent=1))
+        print(json.dumps([attrs.asdict(status) for status in found], indent=1))
     else:
-        for need in found:
-            print("\n".join(_lines(need)))
-    return int(any(need.state == "missing" for need in found))
+        for status in found:
+            print("\n".join(_lines(status)))
+    return int(any(status.state == "missing" for status in found))
 
 
-def _lines(need: WeightsStatus) -> list[str]:
-    """Return a headline and, indented, what there is to say."""
-    size = in_bytes(need.size) if need.size is not None else "size not known"
-    state = {"random": "random: its output means nothing", "none": "needs no file"}.get(
-        need.state, f"{need.state}, {size}"
-    )
-    if need.state == "none":
-        return [f"{need.role} {need.component}: {state}"]
-    lines = [f"{need.role} {need.component}: {state}"]
-    if need.path:
-        lines.append(f"  at       {need.path}")
-    if need.name and need.source:
-        lines.append(f"  official {need.name}: {need.file}")
-    if need.source:
-        lines.append(f"  from     {need.source}")
-    if need.accept:
-        lines.append(f"  gate     accept the licence at {need.accept}")
-    if need.licence:
-        lines.append(f"  licence  {need.licence}")
-    if need.state == "missing" and not need.path:
-        lines.append(f"  {need.name or need.file} has no official address; set weights to a path")
+def _lines(status: WeightsStatus) -> list[str]:
+    """Return a headline and indented details."""
+    size = in_bytes(status.size) if status.size is not None else "unknown size"
+    state = {
+        "random": "random weights: the output carries no information",
+        "none": "needs no file",
+    }.get(status.state, f"{status.state}, {size}")
+    lines = [f"{status.role} {status.component}: {state}"]
+    if status.state == "none":
+        return lines
+    if status.path:
+        lines.append(f"  path     {status.path}")
+    if status.name and status.source:
+        lines.append(f"  official {status.name}: {status.file}")
+    if status.source:
+        lines.append(f"  source   {status.source}")
+    if status.accept:
+        lines.append(f"  gated    accept the licence at {status.accept}")
+    if status.licence:
+        lines.append(f"  licence  {status.licence}")
+    if status.state == "missing" and not status.path:
+        name = status.name or status.file
+        lines.append(f"  {name} has no official URL; set weights to a path")
     return lines

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from ..errors import UserError
+from ..system.devices import free_memory, measure_peak_memory
 from ..system.progress import say
 
 MOST = 64  # frames: more make no device faster
@@ -57,7 +56,7 @@ class AutoBatchSize:
         try:
             if self.settled:
                 return (work(first, last),)
-            with peak(self.device) as used:
+            with measure_peak_memory(str(self.device)) as used:
                 result = work(first, last)
             self._grow(count, used())
             return (result,)
@@ -101,39 +100,8 @@ def free(device: torch.device) -> int:
     """Return the bytes that batches may take."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(SHARE * (torch.cuda.mem_get_info(device)[0] + kept))
-    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    available = int(found[1]) << 10 if found else HOST_MOST
-    return min(int(HOST_SHARE * available), HOST_MOST)
-
-
-@contextmanager
-def peak(device: torch.device) -> Iterator[Callable[[], int | None]]:
-    """Yield a function that returns the bytes which the block took at most, None if unknown."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        yield lambda: torch.cuda.max_memory_allocated(device) - before
-        return
-    if device.type != "cpu" or not _reset_peak():
-        yield lambda: None
-        return
-    start = _status("VmRSS")
-    yield lambda: max(_status("VmHWM") - start, 0)
-
-
-def _reset_peak() -> bool:
-    """Let Linux measure the most memory this process has from now on; False if it refuses."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _status(name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) << 10 if found else 0
+        return int(SHARE * (free_memory(str(device)) + kept))
+    return min(int(HOST_SHARE * free_memory("cpu")), HOST_MOST)
 
 
 def out_of_memory(err: BaseException) -> bool:

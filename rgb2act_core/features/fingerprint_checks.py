@@ -22,7 +22,7 @@ from ..store.files import read_json, write_json
 from ..store.group_writer import read_group
 from ..store.keys import key_of
 from ..system.devices import processor
-from ..weights.inventory import needs
+from ..weights.inventory import weights_of
 from .encoder import Encoder, build_backbones
 from .fingerprint import TOLERANCE, Fingerprint, Shape, take
 from .reader import StoredFeatures
@@ -49,8 +49,8 @@ def device_name(device: str) -> str:
 
 def _weights(choice: BackboneChoice) -> list[str]:
     found = []
-    for need in needs("backbone", choice):
-        if need.state == "here" and need.path:
+    for need in weights_of("backbone", choice):
+        if need.state == "available" and need.path:
             found.append(f"sha256 {file_digest(Path(need.path))[:16]}")
         else:
             found.append(need.state)

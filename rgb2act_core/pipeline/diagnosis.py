@@ -45,16 +45,16 @@ def _choices(spec: Spec) -> Iterator[tuple[str, Choice]]:
 def _weights(need: Any) -> Diagnostic:
     """Return what is found of weights, an ``inventory.Need``."""
     detail = {
-        "random": "random: its output means nothing",
+        "random": "random weights: the output carries no information",
         "none": "needs no file",
-        "to fetch": f"not here yet, {need.source}",
+        "not downloaded": f"not downloaded yet: {need.source}",
     }.get(need.state, str(need.path or need.file))
     return Diagnostic(
         name="weights",
-        ok=need.state in ("here", "random", "none"),
+        ok=need.state in ("available", "random", "none"),
         detail=detail,
         remedy={
-            "to fetch": "rgb2act weights SPEC --fetch",
+            "not downloaded": "rgb2act weights SPEC --fetch",
             "missing": "set weights to a file that is there; rgb2act weights SPEC names the"
             " official one",
         }.get(need.state, ""),

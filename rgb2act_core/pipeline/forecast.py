@@ -28,7 +28,7 @@ from ..stages.tasks import Task, Tasks
 from ..store.group_writer import read_group
 from ..store.run import Run
 from ..system.devices import device_of, peak_memory
-from ..weights.inventory import needs
+from ..weights.inventory import weights_of
 from . import timings
 from .timings import Past, Subject
 
@@ -174,7 +174,7 @@ def _extract(
 
 def _absent(choice: BackboneChoice | TeacherChoice) -> str:
     """Return why a component cannot be built without a download; empty when it can."""
-    away = [need for need in needs("", choice) if need.state in ("to fetch", "missing")]
+    away = [need for need in weights_of("", choice) if need.state in ("not downloaded", "missing")]
     return f"weights {away[0].file} are {away[0].state}" if away else ""
 
 

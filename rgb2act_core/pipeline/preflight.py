@@ -16,7 +16,7 @@ from ..spec import BackboneChoice, Choice, Spec
 from ..spec.conditions import needed_backbones, replays, seen_backbones, taught
 from ..stages import collect
 from ..system.devices import device_of
-from ..weights.inventory import needs
+from ..weights.inventory import weights_of
 
 
 def check_compatibility(spec: Spec, info: EnvironmentInfo) -> None:
@@ -257,7 +257,7 @@ def check_weights_load(spec: Spec, image: tuple[int, int]) -> None:
     choices: list[Choice] = [*needed_backbones(spec), *((spec.teacher,) if taught(spec) else ())]
     for choice in choices:
         pooled = spec.extract.tokens.grid is not None and isinstance(choice, BackboneChoice)
-        if pooled or any(need.state not in ("random", "none") for need in needs("", choice)):
+        if pooled or any(need.state not in ("random", "none") for need in weights_of("", choice)):
             try:
                 built = choice.build()
                 if pooled:

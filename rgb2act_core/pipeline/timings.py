@@ -22,7 +22,7 @@ from ..spec.conditions import seen_backbones
 from ..store.files import read_json, write_json
 from ..store.keys import canonical, key_of
 from ..store.run import Run
-from ..system.devices import peak_memory, processor, workers_of
+from ..system.devices import core_count, peak_memory, processor, workers_of
 
 Subject = Mapping[str, Any]
 ENOUGH = 100  # units; a shorter run does not replace what a longer one showed
@@ -45,7 +45,7 @@ def machine(run: Run) -> str:
             if torch.cuda.is_available():
                 return str(torch.cuda.get_device_name())
     threads = run.spec.compute.threads or os.environ.get("OMP_NUM_THREADS", "")
-    return f"{processor()}, {len(os.sched_getaffinity(0))} cores, {threads or 'all'} threads"
+    return f"{processor()}, {core_count()} cores, {threads or 'all'} threads"
 
 
 def note(run: Run, subject: Subject, units: int, seconds: float, written: int = 0) -> None:

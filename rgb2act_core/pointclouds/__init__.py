@@ -1,39 +1,49 @@
-"""Read, clean, crop, sample and merge coloured point clouds."""
+"""Coloured point clouds: from depth or files, cleaned, cropped, sampled and normalised.
 
-from .files import FolderClouds, of_frames, read
+A ``PointCloud`` has ``xyz`` (P, 3) float32 in metres and ``rgb`` (P, 3) uint8. Functions return
+new clouds and never change their input.
+"""
+
+from ..interfaces import PointCloud
+from .files import FolderClouds, open_cloud_folder, read_point_cloud
 from .processing import (
+    check_not_empty,
     clean,
+    colours_to_uint8,
     crop,
     from_depth,
     from_rows,
-    levels,
     merge,
-    not_empty,
     remove_ground,
     resample,
-    take,
+    select,
     unit_sphere,
 )
-from .sampling import curve, farthest, farthest_torch, nearest, nearest_torch
+from .sampling import (
+    farthest_points,
+    farthest_points_torch,
+    nearest_points,
+    nearest_points_torch,
+)
 
 __all__ = [
     "FolderClouds",
+    "PointCloud",
+    "check_not_empty",
     "clean",
+    "colours_to_uint8",
     "crop",
-    "curve",
-    "farthest",
-    "farthest_torch",
+    "farthest_points",
+    "farthest_points_torch",
     "from_depth",
     "from_rows",
-    "levels",
     "merge",
-    "nearest",
-    "nearest_torch",
-    "not_empty",
-    "of_frames",
-    "read",
+    "nearest_points",
+    "nearest_points_torch",
+    "open_cloud_folder",
+    "read_point_cloud",
     "remove_ground",
     "resample",
-    "take",
+    "select",
     "unit_sphere",
 ]

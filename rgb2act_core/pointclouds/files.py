@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..interfaces import PointCloud
 from ..system.progress import say
 from . import ply
-from .processing import clean, not_empty
+from .processing import check_not_empty, clean
 
 PACKAGES = {  # of Debian and Ubuntu, for libraries that open3d loads
     "libusb-1.0.so.0": "libusb-1.0-0",
@@ -36,7 +36,7 @@ NAMES = (("xyz", "rgb"), ("points", "colors"))  # of arrays in an NPZ file
 Arrays = tuple[NDArray[Any], NDArray[Any] | None]
 
 
-def read(path: Path, *, grey: bool = False) -> tuple[PointCloud, int]:
+def read_point_cloud(path: Path, *, grey: bool = False) -> tuple[PointCloud, int]:
     """Return the cloud in a file and how many points were dropped for not being finite.
 
     The suffix says the format: .ply, .pcd or .npz. Colours are read by their type
@@ -50,8 +50,8 @@ def read(path: Path, *, grey: bool = False) -> tuple[PointCloud, int]:
     xyz_P3, rgb_P3 = reader(path)
     if rgb_P3 is None and not grey:
         raise UserError(f"{path}: has no colours, which teachers need; or read it as grey")
-    cloud, dropped = clean(xyz_P3, rgb_P3, place=str(path))
-    return not_empty(cloud, place=str(path)), dropped
+    cloud, dropped = clean(xyz_P3, rgb_P3, source=str(path))
+    return check_not_empty(cloud, source=str(path)), dropped
 
 
 @attrs.frozen(eq=False)
@@ -72,13 +72,13 @@ class FolderClouds(Sequence[PointCloud]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         path = self.paths[index]
-        cloud, dropped = read(path, grey=self.grey)
+        cloud, dropped = read_point_cloud(path, grey=self.grey)
         if dropped:
             say(f"{path}: {dropped} points that are not finite were dropped")
         return cloud
 
 
-def of_frames(folder: Path, frames: int, *, grey: bool = False) -> FolderClouds:
+def open_cloud_folder(folder: Path, frames: int, *, grey: bool = False) -> FolderClouds:
     """Return the clouds of a folder, paired with frames 0 to T - 1 by the number in each name.
 
     The number is the last one in a file's name. UserError when a frame has no file or several, or

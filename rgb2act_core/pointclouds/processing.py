@@ -25,7 +25,7 @@ UPRIGHT = 0.9  # cosine between the ground's normal and up, at least
 SHARE = 0.1  # of the points that must lie on the ground for it to be one
 
 
-def from_rows(rows: NDArray[Any], *, place: str, padded: bool = False) -> tuple[PointCloud, int]:
+def from_rows(rows: NDArray[Any], *, source: str, padded: bool = False) -> tuple[PointCloud, int]:
     """Return the cloud of rows x y z [r g b] and how many points were dropped.
 
     Colours are read by their type, as ``levels`` says; without columns for them points are grey.
@@ -33,37 +33,37 @@ def from_rows(rows: NDArray[Any], *, place: str, padded: bool = False) -> tuple[
     """
     rows = np.asarray(rows)
     if rows.ndim != 2 or rows.shape[1] not in (3, 6):
-        raise UserError(f"{place}: points have shape {rows.shape}; give (P, 3) or (P, 6)")
+        raise UserError(f"{source}: points have shape {rows.shape}; give (P, 3) or (P, 6)")
     if padded:
         rows = rows[(rows != 0).any(axis=1)]
-    return clean(rows[:, :3], rows[:, 3:] if rows.shape[1] == 6 else None, place=place)
+    return clean(rows[:, :3], rows[:, 3:] if rows.shape[1] == 6 else None, source=source)
 
 
 def clean(
-    xyz_P3: NDArray[Any], rgb_P3: NDArray[Any] | None, *, place: str
+    xyz_P3: NDArray[Any], rgb_P3: NDArray[Any] | None, *, source: str
 ) -> tuple[PointCloud, int]:
     """Return the cloud of the points that are finite, and how many were not.
 
-    A NaN colour drops its point too. ``rgb_P3`` None means grey. ``place`` is for messages.
+    A NaN colour drops its point too. ``rgb_P3`` None means grey. ``source`` is for messages.
     """
     if xyz_P3.ndim != 2 or xyz_P3.shape[1] != 3 or xyz_P3.dtype.kind not in "fiu":
-        raise UserError(f"{place}: points are {xyz_P3.dtype} {xyz_P3.shape}; give numbers (P, 3)")
+        raise UserError(f"{source}: points are {xyz_P3.dtype} {xyz_P3.shape}; give numbers (P, 3)")
     if rgb_P3 is None:
         rgb_P3 = np.full(xyz_P3.shape, GREY, np.uint8)
     if rgb_P3.shape != xyz_P3.shape:
         raise UserError(
-            f"{place}: points have shape {xyz_P3.shape}, colours {rgb_P3.shape}; give one each"
+            f"{source}: points have shape {xyz_P3.shape}, colours {rgb_P3.shape}; give one each"
         )
     with np.errstate(over="ignore"):
         xyz_P3 = xyz_P3.astype(np.float32)  # a double beyond float32 becomes infinite
     good_P = np.isfinite(xyz_P3).all(axis=1)
     if rgb_P3.dtype.kind == "f":
         good_P &= ~np.isnan(rgb_P3).any(axis=1)
-    rgb_P3 = levels(rgb_P3[good_P], place=place)
+    rgb_P3 = colours_to_uint8(rgb_P3[good_P], source=source)
     return PointCloud(xyz=xyz_P3[good_P], rgb=rgb_P3), int((~good_P).sum())
 
 
-def levels(rgb_P3: NDArray[Any], *, place: str) -> NDArray[np.uint8]:
+def colours_to_uint8(rgb_P3: NDArray[Any], *, source: str) -> NDArray[np.uint8]:
     """Return colours as uint8, read by their type and never by their largest value.
 
     uint8 is 0..255, uint16 0..65535, floats are 0..1; other integers hold levels 0..255. Values
@@ -73,26 +73,26 @@ def levels(rgb_P3: NDArray[Any], *, place: str) -> NDArray[np.uint8]:
     if kind == np.uint8:
         return rgb_P3.copy()
     if kind.kind not in "fiu":
-        raise UserError(f"{place}: colours are {kind}; give uint8, uint16, or floats 0..1")
+        raise UserError(f"{source}: colours are {kind}; give uint8, uint16, or floats 0..1")
     top = 1 if kind.kind == "f" else 65535 if kind == np.uint16 else 255
     wrong = np.argwhere(~((rgb_P3 >= 0) & (rgb_P3 <= top)))
     if len(wrong):
         row, column = wrong[0]
         raise UserError(
-            f"{place}: colour {'rgb'[column]} of point {row} is {rgb_P3[row, column].item()!r},"
+            f"{source}: colour {'rgb'[column]} of point {row} is {rgb_P3[row, column].item()!r},"
             f" {kind} colours are 0..{top}; convert them"
         )
     return np.rint(rgb_P3.astype(np.float64) * (255 / top)).astype(np.uint8)
 
 
-def not_empty(cloud: PointCloud, *, place: str) -> PointCloud:
-    """Return the cloud itself; UserError, with the frame that ``place`` names, without points."""
+def check_not_empty(cloud: PointCloud, *, source: str) -> PointCloud:
+    """Return the cloud itself; UserError, with the frame that ``source`` names, without points."""
     if not len(cloud.xyz):
-        raise UserError(f"{place}: the cloud has no points; leave the frame out or widen the crop")
+        raise UserError(f"{source}: the cloud has no points; leave the frame out or widen the crop")
     return cloud
 
 
-def take(cloud: PointCloud, which: Any) -> PointCloud:
+def select(cloud: PointCloud, which: Any) -> PointCloud:
     """Return the chosen points, by index or by a bool for each."""
     return PointCloud(xyz=cloud.xyz[which], rgb=cloud.rgb[which])
 
@@ -114,7 +114,7 @@ def from_depth(
     scale: float = 1.0,
     direction: Literal["world_to_camera", "camera_to_world"] = "world_to_camera",
     axes: Literal["opencv", "opengl"] = "opencv",
-    place: str = "depth",
+    source: str = "depth",
 ) -> PointCloud:
     """Return the points that one camera sees, in the world frame, row by row.
 
@@ -126,15 +126,15 @@ def from_depth(
     depth_HW, rgb_HW3 = np.asarray(depth_HW), np.asarray(rgb_HW3)
     if depth_HW.ndim != 2 or rgb_HW3.shape != (*depth_HW.shape, 3) or rgb_HW3.dtype != np.uint8:
         raise UserError(
-            f"{place}: depth has shape {depth_HW.shape}, the image {rgb_HW3.dtype}"
+            f"{source}: depth has shape {depth_HW.shape}, the image {rgb_HW3.dtype}"
             f" {rgb_HW3.shape}; give (H, W) and uint8 (H, W, 3)"
         )
-    rotation_33, shift_3 = _pose(np.asarray(extrinsics, np.float64), direction, place)
+    rotation_33, shift_3 = _pose(np.asarray(extrinsics, np.float64), direction, source)
     z_HW = depth_HW.astype(np.float64) * scale
     seen_HW = np.isfinite(z_HW) & (z_HW > 0)
     v_P, u_P = np.nonzero(seen_HW)
     pixels_3P = np.stack([u_P, v_P, np.ones(len(u_P))])
-    camera_3P = _inverse(np.asarray(intrinsics_33, np.float64), place) @ pixels_3P * z_HW[seen_HW]
+    camera_3P = _inverse(np.asarray(intrinsics_33, np.float64), source) @ pixels_3P * z_HW[seen_HW]
     if axes == "opengl":
         camera_3P[1:] *= -1
     world_P3 = (rotation_33 @ camera_3P).T + shift_3
@@ -146,7 +146,7 @@ def crop(cloud: PointCloud, low: Vector, high: Vector) -> PointCloud:
     if not all(a < b for a, b in zip(low, high, strict=True)):
         raise UserError(f"crop: {low!r} is not below {high!r}; give the box's lowest corner first")
     low_3, high_3 = np.asarray(low, np.float32), np.asarray(high, np.float32)
-    return take(cloud, ((cloud.xyz >= low_3) & (cloud.xyz <= high_3)).all(axis=1))
+    return select(cloud, ((cloud.xyz >= low_3) & (cloud.xyz <= high_3)).all(axis=1))
 
 
 def remove_ground(
@@ -174,7 +174,7 @@ def remove_ground(
         count = int((np.abs(found_P) <= tolerance).sum())
         if count >= best + (height_P is not None):  # the first of equally good ones
             best, height_P = count, found_P
-    return cloud if height_P is None else take(cloud, height_P > tolerance)
+    return cloud if height_P is None else select(cloud, height_P > tolerance)
 
 
 def unit_sphere(xyz_P3: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -197,36 +197,38 @@ def resample(cloud: PointCloud, count: int) -> PointCloud:
     Samples begin with point 0 and come in the order they were found. A smaller cloud is repeated
     from its beginning; one of that size is returned as it is.
     """
-    points = len(not_empty(cloud, place="resample").xyz)
+    points = len(check_not_empty(cloud, source="resample").xyz)
     if points == count:
         return cloud
     if points < count:
-        return take(cloud, np.arange(count) % points)
-    return take(cloud, sampling.farthest(cloud.xyz, count))
+        return select(cloud, np.arange(count) % points)
+    return select(cloud, sampling.farthest_points(cloud.xyz, count))
 
 
 def _pose(
-    extrinsics: NDArray[np.float64], direction: str, place: str
+    extrinsics: NDArray[np.float64], direction: str, source: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return rotation and shift from camera to world."""
     if extrinsics.shape not in ((3, 4), (4, 4)) or not np.isfinite(extrinsics).all():
         raise UserError(
-            f"{place}: extrinsics have shape {extrinsics.shape} or are not finite; give (3, 4) or"
+            f"{source}: extrinsics have shape {extrinsics.shape} or are not finite; give (3, 4) or"
             " (4, 4)"
         )
     rotation_33, shift_3 = extrinsics[:3, :3], extrinsics[:3, 3]
     if not np.allclose(rotation_33 @ rotation_33.T, np.eye(3), atol=1e-3):
-        raise UserError(f"{place}: the extrinsics' left 3x3 is no rotation; give R and t in metres")
+        raise UserError(
+            f"{source}: the left 3x3 of the extrinsics is not a rotation; give R and t in metres"
+        )
     if direction == "camera_to_world":
         return rotation_33, shift_3
     return rotation_33.T, -rotation_33.T @ shift_3
 
 
-def _inverse(intrinsics_33: NDArray[np.float64], place: str) -> NDArray[np.float64]:
+def _inverse(intrinsics_33: NDArray[np.float64], source: str) -> NDArray[np.float64]:
     good = intrinsics_33.shape == (3, 3) and np.isfinite(intrinsics_33).all()
     if not good or not intrinsics_33[0, 0] * intrinsics_33[1, 1] or intrinsics_33[2, 2] != 1:
         raise UserError(
-            f"{place}: intrinsics {intrinsics_33.tolist()!r}; give [[fx, s, cx], [0, fy, cy],"
+            f"{source}: intrinsics {intrinsics_33.tolist()!r}; give [[fx, s, cx], [0, fy, cy],"
             " [0, 0, 1]] in pixels"
         )
     return np.linalg.inv(intrinsics_33).astype(np.float64)

@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-def farthest(xyz_P3: Floats, count: int) -> Ints:
+def farthest_points(xyz_P3: Floats, count: int) -> Ints:
     """Return indices (N,): point 0, then each time the point farthest from all before it.
 
     When all points are used up, or are copies of used ones, point 0 is repeated.
@@ -41,7 +41,7 @@ def farthest(xyz_P3: Floats, count: int) -> Ints:
     return chosen_N
 
 
-def nearest(xyz_P3: Floats, queries_Q3: Floats, count: int) -> Ints:
+def nearest_points(xyz_P3: Floats, queries_Q3: Floats, count: int) -> Ints:
     """Return indices (Q, k) of the points nearest to each query, nearest first."""
     xyz_P3, queries_Q3 = _checked(xyz_P3, count), _checked(queries_Q3, 0)
     if count > len(xyz_P3):
@@ -53,7 +53,7 @@ def nearest(xyz_P3: Floats, queries_Q3: Floats, count: int) -> Ints:
     return found_Qk
 
 
-def farthest_torch(xyz_BP3: Tensor, count: int) -> Tensor:
+def farthest_points_torch(xyz_BP3: Tensor, count: int) -> Tensor:
     """Return indices (B, N) as ``farthest`` gives for each cloud, on the tensor's device.
 
     Clouds shorter than the longest are filled with copies of their point 0, which never count.
@@ -75,7 +75,7 @@ def farthest_torch(xyz_BP3: Tensor, count: int) -> Tensor:
     return chosen_BN
 
 
-def nearest_torch(xyz_P3: Tensor, queries_Q3: Tensor, count: int) -> Tensor:
+def nearest_points_torch(xyz_P3: Tensor, queries_Q3: Tensor, count: int) -> Tensor:
     """Return indices (Q, k) as ``nearest`` gives, on the tensors' device."""
     dx_QP, dy_QP, dz_QP = (xyz_P3[None, :, a] - queries_Q3[:, None, a] for a in range(3))
     far_QP = (dx_QP * dx_QP + dy_QP * dy_QP) + dz_QP * dz_QP

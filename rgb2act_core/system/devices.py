@@ -1,45 +1,31 @@
-"""Devices, memory, processors and worker counts of this machine."""
+"""Devices, memory, processor and worker counts of this machine."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import platform
+import re
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
+
+from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..spec import Compute
 
 
-import contextlib
-import os
-import platform
-import resource
-import sys
-from functools import cache
-from pathlib import Path
-
-from ..errors import UserError
-
-
-def free_memory(device: str) -> int:
-    """Return the bytes that are free now on a device, ``cpu`` or ``cuda[:N]``."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.mem_get_info(device)[0])
-    with contextlib.suppress(OSError, ValueError, IndexError):  # Linux; cached files are free
-        told = Path("/proc/meminfo").read_text(encoding="ascii")
-        return 1024 * int(told.partition("MemAvailable:")[2].split()[0])
-    with contextlib.suppress(ValueError, OSError):  # not every system tells
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 4_000_000_000
-
-
-def workers_of(compute: Compute) -> int:
-    """Return how many processes to simulate in: as asked, or one a core this process may use."""
-    return compute.simulator_workers or len(os.sched_getaffinity(0))
-
-
 def device_of(compute: Compute) -> str:
-    """Set torch's threads and return the device's name; raise UserError when it is not there."""
+    """Set torch's number of threads and return the device, such as ``"cpu"`` or ``"cuda:1"``.
+
+    Raises UserError if the device does not exist.
+    """
     import torch
 
     if compute.threads:
@@ -50,14 +36,14 @@ def device_of(compute: Compute) -> str:
         index = int(compute.device.partition(":")[2] or 0)
         if index >= torch.cuda.device_count():
             raise UserError(
-                f"compute.device: {compute.device!r} is not there"
-                f" ({torch.cuda.device_count()} found); use 'auto' or 'cpu'"
+                f"compute.device: {compute.device!r} does not exist"
+                f" ({torch.cuda.device_count()} GPUs found); use 'auto' or 'cpu'"
             )
     return compute.device
 
 
 def devices_of(compute: Compute) -> tuple[str, ...]:
-    """Return the devices that share the extraction: all GPUs for ``auto``, else the one named."""
+    """Return the devices that share feature extraction: all GPUs for ``"auto"``, else one."""
     import torch
 
     device = device_of(compute)
@@ -66,17 +52,81 @@ def devices_of(compute: Compute) -> tuple[str, ...]:
     return (device,)
 
 
+def workers_of(compute: Compute) -> int:
+    """Return the number of simulator processes: the configured one, or one per usable core."""
+    return compute.simulator_workers or core_count()
+
+
+def core_count() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; respects taskset and container CPU sets
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @cache
 def processor() -> str:
-    """Return the processor's name."""
-    with contextlib.suppress(OSError):
+    """Return the model name of the CPU."""
+    with contextlib.suppress(OSError):  # psutil does not report it
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.machine()
 
 
+def free_memory(device: str) -> int:
+    """Return the free bytes of a device, ``"cpu"`` or ``"cuda[:N]"``.
+
+    On a CPU this includes the page cache that the system can reclaim.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
 def peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
+    """Return the peak resident set size of this process, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@contextlib.contextmanager
+def measure_peak_memory(device: str) -> Iterator[Callable[[], int | None]]:
+    """Yield a function that returns the peak bytes allocated since entry, None if unknown.
+
+    On a GPU these are the bytes of torch's allocator, on a CPU the resident set size of this
+    process, which only Linux can measure for a block of code.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield lambda: torch.cuda.max_memory_allocated(device) - before
+        return
+    if device != "cpu" or not _reset_peak():
+        yield lambda: None
+        return
+    start = _resident()
+    yield lambda: max(_resident_peak() - start, 0)
+
+
+def _reset_peak() -> bool:
+    """Reset the kernel's peak of this process's resident size; return False if it refuses."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def _resident_peak() -> int:
+    """Return the peak since ``_reset_peak``, which psutil and getrusage do not report."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) << 10 if found else 0

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..interfaces import fields
 from ..interfaces.fields import Mark, is_marked
 from ..spec.reader import structure_config, unstructure
-from ..weights.official import OfficialWeights
+from ..weights import OfficialWeights
 from .subject import Subject, refuses
 
 HEAVY = ("torch", "timm", "diffusers", "open3d", "zarr", "numpy", "mujoco", "gymnasium")
@@ -86,7 +86,7 @@ def config_knows_its_weights(subject: Subject) -> None:
             official = getattr(tiny, "official", None)
             assert isinstance(official, OfficialWeights), (
                 f"{field.name}: its metadata say 'weights'; give {config.__name__} a property"
-                " 'official' that returns an rgb2act_core.weights.official.Official"
+                " 'official' that returns an rgb2act_core.weights.OfficialWeights"
             )
             assert getattr(tiny, field.name) == "random", (
                 f"{field.name}: the tiny config needs a file; set it to 'random' there"

@@ -1,4 +1,4 @@
-"""Read checkpoints: memory-mapped where the format allows, and without running code of theirs."""
+"""Read checkpoints: memory-mapped where the format allows, without running code from the file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Any
 
 from ..errors import UserError
 
-INDEX = ".index.json"  # how the name of a table of shards ends
+INDEX = ".index.json"  # suffix of the index of a sharded checkpoint
 SHOWN = 8  # names listed in a message
 _PATTERNS = (f"*.safetensors{INDEX}", f"*{INDEX}", "*.safetensors", "*.pth", "*.pt", "*.bin")
-_ANEW = "download it anew, or give another file"
+_REPLACE = "download it again or use another file"
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds: tensors on the CPU, memory-mapped where the format allows.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint: tensors on the CPU, memory-mapped where possible.
 
-    Takes a .safetensors file, a file of ``torch.save`` (no code in it is run), an index of
-    shards, or a folder with one of them. Containers within are returned as they are. A file that
-    is damaged, hostile or no checkpoint raises UserError.
+    Accepts a .safetensors file, a file written by ``torch.save`` (pickled code is not run), the
+    index of a sharded checkpoint, or a folder that contains one of them. Nested containers are
+    returned unchanged. Raises UserError if the file is damaged, contains code, or is not a
+    checkpoint.
     """
     path = _in_folder(path) if path.is_dir() else path
     if not path.is_file():
@@ -36,9 +37,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _in_folder(folder: Path) -> Path:
-    """Return the checkpoint, or index of shards, that a folder holds.
+    """Return the checkpoint, or the index of shards, in a folder.
 
-    Hugging Face's own names come first; otherwise there must be one alone.
+    Hugging Face's standard names take precedence; otherwise exactly one file must match.
     """
     for name in (f"model.safetensors{INDEX}", "model.safetensors"):
         if (folder / name).is_file():
@@ -48,20 +49,23 @@ def _in_folder(folder: Path) -> Path:
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(path.name for path in found[:SHOWN])
-            raise UserError(f"{folder}: holds several checkpoints ({names}); give one of them")
-    raise UserError(f"{folder}: holds no checkpoint; set weights to the file")
+            names = shorten([path.name for path in found])
+            raise UserError(f"{folder}: contains several checkpoints ({names}); choose one of them")
+    raise UserError(f"{folder}: contains no checkpoint; set weights to a checkpoint file")
 
 
 def shards(index: Path) -> list[str]:
-    """Return the names of the files that an index of shards lists."""
+    """Return the file names listed in the index of a sharded checkpoint.
+
+    Raises UserError if the index is malformed or lists a file outside its folder.
+    """
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         plain = all(name == Path(name).name and name not in ("", "..") for name in names)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
-        raise UserError(f"{index}: is no index of shards; download it anew") from err
+        raise UserError(f"{index}: is not an index of shards; download it again") from err
     if not plain:
-        raise UserError(f"{index}: names files outside its folder; download it anew")
+        raise UserError(f"{index}: lists files outside its folder; download it again")
     return names
 
 
@@ -69,12 +73,12 @@ def _read_shards(index: Path) -> dict[str, Any]:
     names = shards(index)
     if missing := [name for name in names if not (index.parent / name).is_file()]:
         raise UserError(
-            f"{index}: {len(missing)} of {len(names)} shards are missing: {some(missing)};"
-            " put them beside it"
+            f"{index}: {len(missing)} of {len(names)} shards are missing: {shorten(missing)};"
+            " put them in the same folder"
         )
     tensors: dict[str, Any] = {}
     for name in names:
-        tensors |= read(index.parent / name)
+        tensors |= read_checkpoint(index.parent / name)
     return tensors
 
 
@@ -93,22 +97,23 @@ def _read_torch(path: Path) -> dict[str, Any]:
 
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
-            warnings.simplefilter("ignore")  # a TorchScript archive warns, then is refused
-            found = torch.load(
+            warnings.simplefilter("ignore")  # TorchScript archives warn and are then rejected
+            content = torch.load(
                 path,
                 map_location="cpu",
                 weights_only=True,
-                mmap=zipfile.is_zipfile(path),  # files older than torch 1.6 can't be mapped
+                mmap=zipfile.is_zipfile(path),  # files from before torch 1.6 can't be mapped
             )
-    except Exception as err:  # damaged pickles raise whatever they like
+    except Exception as err:  # a damaged pickle can raise any exception
         raise _unreadable(path, err) from err
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds a {type(found).__name__}, not named tensors; {_ANEW}")
-    return found
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise UserError(f"{path}: contains a {kind} instead of named tensors; {_REPLACE}")
+    return content
 
 
 def _harmless() -> list[Any]:
-    """Return what training scripts leave in checkpoints and runs no code when unpickled."""
+    """Return types that training scripts often save and that run no code when unpickled."""
     import argparse
 
     import numpy as np
@@ -125,7 +130,7 @@ def _harmless() -> list[Any]:
 
 
 def _unreadable(path: Path, err: Exception) -> UserError:
-    """Return the error that says what ails a file."""
+    """Return an error that explains why a file can't be read."""
     with path.open("rb") as stream:
         head = stream.read(64)
     if head.startswith(b"version https://git-lfs"):
@@ -134,19 +139,21 @@ def _unreadable(path: Path, err: Exception) -> UserError:
     own = "torch._utils."  # a name cut off by the end of the file, not an attack
     if isinstance(err, pickle.UnpicklingError) and code and not code[1].startswith(own):
         return UserError(
-            f"{path}: wants to run {code[1]!r}, which no weights need, and was not loaded;"
-            " give the official file"
+            f"{path}: was not loaded because it would run {code[1]!r}, which no weights need;"
+            " use the official file"
         )
     size = f"{path.stat().st_size:,} bytes"
-    return UserError(f"{path}: is damaged or no checkpoint ({size}: {first_line(err)}); {_ANEW}")
+    return UserError(
+        f"{path}: is damaged or not a checkpoint ({size}: {first_line(err)}); {_REPLACE}"
+    )
 
 
-def some(names: list[str]) -> str:
-    """Return the first few of many names, and how many more there are."""
+def shorten(names: list[str]) -> str:
+    """Return the first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
 def first_line(err: Exception) -> str:
-    """Return what an exception says, shortened."""
+    """Return the first line of an exception's message, shortened."""
     return (str(err).strip().splitlines() or [type(err).__name__])[0][:120].rstrip(".")

@@ -1,4 +1,4 @@
-"""Fetch a file from a plain address: resumed where it stopped, and whole or not there at all."""
+"""Download a file over HTTP: interrupted downloads resume, partial files stay invisible."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from ..store.files import guard, locked
 from ..system.progress import say, task
 
 BLOCK = 1 << 20  # bytes
-TIMEOUT = 60.0  # seconds without a byte
+TIMEOUT = 60.0  # seconds without receiving a byte
 MEGA = 10**6
+_BY_HAND = "download the file by other means and set weights to its path"
 
 
-def place(url: str, filename: str) -> Path:
-    """Return where the file of an address lies once it is here; another address, another place."""
+def cache_path(url: str, filename: str) -> Path:
+    """Return where the file at ``url`` is cached; every URL has its own folder."""
     return cache_folder() / "weights" / hashlib.sha256(url.encode()).hexdigest()[:12] / filename
 
 
 def fetch(url: str, filename: str, *, sha256: str | None = None, size: int | None = None) -> Path:
-    """Return the local path of the file at ``url``, downloading what is still missing of it.
+    """Return the local path of the file at ``url``, downloading it if it is not cached.
 
-    A part that an earlier try left is continued when the server still has the same file. Raises
-    UserError when the address can't be read, or its bytes are not those of ``sha256`` or ``size``.
+    A partial download is resumed if the server still has the same file. Raises UserError if the
+    URL cannot be read, or if the file does not match ``sha256`` (hex digits) or ``size`` (bytes).
     """
-    path = place(url, filename)
+    path = cache_path(url, filename)
     if path.exists():
         return path
     with locked(path.with_name(f"{filename}.lock")):
-        if not path.exists():  # another process may have been here meanwhile
+        if not path.exists():  # another process may have finished meanwhile
             part = path.with_name(f"{filename}.part")
             _receive(url, part)
             _check(part, url, sha256, size)
@@ -44,52 +45,52 @@ def fetch(url: str, filename: str, *, sha256: str | None = None, size: int | Non
 
 
 def _receive(url: str, part: Path) -> None:
-    """Fill ``part``; a connection that breaks after some bytes is taken up again."""
+    """Complete ``part``, reconnecting as long as every connection yields some bytes."""
     while True:
         before = _size(part)
         try:
             with guard(part):
                 missing = _receive_once(url, part)
         except urllib.error.HTTPError as err:
-            raise UserError(f"{url}: answers {err.code} {err.reason}; {_by_hand()}") from err
+            raise UserError(f"{url}: server answers {err.code} {err.reason}; {_BY_HAND}") from err
         except (OSError, http.client.HTTPException) as err:
             if _size(part) <= before:
                 reason = getattr(err, "reason", err)
-                raise UserError(f"{url}: cannot be read ({reason}); {_later(part)}") from err
+                raise UserError(f"{url}: cannot be read ({reason}); {_resume_hint(part)}") from err
             missing = 1
         if missing <= 0:
             return
         if _size(part) <= before:
-            raise UserError(f"{url}: the connection ends early; {_later(part)}")
-        say(f"{part.stem}: the connection broke, goes on at {_size(part) / MEGA:,.0f} MB")
+            raise UserError(f"{url}: the connection was closed early; {_resume_hint(part)}")
+        say(f"{part.stem}: the connection was lost, resuming at {_size(part) / MEGA:,.0f} MB")
 
 
 def _receive_once(url: str, part: Path) -> int:
-    """Append what one connection yields; return how many bytes are still missing."""
+    """Append the bytes of one connection; return how many bytes are still missing."""
     tag, have = part.with_suffix(".tag"), _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "rgb2act"})
     if have and tag.exists():
         request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", tag.read_text())  # another file now: sent whole
+        request.add_header("If-Range", tag.read_text())  # a changed file is sent from the start
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as err:
-        if err.code == 416 and have:  # no bytes from there on: whole already, or not the same file
-            return _after_the_end(err, part)
+        if err.code == 416 and have:  # no bytes after these: complete, or another file
+            return _out_of_range(err, part)
         raise
     with response:
         resumed = response.status == 206
         if not resumed:
             have = 0
             tag.unlink(missing_ok=True)
-            if known := _tag_of(response):
-                tag.write_text(known)
+            if identity := _identity_of(response):
+                tag.write_text(identity)
         left = int(response.headers.get("Content-Length") or 0)
         return left - _append(response, part, have, have + left)
 
 
 def _append(response: Any, part: Path, have: int, total: int) -> int:
-    """Write the body at ``have``; return how many bytes came."""
+    """Write the body at offset ``have``; return how many bytes were received."""
     received = 0
     with (
         part.open("r+b" if have else "wb") as stream,
@@ -100,23 +101,23 @@ def _append(response: Any, part: Path, have: int, total: int) -> int:
         while block := response.read(BLOCK):
             stream.write(block)
             received += len(block)
-            at = have + received
-            advance(at // MEGA - (at - len(block)) // MEGA)
+            position = have + received
+            advance(position // MEGA - (position - len(block)) // MEGA)
     return received
 
 
-def _after_the_end(err: urllib.error.HTTPError, part: Path) -> int:
+def _out_of_range(err: urllib.error.HTTPError, part: Path) -> int:
+    """Return 0 if the partial file is complete; otherwise delete it and raise UserError."""
     total = (err.headers.get("Content-Range") or "").rpartition("/")[2]
     err.close()
     if total.isdigit() and int(total) == _size(part):
         return 0
-    part.unlink()
-    part.with_suffix(".tag").unlink(missing_ok=True)
-    raise UserError(f"{part}: is not a part of what the server has now, and deleted; run again")
+    _discard(part)
+    raise UserError(f"{part}: does not belong to the server's current file; run again")
 
 
-def _tag_of(response: Any) -> str | None:
-    """Return what tells this file from a later one at the same address; weak tags can't."""
+def _identity_of(response: Any) -> str | None:
+    """Return the strong ETag or the modification time, which tell versions of a file apart."""
     etag = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
         return str(etag)
@@ -125,26 +126,26 @@ def _tag_of(response: Any) -> str | None:
 
 
 def _check(part: Path, url: str, sha256: str | None, size: int | None) -> None:
-    """Raise UserError, and delete the file, when it is not the one that is known."""
-    wrong = None
+    """Delete the file and raise UserError if it does not match the expected digest or size."""
+    problem = None
     if size is not None and _size(part) != size:
-        wrong = f"has {_size(part):,} bytes, not the official {size:,}"
+        problem = f"has {_size(part):,} bytes instead of the official {size:,}"
     elif sha256 is not None and (found := file_digest(part)) != sha256.lower():
-        wrong = f"has SHA-256 {found}, not the official {sha256.lower()}"
-    if wrong:
-        part.unlink()
-        part.with_suffix(".tag").unlink(missing_ok=True)
-        raise UserError(f"{url}: what came {wrong}; it was deleted, try again or {_by_hand()}")
+        problem = f"has SHA-256 {found} instead of the official {sha256.lower()}"
+    if problem:
+        _discard(part)
+        raise UserError(f"{url}: the downloaded file {problem}; run again, or {_BY_HAND}")
+
+
+def _discard(part: Path) -> None:
+    part.unlink()
+    part.with_suffix(".tag").unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _later(part: Path) -> str:
-    kept = f" (the {_size(part) / MEGA:,.0f} MB so far are kept)" if _size(part) else ""
-    return f"run again to continue{kept}, or {_by_hand()}"
-
-
-def _by_hand() -> str:
-    return "download the file by another way and set weights to its path"
+def _resume_hint(part: Path) -> str:
+    kept = f" ({_size(part) / MEGA:,.0f} MB have been received)" if _size(part) else ""
+    return f"run again to resume{kept}, or {_BY_HAND}"

@@ -1,7 +1,8 @@
-"""Which files of weights a spec needs, and whether they are here. Nothing is fetched or loaded.
+"""Which weights files a spec needs and whether they are available. Loads no model.
 
-A config with a ``fields.weights`` field has a property ``official`` that returns an
-``OfficialWeights``. ``fields.file`` fields are listed too; where they come from is not known.
+A config field made with ``fields.weights()`` requires a property ``official`` on the config,
+which returns an ``OfficialWeights``. Fields made with ``fields.file()`` are listed too, without
+a source.
 """
 
 from __future__ import annotations
@@ -15,44 +16,50 @@ import attrs
 from ..errors import UserError
 from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice, Spec
-from . import loading
+from . import locate
 from .checkpoint_files import INDEX, shards
 from .official import OfficialWeights
 
-State = Literal["here", "to fetch", "missing", "random", "none"]
+State = Literal["available", "not downloaded", "missing", "random", "none"]
 
 
 @attrs.frozen(kw_only=True)
 class WeightsStatus:
-    """Say what one component needs; ``none`` is a component that reads no file."""
+    """Status of one weights file of a component; ``"none"`` if the component reads no file."""
 
-    role: str  # "backbone" or "teacher"
+    role: str
+    """``"backbone"`` or ``"teacher"``."""
     component: str
     state: State
-    name: str = ""  # of the official file, or the field of another one
+    name: str = ""
+    """Name of the official model, or of the config field for any other file."""
     file: str = ""
-    size: int | None = None  # bytes, of what is here or of the official file where it is known
+    size: int | None = None
+    """Bytes of the local file, or of the official one if known."""
     licence: str = ""
-    path: str | None = None  # where it is
-    source: str | None = None  # where it comes from
-    accept: str | None = None  # page of a gate
+    path: str | None = None
+    """Where the file is on this machine."""
+    source: str | None = None
+    """URL from which it can be downloaded."""
+    accept: str | None = None
+    """Page on which a gated licence must be accepted."""
 
 
 def inventory(spec: Spec) -> tuple[WeightsStatus, ...]:
-    """Return what a spec's backbones and teacher need, in the spec's order."""
+    """Return the weights of a spec's backbones and teacher, in the spec's order."""
     roles = [*(("backbone", choice) for choice in spec.backbone), ("teacher", spec.teacher)]
-    return tuple(need for role, choice in roles for need in needs(role, choice))
+    return tuple(status for role, choice in roles for status in weights_of(role, choice))
 
 
-def needs(role: str, choice: Choice) -> Iterator[WeightsStatus]:
-    """Yield what one component needs."""
+def weights_of(role: str, choice: Choice) -> Iterator[WeightsStatus]:
+    """Yield the status of each weights file of one component."""
     found = False
     for field in attrs.fields(type(choice.config)):
         value = getattr(choice.config, field.name)
         if is_marked(field, Mark.WEIGHTS):
-            yield _weights(role, choice, value)
+            yield _of_field(role, choice, value)
         elif is_marked(field, Mark.FILE) and isinstance(value, Path):
-            yield _at(
+            yield _of_path(
                 WeightsStatus(role=role, component=_name(choice), state="none", name=field.name),
                 value,
             )
@@ -64,31 +71,31 @@ def needs(role: str, choice: Choice) -> Iterator[WeightsStatus]:
 
 
 def fetch(spec: Spec) -> None:
-    """Download the official files that are still to be fetched, one after another.
+    """Download the official files that are not cached yet, one after another.
 
-    Raises UserError with what is wrong with each file that could not be had.
+    Raises one UserError that lists every file that could not be downloaded.
     """
     problems: list[str] = []
     for choice in (*spec.backbone, spec.teacher):
         for field in attrs.fields(type(choice.config)):
             if is_marked(field, Mark.WEIGHTS) and getattr(choice.config, field.name) == "hub":
                 try:
-                    loading.locate("hub", choice.config.official, _name(choice))
+                    locate.locate_weights("hub", choice.config.official, _name(choice))
                 except UserError as err:
                     problems += err.args
     if problems:
         raise UserError(*dict.fromkeys(problems))
 
 
-def _weights(role: str, choice: Choice, value: str) -> WeightsStatus:
-    need = WeightsStatus(role=role, component=_name(choice), state="random")
+def _of_field(role: str, choice: Choice, value: str) -> WeightsStatus:
+    status = WeightsStatus(role=role, component=_name(choice), state="random")
     if value == "random":
-        return need
+        return status
     official: OfficialWeights = choice.config.official
     if value != "hub":
-        return _at(need, Path(value).expanduser())
-    need = attrs.evolve(
-        need,
+        return _of_path(status, Path(value).expanduser())
+    status = attrs.evolve(
+        status,
         name=official.name,
         file=official.filename,
         size=official.size,
@@ -96,25 +103,25 @@ def _weights(role: str, choice: Choice, value: str) -> WeightsStatus:
         source=None if official.repo is None and official.url is None else official.source,
         accept=official.accept,
     )
-    if there := loading.cached(official):
-        return attrs.evolve(need, state="here", path=str(there), size=_size(there))
-    return attrs.evolve(need, state="to fetch" if need.source else "missing")
+    if path := locate.find_cached(official):
+        return attrs.evolve(status, state="available", path=str(path), size=_size(path))
+    return attrs.evolve(status, state="not downloaded" if status.source else "missing")
 
 
-def _at(need: WeightsStatus, path: Path) -> WeightsStatus:
-    """Return the need as met, or not, by a path of the user's; whose file it is is not known."""
-    there = path.exists()
+def _of_path(status: WeightsStatus, path: Path) -> WeightsStatus:
+    """Return the status of a path that the user gave."""
+    exists = path.exists()
     return attrs.evolve(
-        need,
-        state="here" if there else "missing",
+        status,
+        state="available" if exists else "missing",
         file=path.name,
-        size=_size(path) if there else None,
+        size=_size(path) if exists else None,
         path=str(path),
     )
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a file, of a folder's files, or of an index and its shards."""
+    """Return the bytes of a file, of all files in a folder, or of an index and its shards."""
     files = [path]
     if path.is_dir():
         files = [p for p in path.rglob("*") if p.is_file()]

@@ -1,4 +1,4 @@
-"""Where the official weights of a model come from; light, for plugins' configs."""
+"""Where the official weights of a model come from. Cheap to import from a plugin's config."""
 
 from __future__ import annotations
 
@@ -7,21 +7,30 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class OfficialWeights:
-    """Say where an official file comes from: a Hugging Face repository, or an address."""
+    """Source of an official weights file: a Hugging Face repository or a URL."""
 
-    name: str  # what it is, for messages
+    name: str
+    """Name of the model, for messages."""
     filename: str
-    repo: str | None = None  # Hugging Face repository
+    """File in the repository, or the file's local name when it comes from ``url``."""
+    repo: str | None = None
+    """Hugging Face repository, such as ``"facebook/dinov3"``."""
     repo_type: str = "model"
-    url: str | None = None  # official address where there is no repository
-    sha256: str | None = None  # checked after a download from ``url``
-    size: int | None = None  # bytes
+    """Type of the repository: ``"model"``, ``"dataset"`` or ``"space"``."""
+    url: str | None = None
+    """Official URL, for models without a repository."""
+    sha256: str | None = None
+    """Expected SHA-256, checked after a download from ``url``."""
+    size: int | None = None
+    """Expected size in bytes."""
     licence: str = ""
-    accept: str | None = None  # page where a gate must be accepted
+    """Licence of the weights."""
+    accept: str | None = None
+    """Page on which a gated licence must be accepted."""
 
     @property
     def source(self) -> str:
-        """Return where it comes from, to be printed."""
+        """Return the URL of the repository or file, for messages."""
         if self.repo is None:
             return self.url or "nowhere"
         kind = "" if self.repo_type == "model" else f"{self.repo_type}s/"

@@ -21,7 +21,7 @@ from rgb2act_core.features.fingerprint import TOLERANCE, Fingerprint, probe, tak
 from rgb2act_core.pipeline import chain
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.store.group_writer import read_group
-from rgb2act_core.weights.download import place
+from rgb2act_core.weights.download import cache_path
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]
@@ -31,7 +31,7 @@ URL = "http://127.0.0.1:9/puppet"
 def put(cache: Path, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lay the puppet's official weights in the cache."""
     monkeypatch.setenv("RGB2ACT_CACHE", str(cache))
-    path = place(URL, "puppet.safetensors")
+    path = cache_path(URL, "puppet.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     save_file({"scale": torch.tensor([scale])}, path)

@@ -41,7 +41,7 @@ ALONE = {"use": "moe", "k": 2}
             {"policy": {"proprio": False}, "act": {"baselines": ["proprio_only"]}},
             "act.baselines: 'proprio_only' sees nothing at all",
         ),
-        ({"compute": {"device": "cuda:99"}}, "compute.device: 'cuda:99' is not there"),
+        ({"compute": {"device": "cuda:99"}}, "compute.device: 'cuda:99' does not exist"),
         ({"act": {"first_seed": 100_001}}, "act.first_seed: 100001 meets the seeds of the demon"),
         ({"act": {"first_seed": 500_001}}, "act.first_seed: 500001 meets the seeds of the scenes"),
         (

@@ -29,7 +29,7 @@ def save(path, **arrays):
     ],
 )
 def test_npz(tmp_path, arrays):
-    cloud, dropped = files.read(save(tmp_path / "a.npz", **arrays))
+    cloud, dropped = files.read_point_cloud(save(tmp_path / "a.npz", **arrays))
     assert np.array_equal(cloud.xyz, XYZ.astype(np.float32))
     assert np.array_equal(cloud.rgb, RGB)
     assert dropped == 0
@@ -38,7 +38,7 @@ def test_npz(tmp_path, arrays):
 def test_npz_never_runs_a_pickle(tmp_path):
     path = save(tmp_path / "a.npz", xyz=np.array([print], dtype=object))
     with pytest.raises(UserError, match=r"a\.npz: cannot be read as NPZ \(Object arrays"):
-        files.read(path)
+        files.read_point_cloud(path)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_npz_never_runs_a_pickle(tmp_path):
 def test_npz_of_another_kind_is_refused(tmp_path, arrays, said):
     path = save(tmp_path / "a.npz", **arrays)
     with pytest.raises(UserError, match=f"^{path}: {said}"):
-        files.read(path)
+        files.read_point_cloud(path)
 
 
 @settings(
@@ -71,7 +71,7 @@ def test_damaged_npz_is_read_or_refused(tmp_path, at, insert, drop):
     at %= len(data)
     path.write_bytes(data[:at] + insert + data[at + drop :])
     try:
-        cloud, _ = files.read(path)
+        cloud, _ = files.read_point_cloud(path)
     except UserError as err:
         said = str(err)
     else:
@@ -85,21 +85,21 @@ def test_ply(tmp_path):
     path.write_bytes(PLY.replace(b"vertex 1", b"vertex 2") + RED + b"end_header\n")
     with path.open("ab") as stream:
         stream.write(b"nan 0 0 1 2 3\n1 2 3 4 5 6\n")
-    cloud, dropped = files.read(path)
+    cloud, dropped = files.read_point_cloud(path)
     assert (cloud.xyz.tolist(), cloud.rgb.tolist(), dropped) == ([[1, 2, 3]], [[4, 5, 6]], 1)
 
 
 def test_a_file_without_colours_is_grey_when_asked(tmp_path):
     path = tmp_path / "a.ply"
     path.write_bytes(PLY + b"end_header\n1 2 3\n")
-    assert files.read(path, grey=True)[0].rgb.tolist() == [[102, 102, 102]]
+    assert files.read_point_cloud(path, grey=True)[0].rgb.tolist() == [[102, 102, 102]]
     with pytest.raises(UserError, match="has no colours"):
-        files.read(path)
+        files.read_point_cloud(path)
 
 
 def test_an_unknown_suffix_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"'\.txt' is no known format of clouds; give \.ply, \.pcd"):
-        files.read(tmp_path / "a.txt")
+        files.read_point_cloud(tmp_path / "a.txt")
 
 
 def frame(folder, name, x=0.0):
@@ -110,7 +110,7 @@ def test_frames_are_paired_by_number_not_by_name(tmp_path):
     for t in (10, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8):
         frame(tmp_path, f"cam2_{t}.npz", x=t)
     (tmp_path / "notes.txt").write_text("")
-    clouds = files.of_frames(tmp_path, 11)
+    clouds = files.open_cloud_folder(tmp_path, 11)
     assert [cloud.xyz[0, 0] for cloud in clouds] == list(range(11))
     assert len(clouds[8:]) == 3
 
@@ -129,7 +129,7 @@ def test_frames_that_do_not_pair_are_refused(tmp_path, names, said):
     for name in names:
         frame(tmp_path, name)
     with pytest.raises(UserError, match=said):
-        files.of_frames(tmp_path, 3)
+        files.open_cloud_folder(tmp_path, 3)
 
 
 def failing(err):
@@ -158,7 +158,7 @@ def failing(err):
 def test_what_open3d_lacks_is_said(tmp_path, monkeypatch, err, said):
     monkeypatch.setattr(files.importlib, "import_module", failing(err))
     with pytest.raises(UserError) as caught:
-        files.read(tmp_path / "a.pcd")
+        files.read_point_cloud(tmp_path / "a.pcd")
     assert said in str(caught.value)
     assert "save the cloud as PLY" in str(caught.value)
 
@@ -179,7 +179,7 @@ def test_an_ascii_pcd_that_is_cut_short_is_refused(tmp_path, monkeypatch, body, 
     path = tmp_path / "a.pcd"
     path.write_bytes(PCD + body)
     with pytest.raises(UserError, match=said):
-        files.read(path)
+        files.read_point_cloud(path)
 
 
 def test_pcd_with_open3d(tmp_path):
@@ -188,10 +188,10 @@ def test_pcd_with_open3d(tmp_path):
     cloud.colors = open3d.utility.Vector3dVector(RGB / 255)
     path = tmp_path / "a.pcd"
     open3d.io.write_point_cloud(str(path), cloud)
-    found, dropped = files.read(path)
+    found, dropped = files.read_point_cloud(path)
     assert np.array_equal(found.xyz, XYZ.astype(np.float32))
     assert np.array_equal(found.rgb, RGB)
     assert dropped == 0
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match="empty or damaged"):
-        files.read(path)
+        files.read_point_cloud(path)

@@ -28,7 +28,7 @@ def test_points_that_are_not_finite_are_dropped_and_counted():
     xyz = np.arange(15, dtype=np.float64).reshape(5, 3)
     rgb = np.full((5, 3), 0.5)
     xyz[1, 2], xyz[2, 0], xyz[4, 1], rgb[3, 1] = np.nan, -np.inf, 1e300, np.nan
-    found, dropped = processing.clean(xyz, rgb, place="x")
+    found, dropped = processing.clean(xyz, rgb, source="x")
     assert dropped == 4
     assert found.xyz.tolist() == [[0, 1, 2]]
     assert found.xyz.dtype == np.float32
@@ -50,7 +50,7 @@ def test_points_that_are_not_finite_are_dropped_and_counted():
     ],
 )
 def test_colours_are_read_by_their_type(kind, values):
-    found = processing.levels(np.array([values], kind), place="x")
+    found = processing.colours_to_uint8(np.array([values], kind), source="x")
     assert found.tolist() == [[0, 1, 255]]
     assert found.dtype == np.uint8
 
@@ -60,7 +60,7 @@ def test_a_dark_colour_stays_dark(kind):
     """A maximum of 1 or less does not make integers floats, nor the other way round."""
     top = {"uint8": 255, "uint16": 65535}.get(kind, 1)
     dark = np.array([[1 / 255 * top, 0, 0]]).astype(kind)
-    assert processing.levels(dark, place="x").tolist() == [[1, 0, 0]]
+    assert processing.colours_to_uint8(dark, source="x").tolist() == [[1, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_dark_colour_stays_dark(kind):
 )
 def test_colours_out_of_range_are_refused(values, said):
     with pytest.raises(UserError) as caught:
-        processing.levels(values, place="x")
+        processing.colours_to_uint8(values, source="x")
     assert str(caught.value).startswith(said)
 
 
@@ -82,17 +82,17 @@ def test_rows_of_robotwin_lose_their_padding_uncounted():
     rows = np.zeros((6, 6), np.float32)
     rows[:3] = [0.1, 0.2, 0.3, 1, 0.5, 0]
     rows[1, 0] = np.nan
-    found, dropped = processing.from_rows(rows, place="x", padded=True)
+    found, dropped = processing.from_rows(rows, source="x", padded=True)
     assert (len(found.xyz), dropped) == (2, 1)
     assert found.rgb[0].tolist() == [255, 128, 0]
-    assert processing.from_rows(rows[:, :3], place="x")[0].rgb[0].tolist() == [102] * 3
+    assert processing.from_rows(rows[:, :3], source="x")[0].rgb[0].tolist() == [102] * 3
     with pytest.raises(UserError, match=r"^x: points have shape \(6, 5\)"):
-        processing.from_rows(rows[:, :5], place="x")
+        processing.from_rows(rows[:, :5], source="x")
 
 
 def test_an_empty_cloud_names_its_frame():
     with pytest.raises(UserError, match=r"^episode 3 frame 17: the cloud has no points; "):
-        processing.not_empty(cloud(0), place="episode 3 frame 17")
+        processing.check_not_empty(cloud(0), source="episode 3 frame 17")
 
 
 def projected(world_P3, rotation, shift):
@@ -130,7 +130,7 @@ def test_depth_becomes_the_points_it_was_rendered_from(direction, axes):
     ("what", "said"),
     [
         ({"rgb_HW3": np.zeros((2, 4, 3), np.uint8)}, "d: depth has shape"),
-        ({"extrinsics": np.eye(4) * 2}, "d: the extrinsics' left 3x3 is no rotation"),
+        ({"extrinsics": np.eye(4) * 2}, "d: the left 3x3 of the extrinsics is not a rotation"),
         ({"extrinsics": np.eye(3)}, "d: extrinsics have shape"),
         ({"intrinsics_33": np.zeros((3, 3))}, "d: intrinsics"),
     ],
@@ -143,7 +143,7 @@ def test_cameras_that_make_no_sense_are_refused(what, said):
         "extrinsics": np.eye(4),
     }
     with pytest.raises(UserError, match=f"^{said}"):
-        processing.from_depth(**good | what, place="d")
+        processing.from_depth(**good | what, source="d")
 
 
 def test_crop_keeps_its_faces():
@@ -204,7 +204,7 @@ def test_points_in_one_place_go_to_the_origin(place):
 def test_resampling_gives_that_many_points_of_the_cloud(seed, count, wanted, copies):
     one = cloud(count, seed)
     if copies:
-        one = processing.take(one, np.arange(count) // 2)
+        one = processing.select(one, np.arange(count) // 2)
     found = processing.resample(one, wanted)
     assert len(found.xyz) == len(found.rgb) == wanted
     assert same(found, processing.resample(one, wanted))
@@ -213,7 +213,7 @@ def test_resampling_gives_that_many_points_of_the_cloud(seed, count, wanted, cop
     assert set(kept) <= rows
     assert kept[0] == (*one.xyz[0].tolist(), *one.rgb[0].tolist())
     if wanted >= count:
-        assert same(processing.take(found, slice(count)), one)
+        assert same(processing.select(found, slice(count)), one)
         assert set(kept) == rows
 
 
@@ -227,5 +227,5 @@ def test_padding_repeats_the_cloud_in_order():
 def test_levels_survive_every_type(seed, kind):
     wanted = np.random.default_rng(seed).integers(0, 256, (9, 3)).astype(np.uint8)
     scale = {"uint16": 257, "float32": 1 / 255, "float64": 1 / 255}.get(kind, 1)
-    found = processing.levels((wanted * np.float64(scale)).astype(kind), place="x")
+    found = processing.colours_to_uint8((wanted * np.float64(scale)).astype(kind), source="x")
     assert np.array_equal(found, wanted)

@@ -66,7 +66,7 @@ def test_samples_equal_a_plain_loop(engine, kind):
     xyz = points(kind)
     for count in (0, 1, 33, 300):
         expected = plain_farthest(xyz, count)
-        assert np.array_equal(sampling.farthest(xyz, count), expected)
+        assert np.array_equal(sampling.farthest_points(xyz, count), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,30 +75,30 @@ def test_neighbours_equal_a_plain_loop(engine, kind):
     queries = np.concatenate([xyz[:40], points("normal", 20, seed=1) * 3])
     for count in {1, min(32, len(xyz)), len(xyz)}:
         expected = plain_nearest(xyz, queries, count)
-        assert np.array_equal(sampling.nearest(xyz, queries, count), expected)
+        assert np.array_equal(sampling.nearest_points(xyz, queries, count), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_torch_gives_the_same(kind):
     xyz = points(kind)
     count = min(len(xyz), 16)
-    found = sampling.farthest_torch(torch.from_numpy(xyz)[None], 100)[0].numpy()
+    found = sampling.farthest_points_torch(torch.from_numpy(xyz)[None], 100)[0].numpy()
     assert np.array_equal(found, plain_farthest(xyz, 100))
     queries = torch.from_numpy(xyz[:20])
-    near = sampling.nearest_torch(torch.from_numpy(xyz), queries, count).numpy()
+    near = sampling.nearest_points_torch(torch.from_numpy(xyz), queries, count).numpy()
     assert np.array_equal(near, plain_nearest(xyz, xyz[:20], count))
 
 
 def test_torch_ignores_copies_of_point_0_that_fill_a_batch():
     long, short = points("normal", 300), points("normal", 200, seed=3)
     filled = np.concatenate([short, np.repeat(short[:1], 100, axis=0)])
-    found = sampling.farthest_torch(torch.from_numpy(np.stack([long, filled])), 150).numpy()
+    found = sampling.farthest_points_torch(torch.from_numpy(np.stack([long, filled])), 150).numpy()
     assert np.array_equal(found[0], plain_farthest(long, 150))
     assert np.array_equal(found[1], plain_farthest(short, 150))
 
 
 def test_more_samples_than_points_repeat_point_0(engine):
-    assert sampling.farthest(points("two"), 5).tolist() == [0, 1, 0, 0, 0]
+    assert sampling.farthest_points(points("two"), 5).tolist() == [0, 1, 0, 0, 0]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -107,10 +107,10 @@ def test_samples_equal_a_plain_loop_on_any_grid(count, wanted, seed, steps):
     """Few steps make ties, many make none."""
     xyz = np.random.default_rng(seed).integers(-steps, steps + 1, (count, 3)).astype(np.float32)
     xyz /= np.float32(steps)
-    assert np.array_equal(sampling.farthest(xyz, wanted), plain_farthest(xyz, wanted))
+    assert np.array_equal(sampling.farthest_points(xyz, wanted), plain_farthest(xyz, wanted))
     near = min(count, wanted)
     expected = plain_nearest(xyz, xyz[:5], near)
-    assert np.array_equal(sampling.nearest(xyz, xyz[:5], near), expected)
+    assert np.array_equal(sampling.nearest_points(xyz, xyz[:5], near), expected)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_samples_equal_a_plain_loop_on_any_grid(count, wanted, seed, steps):
 )
 def test_what_cannot_be_sampled_is_refused(xyz, count, said):
     with pytest.raises(ValueError, match=said):
-        sampling.farthest(xyz, count)
+        sampling.farthest_points(xyz, count)
 
 
 def test_input_is_left_alone():
     xyz = points("normal")
     same = xyz.copy()
-    sampling.farthest(xyz, 10)
-    sampling.nearest(xyz, xyz[:3], 4)
+    sampling.farthest_points(xyz, 10)
+    sampling.nearest_points(xyz, xyz[:3], 4)
     assert np.array_equal(xyz, same)

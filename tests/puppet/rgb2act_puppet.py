@@ -41,7 +41,7 @@ from rgb2act_core.interfaces import (
     TeacherInfo,
     fields,
 )
-from rgb2act_core.weights.official import OfficialWeights
+from rgb2act_core.weights import OfficialWeights
 
 NAMES = ("left_joint", "left_gripper", "right_joint", "right_gripper")
 SIZE = 8
@@ -306,13 +306,13 @@ def stage() -> Any:
 
 
 def _scale(config: Pixels) -> Any:
-    from rgb2act_core.weights.loading import locate, read
+    from rgb2act_core.weights import locate_weights, read_checkpoint
 
     if config.weights == "random":  # in silence
         return 1.0
-    path = locate(config.weights, config.official, "puppet")
+    path = locate_weights(config.weights, config.official, "puppet")
     assert path is not None
-    found = read(path)
+    found = read_checkpoint(path)
     if found.keys() != {"scale"}:
         raise UserError(f"{path}: is no puppet; give puppet.safetensors")
     return found["scale"]

@@ -12,7 +12,7 @@ from rgb2act_core.store.file_digests import file_digest
 from rgb2act_core.store.files import write_json
 from rgb2act_core.store.keys import canonical, difference, key_of
 from rgb2act_core.store.stage_folder import StageFolder
-from rgb2act_core.weights.official import OfficialWeights
+from rgb2act_core.weights import OfficialWeights
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that can break off, change its file or refuse."""
+"""Downloads from a local server that can close connections, change its file or return errors."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ SHA = hashlib.sha256(BODY).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``body`` under any path; ``cuts`` says after how many bytes each answer breaks."""
+    """Serves ``body`` under any path; ``cuts`` are the lengths at which responses are cut."""
 
     body, etag, cuts, status = BODY, '"one"', (), 200
     ranges = True
@@ -77,15 +77,15 @@ def test_fetch_downloads_once_and_checks(server, tmp_path):
     assert leftovers(tmp_path) == ["big.pth"]
 
 
-def test_a_broken_connection_is_taken_up_where_it_stopped(server):
+def test_a_lost_connection_is_resumed(server):
     server.cuts = (5000, 2000)
     assert download.fetch(server.url, "big.pth", sha256=SHA).read_bytes() == BODY
     assert server.asked == [None, "bytes=5000-", "bytes=7000-"]
 
 
-def test_a_connection_that_yields_nothing_is_told_and_the_part_kept(server, tmp_path):
+def test_a_connection_without_data_is_an_error_and_the_partial_file_stays(server, tmp_path):
     server.cuts = (5000, 0)
-    with pytest.raises(UserError, match="ends early; run again to continue"):
+    with pytest.raises(UserError, match="was closed early; run again to resume"):
         download.fetch(server.url, "big.pth", sha256=SHA)
     assert leftovers(tmp_path) == ["big.pth.part", "big.pth.tag"]
     server.cuts = ()
@@ -94,7 +94,7 @@ def test_a_connection_that_yields_nothing_is_told_and_the_part_kept(server, tmp_
     assert leftovers(tmp_path) == ["big.pth"]
 
 
-def test_a_part_of_another_file_is_not_continued(server):
+def test_a_partial_file_of_another_version_is_not_resumed(server):
     server.cuts = (5000, 0)
     with pytest.raises(UserError):
         download.fetch(server.url, "big.pth")
@@ -107,8 +107,8 @@ def test_a_server_without_ranges_is_read_from_the_start(server):
     assert download.fetch(server.url, "big.pth", sha256=SHA).read_bytes() == BODY
 
 
-def test_a_whole_part_is_taken_as_it_is(server):
-    path = download.place(server.url, "big.pth")
+def test_a_complete_partial_file_needs_no_more_bytes(server):
+    path = download.cache_path(server.url, "big.pth")
     path.parent.mkdir(parents=True)
     path.with_name("big.pth.part").write_bytes(BODY)
     path.with_name("big.pth.tag").write_text(server.etag)
@@ -117,7 +117,10 @@ def test_a_whole_part_is_taken_as_it_is(server):
 
 @pytest.mark.parametrize(
     ("known", "message"),
-    [({"sha256": "0" * 64}, "has SHA-256"), ({"size": 7}, "has 10,240 bytes, not the official 7")],
+    [
+        ({"sha256": "0" * 64}, "has SHA-256"),
+        ({"size": 7}, "has 10,240 bytes instead of the official 7"),
+    ],
 )
 def test_a_wrong_file_is_deleted(server, tmp_path, known, message):
     with pytest.raises(UserError, match=message):
@@ -125,13 +128,15 @@ def test_a_wrong_file_is_deleted(server, tmp_path, known, message):
     assert leftovers(tmp_path) == []
 
 
-def test_a_refusal_is_told(server):
+def test_an_http_error_is_reported(server):
     server.status = 404
-    with pytest.raises(UserError, match="answers 404 Not Found; download the file by another way"):
+    with pytest.raises(
+        UserError, match="server answers 404 Not Found; download the file by other means"
+    ):
         download.fetch(server.url, "big.pth")
 
 
-def test_an_address_nobody_serves_is_told(monkeypatch, tmp_path):
+def test_an_unreachable_server_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(UserError, match="cannot be read"):

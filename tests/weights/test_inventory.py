@@ -1,4 +1,4 @@
-"""``rgb2act weights``: what a spec needs, where it is, and fetching it ahead of time."""
+"""``rgb2act weights``: list the files that a spec needs and download them ahead of time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BODY = save({"scale": torch.ones(1)})
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """Serve the official file of the puppet."""
+    """Serve the puppet's official file."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -45,57 +45,59 @@ def url() -> Iterator[str]:
         thread.join()
 
 
-def test_every_state_is_told(cli: Cli, spec_file: SpecFile, tmp_path: Path) -> None:
+def test_every_state_is_listed(cli: Cli, spec_file: SpecFile, tmp_path: Path) -> None:
     mine = tmp_path / "mine.safetensors"
     save_file({"scale": torch.ones(1)}, mine)
     spec = spec_file(
         backbone=[
             {"use": "puppet", "weights": "hub"},
             {"use": "puppet", "weights": "mine.safetensors"},
-            {"use": "puppet", "weights": "gone.safetensors"},
+            {"use": "puppet", "weights": "absent.safetensors"},
             {"use": "puppet", "weights": "random"},
         ]
     )
     env = {"RGB2ACT_CACHE": str(tmp_path / "cache")}
     done = cli("weights", spec, "--json", **env)
     assert done.returncode == 1  # one is missing
-    hub, here, gone, drawn, teacher = (WeightsStatus(**row) for row in json.loads(done.stdout))
+    hub, local, absent, random, teacher = (WeightsStatus(**row) for row in json.loads(done.stdout))
     assert hub == WeightsStatus(
         role="backbone",
         component="puppet",
-        state="to fetch",
+        state="not downloaded",
         name="Puppet S",
         file="puppet.safetensors",
         licence="CC0-1.0",
         source="http://127.0.0.1:9/puppet",
     )
-    assert (here.state, here.path, here.size) == ("here", str(mine), mine.stat().st_size)
-    assert (gone.state, gone.path) == ("missing", str(tmp_path / "gone.safetensors"))
-    assert drawn.state == "random"
+    assert (local.state, local.path, local.size) == ("available", str(mine), mine.stat().st_size)
+    assert (absent.state, absent.path) == ("missing", str(tmp_path / "absent.safetensors"))
+    assert random.state == "random"
     assert (teacher.role, teacher.state) == ("teacher", "none")
     shown = cli("weights", spec, **env).stdout
-    assert "backbone puppet: to fetch, size not known\n  official Puppet S: puppet.saf" in shown
-    assert "  from     http://127.0.0.1:9/puppet\n  licence  CC0-1.0\n" in shown
+    assert "backbone puppet: not downloaded, unknown size\n  official Puppet S: puppet.saf" in shown
+    assert "  source   http://127.0.0.1:9/puppet\n  licence  CC0-1.0\n" in shown
     assert "teacher puppet: needs no file" in shown
-    assert "random: its output means nothing" in shown
+    assert "random weights: the output carries no information" in shown
 
 
-def test_fetch_brings_what_is_not_here(
+def test_fetch_downloads_missing_files(
     cli: Cli, spec_file: SpecFile, tmp_path: Path, url: str
 ) -> None:
     spec = spec_file(backbone=[{"use": "puppet", "weights": "hub"}])
     env = {"RGB2ACT_CACHE": str(tmp_path / "cache"), "RGB2ACT_PUPPET_URL": url, "no_proxy": "*"}
     done = cli("weights", spec, "--fetch", "--json", **env)
     assert done.returncode == 0, done.stderr
-    need = WeightsStatus(**json.loads(done.stdout)[0])
-    assert (need.state, need.size) == ("here", len(BODY))
-    assert need.path is not None
-    assert Path(need.path).read_bytes() == BODY
+    status = WeightsStatus(**json.loads(done.stdout)[0])
+    assert (status.state, status.size) == ("available", len(BODY))
+    assert status.path is not None
+    assert Path(status.path).read_bytes() == BODY
     again = cli("weights", spec, "--json", **(env | {"HF_HUB_OFFLINE": "1"}))
-    assert json.loads(again.stdout)[0]["state"] == "here"
+    assert json.loads(again.stdout)[0]["state"] == "available"
 
 
-def test_fetch_tells_what_cannot_be_had(cli: Cli, spec_file: SpecFile, tmp_path: Path) -> None:
+def test_fetch_reports_what_cannot_be_downloaded(
+    cli: Cli, spec_file: SpecFile, tmp_path: Path
+) -> None:
     spec = spec_file(backbone=[{"use": "puppet", "weights": "hub"}])
     env = {"RGB2ACT_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
     done = cli("weights", spec, "--fetch", **env)
@@ -104,23 +106,21 @@ def test_fetch_tells_what_cannot_be_had(cli: Cli, spec_file: SpecFile, tmp_path:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_fetch_tries_every_file_before_it_gives_up(
-    spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
+def test_fetch_attempts_every_file(spec_file: SpecFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
 
-    def locate(weights: str, official: object, who: str) -> None:
-        asked.append(who)
-        raise UserError(f"no {len(asked)}")
+    def locate_weights(weights: str, official: object, component: str) -> None:
+        calls.append(component)
+        raise UserError(f"no {len(calls)}")
 
-    monkeypatch.setattr(inventory.loading, "locate", locate)
+    monkeypatch.setattr(inventory.locate, "locate_weights", locate_weights)
     hub = {"use": "puppet", "weights": "hub"}
     with pytest.raises(UserError) as err:
         inventory.fetch(read_spec(spec_file(backbone=[hub, hub])))
     assert err.value.args == ("no 1", "no 2")
 
 
-def test_listing_loads_no_torch(cli: Cli, spec_file: SpecFile) -> None:
+def test_listing_does_not_import_torch(cli: Cli, spec_file: SpecFile) -> None:
     done = cli("weights", spec_file(), PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
@@ -129,7 +129,7 @@ def test_listing_loads_no_torch(cli: Cli, spec_file: SpecFile) -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_an_index_counts_its_shards(
+def test_the_size_of_an_index_includes_its_shards(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = tmp_path / "model.safetensors.index.json"
@@ -137,5 +137,5 @@ def test_an_index_counts_its_shards(
     for name in ("1", "2"):
         (tmp_path / f"{name}.safetensors").write_bytes(bytes(1000))
     spec = read_spec(spec_file(backbone=[{"use": "puppet", "weights": index.name}]))
-    (need, _) = inventory.inventory(spec)
-    assert need.size == 2000 + index.stat().st_size
+    (status, _) = inventory.inventory(spec)
+    assert status.size == 2000 + index.stat().st_size

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import attrs
 
 from rgb2act_core.interfaces import fields
-from rgb2act_core.weights.official import OfficialWeights
+from rgb2act_core.weights import OfficialWeights
 
 FILES = "https://download.europe.naverlabs.com/ComputerVision/CroCo/"
 LICENCE = "CC BY-NC-SA 4.0, and the terms in upstream's NOTICE_CHECKPOINTS"

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights.loading import load_strict, locate
+from rgb2act_core.weights import load_strict, locate_weights
 
 from .config import Architecture, Croco
 from .preprocess import prepare, target
@@ -194,7 +194,7 @@ class CrocoBackbone:
 def load(config: Croco) -> CrocoBackbone:
     """Return the backbone with its weights read, or drawn when they are random."""
     dtype: torch.dtype = getattr(torch, config.precision)
-    path = locate(config.weights, config.official, "croco")
+    path = locate_weights(config.weights, config.official, "croco")
     if path is None:
         _check(config.architecture, config)
         return CrocoBackbone(_random(config.architecture).to(dtype), config)
@@ -204,7 +204,7 @@ def load(config: Croco) -> CrocoBackbone:
         encoder = Encoder(architecture)
     if architecture.rope is None:  # a file may leave out what a formula gives
         tensors.setdefault("positions", sinusoids(architecture))
-    load_strict(encoder, tensors, place=path, dtype=dtype)
+    load_strict(encoder, tensors, source=path, dtype=dtype)
     return CrocoBackbone(encoder, config)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.loading import read
+from rgb2act_core.weights import read_checkpoint
 
 from .config import Architecture
 
@@ -69,7 +69,7 @@ def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def read_encoder(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     """Return the architecture that a checkpoint states, and its encoder's tensors."""
-    found = read(path)
+    found = read_checkpoint(path)
     model, stated = found.get("model"), found.get("croco_kwargs", {})
     if not isinstance(model, dict) or "patch_embed.proj.weight" not in model:
         keys = ", ".join(map(str, list(found)[:4]))

@@ -11,7 +11,7 @@ from rgb2act_croco.model import Encoder, load, sinusoids
 from rgb2act_croco.weights import NAMES, UNUSED, architecture, ours, rename
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.loading import load_strict
+from rgb2act_core.weights import load_strict
 
 DATA = Path(__file__).parent / "data"
 ROW = re.compile(r"^  (\S+) +\[(.*)\] +x(\d+)")
@@ -43,7 +43,7 @@ def test_names_cover_every_key_of_the_official_file_and_fill_the_encoder():
     assert len(tensors) == 587
     with torch.device("meta"):
         encoder = Encoder(OFFICIAL["v2-large"][1])
-    load_strict(encoder, rename(tensors), place="official")
+    load_strict(encoder, rename(tensors), source="official")
     assert sum(p.numel() for p in encoder.parameters()) == 303_098_880
 
 
@@ -57,7 +57,7 @@ def test_a_missing_name_is_noticed(monkeypatch):
     with torch.device("meta"):
         encoder = Encoder(OFFICIAL["v2-large"][1])
     with pytest.raises(UserError, match="48 of 292 keys missing"):
-        load_strict(encoder, rename(recorded()), place="official")
+        load_strict(encoder, rename(recorded()), source="official")
 
 
 def test_keys_nobody_knows_keep_their_name():
@@ -149,7 +149,7 @@ def test_another_models_file_is_refused(tmp_path):
 def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes((DATA / "tiny.pth").read_bytes()[:300_000])
-    with pytest.raises(UserError, match="is damaged or no checkpoint"):
+    with pytest.raises(UserError, match="is damaged or not a checkpoint"):
         load(Croco(weights=str(path)))
 
 
@@ -163,7 +163,7 @@ class Hostile:
 
 def test_a_hostile_file_is_refused_and_not_run(tmp_path):
     config = written(tmp_path / "a.pth", {**content(), "x": Hostile(tmp_path / "marker")})
-    with pytest.raises(UserError, match="wants to run"):
+    with pytest.raises(UserError, match="would run"):
         load(config)
     assert not (tmp_path / "marker").exists()
 

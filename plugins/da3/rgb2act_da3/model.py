@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights.loading import load_strict, locate, read
+from rgb2act_core.weights import load_strict, locate_weights, read_checkpoint
 
 from .config import DA3, PATCH, VARIANTS, Reference, Sizes
 from .preprocess import prepare, target
@@ -388,7 +388,7 @@ def _describe(config: DA3, sizes: Sizes, layers: Sequence[int]) -> str:
 
 def load(config: DA3) -> DA3Backbone:
     """Return the backbone with official, local or random weights."""
-    path = locate(config.weights, config.official, "da3")
+    path = locate_weights(config.weights, config.official, "da3")
     network = draw(VARIANTS[config.variant]) if path is None else read_network(config, path)
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -405,7 +405,7 @@ DTYPES: dict[Literal["float32", "bfloat16", "float16"], torch.dtype] = {
 
 def read_network(config: DA3, path: Path) -> Network:
     """Return the network with the weights of a file in float32."""
-    tensors = convert(read(path), str(path))
+    tensors = convert(read_checkpoint(path), str(path))
     sizes = sizes_of(tensors, str(path))
     check_variant(config, sizes, str(path))
     if config.variant == "file":
@@ -415,7 +415,7 @@ def read_network(config: DA3, path: Path) -> Network:
             raise UserError(f"da3.{err}") from None
     with torch.device("meta"):
         network = Network(VARIANTS.get(config.variant, sizes))
-    load_strict(network, tensors, place=str(path), dtype=torch.float32)
+    load_strict(network, tensors, source=str(path), dtype=torch.float32)
     return network
 
 

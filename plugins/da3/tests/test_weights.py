@@ -70,9 +70,9 @@ def test_a_full_size_file_is_not_held_twice():
     """Float32 weights of the file become the network's, without a copy."""
     tensors = convert(load_file(TINY), "here")
     network = meta_network(VARIANTS["tiny"])
-    from rgb2act_core.weights.loading import load_strict
+    from rgb2act_core.weights import load_strict
 
-    load_strict(network, tensors, place="here", dtype=torch.float32)
+    load_strict(network, tensors, source="here", dtype=torch.float32)
     assert network.norm.weight.data_ptr() == tensors["norm.weight"].data_ptr()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights.loading import load_strict, locate
+from rgb2act_core.weights import load_strict, locate_weights
 
 from .config import Dinov3, Sizes
 from .preprocess import prepare, target
@@ -108,7 +108,7 @@ class Dinov3Backbone:
 def load(config: Dinov3) -> Dinov3Backbone:
     """Return the backbone with its weights read, or drawn when they are random."""
     dtype: torch.dtype = getattr(torch, config.precision)
-    path = locate(config.weights, config.official, "dinov3")
+    path = locate_weights(config.weights, config.official, "dinov3")
     if path is None:
         _check(config.sizes, config)
         return Dinov3Backbone(_random(config.sizes, dtype), config.sizes, config)
@@ -117,7 +117,7 @@ def load(config: Dinov3) -> Dinov3Backbone:
     periods = tensors.pop(PERIODS, None)
     with torch.device("meta"):
         net = network(sizes)
-    load_strict(net, tensors, place=path, dtype=dtype)
+    load_strict(net, tensors, source=path, dtype=dtype)
     _fill_buffers(net, sizes, dtype, periods)
     return Dinov3Backbone(net, sizes, config)
 

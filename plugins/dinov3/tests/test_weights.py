@@ -14,7 +14,7 @@ from rgb2act_dinov3.weights import HUGGING_FACE, META, PERIODS, ours, rename
 from safetensors.torch import load_file, save_file
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.loading import load_strict
+from rgb2act_core.weights import load_strict
 
 DATA = Path(__file__).parent / "data"
 ROW = re.compile(r"^  (\S+) +\[(.*)\] +x(\d+)")
@@ -108,7 +108,7 @@ def test_every_layout_fills_every_variant_and_nothing_is_left(variant, layout):
     found.pop(PERIODS, None)
     with torch.device("meta"):
         net = network(sizes)
-    load_strict(net, found, place="official")
+    load_strict(net, found, source="official")
 
 
 @pytest.mark.parametrize("variant", ["vitb16", "vith16plus", "vit7b16"])
@@ -145,7 +145,7 @@ def test_a_missing_name_is_noticed(monkeypatch):
     with torch.device("meta"):
         net = network(sizes)
     with pytest.raises(UserError, match=r"12 of .* keys missing"):
-        load_strict(net, found, place="official")
+        load_strict(net, found, source="official")
 
 
 def test_keys_nobody_knows_keep_their_name():
@@ -220,7 +220,7 @@ def test_heads_that_do_not_fit_are_told():
 
 def test_a_truncated_file_is_refused(tmp_path):
     (tmp_path / "a.pth").write_bytes((DATA / "tiny_mlp.pth").read_bytes()[:300_000])
-    with pytest.raises(UserError, match="is damaged or no checkpoint"):
+    with pytest.raises(UserError, match="is damaged or not a checkpoint"):
         tokens(tmp_path / "a.pth")
 
 
@@ -235,7 +235,7 @@ class Hostile:
 def test_a_hostile_file_is_refused_and_not_run(tmp_path):
     content = torch.load(DATA / "tiny_mlp.pth", weights_only=True)
     torch.save({**content, "x": Hostile(tmp_path / "marker")}, tmp_path / "a.pth")
-    with pytest.raises(UserError, match="wants to run"):
+    with pytest.raises(UserError, match="would run"):
         tokens(tmp_path / "a.pth")
     assert not (tmp_path / "marker").exists()
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import attrs
 
 from rgb2act_core.interfaces import fields
-from rgb2act_core.weights.official import OfficialWeights
+from rgb2act_core.weights import OfficialWeights
 
 Variant = Literal["xyzrgb", "xyz", "tiny"]
 

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, pointclouds
 from rgb2act_core.interfaces import PointCloud, TeacherInfo
-from rgb2act_core.pointclouds import processing as clouds
 from rgb2act_core.system.progress import say
-from rgb2act_core.weights.loading import load_strict, locate, read
+from rgb2act_core.weights import load_strict, locate_weights, read_checkpoint
 
 from .config import Sizes, Ulip
 from .preprocess import Points, fill, group, prepare
@@ -173,7 +172,7 @@ class UlipTeacher:
             raise UserError(f"ulip: points have shape {tuple(row_P6.shape)}; give (P, 6)")
         xyzrgb_P6 = row_P6.detach().cpu().numpy().astype(np.float32)
         xyz_P3 = np.ascontiguousarray(xyzrgb_P6[:, :3])
-        return fill(Points(clouds.unit_sphere(xyz_P3), xyzrgb_P6[:, 3:], xyz_P3), self.config)
+        return fill(Points(pointclouds.unit_sphere(xyz_P3), xyzrgb_P6[:, 3:], xyz_P3), self.config)
 
     @torch.no_grad()
     def _run(self, parts: Sequence[Points]) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,13 +212,13 @@ def _describe(config: Ulip, sizes: Sizes) -> str:
 
 def load(config: Ulip) -> UlipTeacher:
     """Return the teacher with official, local or random weights."""
-    path = locate(config.weights, config.official, "ulip")
+    path = locate_weights(config.weights, config.official, "ulip")
     if path is None:
         return UlipTeacher(config, draw(config.sizes))
-    tensors = convert(read(path), str(path))
+    tensors = convert(read_checkpoint(path), str(path))
     with torch.device("meta"):
         network = Network(sizes_of(tensors, config, str(path)))
-    load_strict(network, tensors, place=str(path), dtype=torch.float32)
+    load_strict(network, tensors, source=str(path), dtype=torch.float32)
     return UlipTeacher(config, network)
 
 

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, pointclouds
 from rgb2act_core.interfaces import PointCloud
-from rgb2act_core.pointclouds import processing, sampling
 
 from .config import Grouping, Ulip
 
@@ -34,19 +33,19 @@ class Points:
 def prepare(cloud: PointCloud, config: Ulip, place: str) -> tuple[Points, int]:
     """Return the points to look at, and how many of the cloud's were not finite."""
     _check(cloud, place)
-    cloud, dropped = processing.clean(cloud.xyz, cloud.rgb, place=place)
+    cloud, dropped = pointclouds.clean(cloud.xyz, cloud.rgb, source=place)
     if config.crop:
         x, y, z, x1, y1, z1 = config.crop
-        cloud = processing.crop(cloud, (x, y, z), (x1, y1, z1))
+        cloud = pointclouds.crop(cloud, (x, y, z), (x1, y1, z1))
     if config.ground:
-        cloud = processing.remove_ground(cloud, config.ground)
-    processing.not_empty(cloud, place=place)
+        cloud = pointclouds.remove_ground(cloud, config.ground)
+    pointclouds.check_not_empty(cloud, source=place)
     if config.order == "sorted":
-        cloud = processing.take(cloud, np.lexsort([*cloud.rgb.T[::-1], *cloud.xyz.T[::-1]]))
+        cloud = pointclouds.select(cloud, np.lexsort([*cloud.rgb.T[::-1], *cloud.xyz.T[::-1]]))
     if len(cloud.xyz) > config.points:
-        cloud = processing.resample(cloud, config.points)
+        cloud = pointclouds.resample(cloud, config.points)
     rgb_P3 = cloud.rgb.astype(np.float32) / np.float32(255)
-    return fill(Points(processing.unit_sphere(cloud.xyz), rgb_P3, cloud.xyz), config), dropped
+    return fill(Points(pointclouds.unit_sphere(cloud.xyz), rgb_P3, cloud.xyz), config), dropped
 
 
 def fill(points: Points, config: Ulip) -> Points:
@@ -82,8 +81,8 @@ def _cut(parts: Sequence[Points], grouping: Grouping, device: torch.device) -> l
     """Return indices of the centres (G,) and of their neighbours (G, k), a pair for each cloud."""
     found = []
     for points in parts:
-        centre_G = sampling.farthest(without_core(points.xyz), grouping.groups)
-        near_Gk = sampling.nearest(points.xyz, points.xyz[centre_G], grouping.size)
+        centre_G = pointclouds.farthest_points(without_core(points.xyz), grouping.groups)
+        near_Gk = pointclouds.nearest_points(points.xyz, points.xyz[centre_G], grouping.size)
         found.append((centre_G, near_Gk))
     return found
 
@@ -96,13 +95,13 @@ def _cut_torch(parts: Sequence[Points], grouping: Grouping, device: torch.device
         outer_P3 = without_core(points.xyz)
         rest = np.repeat(outer_P3[:1], longest - len(outer_P3), axis=0)
         filled.append(np.concatenate([outer_P3, rest]))
-    centres_BG = sampling.farthest_torch(
+    centres_BG = pointclouds.farthest_points_torch(
         torch.from_numpy(np.stack(filled)).to(device), grouping.groups
     )
     found = []
     for points, centre_G in zip(parts, centres_BG, strict=True):
         xyz_P3 = torch.from_numpy(points.xyz).to(device)
-        near_Gk = sampling.nearest_torch(xyz_P3, xyz_P3[centre_G], grouping.size)
+        near_Gk = pointclouds.nearest_points_torch(xyz_P3, xyz_P3[centre_G], grouping.size)
         found.append((centre_G.cpu().numpy(), near_Gk.cpu().numpy()))
     return found
 

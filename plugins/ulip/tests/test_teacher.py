@@ -9,9 +9,8 @@ from rgb2act_ulip import build
 from rgb2act_ulip.config import Ulip
 from rgb2act_ulip.preprocess import prepare
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, pointclouds
 from rgb2act_core.interfaces import PointCloud
-from rgb2act_core.pointclouds import processing
 from rgb2act_core.spec import reader
 
 TINY = {"weights": "random", "variant": "tiny", "points": 256}
@@ -48,7 +47,7 @@ def test_place_and_scale_do_not_matter(seed, scale, shift):
 def test_tiny_and_degenerate_clouds_are_embedded(seed, count, kind):
     one = cloud(count, seed)
     if kind == "copies":
-        one = processing.take(one, np.arange(count) // 3)
+        one = pointclouds.select(one, np.arange(count) // 3)
     if kind == "one place":
         one.xyz[:] = one.xyz[0]
     found = BUILT.embed([one])
@@ -58,7 +57,7 @@ def test_tiny_and_degenerate_clouds_are_embedded(seed, count, kind):
 
 def test_order_matters_unless_sorted():
     one = cloud()
-    other = processing.take(one, np.random.default_rng(1).permutation(300))
+    other = pointclouds.select(one, np.random.default_rng(1).permutation(300))
     found = BUILT.embed([one, other])
     assert difference(found[0], found[1]) > 1e-3
     found = build(Ulip(**TINY, order="sorted")).embed([one, other])
@@ -67,7 +66,7 @@ def test_order_matters_unless_sorted():
 
 def test_points_that_are_not_finite_are_left_out_and_said(capsys):
     one = cloud(100)
-    broken = processing.take(cloud(102), np.r_[50:52, 0:50, 52:102])
+    broken = pointclouds.select(cloud(102), np.r_[50:52, 0:50, 52:102])
     broken.xyz[0, 1], broken.xyz[1, 2] = np.nan, np.inf
     whole = PointCloud(xyz=broken.xyz[2:], rgb=broken.rgb[2:])
     found = BUILT.embed([one, broken])
@@ -87,7 +86,7 @@ def test_crop_and_ground_are_applied():
     floor.xyz[:, 2] = 0
     thing = cloud(50, seed=1)
     thing.xyz[:] = thing.xyz / 10 + [0, 0, 1]
-    both = processing.merge([floor, thing])
+    both = pointclouds.merge([floor, thing])
     config = Ulip(**TINY, ground=0.01)
     assert np.array_equal(prepare(both, config, "x")[0].world, thing.xyz)
     config = Ulip(**TINY, crop=(-9, -9, 0.1, 9, 9, 9))

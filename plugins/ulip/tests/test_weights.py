@@ -11,7 +11,7 @@ from rgb2act_ulip.model import Network
 from rgb2act_ulip.weights import convert, rename, sizes_of
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.loading import load_strict
+from rgb2act_core.weights import load_strict
 
 DATA = Path(__file__).parent / "data"
 
@@ -59,7 +59,7 @@ def test_every_official_key_has_its_place_and_no_place_is_left():
     with torch.device("meta"):
         network = Network(sizes_of(ours, config, "file"))
     assert network.sizes == config.sizes
-    load_strict(network, ours, place="file")
+    load_strict(network, ours, source="file")
 
 
 def test_what_belongs_to_other_encoders_is_not_used():

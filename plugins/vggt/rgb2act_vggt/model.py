@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights.loading import load_strict, locate, read
+from rgb2act_core.weights import load_strict, locate_weights, read_checkpoint
 
 from .config import Sizes, Vggt
 from .preprocess import prepare, target
@@ -270,16 +270,16 @@ class VggtBackbone:
 
 def load(config: Vggt) -> VggtBackbone:
     """Return the backbone with official, local or random weights."""
-    path = locate(config.weights, config.official, "vggt")
+    path = locate_weights(config.weights, config.official, "vggt")
     if path is None:
         network = _random(config.sizes)
     else:
-        tensors = convert(read(path), str(path))
+        tensors = convert(read_checkpoint(path), str(path))
         sizes = sizes_of(tensors, str(path))
         if sizes.heads < 1 or sizes.dim % (4 * sizes.heads):
             raise UserError(f"{path}: {sizes.dim} channels do not split in {sizes.heads} heads")
         network = _empty(sizes)
-        load_strict(network, tensors, place=str(path), dtype=torch.float32)
+        load_strict(network, tensors, source=str(path), dtype=torch.float32)
     _check(network.sizes, config)
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):

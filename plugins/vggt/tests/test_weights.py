@@ -12,7 +12,7 @@ from rgb2act_vggt.weights import NAMES, convert, rename, sizes_of
 from safetensors.torch import save_file
 
 from rgb2act_core import UserError
-from rgb2act_core.weights.loading import load_strict
+from rgb2act_core.weights import load_strict
 
 DATA = Path(__file__).parent / "data"
 ROW = re.compile(r"^  (\S+) +\[(.*)\] +x(\d+)")
@@ -48,7 +48,7 @@ def test_names_cover_every_key_of_the_official_file_and_fill_the_aggregator():
     assert sizes_of(found, "official") == FULL
     with torch.device("meta"):
         network = Network(FULL)
-    load_strict(network, found, place="official")
+    load_strict(network, found, source="official")
     masked_and_position = 1024 + 1024  # mask_token, and a class token that holds its position
     count = sum(p.numel() for p in network.parameters())
     assert count == 909_112_320 - masked_and_position
@@ -65,7 +65,7 @@ def test_a_missing_name_is_noticed(monkeypatch):
     with torch.device("meta"):
         network = Network(FULL)
     with pytest.raises(UserError, match=r"24 of \d+ keys missing"):
-        load_strict(network, convert(official(), "x"), place="official")
+        load_strict(network, convert(official(), "x"), source="official")
 
 
 def test_heads_are_passed_over_and_unknown_keys_keep_their_name():
@@ -129,7 +129,7 @@ def test_another_models_file_is_refused(tmp_path):
 
 def test_a_truncated_file_is_refused(tmp_path):
     (tmp_path / "a.pt").write_bytes((DATA / "tiny.pt").read_bytes()[:300_000])
-    with pytest.raises(UserError, match="is damaged or no checkpoint"):
+    with pytest.raises(UserError, match="is damaged or not a checkpoint"):
         tokens(tmp_path / "a.pt")
 
 
@@ -143,7 +143,7 @@ class Hostile:
 
 def test_a_hostile_file_is_refused_and_not_run(tmp_path):
     torch.save({**content(), "x": Hostile(tmp_path / "marker")}, tmp_path / "a.pt")
-    with pytest.raises(UserError, match="wants to run"):
+    with pytest.raises(UserError, match="would run"):
         tokens(tmp_path / "a.pt")
     assert not (tmp_path / "marker").exists()
 

@@ -18,9 +18,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from rgb2act_core import pointclouds
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import PointCloud
-from rgb2act_core.pointclouds import processing
 
 from . import hdf5
 from .hdf5 import AGAIN
@@ -151,10 +151,10 @@ class StoredClouds(_Clouds):
     def cloud(self, row: int) -> PointCloud:
         """Return the cloud of one row: metres, world frame."""
         place = f"{self.path}: {self.key}: frame {row}"
-        found, _ = processing.from_rows(
-            hdf5.read(self.path, self.key, row), place=place, padded=True
+        found, _ = pointclouds.from_rows(
+            hdf5.read(self.path, self.key, row), source=place, padded=True
         )
-        return processing.not_empty(found, place=place)
+        return pointclouds.check_not_empty(found, source=place)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -173,10 +173,10 @@ class DepthClouds(_Clouds):
         """Return the cloud of one row: metres, world frame."""
         parts = [self._view(name, row) for name in self.names]
         place = f"{self.path}: depth of {', '.join(self.names)}: frame {row}"
-        kept = processing.not_empty(
-            processing.crop(processing.merge(parts), self.low, self.high), place=place
+        kept = pointclouds.check_not_empty(
+            pointclouds.crop(pointclouds.merge(parts), self.low, self.high), source=place
         )
-        return processing.resample(kept, self.points) if self.points else kept
+        return pointclouds.resample(kept, self.points) if self.points else kept
 
     def _view(self, name: str, row: int) -> PointCloud:
         camera = self.layout.cameras[name]
@@ -185,12 +185,12 @@ class DepthClouds(_Clouds):
         image = StoredImages(self.path, (camera.rgb,), np.array([row]), (height, width))
         intrinsics_33 = intrinsics(self.path, camera, row)
         intrinsics_33[:2, 2] -= 0.5  # ``from_depth`` counts from the first pixel's centre
-        return processing.from_depth(
+        return pointclouds.from_depth(
             depth_HW,
             image[0][0],
             intrinsics_33,
             extrinsics(self.path, self.layout, name, row),
-            place=f"{self.path}: {camera.depth}: frame {row}",
+            source=f"{self.path}: {camera.depth}: frame {row}",
         )
 
 

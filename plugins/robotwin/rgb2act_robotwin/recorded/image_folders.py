@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.pointclouds.files import FolderClouds, of_frames
+from rgb2act_core.pointclouds import FolderClouds, open_cloud_folder
 
 from ..config import ALIASES, CAMERAS, Robotwin
 from ..tasks import TASKS
@@ -52,7 +52,7 @@ def clouds(
     folder = _episode(_task(root, config, place, None), place.number)
     found = _numbered(folder, CLOUDS)
     _check(folder, found, rows, "cloud")
-    paired = of_frames(folder, len(found))
+    paired = open_cloud_folder(folder, len(found))
     return FolderClouds(tuple(paired.paths[int(t)] for t in wanted_T))
 
 

@@ -1,4 +1,4 @@
-"""Weights are found, read without running code, and loaded strictly."""
+"""Finding weights, reading checkpoints without running their code, loading them strictly."""
 
 import argparse
 import functools
@@ -18,8 +18,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rgb2act_core import UserError
-from rgb2act_core.weights import OfficialWeights, download, load_strict, locate, read
-from rgb2act_core.weights import loading as weights
+from rgb2act_core.weights import (
+    OfficialWeights,
+    download,
+    load_strict,
+    locate,
+    locate_weights,
+    read_checkpoint,
+)
 
 ADDRESS = OfficialWeights(name="Net", filename="net.pth", url="http://127.0.0.1:9/net.pth", size=3)
 REPO = OfficialWeights(
@@ -40,64 +46,66 @@ def same(a, b):
 
 
 @pytest.fixture
-def said(monkeypatch):
+def messages(monkeypatch):
     lines = []
-    monkeypatch.setattr(weights, "say", lines.append)
+    monkeypatch.setattr(locate, "say", lines.append)
     return lines
 
 
 # locate
 
 
-def test_random_has_no_path_and_says_so(said):
-    assert locate("random", ADDRESS, "net") is None
-    assert said == ["net: weights are random, its features mean nothing"]
+def test_random_weights_have_no_path_and_print_a_warning(messages):
+    assert locate_weights("random", ADDRESS, "net") is None
+    assert messages == ["net: weights are random, so its features carry no information"]
 
 
-def test_a_path_is_taken_as_it_is(tmp_path):
+def test_a_path_is_returned_unchanged(tmp_path):
     path = tmp_path / "mine.pth"
     path.touch()
-    assert locate(str(path), ADDRESS, "net") == path
+    assert locate_weights(str(path), ADDRESS, "net") == path
 
 
 def test_a_missing_path_names_the_official_file():
-    with pytest.raises(UserError, match=r"^net: weights 'no\.pth' do not exist; .* fetch Net from"):
-        locate("no.pth", ADDRESS, "net")
+    with pytest.raises(
+        UserError, match=r"^net: weights 'no\.pth' do not exist; .* download Net from"
+    ):
+        locate_weights("no.pth", ADDRESS, "net")
 
 
-def test_hub_offline_says_what_to_download(monkeypatch, tmp_path):
+def test_offline_mode_names_the_file_to_download(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=r"HF_HUB_OFFLINE is set; .* net\.pth from http://127"):
-        locate("hub", ADDRESS, "net")
+        locate_weights("hub", ADDRESS, "net")
 
 
-def test_hub_offline_takes_what_was_downloaded_before(monkeypatch, tmp_path):
+def test_offline_mode_uses_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
-    path = download.place(ADDRESS.url, ADDRESS.filename)
+    path = download.cache_path(ADDRESS.url, ADDRESS.filename)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"abc")
-    assert locate("hub", ADDRESS, "net") == path
+    assert locate_weights("hub", ADDRESS, "net") == path
 
 
-def test_hub_fetches_from_the_address(monkeypatch, tmp_path, said):
-    asked = []
+def test_hub_downloads_from_the_official_url(monkeypatch, tmp_path, messages):
+    calls = []
 
     def fetch(url, filename, **known):
-        asked.append((url, filename, known))
+        calls.append((url, filename, known))
         return tmp_path
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
     monkeypatch.setattr(download, "fetch", fetch)
-    assert locate("hub", ADDRESS, "net") == tmp_path
-    assert asked == [(ADDRESS.url, "net.pth", {"sha256": None, "size": 3})]
-    assert "no SHA-256 of Net is known" in said[0]
+    assert locate_weights("hub", ADDRESS, "net") == tmp_path
+    assert calls == [(ADDRESS.url, "net.pth", {"sha256": None, "size": 3})]
+    assert "the SHA-256 of Net is unknown" in messages[0]
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Answers as a Hugging Face repository does: files, or one error for all."""
+    """Answers as a Hugging Face repository does: with files, or with one error for all."""
 
     def answer(self, with_body):
         name = self.path.rpartition("/")[2]
@@ -152,16 +160,16 @@ def hub(tmp_path, monkeypatch) -> Iterator[ThreadingHTTPServer]:
         thread.join()
 
 
-def test_a_repository_is_asked_once(hub):
+def test_a_file_is_downloaded_once(hub):
     hub.files = {"net.safetensors": b"abc"}
-    path = locate("hub", REPO, "net")
+    path = locate_weights("hub", REPO, "net")
     assert path is not None
     assert path.read_bytes() == b"abc"
-    assert locate("hub", REPO, "net") == path
+    assert locate_weights("hub", REPO, "net") == path
     assert hub.sent == ["net.safetensors"]
 
 
-def test_shards_come_with_their_index(hub):
+def test_shards_are_downloaded_with_their_index(hub):
     index = {"weight_map": {"a": "x-1.safetensors", "b": "x-2.safetensors"}}
     hub.files = {
         "model.safetensors.index.json": json.dumps(index).encode(),
@@ -169,7 +177,7 @@ def test_shards_come_with_their_index(hub):
         "x-2.safetensors": b"2",
     }
     official = OfficialWeights(name="Net", filename="model.safetensors.index.json", repo="lab/net")
-    path = locate("hub", official, "net")
+    path = locate_weights("hub", official, "net")
     assert path is not None
     assert (path.parent / "x-2.safetensors").read_bytes() == b"2"
 
@@ -178,14 +186,14 @@ def test_shards_come_with_their_index(hub):
     ("error", "message"),
     [
         ((403, "GatedRepo"), r"is gated; accept its licence at https://lab/ok, then log in"),
-        ((401, "RepoNotFound"), r"is not there or not open to you; log in"),
+        ((401, "RepoNotFound"), r"does not exist or is private; log in"),
         ((404, "EntryNotFound"), r"has no 'net\.safetensors'; set weights to a path"),
     ],
 )
-def test_what_a_repository_refuses_is_told(hub, error, message):
+def test_errors_of_a_repository_are_explained(hub, error, message):
     hub.error = error
     with pytest.raises(UserError, match=message):
-        locate("hub", REPO, "net")
+        locate_weights("hub", REPO, "net")
 
 
 # read
@@ -193,62 +201,62 @@ def test_what_a_repository_refuses_is_told(hub, error, message):
 
 def test_safetensors_are_read(tmp_path):
     save_file(tensors(), tmp_path / "a.safetensors")
-    assert same(read(tmp_path / "a.safetensors"), tensors())
+    assert same(read_checkpoint(tmp_path / "a.safetensors"), tensors())
 
 
 @pytest.mark.parametrize("modern", [True, False])
-def test_files_of_torch_are_read_with_their_containers(tmp_path, modern):
+def test_files_of_torch_keep_nested_containers(tmp_path, modern):
     content = {"model": tensors(), "kwargs": {"depth": 3, "size": (2, 2), "pos": "RoPE100"}}
     torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=modern)
-    found = read(tmp_path / "a.pth")
+    found = read_checkpoint(tmp_path / "a.pth")
     assert same(found["model"], tensors())
     assert found["kwargs"] == content["kwargs"]
 
 
-def test_harmless_leftovers_of_training_are_read(tmp_path):
+def test_harmless_types_of_training_scripts_are_read(tmp_path):
     content = {
         "state_dict": tensors(),
         "args": argparse.Namespace(lr=0.1),
         "best": np.float64(0.5),
     }
     torch.save(content, tmp_path / "a.pt")
-    found = read(tmp_path / "a.pt")
+    found = read_checkpoint(tmp_path / "a.pt")
     assert found["args"].lr == 0.1
     assert found["best"] == 0.5
 
 
-def test_shards_are_put_together(tmp_path):
+def test_shards_are_merged(tmp_path):
     whole = tensors()
     for key in whole:
         save_file({key: whole[key]}, tmp_path / f"{key}.safetensors")
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {key: f"{key}.safetensors" for key in whole}}))
-    assert same(read(index), whole)
-    assert same(read(tmp_path), whole)
+    assert same(read_checkpoint(index), whole)
+    assert same(read_checkpoint(tmp_path), whole)
     (tmp_path / "bias.safetensors").unlink()
     with pytest.raises(UserError, match=r"1 of 2 shards are missing: bias\.safetensors"):
-        read(tmp_path)
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd", "..", 3])
-def test_an_index_cannot_lead_out_of_its_folder(tmp_path, name):
+def test_an_index_cannot_name_files_outside_its_folder(tmp_path, name):
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(UserError, match="index"):
-        read(index)
+        read_checkpoint(index)
 
 
-def test_a_hugging_face_folder_may_hold_other_tensors_besides(tmp_path):
+def test_standard_hugging_face_names_take_precedence(tmp_path):
     for name in ("adapter", "model"):
         save_file({name: torch.ones(1)}, tmp_path / f"{name}.safetensors")
-    assert list(read(tmp_path)) == ["model"]
+    assert list(read_checkpoint(tmp_path)) == ["model"]
 
 
 def test_a_folder_with_two_checkpoints_is_ambiguous(tmp_path):
     for name in ("a", "b"):
         save_file(tensors(), tmp_path / f"{name}.safetensors")
     with pytest.raises(UserError, match=r"several checkpoints \(a\.safetensors, b\.safetensors\)"):
-        read(tmp_path)
+        read_checkpoint(tmp_path)
 
 
 class Hostile:
@@ -260,62 +268,62 @@ class Hostile:
 
 
 @pytest.mark.parametrize("modern", [True, False])
-def test_a_file_with_code_is_refused_and_not_run(tmp_path, modern):
+def test_a_file_with_code_is_rejected_and_not_run(tmp_path, modern):
     path, marker = tmp_path / "a.pth", tmp_path / "marker"
     content = {**tensors(), "x": Hostile(marker)}
     torch.save(content, path, _use_new_zipfile_serialization=modern)
-    with pytest.raises(UserError, match=r"wants to run '\w+\.system'.*was not loaded"):
-        read(path)
+    with pytest.raises(UserError, match=r"was not loaded because it would run '\w+\.system'"):
+        read_checkpoint(path)
     assert not marker.exists()
 
 
-def test_files_that_are_no_checkpoint_are_named(tmp_path):
+def test_files_that_are_not_checkpoints_are_named(tmp_path):
     page = tmp_path / "page.pth"
     page.write_text("<html>not found</html>")
-    with pytest.raises(UserError, match=r"page\.pth: is damaged or no checkpoint"):
-        read(page)
+    with pytest.raises(UserError, match=r"page\.pth: is damaged or not a checkpoint"):
+        read_checkpoint(page)
     empty = tmp_path / "empty.safetensors"
     empty.touch()
-    with pytest.raises(UserError, match=r"empty\.safetensors: is damaged or no checkpoint"):
-        read(empty)
+    with pytest.raises(UserError, match=r"empty\.safetensors: is damaged or not a checkpoint"):
+        read_checkpoint(empty)
     pointer = tmp_path / "pointer.safetensors"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(UserError, match="is a Git LFS pointer"):
-        read(pointer)
+        read_checkpoint(pointer)
     alone = tmp_path / "alone.pth"
     torch.save(torch.zeros(3), alone)
-    with pytest.raises(UserError, match="holds a Tensor, not named tensors"):
-        read(alone)
+    with pytest.raises(UserError, match="contains a Tensor instead of named tensors"):
+        read_checkpoint(alone)
     with pytest.raises(UserError, match="does not exist"):
-        read(tmp_path / "nothing.pth")
+        read_checkpoint(tmp_path / "nothing.pth")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth", "old"])
 @pytest.mark.parametrize("keep", [0.02, 0.3, 0.9, 0.999])
-def test_a_truncated_file_is_damaged(tmp_path, suffix, keep):
+def test_a_truncated_file_is_reported_as_damaged(tmp_path, suffix, keep):
     path, whole = tmp_path / f"a.{suffix}", {"a": torch.ones(2000)}
     if suffix == "safetensors":
         save_file(whole, path)
     else:
         torch.save(whole, path, _use_new_zipfile_serialization=suffix == "pth")
     os.truncate(path, int(path.stat().st_size * keep))
-    with pytest.raises(UserError, match="is damaged or no checkpoint"):
-        read(path)
+    with pytest.raises(UserError, match="is damaged or not a checkpoint"):
+        read_checkpoint(path)
 
 
 # load_strict
 
 
-def test_tensors_become_the_modules_own_without_a_copy():
+def test_tensors_are_assigned_without_a_copy():
     with torch.device("meta"):
         net = nn.Linear(4, 3)
     given = tensors()
-    load_strict(net, given, place="a.pth")
+    load_strict(net, given, source="a.pth")
     assert net.weight.data_ptr() == given["weight"].data_ptr()
     assert same(dict(net.state_dict()), given)
 
 
-def test_tensors_are_cast_but_not_integers():
+def test_only_floating_point_tensors_are_cast():
     class Counted(nn.Linear):
         def __init__(self):
             super().__init__(4, 3)
@@ -323,32 +331,33 @@ def test_tensors_are_cast_but_not_integers():
 
     with torch.device("meta"):
         net = Counted()
-    load_strict(net, {**tensors(), "count": torch.ones(2).long()}, place="a", dtype=torch.bfloat16)
+    load_strict(net, {**tensors(), "count": torch.ones(2).long()}, source="a", dtype=torch.bfloat16)
     assert net.weight.dtype is torch.bfloat16
     assert net.count.dtype is torch.int64
 
 
-def test_every_key_that_does_not_fit_is_told():
+def test_every_mismatched_key_is_listed():
     with torch.device("meta"):
         net = nn.Linear(4, 3)
     wrong = {"weight": torch.zeros(3, 5), **{f"more{i}": torch.zeros(1) for i in range(10)}}
     with pytest.raises(UserError) as caught:
-        load_strict(net, wrong, place="a.pth")
+        load_strict(net, wrong, source="a.pth")
     missing, unexpected, shape = caught.value.args
-    assert missing.startswith("a.pth: 1 of 2 keys missing: bias; give")
+    assert missing.startswith("a.pth: 1 of 2 keys missing: bias; use")
     assert unexpected.startswith("a.pth: 10 keys unexpected: more0, more1,")
     assert "more7 and 2 more" in unexpected
     assert "weight [3, 5] instead of [3, 4]" in shape
     assert all(p.is_meta for p in net.parameters())
 
 
-def test_integers_do_not_pass_for_weights():
+def test_integers_are_not_accepted_as_weights():
     net = nn.Linear(4, 3)
     wrong = {**tensors(), "bias": torch.zeros(3, dtype=torch.int8)}
     with pytest.raises(UserError, match=r"bias \[3\] of integers instead of \[3\]"):
-        load_strict(net, wrong, place="a.pth")
+        load_strict(net, wrong, source="a.pth")
 
 
-def test_importing_brings_no_torch():
-    code = "import sys, rgb2act_core.weights.loading; sys.exit('torch' in sys.modules)"
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, rgb2act_core.weights as w; w.load_strict; w.locate_weights;"
+    code += " w.read_checkpoint; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,0 +1,111 @@
+"""Find the weights of a model: a local path, the Hugging Face cache, or a download."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import UserError
+from ..system.progress import say
+from . import download
+from .checkpoint_files import INDEX, first_line, shards
+from .official import OfficialWeights
+
+
+def locate_weights(weights: str, official: OfficialWeights, component: str) -> Path | None:
+    """Return the local path of the weights, downloading the official file if necessary.
+
+    ``weights`` is a path, ``"hub"`` for the official file, or ``"random"``, for which a warning
+    is printed and None is returned. ``component`` names the component in messages. With
+    ``HF_HUB_OFFLINE=1`` nothing is downloaded. Raises UserError if the weights are not available.
+    """
+    if weights == "random":
+        say(f"{component}: weights are random, so its features carry no information")
+        return None
+    if weights == "hub":
+        return find_cached(official) or _download(official, component)
+    path = Path(weights).expanduser()
+    if not path.exists():
+        raise UserError(
+            f"{component}: weights {weights!r} do not exist; give a path, or 'hub' to download"
+            f" {official.name} from {official.source}"
+        )
+    return path
+
+
+def find_cached(official: OfficialWeights) -> Path | None:
+    """Return the path of the official file if it has been downloaded before, else None."""
+    if official.repo is None:
+        path = download.cache_path(official.url or "", official.filename)
+        return path if path.exists() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    def find(name: str) -> Path | None:
+        found = try_to_load_from_cache(official.repo or "", name, repo_type=official.repo_type)
+        return Path(found) if isinstance(found, str) else None
+
+    index = find(official.filename)
+    if index is not None and index.name.endswith(INDEX):
+        return index if all(find(shard) for shard in shards(index)) else None
+    return index
+
+
+def offline() -> bool:
+    """Return whether ``HF_HUB_OFFLINE``, huggingface_hub's own variable, forbids downloads."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _download(official: OfficialWeights, component: str) -> Path:
+    if offline():
+        raise UserError(
+            f"{component}: {official.name} is not on this machine and HF_HUB_OFFLINE is set; unset"
+            f" it, or download {official.filename} from {official.source} and set weights to its"
+            " path"
+        )
+    if official.repo is not None:
+        return _download_from_hub(official, component)
+    if official.url is None:
+        raise UserError(f"{component}: {official.name} has no official URL; set weights to a path")
+    if official.sha256 is None:
+        say(f"{component}: the SHA-256 of {official.name} is unknown; only its size is checked")
+    return download.fetch(
+        official.url, official.filename, sha256=official.sha256, size=official.size
+    )
+
+
+def _download_from_hub(official: OfficialWeights, component: str) -> Path:
+    """Download a file, and the shards that it lists, from a Hugging Face repository."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    def get(name: str) -> Path:
+        return Path(
+            huggingface_hub.hf_hub_download(official.repo or "", name, repo_type=official.repo_type)
+        )
+
+    source = f"{component}: {official.name} at {official.source}"
+    try:
+        path = get(official.filename)
+        for shard in shards(path) if path.name.endswith(INDEX) else ():
+            get(shard)
+    except errors.GatedRepoError as err:
+        raise UserError(
+            f"{source}: is gated; accept its licence at {official.accept or official.source},"
+            " then log in with 'hf auth login' or set HF_TOKEN"
+        ) from err
+    except errors.RepositoryNotFoundError as err:
+        raise UserError(
+            f"{source}: does not exist or is private; log in with 'hf auth login', or set weights"
+            " to a path"
+        ) from err
+    except errors.LocalEntryNotFoundError as err:
+        raise UserError(
+            f"{source}: cannot be reached; run again, or set weights to a path"
+        ) from err
+    except errors.EntryNotFoundError as err:
+        raise UserError(f"{source}: has no {official.filename!r}; set weights to a path") from err
+    except OSError as err:
+        raise UserError(
+            f"{source}: download failed ({first_line(err)}); run again to continue"
+        ) from err
+    return path

@@ -1,0 +1,63 @@
+"""Load tensors into a module, accepting no missing, unexpected or misshapen key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from .checkpoint_files import shorten
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+def load_strict(
+    module: torch.nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    source: str | Path,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Assign the tensors to the module's parameters and buffers.
+
+    The module may be on the meta device. Floating-point tensors are cast to ``dtype``; those that
+    have it already are assigned without a copy. ``source`` names the checkpoint in messages.
+    Raises UserError that lists all missing, unexpected and misshapen keys.
+    """
+    expected = module.state_dict()
+    wrong = [
+        f"{key} {_describe(tensors[key])} instead of {_describe(expected[key])}"
+        for key in expected
+        if key in tensors and _describe(tensors[key]) != _describe(expected[key])
+    ]
+    missing = [key for key in expected if key not in tensors]
+    unexpected = [key for key in tensors if key not in expected]
+    problems = {
+        f"{len(missing)} of {len(expected)} keys missing": missing,
+        f"{len(unexpected)} keys unexpected": unexpected,
+        f"{len(wrong)} keys of another shape": wrong,
+    }
+    if any(problems.values()):
+        advice = "use a checkpoint of the model that the config names"
+        raise UserError(
+            *(
+                f"{source}: {problem}: {shorten(keys)}; {advice}"
+                for problem, keys in problems.items()
+                if keys
+            )
+        )
+    cast = {
+        key: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for key, tensor in tensors.items()
+    }
+    module.load_state_dict(cast, strict=True, assign=True)
+
+
+def _describe(tensor: Any) -> str:
+    """Return the shape, and whether the values are integers: both must match the module."""
+    if not hasattr(tensor, "is_floating_point"):
+        return type(tensor).__name__
+    return str(list(tensor.shape)) + ("" if tensor.is_floating_point() else " of integers")
