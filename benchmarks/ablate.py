@@ -31,6 +31,7 @@ import attrs
 import tomli_w
 
 from rgb2act_core.evaluation.success_rate import wilson
+from rgb2act_core.store.stage_id import Stage, StageId
 
 DOCS = Path(__file__).parents[1] / "docs"
 MEASURES = ("retrieval@1/pool", "probe/cube", "probe/joints", "cosine")
@@ -87,7 +88,7 @@ def results_of(root: Path, name: str) -> dict[str, Any]:
     return {
         s["stage"]: json.loads((root / s["path"] / "stage.json").read_text("utf-8"))["results"]
         for s in stages
-        if s["stage"].partition("/")[0] in ("align", "train", "act")
+        if StageId.parse(s["stage"]).stage in (Stage.ALIGN, Stage.TRAIN, Stage.ACT)
     }
 
 
@@ -107,10 +108,12 @@ def aligned(align: dict[str, Any], stem: str, scale: float, seed: int) -> Outcom
 def outcomes(results: dict[str, Any], stem: str, scale: float, seed: int) -> Iterator[Outcome]:
     """Yield what each policy of a finished run came to."""
     for stage, act in results.items():
-        kind, _, baseline = stage.partition("/")
-        if kind != "act":
+        id = StageId.parse(stage)
+        if id.stage is not Stage.ACT:
             continue
-        spent, measures = results[stage.replace("act", "train", 1)]["cpu_seconds"], {}
+        baseline = id.variant
+        spent = results[str(StageId(Stage.TRAIN, baseline))]["cpu_seconds"]
+        measures: dict[str, Any] = {}
         if not baseline and "align" in results:
             spent += results["align"]["cpu_seconds"]
             measures = results["align"]["after"]

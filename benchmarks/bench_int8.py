@@ -27,7 +27,7 @@ from rgb2act_core.evaluation.simulator_pool import SimulatorPool
 from rgb2act_core.evaluation.success_rate import wilson
 from rgb2act_core.features.encoder import build_backbones
 from rgb2act_core.interfaces import Episode
-from rgb2act_core.pipeline.runs import open_run
+from rgb2act_core.pipeline.run_record import open_dataset, read_run
 from rgb2act_core.policy.planner import Planner
 from rgb2act_core.policy.policy import Policy
 from rgb2act_core.policy.saving import load_policy
@@ -96,7 +96,8 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=0, help="to act in; 0 for none")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run, _, _, data = open_run(options.run)
+    tasks, data = open_dataset(read_run(options.run))
+    run = tasks.run
     folder = policy_folder(run, data, align_folder(run, data)).path
     episodes = [source.open() for source in data.demonstrations[-options.last :]]
     backbones = build_backbones(seen_backbones(run.spec), "cpu")

@@ -25,6 +25,7 @@ import matplotlib
 import tomli_w
 
 from rgb2act_core.evaluation.success_rate import wilson
+from rgb2act_core.store.stage_id import Stage, StageId
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -76,12 +77,12 @@ def outcomes(root: Path, name: str, scale: float, seed: int) -> Any:
     meta = {
         s["stage"]: json.loads((root / s["path"] / "stage.json").read_text())["results"]
         for s in stages
-        if s["stage"].split("/")[0] in ("align", "train", "act")
+        if StageId.parse(s["stage"]).stage in (Stage.ALIGN, Stage.TRAIN, Stage.ACT)
     }
     for stage, condition in LABELS.items():
         if stage not in meta:
             continue
-        trained = meta[stage.replace("act", "train")]["cpu_seconds"]
+        trained = meta[str(StageId(Stage.TRAIN, StageId.parse(stage).variant))]["cpu_seconds"]
         if condition == "aligned":
             trained += meta["align"]["cpu_seconds"]
         act = meta[stage]

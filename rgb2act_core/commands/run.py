@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..store.stage_id import Stage, StageId
 from ..system.formatting import in_bytes, in_time
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace, change: Callable[[Spec], Spec] | None = None) 
 
     root = Path(args.root)
     folder = stages.run_pipeline(spec, root, None if args.command == "run" else args.command)
-    kind = "align" if args.command == "align" else "act"
+    kind = Stage.ALIGN if args.command == "align" else Stage.ACT
     results = _results(folder, root, kind)
     if "measured" in results.get("align", {}):  # no aligner, or one that was measured before that
         from .measured import show
@@ -79,12 +80,12 @@ def _tries(args: argparse.Namespace) -> Callable[[Spec], Spec]:
     return change
 
 
-def _results(folder: Path, root: Path, kind: str) -> dict[str, Any]:
+def _results(folder: Path, root: Path, kind: Stage) -> dict[str, Any]:
     """Return what the aligner, or ``act`` and its baselines, reached, by stage."""
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     found = {}
     for stage in record["stages"]:
-        if stage["stage"].partition("/")[0] == kind:
+        if StageId.parse(stage["stage"]).stage is kind:
             path = root / stage["path"] / "stage.json"
             found[stage["stage"]] = json.loads(path.read_text(encoding="utf-8"))["results"]
     return found
@@ -95,13 +96,11 @@ def check(args: argparse.Namespace) -> int:
     from ..spec.reader import read_spec
 
     spec = read_spec(Path(args.spec))
-    import attrs
-
     from ..pipeline.status import check as look
 
     result = look(spec, Path(args.root), args.time)
     if args.json:
-        print(json.dumps(attrs.asdict(result)))
+        print(json.dumps(result.to_json()))
         return 0
     rows = [_row(stage) for stage in result.stages]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -110,31 +109,32 @@ def check(args: argparse.Namespace) -> int:
         print("  ".join(cells).rstrip())
     for stage in result.stages:
         if stage.basis:
-            print(f"  {stage.stage}: {stage.basis}")
+            print(f"  {stage.status.id}: {stage.basis}")
     print(
-        f"still to write: {in_bytes(result.bytes_needed)}{_besides(result.unknown_bytes)};"
+        f"disk: {in_bytes(result.bytes_needed)} needed{_unknown(result.unknown_bytes)};"
         f" {in_bytes(result.bytes_free)} free"
     )
-    print(f"still to run: {in_time(result.seconds_needed)}{_besides(result.unknown_seconds)}")
+    print(f"time: {in_time(result.seconds_needed)} needed{_unknown(result.unknown_seconds)}")
     memory = max((stage.memory or 0 for stage in result.stages), default=0)
     if memory:
-        print(f"memory: {in_bytes(memory)} at most where it is known")
+        print(f"memory: {in_bytes(memory)} at peak")
     return 0
 
 
 def _row(stage: Forecast) -> tuple[str, ...]:
-    if stage.state in ("cached", "not needed"):
-        return stage.stage, stage.state, "", ""
+    status = stage.status
+    if not status.state.pending:
+        return str(status.id), str(status), "", ""
     return (
-        stage.stage,
-        stage.state,
-        "size not known" if stage.bytes is None else in_bytes(stage.bytes),
-        "time not known" if stage.seconds is None else in_time(stage.seconds),
+        str(status.id),
+        str(status),
+        "size unknown" if stage.bytes is None else in_bytes(stage.bytes),
+        "time unknown" if stage.seconds is None else in_time(stage.seconds),
     )
 
 
-def _besides(stages: Sequence[str]) -> str:
-    return f" and what {', '.join(stages)} take, which is not known" if stages else ""
+def _unknown(stages: Sequence[StageId]) -> str:
+    return f", unknown for {', '.join(map(str, stages))}" if stages else ""
 
 
 def report(args: argparse.Namespace) -> int:

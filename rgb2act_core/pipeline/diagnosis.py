@@ -1,10 +1,9 @@
-"""What ``rgb2act doctor`` finds of one thing that a spec needs: a ``Component.diagnose``. Light."""
+"""What ``rgb2act doctor`` checks: everything on this machine that a spec needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -12,12 +11,11 @@ from ..errors import UserError
 from ..interfaces import Diagnostic
 from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice, Spec
+from ..weights.inventory import WeightsStatus, inventory
 
 
 def diagnose(spec: Spec) -> Iterator[tuple[str, Diagnostic]]:
-    """Yield all that the spec needs: the part of the spec, and what was found of it."""
-    from ..weights.inventory import inventory
-
+    """Yield a part of the spec, such as ``backbone dinov3``, and a diagnostic, for each need."""
     for need in inventory(spec):
         yield f"{need.role} {need.component}", _weights(need)
     for part, choice in _choices(spec):
@@ -27,8 +25,8 @@ def diagnose(spec: Spec) -> Iterator[tuple[str, Diagnostic]]:
             if part == "environment" and file:
                 yield f"{part} {choice.component.name}", _file(field.name, value)
         if choice.component.diagnose is not None:
-            for finding in choice.component.diagnose(choice.config):
-                yield f"{part} {choice.component.name}", finding
+            for diagnostic in choice.component.diagnose(choice.config):
+                yield f"{part} {choice.component.name}", diagnostic
     if spec.act.seeds is not None:
         yield "act", _file("seeds", spec.act.seeds)
     yield "compute", _device(spec)
@@ -42,31 +40,25 @@ def _choices(spec: Spec) -> Iterator[tuple[str, Choice]]:
     yield "policy head", spec.policy.head
 
 
-def _weights(need: Any) -> Diagnostic:
-    """Return what is found of weights, an ``inventory.Need``."""
+def _weights(need: WeightsStatus) -> Diagnostic:
     detail = {
-        "random": "random weights: the output carries no information",
+        "random": "random weights, for tests only",
         "none": "needs no file",
         "not downloaded": f"not downloaded yet: {need.source}",
     }.get(need.state, str(need.path or need.file))
-    return Diagnostic(
-        name="weights",
-        ok=need.state in ("available", "random", "none"),
-        detail=detail,
-        remedy={
-            "not downloaded": "rgb2act weights SPEC --fetch",
-            "missing": "set weights to a file that is there; rgb2act weights SPEC names the"
-            " official one",
-        }.get(need.state, ""),
-    )
+    remedy = {
+        "not downloaded": "rgb2act weights SPEC --fetch",
+        "missing": "set weights to an existing file; rgb2act weights SPEC lists the official one",
+    }.get(need.state, "")
+    ok = need.state in ("available", "random", "none")
+    return Diagnostic(name="weights", ok=ok, detail=detail, remedy=remedy)
 
 
 def _file(name: str, path: Path) -> Diagnostic:
-    ok = path.exists()
-    remedy = "" if ok else f"set {name} to a path that is there; paths start at the spec's folder"
-    return Diagnostic(
-        name=name, ok=ok, detail=f"{path}{'' if ok else ' is not there'}", remedy=remedy
-    )
+    if path.exists():
+        return Diagnostic(name=name, ok=True, detail=str(path))
+    remedy = f"set {name} to an existing path; relative paths start at the spec's folder"
+    return Diagnostic(name=name, ok=False, detail=f"{path} does not exist", remedy=remedy)
 
 
 def _device(spec: Spec) -> Diagnostic:

@@ -1,185 +1,192 @@
-"""Predict: what each stage will write and take, from what the store knows; nothing is guessed.
+"""Forecast what each stage will write and how long it will take, from measurements only.
 
-Bytes follow from shapes: those stored with features of the same backbone, else its own word once
-it is built. Times are what the same work took on this machine before, or what a few frames take
-now (``timed``). What neither tells is None, with the reason beside it.
-
+Sizes follow from shapes: those of stored features of the same backbone, otherwise those that the
+component reports once it is built. Times are those of the same work on this machine, or of a few
+frames encoded now (``timed``). What neither gives is None, and ``basis`` has the reason.
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
-from ..data.dataset import Dataset, missing, stored
+from ..data.dataset import Dataset, stored
 from ..errors import UserError
-from ..interfaces import EnvironmentInfo, PointCloud
+from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
-from ..spec.conditions import labels_of
 from ..stages import collect
-from ..stages.keys import stored_embeddings, stored_features
 from ..stages.tasks import Task, Tasks
 from ..store.group_writer import read_group
 from ..store.run import Run
-from ..system.devices import device_of, peak_memory
+from ..store.stage_id import Stage, StageId, StageStatus
+from ..system.formatting import counted
 from ..weights.inventory import weights_of
-from . import timings
-from .timings import Past, Subject
-
-TIMED_FRAMES = 2  # encoded at once to measure a backbone
-TIMED_SECONDS = 1.0  # at least; whole batches
-TIMED_POINTS = 10_000  # of a made-up cloud, where none is recorded
+from .extractions import Extraction, extractions
+from .measurement import stored_frame_bytes, time_backbone, time_teacher
+from .timings import Timing, collect_work, extract_work, load_timing, workload_of
 
 
 @attrs.frozen(kw_only=True)
 class Forecast:
-    """Say what one stage still has to do; None is not known."""
+    """What one stage still has to do; None is unknown."""
 
-    stage: str
-    state: str  # "cached", or why it runs
+    status: StageStatus
     bytes: int | None = 0  # to be written
     seconds: float | None = 0.0
-    memory: int | None = None  # bytes, largest resident size of the process; None when cached
-    basis: str = ""  # what the numbers rest on, or why there are none
+    memory: int | None = None  # peak resident memory of the process in bytes; None if cached
+    basis: str = ""  # what the numbers are based on, or why there are none
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        values = attrs.asdict(self, recurse=False)
+        status = values.pop("status")
+        return {"stage": str(status.id), "state": str(status), **values}
 
 
 @attrs.frozen(kw_only=True)
 class FrameForecast:
-    """Say how many frames of a task there are or will be, and what is known of recording them."""
+    """How many frames a task has or will have, and what recording the missing ones writes."""
 
-    demonstrations: int  # frames still to record
-    scenes: int
+    missing: int = 0  # frames still to record
     total: int
-    bytes_each: float
-    basis: str
+    bytes_per_frame: float = 0.0
+    basis: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class _Inputs:
+    """What the forecasts of all stages depend on."""
+
+    run: Run
+    info: EnvironmentInfo
+    data: Dataset | None
+    frames: int  # of all tasks
+    timed: bool
 
 
 def forecast(
-    run: Run, tasks: Tasks, data: Dataset | None, states: dict[str, str], timed: bool
+    run: Run, tasks: Tasks, data: Dataset | None, statuses: Sequence[StageStatus], timed: bool
 ) -> tuple[tuple[Forecast, ...], int]:
-    """Return a forecast for each stage, and how many frames they rest on."""
-    recorded = {
-        tasks.label("collect", task): (task, _frames(task, None if data is None else data.of(i)))
+    """Return a forecast of each stage, and the number of frames that they assume."""
+    recorded: dict[StageId, tuple[Task, FrameForecast]] = {
+        tasks.stage_id(Stage.COLLECT, task): (
+            task,
+            _task_frames(task, None if data is None else data.of(i)),
+        )
         for i, task in enumerate(tasks)
     }
     frames = sum(of_task.total for _, of_task in recorded.values())
-    labels = [f"extract/{label}" for label in labels_of(run.spec.backbone)]
-    choices: list[BackboneChoice | TeacherChoice] = [*run.spec.backbone, run.spec.teacher]
-    parts = dict(zip([*labels, f"teacher/{choices[-1].component.name}"], choices, strict=True))
-    made = []
-    for stage, state in states.items():
-        if state in ("cached", "not needed"):
-            made.append(Forecast(stage=stage, state=state))
-        elif stage in recorded:
-            task, of_task = recorded[stage]
-            made.append(_collect(task.run, stage, state, of_task))
-        elif stage in parts:
-            made.append(_extract(run, tasks.info, data, frames, stage, state, parts[stage], timed))
-        else:
-            made.append(_learn(run, stage, state))
-    return tuple(made), frames
+    extracted = {extraction.id: extraction for extraction in extractions(run)}
+    inputs = _Inputs(run=run, info=tasks.info, data=data, frames=frames, timed=timed)
+
+    def of_stage(status: StageStatus) -> Forecast:
+        if not status.state.pending:
+            return Forecast(status=status)
+        if status.id in recorded:
+            task, of_task = recorded[status.id]
+            return _forecast_collect(task.run, status, of_task)
+        if status.id in extracted:
+            return _forecast_extract(inputs, status, extracted[status.id])
+        return _forecast_training(run, status)
+
+    return tuple(map(of_stage, statuses)), frames
 
 
-def _frames(task: Task, data: Dataset | None) -> FrameForecast:
-    run, info = task.run, task.info
-    if data is None and not info.demonstrates:  # another task is still to be recorded
-        data = collect.dataset_of(run, task.environment)
+def _task_frames(task: Task, data: Dataset | None) -> FrameForecast:
+    if data is None and not task.info.demonstrates:  # only another task is still to be recorded
+        data = collect.dataset_of(task.run, task.environment)
     if data is not None:
-        total = sum(source.open().rgb.shape[0] for source in data.sources)
-        return FrameForecast(demonstrations=0, scenes=0, total=total, bytes_each=0, basis="")
-    rows, columns = info.image
-    each = float(len(info.cameras) * rows * columns * 3)
-    length, basis = float(info.max_steps), "every episode as long as it may be, without clouds"
-    done = collect.demonstrations_of(run)
+        return FrameForecast(total=sum(map(_length, data.sources)))
+    done = [stored(path) for path in collect.demonstrations_of(task.run)]
     if done:
-        lengths = [stored(path).open().rgb.shape[0] for path in done]
-        length, each = float(np.mean(lengths)), sum(map(_on_disk, done)) / max(sum(lengths), 1)
-        basis = f"{len(done)} recorded demonstrations"
-    episodes, packs = collect.missing(run)
-    scenes = run.spec.collect.scenes
-    left = sum(sorted((count for _, count in collect.scene_packs(run)), reverse=True)[:packs])
+        lengths = [_length(source) for source in done]
+        length = float(np.mean(lengths))
+        written = sum(_size(source.path) for source in done if source.path is not None)
+        bytes_per_frame = written / max(sum(lengths), 1)
+        basis = counted(len(done), "recorded demonstration")
+    else:
+        rows, columns = task.info.image
+        length = float(task.info.max_steps)
+        bytes_per_frame = float(len(task.info.cameras) * rows * columns * 3)
+        basis = "assuming episodes of maximal length, without point clouds"
+    spec = task.run.spec.collect
+    episodes, packs = collect.missing(task.run)
+    sizes = sorted((count for _, count in collect.scene_packs(task.run)), reverse=True)
     return FrameForecast(
-        demonstrations=round(episodes * length),
-        scenes=left,
-        total=round(run.spec.collect.episodes * length) + scenes,
-        bytes_each=each,
+        missing=round(episodes * length) + sum(sizes[:packs]),
+        total=round(spec.episodes * length) + spec.scenes,
+        bytes_per_frame=bytes_per_frame,
         basis=basis,
     )
 
 
-def _on_disk(folder: Path) -> int:
+def _length(source: Any) -> int:
+    return int(source.open().rgb.shape[0])
+
+
+def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _collect(run: Run, stage: str, state: str, frames: FrameForecast) -> Forecast:
-    count = frames.demonstrations + frames.scenes
-    past = timings.recall(run, timings.of_collect(run))
+def _forecast_collect(run: Run, status: StageStatus, frames: FrameForecast) -> Forecast:
+    timing = load_timing(run, collect_work(run))
     return Forecast(
-        stage=stage,
-        state=state,
-        bytes=round(count * frames.bytes_each),
-        seconds=_seconds(past, count),
-        memory=past.memory if past else None,
-        basis=f"{count:,} frames: {frames.basis}; {_of(past, 'frames')}",
+        status=status,
+        bytes=round(frames.missing * frames.bytes_per_frame),
+        seconds=timing.seconds_for(frames.missing) if timing else None,
+        memory=timing.memory if timing else None,
+        basis=f"{counted(frames.missing, 'frame')}: {frames.basis}; {_past(timing, 'frames')}",
     )
 
 
-def _extract(
-    run: Run,
-    info: EnvironmentInfo,
-    data: Dataset | None,
-    frames: int,
-    stage: str,
-    state: str,
-    choice: BackboneChoice | TeacherChoice,
-    timed: bool,
-) -> Forecast:
-    folder = (
-        stored_embeddings(run).folder
-        if isinstance(choice, TeacherChoice)
-        else stored_features(run, [choice])[0].folder
-    )
-    teaches = isinstance(choice, TeacherChoice)
-    left = frames
+def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extraction) -> Forecast:
+    run, data, choice = inputs.run, inputs.data, extraction.stored.choice
+    left = inputs.frames
     if data is not None:
-        left = sum(source.open().rgb.shape[0] for source in missing(folder, data.sources))
-    each = _stored_bytes(folder)
-    past, basis = timings.recall(run, timings.of_features(run, choice, info)), ""
-    if timed or each is None:
-        absent = _absent(choice)
-        if absent:
-            basis = f"; {absent}"
-        else:
+        left = sum(map(_length, extraction.stored.missing(data.sources)))
+    size = _cached_frame_bytes(extraction.stored.folder)
+    timing = load_timing(run, extract_work(run, choice, inputs.info))
+    measured, unavailable = False, ""
+    if inputs.timed or size is None:
+        unavailable = _unavailable_weights(choice)
+        if not unavailable:
             built = choice.build()
-            each = each or _bytes(run, built, info, teaches)
-            if timed:
-                past = (_time_teacher if teaches else _time_backbone)(run, built, info, data)
+            if size is None:
+                size = stored_frame_bytes(run.spec, choice, built, inputs.info)
+            if inputs.timed:
+                timing, measured = _time(inputs, choice, built), True
     return Forecast(
-        stage=stage,
-        state=state,
-        bytes=None if each is None else left * each,
-        seconds=_seconds(past, left),
-        memory=past.memory if past else None,
-        basis=f"{left:,} frames"
-        + (f" of {each:,} bytes" if each else "")
-        + f"; {'measured now' if timed and past else _of(past, 'frames')}{basis}",
+        status=status,
+        bytes=None if size is None else left * size,
+        seconds=timing.seconds_for(left) if timing else None,
+        memory=timing.memory if timing else None,
+        basis=counted(left, "frame")
+        + (f" of {size:,} bytes" if size else "")
+        + f"; {'measured now' if measured else _past(timing, 'frames')}"
+        + (f"; {unavailable}" if unavailable else ""),
     )
 
 
-def _absent(choice: BackboneChoice | TeacherChoice) -> str:
-    """Return why a component cannot be built without a download; empty when it can."""
-    away = [need for need in weights_of("", choice) if need.state in ("not downloaded", "missing")]
-    return f"weights {away[0].file} are {away[0].state}" if away else ""
+def _time(inputs: _Inputs, choice: BackboneChoice | TeacherChoice, built: Any) -> Timing:
+    compute, info = inputs.run.spec.compute, inputs.info
+    if not isinstance(choice, TeacherChoice):
+        return time_backbone(compute, built, info)
+    clouds = inputs.data.sources[0].open().clouds if inputs.data is not None else None
+    return time_teacher(compute, built, clouds[0] if clouds else None)
 
 
-def _stored_bytes(folder: Path) -> int | None:
-    """Return bytes a frame of features that were stored with the same key."""
+def _unavailable_weights(choice: BackboneChoice | TeacherChoice) -> str:
+    """Return why a component cannot be built without a download; empty if it can."""
+    files = [need for need in weights_of("", choice) if need.state in ("not downloaded", "missing")]
+    return f"weights {files[0].file} are {files[0].state}" if files else ""
+
+
+def _cached_frame_bytes(folder: Path) -> int | None:
+    """Return the bytes per frame of features already stored in ``folder``; None without any."""
     for entry in sorted(folder.glob("[!.]*")) if folder.is_dir() else ():
         try:
             group = read_group(entry)
@@ -190,87 +197,21 @@ def _stored_bytes(folder: Path) -> int | None:
     return None
 
 
-def _bytes(run: Run, built: Any, info: EnvironmentInfo, teaches: bool) -> int:
-    """Return bytes of a frame's tokens and float32 means, or of its embedding."""
-    from ..features.token_codec import bytes_of
-
-    if teaches:
-        groups = built.info.groups if run.spec.align.loss.grouped else None
-        return 4 * int(built.info.dim) + (2 * math.prod(groups) if groups else 0)
-    cameras, dim = len(info.cameras), int(built.info.dim)
-    return (
-        bytes_of(run.spec.extract.tokens, cameras, built.grid(*info.image), dim) + 4 * cameras * dim
-    )
-
-
-def _time_backbone(run: Run, built: Any, info: EnvironmentInfo, data: Dataset | None) -> Past:
-    """Measure a backbone on a few frames of noise, encoded as an episode's are."""
-    import torch
-
-    from ..features.encoder import Encoder, Stream
-
-    device = device_of(run.spec.compute)
-    stream = Stream(Encoder(built.to(torch.device(device)), device))
-    rng, shape = np.random.default_rng(0), (len(info.cameras), *info.image, 3)
-    noise = rng.integers(0, 256, (TIMED_FRAMES, *shape), np.uint8)
-    stream.push(noise[:1]).cpu()
-    return _timed(lambda: stream.push(noise).cpu(), TIMED_FRAMES)
-
-
-def _time_teacher(run: Run, built: Any, info: EnvironmentInfo, data: Dataset | None) -> Past:
-    """Measure a teacher on a recorded cloud, or on a made-up one."""
-    import torch
-
-    built = built.to(torch.device(device_of(run.spec.compute)))
-    clouds = data.sources[0].open().clouds if data is not None else None
-    if clouds:
-        cloud = clouds[0]
-    else:
-        rng = np.random.default_rng(0)
-        xyz = rng.uniform(-0.5, 0.5, (TIMED_POINTS, 3)).astype(np.float32)
-        cloud = PointCloud(xyz=xyz, rgb=rng.integers(0, 256, (TIMED_POINTS, 3), np.uint8))
-    with torch.inference_mode():
-        built.embed([cloud])
-        return _timed(lambda: built.embed([cloud] * TIMED_FRAMES).cpu(), TIMED_FRAMES)
-
-
-def _timed(work: Callable[[], Any], units: int) -> Past:
-    began, count = time.monotonic(), 0
-    while time.monotonic() - began < TIMED_SECONDS:
-        work()
-        count += units
-    seconds = time.monotonic() - began
-    return Past(units=count, seconds=seconds, bytes=0, memory=peak_memory())
-
-
-def _learn(run: Run, stage: str, state: str) -> Forecast:
-    """Predict align, train or act from what the same work took before."""
-    subjects: dict[str, Subject] = {
-        "align": timings.of_align(run),
-        "train": timings.of_train(run),
-        "act": timings.of_act(run),
-    }
-    counts = {
-        "align": (run.spec.align.steps, "steps"),
-        "train": (run.spec.policy.steps, "steps"),
-        "act": (run.spec.act.episodes * len(run.tasks), "episodes"),
-    }
-    past, (count, unit) = timings.recall(run, subjects[stage]), counts[stage]
+def _forecast_training(run: Run, status: StageStatus) -> Forecast:
+    """Forecast align, train or act from what the same work took before."""
+    workload = workload_of(run, status.id.stage)
+    assert workload is not None
+    timing = load_timing(run, workload.work)
     return Forecast(
-        stage=stage,
-        state=state,
-        bytes=past.bytes if past else None,
-        seconds=_seconds(past, count),
-        memory=past.memory if past else None,
-        basis=f"{count:,} {unit}; {_of(past, unit)}",
+        status=status,
+        bytes=timing.bytes if timing else None,
+        seconds=timing.seconds_for(workload.units) if timing else None,
+        memory=timing.memory if timing else None,
+        basis=f"{workload.units:,} {workload.unit}; {_past(timing, workload.unit)}",
     )
 
 
-def _seconds(past: Past | None, count: int) -> float | None:
-    return None if past is None else count * past.seconds / past.units
-
-
-def _of(past: Past | None, unit: str) -> str:
-    if past is None:
-        return "time not known, it never ran on this machine with this store"
-    return f"{past.units:,} {unit} took {past.seconds:,.3g} s before"
+def _past(timing: Timing | None, unit: str) -> str:
+    if timing is None:
+        return "time unknown: not run on this machine with this store yet"
+    return f"{timing.units:,} {unit} took {timing.seconds:,.3g} s before"

@@ -1,4 +1,4 @@
-"""Fit: whether spec and environment go together, told before anything runs."""
+"""Checks before anything runs: spec and environment are compatible, and weights load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..weights.inventory import weights_of
 
 
 def check_compatibility(spec: Spec, info: EnvironmentInfo) -> None:
-    """Raise UserError naming every way in which spec and environment don't fit."""
+    """Raise UserError with every setting that is incompatible with the environment or another."""
     problems: list[str] = []
     for check in CHECKS:
         try:
@@ -37,7 +37,7 @@ def _check_layout(spec: Spec, info: EnvironmentInfo) -> None:
 
 
 def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
-    """Refuse to act on seeds that anything was learned from or chosen by."""
+    """Refuse to evaluate on seeds used for training or for choosing the weights."""
     if replays(spec):
         return  # nothing is learned
     used: dict[str, Sequence[int]] = {"act": named(spec.act).accepted}
@@ -45,58 +45,60 @@ def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
     learned: dict[str, range] = {}
     if info.demonstrates:
         first, scenes = spec.collect.start, spec.collect.scenes
-        learned["demonstrations"] = _row(first, 2 * spec.collect.episodes)  # some tries fail
-        learned["scenes"] = _row(first + collect.SCENE_SEEDS, scenes)
+        learned["demonstrations"] = _seed_range(
+            first, 2 * spec.collect.episodes
+        )  # some attempts fail
+        learned["scenes"] = _seed_range(first + collect.SCENE_SEEDS, scenes)
     if chosen:
-        used["policy.closed_loop"] = _row(chosen.first_seed, chosen.episodes)
-    for place, seeds in used.items():
+        used["policy.closed_loop"] = _seed_range(chosen.first_seed, chosen.episodes)
+    for table, seeds in used.items():
         others = dict(learned)
-        if chosen and place == "act":
-            others["trials of policy.closed_loop"] = _row(chosen.first_seed, chosen.episodes)
-        key = "seeds" if spec.act.seeds and place == "act" else "first_seed"
-        for what, row in others.items():
-            if met := [seed for seed in seeds if seed in row]:
+        if chosen and table == "act":
+            others["trials of policy.closed_loop"] = _seed_range(chosen.first_seed, chosen.episodes)
+        key = "seeds" if spec.act.seeds and table == "act" else "first_seed"
+        for what, known in others.items():
+            if shared := [seed for seed in seeds if seed in known]:
                 raise UserError(
-                    f"{place}.{key}: {met[0] if key == 'seeds' else seeds[0]} meets the seeds of"
-                    f" the {what}, which begin at {row.start}; act on seeds that nothing was"
-                    " learned from"
+                    f"{table}.{key}: {shared[0] if key == 'seeds' else seeds[0]} overlaps with the"
+                    f" seeds of the {what}, which start at {known.start}; evaluate on seeds that"
+                    " were not trained on"
                 )
 
 
-def _row(first: int, count: int) -> range:
+def _seed_range(first: int, count: int) -> range:
     return range(first, first + count)
 
 
 def _check_closed_loop(spec: Spec, info: EnvironmentInfo) -> None:
     if spec.policy.closed_loop and not info.acts:
         raise UserError(
-            f"policy.closed_loop: {info.task} has recorded episodes only, nothing to act in; leave"
-            " it out"
+            f"policy.closed_loop: {info.task} has recorded episodes only, so a policy cannot act in"
+            " it; remove the table"
         )
     if spec.policy.closed_loop and replays(spec):
         raise UserError(
-            "policy.closed_loop: tries what is trained, and head = 'replay' trains nothing; leave"
-            " it out"
+            "policy.closed_loop: evaluates a policy in training, and head = 'replay' trains none;"
+            " remove the table"
         )
 
 
-def _check_conditions(spec: Spec, info: EnvironmentInfo) -> None:
+def _check_condition(spec: Spec, info: EnvironmentInfo) -> None:
     wanted = (spec.policy.condition, *spec.act.baselines)
     seen_backbones(spec)
     if replays(spec) and spec.act.baselines:
         raise UserError(
-            "act.baselines: they are trained for as long as the policy, and head = 'replay' trains"
-            " none; take them from the list"
+            "act.baselines: baselines train for as long as the policy, and head = 'replay' trains"
+            " none; remove the key"
         )
     if "oracle" in wanted and not info.state_names:
         raise UserError(
-            "policy.condition: 'oracle' needs an environment that knows its true state;"
-            f" {info.task} does not"
+            "policy.condition: 'oracle' needs an environment that exposes its state;"
+            f" {info.task} does not; choose another condition"
         )
     if "proprio_only" in wanted and not spec.policy.proprio:
         raise UserError(
-            "act.baselines: 'proprio_only' sees nothing at all with policy.proprio = false;"
-            " take it from the list"
+            "act.baselines: 'proprio_only' has no input with policy.proprio = false; remove it"
+            " from the list"
         )
 
 
@@ -123,12 +125,13 @@ def _check_warm_start(spec: Spec, info: EnvironmentInfo) -> None:
         return
     if policy.n_action_steps == policy.horizon:
         raise UserError(
-            f"act.warm_start: {level}, but all {policy.horizon} steps of a plan are executed and"
-            " nothing of it is left to go on from; set policy.n_action_steps below policy.horizon"
+            f"act.warm_start: {level} needs steps of the previous plan that were not executed, but"
+            f" n_action_steps equals horizon ({policy.horizon}); set policy.n_action_steps below"
+            " policy.horizon"
         )
     if not policy.head.can(Capability.MULTI_PLAN):
         raise UserError(
-            f"act.warm_start: the head {policy.head.component.name!r} cannot go on from an earlier"
+            f"act.warm_start: head {policy.head.component.name!r} cannot start from the previous"
             " plan; set warm_start = 0"
         )
 
@@ -138,18 +141,16 @@ def _check_compile(spec: Spec, info: EnvironmentInfo) -> None:
         return
     if not spec.policy.head.can(Capability.COMPILABLE):
         raise UserError(
-            f"act.compile: the head {spec.policy.head.component.name!r} has no network that can be"
-            " compiled; remove it"
+            f"act.compile: head {spec.policy.head.component.name!r} has no network to compile;"
+            " remove the key"
         )
     compiler = os.environ.get("CXX", "g++")
     if device_of(spec.compute) == "cpu" and shutil.which(compiler) is None:
-        raise UserError(
-            f"act.compile: there is no C++ compiler {compiler!r}; install it, or set CXX"
-        )
+        raise UserError(f"act.compile: C++ compiler {compiler!r} not found; install it or set CXX")
 
 
 def _check_plans(spec: Spec, info: EnvironmentInfo) -> None:
-    """Refuse to compare or blend plans that say nothing of the same step."""
+    """Refuse options that need overlapping plans if plans do not overlap."""
     if spec.policy.n_action_steps < spec.policy.horizon or replays(spec):
         return
     for key, value in (
@@ -158,17 +159,17 @@ def _check_plans(spec: Spec, info: EnvironmentInfo) -> None:
     ):
         if value:
             raise UserError(
-                f"act.{key}: {getattr(spec.act, key)}, but all {spec.policy.horizon} steps of a"
-                " plan are executed and no two plans say something of the same step; set"
-                " policy.n_action_steps below policy.horizon"
+                f"act.{key}: {getattr(spec.act, key)} needs overlapping plans, but n_action_steps"
+                f" equals horizon ({spec.policy.horizon}); set policy.n_action_steps below"
+                " policy.horizon"
             )
 
 
 def _check_tasks(spec: Spec, info: EnvironmentInfo) -> None:
     if replays(spec) and len(spec.environments) > 1:
         raise UserError(
-            f"environment: head = 'replay' plays episodes of one task, the spec has"
-            f" {len(spec.environments)}; name one"
+            f"environment: head = 'replay' replays episodes of one task, but the spec has"
+            f" {len(spec.environments)}; keep one"
         )
 
 
@@ -178,7 +179,7 @@ def _check_precision(spec: Spec, info: EnvironmentInfo) -> None:
         return
     if (device := device_of(spec.compute)) != "cpu":
         raise UserError(
-            f"policy.head: precision 'int8' plans on a CPU, not on {device!r}; set precision to"
+            f"policy.head: precision 'int8' needs a CPU, got {device!r}; set precision to"
             " 'bfloat16'"
         )
 
@@ -186,12 +187,12 @@ def _check_precision(spec: Spec, info: EnvironmentInfo) -> None:
 def _check_fusion(spec: Spec, info: EnvironmentInfo) -> None:
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # what is drawn later stays as it was
+    with torch.random.fork_rng(devices=[]):  # the global generator must not advance
         spec.align.fusion.build().module(len(spec.backbone), spec.align.token_dim)
 
 
-def _check_several(spec: Spec, info: EnvironmentInfo) -> None:
-    """Refuse what is done to backbones among others where there is one alone."""
+def _check_single_backbone(spec: Spec, info: EnvironmentInfo) -> None:
+    """Refuse losses and augmentations between backbones if there is only one."""
     loss, augment = spec.align.loss, spec.align.augment
     several = {
         "loss.self_contrast": loss.self_contrast,
@@ -201,13 +202,13 @@ def _check_several(spec: Spec, info: EnvironmentInfo) -> None:
     for name, value in several.items():
         if value and len(spec.backbone) == 1:
             raise UserError(
-                f"align.{name}: {value} is of no effect with one backbone; set it to 0 or add"
+                f"align.{name}: {value} has no effect with one backbone; set it to 0 or add"
                 " backbones"
             )
 
 
-def _check_places(spec: Spec, info: EnvironmentInfo) -> None:
-    if spec.extract.tokens.grid is not None:  # else it is known where features are
+def _check_keypoint_grid(spec: Spec, info: EnvironmentInfo) -> None:
+    if spec.extract.tokens.grid is not None:  # otherwise known once features are stored
         check_token_count(spec.align, spec.extract.tokens.grid)
 
 
@@ -215,8 +216,8 @@ def _check_groups(spec: Spec, info: EnvironmentInfo) -> None:
     for name in ("local", "chamfer"):
         if getattr(spec.align.loss, name) and not spec.teacher.can(Capability.GROUP_TOKENS):
             raise UserError(
-                f"align.loss.{name}: teacher {spec.teacher.component.name} offers no group tokens;"
-                " set it to 0 or choose a teacher that does, such as ulip"
+                f"align.loss.{name}: teacher {spec.teacher.component.name!r} has no group tokens;"
+                " set it to 0 or choose a teacher that has, such as ulip"
             )
 
 
@@ -229,7 +230,7 @@ CHECKS = (
     _check_layout,
     _check_seeds,
     _check_closed_loop,
-    _check_conditions,
+    _check_condition,
     _check_head,
     _check_warm_start,
     _check_compile,
@@ -237,19 +238,19 @@ CHECKS = (
     _check_tasks,
     _check_precision,
     _check_fusion,
-    _check_several,
-    _check_places,
+    _check_single_backbone,
+    _check_keypoint_grid,
     _check_groups,
     _check_device,
 )
 
 
 def check_weights_load(spec: Spec, image: tuple[int, int]) -> None:
-    """Build each needed component that reads a file, and let it go; official files are fetched.
+    """Build each needed component that reads a weights file; official files are downloaded.
 
-    Building is what finds a missing, cut, hostile or wrong file, and a grid of ``[extract] tokens``
-    that images (H, W) do not give. Files are memory-mapped, so it costs little beside what a run
-    does with them. Raises UserError with every problem.
+    Building finds a missing, truncated, malicious or wrong file, and a grid of
+    ``[extract] tokens`` that images of size (H, W) cannot have. Weights are memory-mapped, so this
+    is quick compared with the run. Raises UserError with every problem.
     """
     from ..features.token_codec import stored_grid
 

@@ -1,4 +1,4 @@
-"""Try a finished run's policy once more, with another ``[act]``."""
+"""Evaluate the policy of a finished run again, with other seeds or settings of ``[act]``."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ from ..stages.keys import act_folder, align_folder, policy_folder
 from ..stages.tasks import Tasks
 from ..store.run import Run
 from ..store.stage_folder import StageFolder
+from ..store.stage_id import Stage, StageId
 from .preflight import check_compatibility
-from .run_record import Timer
+from .run_record import open_dataset, read_run
 from .stage_runner import finish
+from .timings import Timer
 
 
 def act_again(folder: Path, change: Callable[[Spec], Spec]) -> dict[str, Any]:
-    """Try a finished run's policy with another ``[act]`` or ``[compute]``; return the results.
+    """Evaluate a finished run's policy with another ``[act]`` or ``[compute]``.
 
-    They are kept in the store like those of a run, which itself stays as it is.
+    Returns the results, which are cached in the store like those of a run. The run's own record
+    and report do not change.
     """
-    from .runs import open_run
-
-    done, _, tasks, data = open_run(folder)
-    policy = policy_folder(done, data, align_folder(done, data))
-    if not policy.done and not replays(done.spec):
-        raise UserError(f"{folder}: its policy is not trained yet; run the spec first")
-    run = attrs.evolve(done, spec=change(done.spec))
+    tasks, data = open_dataset(read_run(folder))
+    trained = tasks.run
+    policy = policy_folder(trained, data, align_folder(trained, data))
+    if not policy.done and not replays(trained.spec):
+        raise UserError(f"{folder}: the policy is not trained yet; run the spec first")
+    run = attrs.evolve(trained, spec=change(trained.spec))
     check_compatibility(run.spec, tasks.info)
     target = act_folder(run, policy)
     with target.lock():
         if not target.done:
-            finish("act", target, Timer(), trials(run, tasks, data, policy))
+            finish(StageId(Stage.ACT), target, Timer(), acting(run, tasks, data, policy))
     results: dict[str, Any] = target.meta()["results"]
     return results
 
 
-def trials(
+def acting(
     run: Run, tasks: Tasks, data: Dataset, policy: StageFolder
 ) -> Callable[..., dict[str, Any]]:
-    """Return what tries the policy in a folder, or plays recorded actions in place of it."""
+    """Return the function that evaluates the policy, or that replays recorded actions."""
     if replays(run.spec):
         from ..stages.replay import replay
 

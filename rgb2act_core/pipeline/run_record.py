@@ -1,12 +1,11 @@
-"""What a run did: wall and CPU time of its stages, and ``run.json``."""
+"""``run.json``: what each stage of a run was, where its output is, and how long it took."""
 
 from __future__ import annotations
 
 import contextlib
 import platform
-import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,89 +13,152 @@ from typing import Any
 import attrs
 
 from .._version import __version__
+from ..data.dataset import Dataset
 from ..errors import UserError
-from ..spec.reader import unstructure
+from ..spec import Spec
+from ..spec.reader import structure, unstructure
+from ..stages.tasks import Tasks, dataset_of, open_tasks
 from ..store.files import guard, read_json, write_json
 from ..store.run import Run
+from ..store.stage_id import StageId
+
+RUN_FILE = "run.json"
 
 
-@attrs.define
-class Timer:
-    """Measure wall and CPU seconds, worker processes included."""
+@attrs.frozen(kw_only=True)
+class StageRecord:
+    """One stage as ``run.json`` records it."""
 
-    seconds: float = 0.0
+    id: StageId
+    key: str
+    path: str  # relative to the folder of all runs
+    cached: bool  # when the run last got to this stage
+    reason: str = ""  # why it ran
+    seconds: float = 0.0  # wall time of the stage when it ran
     cpu_seconds: float = 0.0
 
-    @contextlib.contextmanager
-    def measure(self) -> Iterator[None]:
-        """Add what passes inside."""
-        wall, cpu = time.monotonic(), _cpu()
-        try:
-            yield
-        finally:
-            self.seconds += time.monotonic() - wall
-            self.cpu_seconds += _cpu() - cpu
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> StageRecord:
+        """Return the record that JSON data holds.
+
+        Raises KeyError, TypeError or ValueError if the data is damaged.
+        """
+        return cls(
+            id=StageId.parse(data["stage"]),
+            key=str(data["key"]),
+            path=str(data["path"]),
+            cached=bool(data["cached"]),
+            reason=str(data["reason"]),
+            seconds=float(data["seconds"]),
+            cpu_seconds=float(data["cpu_seconds"]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        values = attrs.asdict(self, recurse=False)
+        return {"stage": str(values.pop("id")), **values}
 
 
-def _cpu() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in used)
-
-
-class Record:
-    """Keep ``run.json``: what each stage of this run was, and where its output lies."""
+class RunRecord:
+    """Writer of a run's ``run.json``."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.path = run, run.folder / "run.json"
-        self.before: dict[str, Any] = {}
-        with contextlib.suppress(UserError, KeyError, TypeError):  # absent, damaged or another's
-            old = read_json(self.path)
-            self.before = {s["stage"]: s for s in [*old.get("before", []), *old["stages"]]}
-        self.stages: list[dict[str, Any]] = []
-        self.pictures: dict[str, Any] = {}
+        self.run, self.path = run, run.folder / RUN_FILE
+        self.previous = _previous_stages(self.path)
+        self._stages: dict[StageId, StageRecord] = {}
+        self._samples: dict[str, Any] = {}
 
-    def add(
-        self, stage: str, key: str, path: Path, cached: bool, reason: str, timer: Timer
-    ) -> None:
-        """Note a stage and write the file; a cached one keeps the times of when it ran."""
-        times = {"seconds": round(timer.seconds, 2), "cpu_seconds": round(timer.cpu_seconds, 2)}
-        before = self.before.get(stage, {})
-        if cached and before.get("key") == key:
-            times = {name: before.get(name, spent) for name, spent in times.items()}
-        self.stages.append(
-            {
-                "stage": stage,
-                "key": key,
-                "path": str(path.relative_to(self.run.root)),
-                "cached": cached,
-                "reason": reason,
-                **times,
-            }
-        )
-        self.write()
+    def add(self, stage: StageRecord) -> None:
+        """Add a stage and write the file.
 
-    def write(self) -> None:
-        """Write the file whole."""
+        A cached stage without times of its own keeps those of the run that recorded it.
+        """
+        before = self.previous.get(stage.id)
+        if stage.cached and before is not None and before.key == stage.key:
+            stage = attrs.evolve(stage, seconds=before.seconds, cpu_seconds=before.cpu_seconds)
+        self._stages[stage.id] = stage
+        self._write()
+
+    def add_samples(self, samples: Mapping[str, Any]) -> None:
+        """Add the paths of one episode and its features, which the report shows."""
+        self._samples = dict(samples)
+        self._write()
+
+    def _write(self) -> None:
         with guard(self.run.folder):
             self.run.folder.mkdir(parents=True, exist_ok=True)
-        now = {stage["stage"] for stage in self.stages}
+        earlier = [stage for id, stage in self.previous.items() if id not in self._stages]
         data = {
             "name": self.run.spec.name,
             "version": __version__,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "spec": unstructure(self.run.spec),
-            "stages": self.stages,
-            "before": [s for name, s in self.before.items() if name not in now],  # not run again
-            "pictures": self.pictures,
+            "stages": [stage.to_json() for stage in self._stages.values()],
+            "before": [stage.to_json() for stage in earlier],  # recorded by an earlier command
+            "pictures": self._samples,
             "environment": versions(),
         }
         write_json(self.path, data)
 
 
+def _previous_stages(path: Path) -> dict[StageId, StageRecord]:
+    """Return the stages of an earlier record; none if it is missing, damaged or foreign."""
+    with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
+        old = read_json(path)
+        stages = map(StageRecord.of_json, [*old.get("before", []), *old["stages"]])
+        return {stage.id: stage for stage in stages}
+    return {}
+
+
 def versions() -> dict[str, str]:
-    """Return versions of what computes, and the processor."""
+    """Return the versions of Python and of the libraries that compute, and the processor type."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in ("torch", "numpy", "zarr", "diffusers", "mujoco"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+@attrs.frozen(kw_only=True)
+class RecordedRun:
+    """A run and the stages that its ``run.json`` records."""
+
+    folder: Path
+    run: Run
+    stages: Mapping[StageId, StageRecord]
+
+    def stage_folder(self, stage: StageId) -> Path:
+        """Return the folder of a stage's output. Raises UserError if the run did not reach it."""
+        if stage not in self.stages:
+            raise UserError(f"{self.folder}: has no stage {str(stage)!r} yet; finish the run first")
+        return self.run.root / self.stages[stage].path
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """Return the run that is recorded in ``folder``, such as ``runs/NAME``.
+
+    Raises UserError if there is no ``run.json`` or if it is damaged.
+    """
+    path = folder / RUN_FILE
+    if not path.exists():
+        raise UserError(f"{folder}: no run.json; name the folder of a run, such as runs/NAME")
+    data = read_json(path)
+    run = Run(spec=structure(Spec, data.get("spec")), root=folder.resolve().parent)
+    try:
+        stages = [StageRecord.of_json(stage) for stage in data["stages"]]
+    except (KeyError, TypeError, ValueError) as err:
+        raise UserError(f"{path}: stages are damaged; delete it and run the spec again") from err
+    return RecordedRun(folder=folder, run=run, stages={stage.id: stage for stage in stages})
+
+
+def open_dataset(recorded: RecordedRun) -> tuple[Tasks, Dataset]:
+    """Return the tasks of a run and its data set.
+
+    ``tasks.run`` is the run with the seeds that its environments chose. Raises UserError if
+    demonstrations are missing.
+    """
+    tasks = open_tasks(recorded.run)
+    data = dataset_of(tasks)
+    if data is None:
+        raise UserError(f"{recorded.folder}: demonstrations are missing; run the spec again")
+    return tasks, data

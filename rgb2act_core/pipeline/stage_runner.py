@@ -1,4 +1,4 @@
-"""One stage's work: announced, done in its folder, committed."""
+"""Run one stage that has a folder of its own: announce it, do its work, commit and record it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,74 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..store.files import guard
+from ..store.files import guard, read_json
+from ..store.keys import difference
 from ..store.stage_folder import StageFolder
+from ..store.stage_id import StageId, StageState
 from ..system.progress import say
-from .run_record import Timer
+from .run_record import RunRecord, StageRecord
+from .timings import Timer, save_stage_timing
+
+SHOWN_CHANGES = 4  # changed inputs that a reason lists
+
+StageWork = Callable[[Path, Path], dict[str, Any]]  # (output folder, TensorBoard folder) -> results
+
+
+def run_stage(record: RunRecord, stage: StageId, target: StageFolder, work: StageWork) -> None:
+    """Run a stage under its lock unless it is cached, and record it."""
+    timer, reason = Timer(), ""
+    tensorboard = record.run.folder / "tensorboard"
+    if not target.done:
+        with target.lock():
+            if not target.done:  # another run may have finished it while this one waited
+                reason = _reason(record, stage, target)
+                announce(stage, reason)
+                resumed = target.partial.exists()
+                finish(stage, target, timer, lambda folder: work(folder, tensorboard))
+                if not resumed:
+                    save_stage_timing(record.run, stage, target.path, timer.seconds)
+    if not reason:
+        meta = target.meta()
+        timer = Timer(meta["seconds"], meta["cpu_seconds"])
+        announce(stage)
+        _export_curves(target.path / "metrics.jsonl", tensorboard, stage.title)
+    record_stage(record, stage, target.key, target.path, timer, reason)
 
 
 def finish(
-    stage: str, target: StageFolder, timer: Timer, work: Callable[[Path], dict[str, Any]]
+    stage: StageId, target: StageFolder, timer: Timer, work: Callable[[Path], dict[str, Any]]
 ) -> None:
-    """Do a stage's work in its folder, and commit it."""
+    """Do a stage's work in its partial folder and commit the folder."""
     folder = target.open()
-    with timer.measure(), guard(folder), _noted(stage):
+    with timer.measure(), guard(folder), _stage_in_traceback(stage):
         results = work(folder)
     target.commit(seconds=timer.seconds, cpu_seconds=timer.cpu_seconds, results=results)
 
 
+def announce(stage: StageId, reason: str = "") -> None:
+    """Print why a stage runs or, without a reason, that it is cached."""
+    say(f"{stage}: {f'runs ({reason})' if reason else StageState.CACHED}")
+
+
+def record_stage(
+    record: RunRecord, stage: StageId, key: str, path: Path, timer: Timer, reason: str
+) -> None:
+    """Record a stage that ran or, without a reason, that was cached."""
+    record.add(
+        StageRecord(
+            id=stage,
+            key=key,
+            path=str(path.relative_to(record.run.root)),
+            cached=not reason,
+            reason=reason,
+            seconds=round(timer.seconds, 2),
+            cpu_seconds=round(timer.cpu_seconds, 2),
+        )
+    )
+
+
 @contextlib.contextmanager
-def _noted(stage: str) -> Iterator[None]:
+def _stage_in_traceback(stage: StageId) -> Iterator[None]:
     """Add the stage to the traceback of a bug."""
     try:
         yield
@@ -36,14 +86,24 @@ def _noted(stage: str) -> Iterator[None]:
         raise
 
 
-def announce(stage: str, reason: str) -> None:
-    """Say that a stage runs and why, or, without a reason, that it is cached."""
-    say(f"{stage}: {f'runs, {reason}' if reason else 'cached'}")
-
-
-def show_curves(curves: Path, board: Path, title: str) -> None:
-    """Write the event files of a stage that another run has done."""
-    if curves.exists() and not (board / title).exists():
+def _export_curves(metrics: Path, tensorboard: Path, title: str) -> None:
+    """Write TensorBoard files of a cached stage that another run trained."""
+    if metrics.exists() and not (tensorboard / title).exists():
         from ..training import metrics_log
 
-        metrics_log.export(curves, board, title)
+        metrics_log.export(metrics, tensorboard, title)
+
+
+def _reason(record: RunRecord, stage: StageId, target: StageFolder) -> str:
+    """Return why a stage has no finished output."""
+    if target.partial.exists():
+        return "resumes an interrupted run"
+    before = record.previous.get(stage)
+    if before is None:
+        return "no cached output"
+    with contextlib.suppress(UserError, KeyError):
+        old = read_json(record.run.root / before.path / "stage.json")["inputs"]
+        changes = difference(old, target.inputs)
+        more = " ..." if len(changes) > SHOWN_CHANGES else ""
+        return "; ".join(changes[:SHOWN_CHANGES]) + more
+    return "its output was deleted"

@@ -1,119 +1,145 @@
-"""Check: what can be known before hours are spent.
+"""``rgb2act check``: whether a spec is compatible, which stages are cached, and what is left.
 
-Static fit of spec and environment, which stages are cached, and what disk and time the run needs.
+Nothing runs: it tells before hours are spent what a run would do, write and take.
 """
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import attrs
 
-from ..data.dataset import Dataset, missing
+from ..data.dataset import Dataset
 from ..errors import UserError
-from ..features.reader import stored_grids
+from ..features.reader import StoredEmbeddings, StoredFeatures, stored_grids
 from ..features.token_grids import check_token_count, finest
 from ..spec import Spec
-from ..spec.conditions import needed_backbones, replays, taught
+from ..spec.conditions import replays
 from ..stages import collect
-from ..stages.keys import (
-    act_folder,
-    align_folder,
-    policy_folder,
-    stored_embeddings,
-    stored_features,
-)
+from ..stages.keys import act_folder, align_folder, policy_folder, stored_features
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
 from ..store.run import Run
 from ..store.stage_folder import StageFolder
+from ..store.stage_id import Stage, StageId, StageState, StageStatus
+from ..system.formatting import counted, in_bytes
+from .extractions import extractions
 from .forecast import Forecast, forecast
 from .preflight import check_compatibility
 
 
 @attrs.frozen(kw_only=True)
 class CheckResult:
-    """Hold what ``check`` found."""
+    """The state of a run's stages and a forecast of the disk space and time it needs."""
 
     name: str
     stages: tuple[Forecast, ...]
-    frames: int  # of all episodes, an estimate while they are not recorded
-    bytes_needed: int  # what is known of
+    frames: int  # of all episodes; an estimate until they are recorded
     bytes_free: int
-    seconds_needed: float  # what is known of
-    unknown_bytes: tuple[str, ...]  # stages that are not counted in
-    unknown_seconds: tuple[str, ...]
+
+    @property
+    def bytes_needed(self) -> int:
+        """Bytes that the stages will write, as far as that is known."""
+        return sum(stage.bytes or 0 for stage in self.stages)
+
+    @property
+    def seconds_needed(self) -> float:
+        """Seconds that the stages will take, as far as that is known."""
+        return sum(stage.seconds or 0.0 for stage in self.stages)
+
+    @property
+    def unknown_bytes(self) -> tuple[StageId, ...]:
+        """Stages whose output size is unknown."""
+        return tuple(stage.status.id for stage in self.stages if stage.bytes is None)
+
+    @property
+    def unknown_seconds(self) -> tuple[StageId, ...]:
+        """Stages whose duration is unknown."""
+        return tuple(stage.status.id for stage in self.stages if stage.seconds is None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        return {
+            "name": self.name,
+            "stages": [stage.to_json() for stage in self.stages],
+            "frames": self.frames,
+            "bytes_needed": self.bytes_needed,
+            "bytes_free": self.bytes_free,
+            "seconds_needed": self.seconds_needed,
+            "unknown_bytes": list(map(str, self.unknown_bytes)),
+            "unknown_seconds": list(map(str, self.unknown_seconds)),
+        }
 
 
 def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
-    """Check a spec against its environment and store without running anything.
+    """Check a spec against its environment and store without running a stage.
 
-    ``timed`` measures backbones and teacher on a few frames, where the past tells no speed.
+    ``timed`` encodes a few frames with the backbones and the teacher to measure their speed.
+    Raises UserError if the spec does not fit its environment or the disk has too little space.
     """
-    run = Run(spec=spec, root=root.resolve())
-    tasks = open_tasks(run)
-    run, spec = tasks.run, tasks.run.spec
-    check_compatibility(spec, tasks.info)
+    tasks = open_tasks(Run(spec=spec, root=root.resolve()))
+    run = tasks.run
+    check_compatibility(run.spec, tasks.info)
     data = dataset_of(tasks)
     if data is not None and (grids := stored_grids(stored_features(run), data.sources)):
         check_token_count(run.spec.align, finest(grids))
-    states = dict(stage_states(run, tasks, data))
+    statuses = stage_states(run, tasks, data)
     if not tasks.info.acts:
-        del states["act"]  # it cannot run
-    stages, frames = forecast(run, tasks, data, states, timed)
-    result = CheckResult(
-        name=spec.name,
-        stages=stages,
-        frames=frames,
-        bytes_needed=sum(stage.bytes or 0 for stage in stages),
-        bytes_free=shutil.disk_usage(_existing(root)).free,
-        seconds_needed=sum(stage.seconds or 0.0 for stage in stages),
-        unknown_bytes=tuple(stage.stage for stage in stages if stage.bytes is None),
-        unknown_seconds=tuple(stage.stage for stage in stages if stage.seconds is None),
-    )
-    if result.bytes_needed > result.bytes_free:
+        statuses = tuple(status for status in statuses if status.id.stage is not Stage.ACT)
+    stages, frames = forecast(run, tasks, data, statuses, timed)
+    free = shutil.disk_usage(_existing(root)).free
+    result = CheckResult(name=run.spec.name, stages=stages, frames=frames, bytes_free=free)
+    if result.bytes_needed > free:
         raise UserError(
-            f"{root}: the run needs about {result.bytes_needed / 1e9:.1f} GB,"
-            f" {result.bytes_free / 1e9:.1f} GB are free; free some space or choose another"
-            " folder with --root"
+            f"{root}: the run needs about {in_bytes(result.bytes_needed)}, but only"
+            f" {in_bytes(free)} are free; free some space or choose another folder with --root"
         )
     return result
 
 
-def stage_states(run: Run, tasks: Tasks, data: Dataset | None) -> tuple[tuple[str, str], ...]:
-    """Return each stage, and whether it is cached or why it runs."""
-    spec = run.spec
-    needed = stored_features(run, needed_backbones(spec))
-    folders = {f"extract/{features.label}": features.folder for features in needed}
-    if taught(spec):
-        embeddings = stored_embeddings(run)
-        folders[f"teacher/{embeddings.label}"] = embeddings.folder
-    states = {tasks.label("collect", task): _recorded(task) for task in tasks}
+def stage_states(run: Run, tasks: Tasks, data: Dataset | None) -> tuple[StageStatus, ...]:
+    """Return the state of each stage, in order. ``data`` is None while demonstrations are missing.
+
+    Stages after ``collect`` depend on the data, so all of them wait for it.
+    """
+    collected = [_collect_status(tasks.stage_id(Stage.COLLECT, task), task) for task in tasks]
+    trained = (Stage.ALIGN, Stage.TRAIN, Stage.ACT)
     if data is None:
-        waiting = dict.fromkeys([*folders, "align", "train", "act"], "waits for collect")
-        return tuple((states | waiting).items())
-    for stage, folder in folders.items():
-        left = len(missing(folder, data.sources))
-        states[stage] = f"{left} episodes to encode" if left else "cached"
+        later = [*(e.id for e in extractions(run)), *map(StageId, trained)]
+        return (*collected, *(StageStatus(id, StageState.WAITS) for id in later))
+    extracted = [_extract_status(e.id, e.stored, data) for e in extractions(run)]
     aligner = align_folder(run, data)
     policy = policy_folder(run, data, aligner)
-    states["align"] = _state(aligner) if aligner else "not needed"
-    states["train"] = "not needed" if replays(spec) else _state(policy)
-    states |= {"act": _state(act_folder(run, policy))}
-    return tuple(states.items())
+    folders = (aligner, None if replays(run.spec) else policy, act_folder(run, policy))
+    states = map(_folder_state, folders)
+    later_statuses = map(StageStatus, map(StageId, trained), states)
+    return (*collected, *extracted, *later_statuses)
 
 
-def _recorded(task: Task) -> str:
+def _collect_status(id: StageId, task: Task) -> StageStatus:
     episodes, packs = collect.missing(task.run) if task.info.demonstrates else (0, 0)
     if not episodes and not packs:
-        return "cached"
-    return f"{episodes} demonstrations, {packs} packs of scenes to record"
+        return StageStatus(id, StageState.CACHED)
+    remaining = f"{counted(episodes, 'demonstration')}, {counted(packs, 'scene pack')} to record"
+    return StageStatus(id, StageState.INCOMPLETE, remaining)
 
 
-def _state(folder: StageFolder) -> str:
+def _extract_status(
+    id: StageId, stored: StoredFeatures | StoredEmbeddings, data: Dataset
+) -> StageStatus:
+    left = len(stored.missing(data.sources))
+    if not left:
+        return StageStatus(id, StageState.CACHED)
+    return StageStatus(id, StageState.INCOMPLETE, f"{counted(left, 'episode')} to encode")
+
+
+def _folder_state(folder: StageFolder | None) -> StageState:
+    if folder is None:
+        return StageState.NOT_NEEDED
     if folder.done:
-        return "cached"
-    return "resumes" if folder.partial.exists() else "runs"
+        return StageState.CACHED
+    return StageState.RESUMES if folder.partial.exists() else StageState.RUNS
 
 
 def _existing(path: Path) -> Path:

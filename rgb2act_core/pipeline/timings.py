@@ -1,15 +1,18 @@
-"""What stages took on this machine: the past that ``check`` predicts from.
+"""How long stages took on this machine, which ``check`` forecasts from.
 
-One small JSON file a subject in ``store/speeds``, written whole by whoever ran last. Nothing but
-predictions depends on it, so a store that cannot be written or a damaged file costs only those.
+Each kind of work has one small JSON file in ``store/speeds``, replaced atomically by the run that
+finished last. Only forecasts depend on these files: a read-only store or a damaged file makes a
+forecast unknown and stops nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +25,61 @@ from ..spec.conditions import seen_backbones
 from ..store.files import read_json, write_json
 from ..store.keys import canonical, key_of
 from ..store.run import Run
+from ..store.stage_id import Stage, StageId
 from ..system.devices import core_count, peak_memory, processor, workers_of
 
-Subject = Mapping[str, Any]
-ENOUGH = 100  # units; a shorter run does not replace what a longer one showed
+Work = Mapping[str, Any]  # what the speed of a stage depends on
+ENOUGH_UNITS = 100  # a run of fewer units does not replace the timing of a longer one
+
+
+@attrs.define
+class Timer:
+    """Measures wall and CPU seconds, those of worker processes included."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator[None]:
+        """Add the time that the block takes."""
+        wall, cpu = time.monotonic(), _cpu_seconds()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - wall
+            self.cpu_seconds += _cpu_seconds() - cpu
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 @attrs.frozen(kw_only=True)
-class Past:
-    """Say what a stage took when it last ran."""
+class Timing:
+    """What some work took when it last ran."""
 
-    units: int  # frames, steps or episodes, as the stage counts
+    units: int  # frames, steps or episodes, depending on the stage
     seconds: float
     bytes: int  # written
-    memory: int  # bytes, largest resident size of the process until then
+    memory: int  # peak resident memory of the process until then, in bytes
+
+    def seconds_for(self, units: int) -> float:
+        """Return the time that ``units`` take at the same speed."""
+        return units * self.seconds / self.units
+
+
+@attrs.frozen(kw_only=True)
+class Workload:
+    """The work of a stage and how much of it there is."""
+
+    work: Work
+    units: int
+    unit: str  # "steps" or "episodes"
 
 
 def machine(run: Run) -> str:
-    """Return what decides speed: the GPU's name, or the processor's and how many cores it lends."""
+    """Return the hardware that decides the speed: the GPU, or the processor and its cores."""
     if run.spec.compute.device != "cpu" and (torch := sys.modules.get("torch")):
         with contextlib.suppress(RuntimeError, AssertionError):
             if torch.cuda.is_available():
@@ -48,50 +88,61 @@ def machine(run: Run) -> str:
     return f"{processor()}, {core_count()} cores, {threads or 'all'} threads"
 
 
-def note(run: Run, subject: Subject, units: int, seconds: float, written: int = 0) -> None:
-    """Remember what a stage took; a short run does not replace what a long one showed."""
-    before = recall(run, subject)
-    if units < 1 or (before and units < min(before.units, ENOUGH)):
+def save_timing(run: Run, work: Work, units: int, seconds: float, written: int = 0) -> None:
+    """Store what some work took, unless a longer run of the same work is stored."""
+    before = load_timing(run, work)
+    if units < 1 or (before and units < min(before.units, ENOUGH_UNITS)):
         return
-    past = Past(units=units, seconds=seconds, bytes=written, memory=peak_memory())
-    place = _place(run, subject)
+    timing = Timing(units=units, seconds=seconds, bytes=written, memory=peak_memory())
+    path = _path(run, work)
     with contextlib.suppress(UserError, OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, attrs.asdict(past) | {"subject": dict(subject)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, attrs.asdict(timing) | {"subject": dict(work)})
 
 
-def note_stage(run: Run, stage: str, folder: Path, seconds: float) -> None:
-    """Remember what align, train or act took; baselines train for a time, not a count of steps."""
-    known = {
-        "align": (of_align, run.spec.align.steps),
-        "train": (of_train, run.spec.policy.steps),
-        "act": (of_act, run.spec.act.episodes * len(run.tasks)),
-    }
-    if stage in known:
-        subject, units = known[stage]
-        written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        note(run, subject(run), units, seconds, written)
+def save_stage_timing(run: Run, stage: StageId, folder: Path, seconds: float) -> None:
+    """Store what ``align``, ``train`` or ``act`` took; baselines train for a time, not for steps.
+
+    ``folder`` is the stage's output, whose size is stored too.
+    """
+    if stage.variant or (workload := workload_of(run, stage.stage)) is None:
+        return
+    written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    save_timing(run, workload.work, workload.units, seconds, written)
 
 
-def recall(run: Run, subject: Subject) -> Past | None:
-    """Return what a stage took when it last ran here; None when that is not known."""
+def load_timing(run: Run, work: Work) -> Timing | None:
+    """Return what some work took on this machine; None if that is unknown."""
     with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
-        data = read_json(_place(run, subject))
-        past = Past(
+        data = read_json(_path(run, work))
+        timing = Timing(
             units=int(data["units"]),
             seconds=float(data["seconds"]),
             bytes=int(data["bytes"]),
             memory=int(data["memory"]),
         )
-        return past if past.units > 0 and past.seconds >= 0 else None
+        return timing if timing.units > 0 and timing.seconds >= 0 else None
     return None
 
 
-def _place(run: Run, subject: Subject) -> Path:
-    return run.store / "speeds" / f"{subject['stage']}-{key_of(subject)}.json"
+def _path(run: Run, work: Work) -> Path:
+    return run.store / "speeds" / f"{work['stage']}-{key_of(work)}.json"
 
 
-def of_collect(run: Run) -> Subject:
+def workload_of(run: Run, stage: Stage) -> Workload | None:
+    """Return the workload of ``align``, ``train`` or ``act``; None for other stages."""
+    spec = run.spec
+    if stage is Stage.ALIGN:
+        return Workload(work=align_work(run), units=spec.align.steps, unit="steps")
+    if stage is Stage.TRAIN:
+        return Workload(work=train_work(run), units=spec.policy.steps, unit="steps")
+    if stage is Stage.ACT:
+        episodes = spec.act.episodes * len(run.tasks)
+        return Workload(work=act_work(run), units=episodes, unit="episodes")
+    return None
+
+
+def collect_work(run: Run) -> Work:
     """Return what the speed of recording depends on; its units are frames."""
     return {
         "stage": "collect",
@@ -101,7 +152,7 @@ def of_collect(run: Run) -> Subject:
     }
 
 
-def of_features(run: Run, choice: BackboneChoice | TeacherChoice, info: EnvironmentInfo) -> Subject:
+def extract_work(run: Run, choice: BackboneChoice | TeacherChoice, info: EnvironmentInfo) -> Work:
     """Return what the speed of a backbone or teacher depends on; its units are frames."""
     return {
         "stage": "extract",
@@ -112,7 +163,7 @@ def of_features(run: Run, choice: BackboneChoice | TeacherChoice, info: Environm
     }
 
 
-def of_align(run: Run) -> Subject:
+def align_work(run: Run) -> Work:
     """Return what the speed of aligning depends on; its units are steps."""
     align = canonical(run.spec.align)
     del align["steps"]
@@ -120,7 +171,7 @@ def of_align(run: Run) -> Subject:
     return {"stage": "align", "align": align, "backbones": backbones, "machine": machine(run)}
 
 
-def of_train(run: Run) -> Subject:
+def train_work(run: Run) -> Work:
     """Return what the speed of training depends on; its units are steps."""
     policy = canonical(run.spec.policy)
     del policy["steps"]
@@ -132,7 +183,7 @@ def of_train(run: Run) -> Subject:
     }
 
 
-def of_act(run: Run) -> Subject:
+def act_work(run: Run) -> Work:
     """Return what the speed of acting depends on; its units are episodes."""
     return {
         "stage": "act",

@@ -1,15 +1,18 @@
-"""Verify: what the policy sees and does online is what it was trained on.
+"""``rgb2act verify``: the policy's online inputs and plans equal those it was trained on.
 
-Every stored array is checked against its digests. Then recorded episodes are replayed frame by
-frame through the online path, and tokens, features and plans are compared with the offline ones.
+Every stored array is compared with its digests. Then recorded episodes are replayed frame by
+frame through the online path, and its tokens, features and plans are compared with the stored
+ones.
 
-Tolerances. Tokens are rounded to float16 (11 bits): two float32 results that differ in their last
-bits, as they may when the batch has another size, round to neighbours at most, 2**-10 of a value;
-twice that is allowed, and 2**-18 of the frame's largest value where a value is nearly zero.
-Tokens stored as int8 may be one step of their scale apart besides.
-Features are compared in units of their standard deviation and plans in units of the actions' half
-range: rounding grows through the networks, hence 0.01 for both. A wrong frame, channel order or
-layer is off by far more.
+Tolerances. Tokens are rounded to float16 (11 bits). Two float32 results that differ in their last
+bits, as batches of different sizes may give, round to neighbouring values at most, 2**-10 of a
+value; the tolerance is twice that, and 2**-18 of the frame's largest value near zero. Tokens
+stored as int8 may differ by one more quantisation step.
+Features are compared in units of their standard deviation and plans in units of the actions'
+half range. Rounding errors grow through the networks, so 0.01 is allowed for both; a wrong frame,
+channel order or layer is off by far more.
+
+Shapes: T = steps of an episode, S = steps of a plan, A = action dims, B = batch
 """
 
 from __future__ import annotations
@@ -26,30 +29,35 @@ from ..data.dataset import Dataset, EpisodeRef
 from ..data.windows import window_index
 from ..errors import UserError
 from ..features.encoder import build_backbones
-from ..features.reader import DequantizedTokens, StoredEmbeddings, StoredFeatures
+from ..features.reader import DequantizedTokens
 from ..policy.conditioning import Features
 from ..policy.planner import Planner
 from ..policy.policy import Policy
 from ..policy.samples import states_of
 from ..policy.saving import load_policy
-from ..spec.conditions import needed_backbones, seen_backbones, taught
-from ..stages.keys import stored_embeddings, stored_features
+from ..spec.conditions import seen_backbones
+from ..stages.keys import stored_features
 from ..store.files import read_json
 from ..store.group_writer import check_group, read_group
 from ..store.keys import canonical
 from ..store.run import Run
+from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from ..system.progress import task
-from .runs import open_run, stage_folder
+from .extractions import extractions
+from .run_record import open_dataset, read_run
 
-TOKENS = 2.0**-9
-CLOSE = 0.01
-EPISODES = 3  # replayed unless said otherwise
+Errors = dict[str, NDArray[Any]]  # per frame (T,), by name as in LIMITS
+
+TOKEN_TOLERANCE = 2.0**-9  # relative
+LIMITS = {"tokens": 1.0, "features": 0.01, "actions": 0.01}  # largest errors, in the units below
+EPISODES = 3  # replayed per task by default
+SHOWN_FRAMES = 3  # frames reported per episode and kind of error
 
 
 @attrs.frozen(kw_only=True)
 class Verified:
-    """Hold what ``verify`` found; it passed when there are no problems."""
+    """What ``verify`` checked; it passed if there are no problems."""
 
     stores: int  # groups whose digests were checked
     episodes: int  # replayed
@@ -61,70 +69,77 @@ class Verified:
 
 
 def verify(folder: Path, episodes: int | None = None) -> Verified:
-    """Check a finished run's stores, and replay demonstrations through the online path."""
-    run, record, tasks, data = open_run(folder)
+    """Check a finished run's stores, and replay ``episodes`` demonstrations of each task online.
+
+    Raises UserError if the run has no trained policy or its demonstrations are missing.
+    """
+    recorded = read_run(folder)
+    tasks, data = open_dataset(recorded)
+    run = tasks.run
     stores, problems = _check_stores(run, data)
-    place = stage_folder(folder, record, "train")
-    policy = load_policy(place)
-    device = device_of(run.spec.compute)
-    policy.to(device)
-    choices = seen_backbones(run.spec)
-    problems += _check_backbones(place, [canonical(choice) for choice in choices])
-    planner = Planner(policy, build_backbones(choices, device), 1, device)
+    policy_folder = recorded.stage_folder(StageId(Stage.TRAIN))
+    planner = _open_planner(run, policy_folder)
+    problems += _check_backbones(policy_folder, [canonical(c) for c in seen_backbones(run.spec)])
     count = EPISODES if episodes is None else episodes
-    some = [s for i in range(len(tasks)) for s in data.of(i).demonstrations[:count]]
-    worst = np.zeros(3)
-    frames = 0
-    with task("replay", len(some), "episodes") as advance:
-        for source in some:
+    sources = [s for i in range(len(tasks)) for s in data.of(i).demonstrations[:count]]
+    largest, frames = dict.fromkeys(LIMITS, 0.0), 0
+    with task("replay", len(sources), "episodes") as advance:
+        for source in sources:
             advance()
             try:
                 errors = _replay(run, planner, source)
             except UserError as err:
                 problems += [f"episode {source.name}: {problem}" for problem in err.args]
                 continue
-            for what, values in zip(("tokens", "features", "actions"), errors, strict=True):
-                limit = 1.0 if what == "tokens" else CLOSE
-                problems += [
-                    f"episode {source.name}: frame {t}: {what} differ online by {values[t]:.3g},"
-                    f" at most {limit} is allowed"
-                    for t in np.flatnonzero(~(values <= limit))[:3]
-                ]
-            worst = np.maximum(worst, [np.max(values) for values in errors])
-            frames += len(errors[0])
+            problems += _exceeded(source, errors)
+            largest = {name: max(largest[name], values.max()) for name, values in errors.items()}
+            frames += len(errors["tokens"])
     return Verified(
         stores=stores,
-        episodes=len(some),
+        episodes=len(sources),
         frames=frames,
-        token_error=float(worst[0]),
-        feature_error=float(worst[1]),
-        action_error=float(worst[2]),
+        token_error=float(largest["tokens"]),
+        feature_error=float(largest["features"]),
+        action_error=float(largest["actions"]),
         problems=tuple(problems),
     )
 
 
+def _open_planner(run: Run, policy_folder: Path) -> Planner:
+    device = device_of(run.spec.compute)
+    policy = load_policy(policy_folder)
+    policy.to(device)
+    return Planner(policy, build_backbones(seen_backbones(run.spec), device), 1, device)
+
+
+def _exceeded(source: EpisodeRef, errors: Errors) -> list[str]:
+    """Return the first frames of an episode whose errors exceed the limits."""
+    return [
+        f"episode {source.name}: frame {t}: {name} differ online by {values[t]:.3g},"
+        f" at most {LIMITS[name]} is allowed"
+        for name, values in errors.items()
+        for t in np.flatnonzero(~(values <= LIMITS[name]))[:SHOWN_FRAMES]
+    ]
+
+
 def _check_backbones(policy_folder: Path, wanted: list[dict[str, Any]]) -> list[str]:
     """Compare the backbones that the policy was trained on with the run's."""
-    place = policy_folder / "policy.json"
-    found = read_json(place).get("backbones")
+    path = policy_folder / "policy.json"
+    found = read_json(path).get("backbones")
     if found == wanted:
         return []
-    return [f"{place}: trained on backbones {found!r}, the run's are {wanted!r}; train again"]
+    return [f"{path}: trained on backbones {found!r}, but the run has {wanted!r}; train again"]
 
 
 def _check_stores(run: Run, data: Dataset) -> tuple[int, list[str]]:
-    """Compare every array that the run reads with its digests, and what it says it was made of."""
+    """Compare every stored array with its digests, and every group's origin with the run."""
     groups: list[tuple[EpisodeRef, Path, dict[str, Any]]] = [
         (source, source.path, {}) for source in data.sources if source.path is not None
     ]
-    stored: list[StoredFeatures | StoredEmbeddings] = [
-        *stored_features(run, needed_backbones(run.spec))
-    ]
-    if taught(run.spec):
-        stored.append(stored_embeddings(run))
-    for each in stored:
+    for extraction in extractions(run):
+        stored = extraction.stored
         groups += [
-            (s, each.folder / s.digest, {"config": each.recipe, "episode_digest": s.digest})
+            (s, stored.folder / s.digest, {"config": stored.recipe, "episode_digest": s.digest})
             for s in data.sources
         ]
     problems: list[str] = []
@@ -142,14 +157,14 @@ def _check_group(path: Path, origin: dict[str, Any]) -> list[str]:
     except UserError as err:
         return list(err.args)
     return [
-        f"{path}: {name} is {found.get(name)!r}, the run's is {wanted!r}; delete it and run again"
+        f"{path}: {name} is {found.get(name)!r}, expected {wanted!r}; delete it and run again"
         for name, wanted in origin.items()
         if found.get(name) != wanted
     ]
 
 
-def _replay(run: Run, planner: Planner, source: EpisodeRef) -> tuple[NDArray[Any], ...]:
-    """Return errors (T,) of tokens, features and plans of one episode, online against offline."""
+def _replay(run: Run, planner: Planner, source: EpisodeRef) -> Errors:
+    """Return the errors (T,) of tokens, features and plans of one episode, online vs offline."""
     episode, policy = source.open(), planner.policy
     assert episode.joints is not None
     length = episode.rgb.shape[0]
@@ -160,34 +175,34 @@ def _replay(run: Run, planner: Planner, source: EpisodeRef) -> tuple[NDArray[Any
     offline = _offline_features(policy, stored, episode)
     plans = _offline_plans(policy, offline, episode.joints, source.task)
     states = states_of(episode, policy.shape.states) if policy.shape.states else None
-    known = policy.shape.tasks
-    history = planner.history(known[source.task] if known else None)
+    names = policy.shape.tasks
+    history = planner.history(names[source.task] if names else None)
     half_A = policy.half_of(source.task).cpu().numpy()
-    errors = np.zeros((3, length))
+    errors = {name: np.zeros(length) for name in LIMITS}
     for t in range(length):
         history.add(np.asarray(episode.rgb[t : t + 1]), episode.joints[t : t + 1])
         online = planner.see([history], [] if states is None else [states[t : t + 1]])
         if stored:
-            pairs = zip(online, stored, strict=True)
-            errors[0, t] = max(
+            errors["tokens"][t] = max(
                 _token_error(a[0].cpu().numpy(), b[t], isinstance(b, DequantizedTokens))
-                for a, b in pairs
+                for a, b in zip(online, stored, strict=True)
             )
-        seen, _ = history.observation()
+        observed, _ = history.observation()
         if policy.shape.features:
-            errors[1, t] = _feature_error(policy, seen[-1], offline[t])
+            errors["features"][t] = _feature_error(policy, observed[-1], offline[t])
         plan = planner.plan({0: history}, {0: torch.Generator().manual_seed(t)})[0][0]
-        errors[2, t] = np.abs((plan - plans[t]) / half_A).max()
-    return errors[0], errors[1], errors[2]
+        errors["actions"][t] = np.abs((plan - plans[t]) / half_A).max()
+    return errors
 
 
 def _token_error(
-    online: NDArray[np.float16], stored: NDArray[np.float16], whole: bool = False
+    online: NDArray[np.float16], stored: NDArray[np.float16], int8: bool = False
 ) -> float:
-    """Return the largest difference in units of the tolerance; ``whole`` was stored as int8."""
+    """Return the largest difference in units of the tolerance; ``int8`` tokens were quantised."""
     a, b = online.astype(np.float32), stored.astype(np.float32)
-    allowed = TOKENS * np.maximum(np.abs(b), np.abs(b).max() * TOKENS) + 1e-12
-    if whole:  # what lies between two steps may be rounded to either
+    smallest = np.abs(b).max() * TOKEN_TOLERANCE
+    allowed = TOKEN_TOLERANCE * np.maximum(np.abs(b), smallest) + 1e-12
+    if int8:  # a value between two quantisation steps may be rounded to either
         allowed += np.abs(b).max(-1, keepdims=True) / 127
     return float((np.abs(a - b) / allowed).max())
 
@@ -197,8 +212,8 @@ def _feature_error(policy: Policy, online: Features, offline: Features) -> float
     error = float(((online.vector - offline.vector) / policy.feature_std).abs().max())
     if online.tokens is None or offline.tokens is None:
         return error
-    wrong = (online.tokens - offline.tokens) / policy.token_std
-    return max(error, float(wrong.abs().max()))
+    token_errors = (online.tokens - offline.tokens) / policy.token_std
+    return max(error, float(token_errors.abs().max()))
 
 
 def _offline_features(policy: Policy, stored: list[NDArray[Any]], episode: Any) -> Features:
@@ -216,7 +231,7 @@ def _offline_features(policy: Policy, stored: list[NDArray[Any]], episode: Any) 
 def _offline_plans(
     policy: Policy, features_T: Features, joints: NDArray[np.float32], task: int
 ) -> NDArray[np.float32]:
-    """Return plans (T, S, A) from the features and joints that training reads."""
+    """Return plans (T, S, A) computed from the features and joints used in training."""
     window = torch.from_numpy(window_index(np.arange(len(joints)), policy.shape.n_obs_steps))
     moved = torch.from_numpy(joints[:, list(policy.shape.action_index)]).to(
         features_T.vector.device

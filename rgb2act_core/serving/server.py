@@ -19,10 +19,11 @@ from rgb2act_wire import LIMIT, Channel, Closed, WireError, array, field
 
 from ..errors import UserError
 from ..features.encoder import build_backbones
-from ..pipeline.runs import read_run, stage_folder
+from ..pipeline.run_record import read_run
 from ..policy.planner import Planner
 from ..policy.saving import load_policy
 from ..spec.conditions import seen_backbones
+from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from .access import CLIENTS, same
 from .sessions import Session, Sessions
@@ -61,10 +62,10 @@ def load(folder: Path, batch: int | None = None) -> tuple[Served, Sessions]:
     Up to ``batch`` sessions are planned for at once, by default as many as the run's episodes.
     Neither data nor environment of the run need be there.
     """
-    run, record = read_run(folder)
-    place = stage_folder(folder, record, "train")
+    recorded = read_run(folder)
+    run = recorded.run
     device = device_of(run.spec.compute)
-    policy = load_policy(place).to(device)
+    policy = load_policy(recorded.stage_folder(StageId(Stage.TRAIN))).to(device)
     if run.spec.act.compile:
         policy.compile_plans()
     shape = policy.shape

@@ -20,6 +20,7 @@ from ..spec import Spec
 from ..spec.conditions import replays
 from ..store.files import guard
 from ..store.run import Run
+from ..store.stage_id import Stage, StageId
 from . import collect
 
 ALIKE = {"cameras": "cameras of {} are", "image": "image size of {} is"}
@@ -71,9 +72,9 @@ class Tasks:
         """Return the name of each task."""
         return tuple(task.name for task in self.each)
 
-    def label(self, stage: str, task: Task) -> str:
-        """Return the name of a stage that each of several tasks has."""
-        return stage if len(self) == 1 else f"{stage}/{task.name}"
+    def stage_id(self, stage: Stage, task: Task) -> StageId:
+        """Return the id of a stage that runs once per task; the variant is the task's name."""
+        return StageId(stage, "" if len(self) == 1 else task.name)
 
 
 def open_tasks(run: Run) -> Tasks:

@@ -12,7 +12,7 @@ from rgb2act_core.alignment import losses
 from rgb2act_core.alignment.local_loss import LocalHead, chamfer, matching
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
-from rgb2act_core.pipeline.runs import open_run
+from rgb2act_core.pipeline.run_record import open_dataset, read_run
 from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.keys import stored_embeddings
@@ -95,8 +95,8 @@ def test_groups_are_stored_beside_embeddings_when_a_loss_asks(
     spec = read_spec(spec_file(teacher=STATS, align={"loss": LOSS, "tokens": 3}))
     folder = chain.run_pipeline(spec, tmp_path, "train")
     assert verify(folder, 2).problems == ()
-    run, _, _, data = open_run(folder)
-    stored = stored_embeddings(run)
+    tasks, data = open_dataset(read_run(folder))
+    stored = stored_embeddings(tasks.run)
     groups, embeddings = stored.groups(data.sources), stored.embeddings(data.sources)
     assert groups.frame == (5, 7)
     found = groups.gather(np.arange(len(embeddings))).reshape(-1, 35)

@@ -184,7 +184,7 @@ def test_change_runs_what_depends_on_it(
     from rgb2act_core.pipeline.status import check
 
     found = check(read_spec(spec_file(**changes)), puppet_done).stages
-    states = {stage.stage: stage.state for stage in found}
+    states = {str(stage.status.id): str(stage.status) for stage in found}
     assert [stage for stage, state in states.items() if state != "cached"] == expected
 
 
@@ -193,8 +193,8 @@ def test_more_episodes_reuse_what_is_there(spec_file: SpecFile, puppet_root: Pat
     before = {p: p.stat().st_mtime_ns for p in puppet_root.glob("store/features/*/*")}
     chain.run_pipeline(read_spec(spec_file(collect={"episodes": 6})), puppet_root, "extract")
     reasons = ran(puppet_root)
-    assert reasons["collect"] == "2 demonstrations and 0 packs of scenes are missing"
-    assert reasons["extract/puppet"] == "2 of 7 episodes are not encoded yet"
+    assert reasons["collect"] == "2 demonstrations and 0 scene packs to record"
+    assert reasons["extract/puppet"] == "2 of 7 episodes to encode"
     assert {p: p.stat().st_mtime_ns for p in before} == before
     names = [p.name for p in sorted(stage_path(puppet_root, "collect").iterdir())]
     assert names == [  # every fifth seed fails
@@ -360,7 +360,7 @@ def test_only_what_a_policy_looks_at_is_extracted(
     found = [p for p in tmp_path.glob("store/features/*") if p.is_dir()]
     assert len(found) == features
     assert len([p for p in tmp_path.glob("store/embeddings/*") if p.is_dir()]) == embeddings
-    planned = [stage.stage for stage in check(spec, tmp_path).stages if "/" in stage.stage]
+    planned = [s for s in check(spec, tmp_path).stages if s.status.id.variant]
     assert len(planned) == features + embeddings
     assert verify(folder).problems == ()
 

@@ -37,7 +37,7 @@ def test_examples_have_names_of_their_own() -> None:
 def test_example_fits(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(EXAMPLES / name), "--root", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert ("1 episodes to encode" if name in RECORDED else "waits for collect") in told
+    assert ("1 episode to encode" if name in RECORDED else "waits for collect") in told
     assert not list(tmp_path.iterdir())
 
 

@@ -71,7 +71,7 @@ def test_run_killed_in_each_stage_ends_in_the_same_bits(
         assert done.returncode == -signal.SIGKILL, f"{stage}: {done.stderr}"
     done = cli("run", spec_file(), "--root", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "act: runs, it was begun and not finished: resumes" in done.stderr
+    assert "act: runs (resumes an interrupted run)" in done.stderr
     assert outcome(tmp_path) == outcome(puppet_done)
     assert partials(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""What ``check`` says before anything runs."""
+"""``check``: incompatible specs, cached stages, and forecasts, before anything runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rgb2act_core.pipeline import chain, timings
 from rgb2act_core.pipeline.forecast import Forecast
 from rgb2act_core.pipeline.status import CheckResult, check
 from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.store.stage_id import Stage, StageId, StageState, StageStatus
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]
@@ -31,54 +32,60 @@ ALONE = {"use": "moe", "k": 2}
         ({"align": {"fusion": ALONE}}, "moe: k is 2, but the run has 1 backbone"),
         (
             {"align": {"augment": {"backbone_dropout": 0.1}}},
-            "align.augment.backbone_dropout: 0.1 is of no effect with one backbone",
+            "align.augment.backbone_dropout: 0.1 has no effect with one backbone",
         ),
         (
             {"align": {"loss": {"self_contrast": 0.1}}},
-            "align.loss.self_contrast: 0.1 is of no effect with one backbone",
+            "align.loss.self_contrast: 0.1 has no effect with one backbone",
         ),
         (
             {"policy": {"proprio": False}, "act": {"baselines": ["proprio_only"]}},
-            "act.baselines: 'proprio_only' sees nothing at all",
+            "act.baselines: 'proprio_only' has no input",
         ),
         ({"compute": {"device": "cuda:99"}}, "compute.device: 'cuda:99' does not exist"),
-        ({"act": {"first_seed": 100_001}}, "act.first_seed: 100001 meets the seeds of the demon"),
-        ({"act": {"first_seed": 500_001}}, "act.first_seed: 500001 meets the seeds of the scenes"),
+        (
+            {"act": {"first_seed": 100_001}},
+            "act.first_seed: 100001 overlaps with the seeds of the",
+        ),
+        (
+            {"act": {"first_seed": 500_001}},
+            "act.first_seed: 500001 overlaps with the seeds of the",
+        ),
         (
             {"policy": {"n_action_steps": 4}, "act": {"candidates": 2}},
-            "act.candidates: 2, but all 4 steps of a plan are executed",
+            "act.candidates: 2 needs overlapping plans, but n_action_steps equals horizon",
         ),
         (
             {"policy": {"n_action_steps": 4}, "act": {"temporal_ensemble": True}},
-            "act.temporal_ensemble: True, but all 4 steps of a plan are executed",
+            "act.temporal_ensemble: True needs overlapping plans",
         ),
         (
             {"policy": {"head": {"use": "replay"}, "closed_loop": {"every": 2}}},
-            "policy.closed_loop: tries what is trained, and head = 'replay' trains nothing",
+            "policy.closed_loop: evaluates a policy in training, and head = 'replay' trains none",
         ),
         (
             {
                 "policy": {"head": {"use": "replay"}},
                 "environment": [{"use": "puppet"}, {"use": "puppet", "slack": 0.25}],
             },
-            "environment: head = 'replay' plays episodes of one task, the spec has 2; name one",
+            "environment: head = 'replay' replays episodes of one task, but the spec has 2",
         ),
     ],
     ids=[
         "more experts than backbones",
-        "a backbone left out where there is one",
-        "a backbone against others where there is one",
-        "blind baseline without joints",
+        "backbone dropout with one backbone",
+        "self-contrast with one backbone",
+        "proprio_only without proprioception",
         "no such device",
-        "seen demonstrations",
-        "seen scenes",
-        "candidates with nothing to go on from",
-        "nothing to blend",
-        "trials of nothing trained",
+        "seeds of demonstrations",
+        "seeds of scenes",
+        "candidates without overlap",
+        "ensemble without overlap",
+        "closed-loop evaluation of replay",
         "replay of several tasks",
     ],
 )
-def test_what_cannot_be_is_an_error_before_any_work(
+def test_incompatible_spec_is_an_error_before_any_work(
     spec_file: SpecFile, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     spec = read_spec(spec_file(**changes))
@@ -95,15 +102,17 @@ def test_int8_on_another_device_is_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr("rgb2act_core.pipeline.preflight.device_of", lambda compute: "cuda")
     spec = read_spec(spec_file(policy={"head": {"use": "flow", "precision": "int8"}}))
-    with pytest.raises(UserError, match="precision 'int8' plans on a CPU, not on 'cuda'"):
+    with pytest.raises(UserError, match="precision 'int8' needs a CPU, got 'cuda'"):
         check(spec, tmp_path)
 
 
-# weights are proved before anything takes long
+# --- weights load before anything runs ---
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", b"other"], ids=["empty", "torn", "wrong"])
-def test_bad_weights_are_told_before_anything_is_recorded(
+@pytest.mark.parametrize(
+    "content", [b"", b"no weights", b"other"], ids=["empty", "truncated", "wrong"]
+)
+def test_bad_weights_fail_before_anything_is_recorded(
     cli: Cli, spec_file: SpecFile, tmp_path: Path, content: bytes
 ) -> None:
     weights = tmp_path / "bad.safetensors"
@@ -119,7 +128,7 @@ def test_bad_weights_are_told_before_anything_is_recorded(
     assert not (tmp_path / "root").exists()
 
 
-def test_weights_that_cannot_be_fetched_are_told_before_anything_is_recorded(
+def test_unavailable_weights_fail_before_anything_is_recorded(
     cli: Cli, spec_file: SpecFile, tmp_path: Path
 ) -> None:
     spec = spec_file(backbone=[{"use": "puppet", "weights": "hub"}])
@@ -131,25 +140,25 @@ def test_weights_that_cannot_be_fetched_are_told_before_anything_is_recorded(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_a_cached_run_builds_nothing(
+def test_cached_run_builds_no_component(
     spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> None:
-        raise AssertionError("nothing is to be done")
+        raise AssertionError("everything is cached")
 
     monkeypatch.setattr(chain, "check_weights_load", never)
     chain.run_pipeline(read_spec(spec_file()), puppet_root)
 
 
-# predictions
+# --- forecasts ---
 
 
 def forecasts(result: CheckResult) -> dict[str, Forecast]:
-    return {stage.stage: stage for stage in result.stages}
+    return {str(stage.status.id): stage for stage in result.stages}
 
 
 @pytest.mark.usefixtures("puppet")
-def test_what_was_never_done_has_sizes_from_shapes_and_no_times(
+def test_first_run_has_sizes_from_shapes_and_unknown_times(
     spec_file: SpecFile, tmp_path: Path
 ) -> None:
     result = check(read_spec(spec_file()), tmp_path / "root")
@@ -159,12 +168,12 @@ def test_what_was_never_done_has_sizes_from_shapes_and_no_times(
     assert found["extract/puppet"].bytes == frames * 6 * (2 * 4 + 4)
     assert found["teacher/puppet"].bytes == frames * 6 * 4
     assert [stage.seconds for stage in result.stages] == [None] * 6
-    assert result.unknown_bytes == ("align", "train", "act")
-    assert "every episode as long as it may be" in found["collect"].basis
+    assert [str(stage) for stage in result.unknown_bytes] == ["align", "train", "act"]
+    assert "episodes of maximal length" in found["collect"].basis
 
 
 @pytest.mark.usefixtures("puppet")
-def test_times_come_from_what_the_same_work_took_before(
+def test_times_come_from_earlier_runs_of_the_same_work(
     spec_file: SpecFile, puppet_root: Path
 ) -> None:
     changes = {"seed": 7, "align": {"steps": 24}, "act": {"episodes": 8}}
@@ -174,7 +183,8 @@ def test_times_come_from_what_the_same_work_took_before(
     for path in (puppet_root / "store/speeds").glob("*.json"):
         past[path.name.partition("-")[0]] = json.loads(path.read_text())
     found = forecasts(check(read_spec(spec_file(**changes)), puppet_root))
-    assert found["collect"] == Forecast(stage="collect", state="cached")
+    cached = StageStatus(StageId(Stage.COLLECT), StageState.CACHED)
+    assert found["collect"] == Forecast(status=cached)
     assert found["align"].seconds == pytest.approx(2 * past["align"]["seconds"])
     assert found["align"].bytes == past["align"]["bytes"] > 0
     assert past["align"]["seconds"] == pytest.approx(took["align"], abs=0.01)
@@ -183,7 +193,7 @@ def test_times_come_from_what_the_same_work_took_before(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_more_episodes_are_predicted_from_those_recorded(
+def test_more_episodes_are_forecast_from_recorded_ones(
     spec_file: SpecFile, puppet_root: Path
 ) -> None:
     folders = (puppet_root / "store/episodes").glob("*/episode_*")
@@ -194,22 +204,22 @@ def test_more_episodes_are_predicted_from_those_recorded(
     assert result.frames == 2 * sum(lengths) + 3
     assert collect.basis.startswith(f"{sum(lengths)} frames: 4 recorded demonstrations")
     assert collect.bytes is not None
-    assert collect.bytes > sum(lengths) * 8 * 8 * 3  # clouds besides
+    assert collect.bytes > sum(lengths) * 8 * 8 * 3  # point clouds come on top
     assert collect.seconds is not None
 
 
 @pytest.mark.usefixtures("puppet")
-def test_a_speed_of_another_machine_is_not_believed(
+def test_timing_of_another_machine_is_not_used(
     spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timings, "processor", lambda: "abacus")
     found = forecasts(check(read_spec(spec_file(seed=7)), puppet_root))
     assert found["align"].seconds is None
-    assert "never ran on this machine" in found["align"].basis
+    assert "not run on this machine" in found["align"].basis
 
 
 @pytest.mark.usefixtures("puppet")
-def test_a_damaged_speed_is_not_known(spec_file: SpecFile, puppet_root: Path) -> None:
+def test_damaged_timing_makes_the_time_unknown(spec_file: SpecFile, puppet_root: Path) -> None:
     for path in (puppet_root / "store/speeds").glob("*.json"):
         path.write_text('{"units": "many"}')
     found = forecasts(check(read_spec(spec_file(seed=7)), puppet_root))
@@ -217,7 +227,7 @@ def test_a_damaged_speed_is_not_known(spec_file: SpecFile, puppet_root: Path) ->
 
 
 @pytest.mark.usefixtures("puppet")
-def test_weights_that_are_away_are_not_fetched_by_check(
+def test_check_downloads_no_weights(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path / "cache"))
@@ -225,10 +235,12 @@ def test_weights_that_are_away_are_not_fetched_by_check(
     found = forecasts(check(spec, tmp_path / "root", timed=True))["extract/puppet"]
     assert found.bytes is None
     assert found.seconds is None
-    assert "weights puppet.safetensors are to fetch" in found.basis
+    assert "weights puppet.safetensors are not downloaded" in found.basis
 
 
-def test_frames_are_timed_when_asked_for(cli: Cli, spec_file: SpecFile, tmp_path: Path) -> None:
+def test_check_measures_a_few_frames_on_request(
+    cli: Cli, spec_file: SpecFile, tmp_path: Path
+) -> None:
     done = cli("check", spec_file(), "--root", tmp_path / "root", "--time", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -240,4 +252,4 @@ def test_frames_are_timed_when_asked_for(cli: Cli, spec_file: SpecFile, tmp_path
     assert result["unknown_seconds"] == ["collect", "align", "train", "act"]
     shown = cli("check", spec_file(), "--root", tmp_path / "root").stdout
     assert "align           waits for collect" in shown
-    assert "what align, train, act take, which is not known" in shown
+    assert "unknown for align, train, act;" in shown

@@ -19,7 +19,7 @@ from rgb2act_core.features.encoder import build_backbones
 from rgb2act_core.features.frames import TokenFrames
 from rgb2act_core.features.reader import FrameIndex
 from rgb2act_core.pipeline import chain
-from rgb2act_core.pipeline.runs import open_run
+from rgb2act_core.pipeline.run_record import open_dataset, read_run
 from rgb2act_core.pipeline.status import check
 from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.policy.planner import Planner
@@ -159,7 +159,8 @@ def test_a_window_is_the_same_however_its_frames_come_in(
     options = {"sample": "window", "window": 3, "stride": 2}
     spec = read_spec(spec_file("puppets", align=options))
     folder = chain.run_pipeline(spec, shutil.copytree(puppets_done, tmp_path / "root"), "train")
-    run, _, _, data = open_run(folder)
+    tasks, data = open_dataset(read_run(folder))
+    run = tasks.run
     (path,) = (folder.parent / "store" / "policy").glob("*[0-9a-f]")
     policy = load_policy(path)
     planner = Planner(policy, build_backbones(run.spec.backbone, "cpu"), 1, "cpu")

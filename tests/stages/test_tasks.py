@@ -99,8 +99,8 @@ def test_state_is_what_all_tasks_know(spec_file: SpecFile, tmp_path: Path) -> No
 @pytest.mark.usefixtures("puppet")
 def test_each_task_is_recorded_as_it_is_alone(spec_file: SpecFile, tmp_path: Path) -> None:
     spec = read_spec(spec_file(environment=TWO))
-    told = {stage.stage: stage.state for stage in check(spec, tmp_path).stages}
-    assert told["collect/puppet"] == "4 demonstrations, 1 packs of scenes to record"
+    told = {str(stage.status.id): str(stage.status) for stage in check(spec, tmp_path).stages}
+    assert told["collect/puppet"] == "4 demonstrations, 1 scene pack to record"
     assert told["extract/puppet"] == "waits for collect"
     chain.run_pipeline(spec, tmp_path, "train")
     assert list(ran(tmp_path))[:3] == ["collect/puppet", "collect/waltz", "extract/puppet"]
@@ -120,7 +120,7 @@ def test_each_task_is_recorded_as_it_is_alone(spec_file: SpecFile, tmp_path: Pat
 def test_recorded_task_beside_one_to_record(spec_file: SpecFile, tmp_path: Path) -> None:
     mixed = [{"use": "puppet", "task": "waltz", "recorded": 3}, {"use": "puppet"}]
     spec = read_spec(spec_file(environment=mixed, collect={"scenes": 0}))
-    told = {stage.stage: stage.state for stage in check(spec, tmp_path).stages}
+    told = {str(stage.status.id): str(stage.status) for stage in check(spec, tmp_path).stages}
     assert (told["collect/waltz"], told["collect/puppet"][:16]) == ("cached", "4 demonstrations")
     assert check(spec, tmp_path).frames > 3 * 5
     chain.run_pipeline(spec, tmp_path, "extract")

@@ -15,8 +15,9 @@ import rgb2act_wire
 
 from rgb2act_core import __version__
 from rgb2act_core.errors import UserError
-from rgb2act_core.pipeline.runs import read_run, stage_folder
+from rgb2act_core.pipeline.run_record import read_run
 from rgb2act_core.store.files import read_json
+from rgb2act_core.store.stage_id import Stage, StageId
 
 from ..recorded.joint_states import ACTION_NAMES
 
@@ -57,8 +58,8 @@ def deploy(run_folder: Path, root: Path, name: str, force: bool) -> Deployed:
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise UserError(f"--name {name!r}: is imported by RoboTwin; give letters and digits")
-    run, record = read_run(run_folder)
-    shape = read_json(stage_folder(run_folder, record, "train") / "policy.json")["shape"]
+    recorded = read_run(run_folder)
+    shape = read_json(recorded.stage_folder(StageId(Stage.TRAIN)) / "policy.json")["shape"]
     if tuple(shape["action_names"]) != ACTION_NAMES:
         raise UserError(
             f"{run_folder}: moves {', '.join(shape['action_names'])}; RoboTwin takes"
@@ -66,7 +67,7 @@ def deploy(run_folder: Path, root: Path, name: str, force: bool) -> Deployed:
         )
     words = {
         "NAME": name,
-        "RUN": run.spec.name,
+        "RUN": recorded.run.spec.name,
         "PYTHON": shlex.quote(sys.executable),
         "FOLDER": shlex.quote(str(run_folder.resolve())),
     }
@@ -76,7 +77,7 @@ def deploy(run_folder: Path, root: Path, name: str, force: bool) -> Deployed:
         if problems:
             raise UserError(*problems)
     for folder, files in folders.items():
-        _write(folder, files, run.spec.name)
+        _write(folder, files, recorded.run.spec.name)
     return Deployed(
         folders=tuple(folders), cameras=tuple(shape["cameras"]), image=tuple(shape["image"])
     )

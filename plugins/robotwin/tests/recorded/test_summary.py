@@ -81,7 +81,7 @@ def test_spec_that_is_written_passes_check(tmp_path: Path, layout: str, cli: Cli
     assert 'data = "../data"' in text
     assert f'condition = "{"single_backbone" if layout == "head" else "aligned"}"' in text
     told = cli("check", "specs/a.toml").stdout
-    assert "extract/patchstats  1 episodes to encode" in told
+    assert "extract/patchstats  1 episode to encode" in told
     assert "act " not in told
     again = cli("inspect", "data", "--write-spec", "specs/a.toml", code=2).stderr
     assert "specs/a.toml: exists already" in again

@@ -1,0 +1,69 @@
+"""Measure a backbone or teacher on a few frames, and the size of what it stores per frame."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..features.encoder import Encoder, Stream
+from ..features.token_codec import bytes_of
+from ..interfaces import EnvironmentInfo, PointCloud
+from ..spec import BackboneChoice, Compute, Spec, TeacherChoice
+from ..system.devices import device_of, peak_memory
+from .timings import Timing
+
+TIMED_FRAMES = 2  # encoded per batch to measure a backbone
+TIMED_SECONDS = 1.0  # at least; complete batches
+TIMED_POINTS = 10_000  # of a random cloud, used if none is recorded
+
+
+def stored_frame_bytes(
+    spec: Spec, choice: BackboneChoice | TeacherChoice, built: Any, info: EnvironmentInfo
+) -> int:
+    """Return the bytes that a built component stores per frame.
+
+    A backbone stores tokens in the spec's format and float32 means per camera; a teacher stores a
+    float32 embedding, and float16 group tokens if a loss uses them.
+    """
+    if isinstance(choice, TeacherChoice):
+        groups = built.info.groups if spec.align.loss.grouped else None
+        return 4 * int(built.info.dim) + (2 * math.prod(groups) if groups else 0)
+    cameras, dim = len(info.cameras), int(built.info.dim)
+    tokens = bytes_of(spec.extract.tokens, cameras, built.grid(*info.image), dim)
+    return tokens + 4 * cameras * dim
+
+
+def time_backbone(compute: Compute, built: Any, info: EnvironmentInfo) -> Timing:
+    """Measure a backbone on frames of noise, encoded as those of an episode are."""
+    device = device_of(compute)
+    stream = Stream(Encoder(built.to(torch.device(device)), device))
+    rng, shape = np.random.default_rng(0), (len(info.cameras), *info.image, 3)
+    noise = rng.integers(0, 256, (TIMED_FRAMES, *shape), np.uint8)
+    stream.push(noise[:1]).cpu()
+    return _time(lambda: stream.push(noise).cpu(), TIMED_FRAMES)
+
+
+def time_teacher(compute: Compute, built: Any, cloud: PointCloud | None) -> Timing:
+    """Measure a teacher on a recorded point cloud, or on a random one if there is none."""
+    built = built.to(torch.device(device_of(compute)))
+    if cloud is None:
+        rng = np.random.default_rng(0)
+        xyz = rng.uniform(-0.5, 0.5, (TIMED_POINTS, 3)).astype(np.float32)
+        cloud = PointCloud(xyz=xyz, rgb=rng.integers(0, 256, (TIMED_POINTS, 3), np.uint8))
+    with torch.inference_mode():
+        built.embed([cloud])
+        return _time(lambda: built.embed([cloud] * TIMED_FRAMES).cpu(), TIMED_FRAMES)
+
+
+def _time(work: Callable[[], Any], units: int) -> Timing:
+    began, count = time.monotonic(), 0
+    while time.monotonic() - began < TIMED_SECONDS:
+        work()
+        count += units
+    seconds = time.monotonic() - began
+    return Timing(units=count, seconds=seconds, bytes=0, memory=peak_memory())

@@ -1,0 +1,251 @@
+"""The steps of a run, one per stage: each returns what the next one takes."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..data.dataset import Dataset, joined
+from ..evaluation.success_rates import rates
+from ..features.reader import StoredFeatures
+from ..spec import Policy, Spec
+from ..spec.conditions import ALIGNED, replays
+from ..stages import collect as collect_stage
+from ..stages.keys import act_folder, align_folder, policy_folder
+from ..stages.tasks import Task, Tasks
+from ..store.run import Run
+from ..store.stage_folder import StageFolder
+from ..store.stage_id import Stage, StageId, StageState
+from ..system.formatting import counted
+from ..system.progress import say
+from .extractions import Extraction, backbone_extractions, extractions, unneeded_extractions
+from .reevaluate import acting
+from .run_record import RunRecord
+from .stage_runner import announce, record_stage, run_stage
+from .timings import Timer, collect_work, extract_work, save_timing
+
+
+@attrs.frozen(eq=False)
+class Pipeline:
+    """A run's tasks and its record, which every step needs."""
+
+    tasks: Tasks
+    record: RunRecord
+
+    @property
+    def run(self) -> Run:
+        """The run, with the seeds that its environments chose."""
+        return self.tasks.run
+
+
+@attrs.frozen(eq=False)
+class Collected:
+    """The data set: demonstrations and scenes of every task."""
+
+    data: Dataset
+
+
+@attrs.frozen(eq=False)
+class Extracted:
+    """A data set whose features and embeddings are stored."""
+
+    data: Dataset
+
+
+@attrs.frozen(eq=False)
+class Aligned:
+    """A data set and the aligner trained on it; None if the policy needs no aligner."""
+
+    data: Dataset
+    aligner: StageFolder | None
+
+
+@attrs.frozen(eq=False)
+class Trained:
+    """A data set, its aligner if there is one, and the policy."""
+
+    data: Dataset
+    aligner: StageFolder | None
+    policy: StageFolder
+
+
+def _announce_unneeded(stage: StageId, spec: Spec) -> None:
+    cause = "head = 'replay'" if replays(spec) else f"condition = {spec.policy.condition!r}"
+    say(f"{stage}: {StageState.NOT_NEEDED} ({cause})")
+
+
+def collect(pipeline: Pipeline) -> Collected:
+    """Record the demonstrations that are missing, or index those that the environment has."""
+    parts = [_collect_task(pipeline, task) for task in pipeline.tasks]
+    return Collected(joined(pipeline.tasks.names, parts))
+
+
+def _collect_task(pipeline: Pipeline, task: Task) -> Dataset:
+    stage, timer, reason = pipeline.tasks.stage_id(Stage.COLLECT, task), Timer(), ""
+    with timer.measure():
+        data = collect_stage.dataset_of(task.run, task.environment)
+        if data is None:
+            episodes, packs = collect_stage.missing(task.run)
+            reason = (
+                f"{counted(episodes, 'demonstration')} and {counted(packs, 'scene pack')} to record"
+            )
+            announce(stage, reason)
+            data = _record(task, episodes, packs)
+    if not reason:
+        announce(stage)
+    path = collect_stage.folder_of(task.run)
+    record_stage(pipeline.record, stage, data.key, path, timer, reason)
+    return data
+
+
+def _record(task: Task, episodes: int, packs: int) -> Dataset:
+    timer = Timer()
+    with timer.measure():
+        collect_stage.collect(task.run)
+    data = collect_stage.dataset_of(task.run, task.environment)
+    assert data is not None
+    new = [*data.demonstrations[-episodes or len(data.demonstrations) :], *data.scenes[:packs]]
+    frames = sum(source.open().rgb.shape[0] for source in new)
+    save_timing(task.run, collect_work(task.run), frames, timer.seconds)
+    return data
+
+
+def extract(pipeline: Pipeline, collected: Collected) -> Extracted:
+    """Compute the features and embeddings that a policy of the run needs and that are missing."""
+    for stage in unneeded_extractions(pipeline.run):
+        _announce_unneeded(stage, pipeline.run.spec)
+    for extraction in extractions(pipeline.run):
+        _extract(pipeline, extraction, collected.data)
+    _record_samples(pipeline, collected.data)
+    return Extracted(collected.data)
+
+
+def _extract(pipeline: Pipeline, extraction: Extraction, data: Dataset) -> None:
+    from ..stages import extract as extract_stage
+
+    run, timer = pipeline.run, Timer()
+    stored = extraction.stored
+    left = stored.missing(data.sources)
+    reason = f"{len(left)} of {counted(len(data.sources), 'episode')} to encode" if left else ""
+    announce(extraction.id, reason)
+    if left:
+        with timer.measure():
+            if isinstance(stored, StoredFeatures):
+                extract_stage.extract_features(run, stored, data)
+            else:
+                extract_stage.extract_embeddings(run, stored, data)
+        frames = sum(source.open().rgb.shape[0] for source in left)
+        work = extract_work(run, stored.choice, pipeline.tasks.info)
+        save_timing(run, work, frames, timer.seconds)
+    record_stage(pipeline.record, extraction.id, extraction.key, stored.folder, timer, reason)
+
+
+def _record_samples(pipeline: Pipeline, data: Dataset) -> None:
+    """Record the first demonstration and its features, which the report shows."""
+    source, root = data.demonstrations[0], pipeline.run.root
+    folders = {e.id.variant: e.stored.folder for e in backbone_extractions(pipeline.run)}
+    pipeline.record.add_samples(
+        {
+            "episode": str(source.path.relative_to(root)) if source.path else None,
+            "features": {
+                label: str((folder / source.digest).relative_to(root))
+                for label, folder in folders.items()
+            },
+        }
+    )
+
+
+def align(pipeline: Pipeline, extracted: Extracted) -> Aligned:
+    """Train the aligner, unless the policy needs none."""
+    run, data, stage = pipeline.run, extracted.data, StageId(Stage.ALIGN)
+    aligner = align_folder(run, data)
+    if aligner is None:
+        _announce_unneeded(stage, run.spec)
+        return Aligned(data, None)
+    from ..stages import align as align_stage
+
+    run_stage(pipeline.record, stage, aligner, functools.partial(align_stage.align, run, data))
+    return Aligned(data, aligner)
+
+
+def train(pipeline: Pipeline, aligned: Aligned) -> Trained:
+    """Train the policy, unless recorded actions are replayed."""
+    run, data, stage = pipeline.run, aligned.data, StageId(Stage.TRAIN)
+    policy = policy_folder(run, data, aligned.aligner)
+    if replays(run.spec):
+        _announce_unneeded(stage, run.spec)
+    else:
+        _train(pipeline, run, stage, aligned, policy)
+    return Trained(data, aligned.aligner, policy)
+
+
+def _train(
+    pipeline: Pipeline,
+    run: Run,
+    stage: StageId,
+    aligned: Aligned,
+    policy: StageFolder,
+    budget: float | None = None,
+) -> None:
+    """Train the policy of ``run`` in its folder; ``budget`` limits the CPU seconds."""
+    from ..stages import train as train_stage
+
+    source = aligned.aligner.path if aligned.aligner else None
+
+    def work(folder: Path, tensorboard: Path) -> dict[str, Any]:
+        return train_stage.train(
+            run, aligned.data, pipeline.tasks.info, source, folder, tensorboard, stage.title, budget
+        )
+
+    run_stage(pipeline.record, stage, policy, work)
+
+
+def act(pipeline: Pipeline, trained: Trained) -> None:
+    """Evaluate the policy in the environment."""
+    _act(pipeline, pipeline.run, StageId(Stage.ACT), trained.data, trained.policy)
+
+
+def _act(pipeline: Pipeline, run: Run, stage: StageId, data: Dataset, policy: StageFolder) -> None:
+    target = act_folder(run, policy)
+    evaluate = acting(run, pipeline.tasks, data, policy)
+    run_stage(pipeline.record, stage, target, lambda folder, _: evaluate(folder, stage.title))
+    for line in rates(target.meta()["results"]):
+        say(f"{stage}: {line}")
+
+
+def run_baselines(pipeline: Pipeline, trained: Trained) -> None:
+    """Train each baseline for the CPU time that the run's own policy took, and evaluate it.
+
+    ``end_to_end`` trains the aligner's network with the aligner's batch size: each step encodes
+    ``n_obs_steps`` frames per sample, so the policy's batch size would leave too few steps.
+    """
+    spec = pipeline.run.spec
+    if not spec.act.baselines:
+        return
+    spent = trained.policy.meta()["results"]["cpu_seconds"]
+    if trained.aligner is not None:
+        spent += trained.aligner.meta()["results"]["cpu_seconds"]
+    for condition in spec.act.baselines:
+        run = _baseline(pipeline.run, attrs.evolve(spec.policy, condition=condition))
+        _run_baseline(pipeline, run, trained, round(spent, 1))
+
+
+def _baseline(run: Run, policy: Policy) -> Run:
+    """Return the run of a baseline: another condition, no videos, no baselines."""
+    spec = run.spec
+    batch = spec.align.batch_size if policy.condition == "end_to_end" else policy.batch_size
+    policy = attrs.evolve(policy, backbone="", batch_size=batch)
+    act = attrs.evolve(spec.act, videos=0, baselines=())
+    return attrs.evolve(run, spec=attrs.evolve(spec, policy=policy, act=act))
+
+
+def _run_baseline(pipeline: Pipeline, run: Run, trained: Trained, budget: float) -> None:
+    data, condition = trained.data, run.spec.policy.condition
+    aligned = Aligned(data, trained.aligner if condition in ALIGNED else None)
+    limit = {"as": trained.policy.key, "cpu_seconds": budget}
+    policy = policy_folder(run, data, aligned.aligner, limit)
+    _train(pipeline, run, StageId(Stage.TRAIN, condition), aligned, policy, budget)
+    _act(pipeline, run, StageId(Stage.ACT, condition), data, policy)
