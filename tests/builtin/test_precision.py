@@ -1,5 +1,9 @@
 """Layers in bfloat16 and int8 are near the exact ones, and as near as their formats allow."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -9,8 +13,9 @@ from rgb2act_core.builtin.heads.precision import acting_copy, pack
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import HeadShape
 
-# relative rounding errors: 8 bits of mantissa; 1 part in 254 of the largest, in both factors
-ERROR = {"bfloat16": 0.004, "int8": 0.02}
+# relative rounding errors: 8 bits of mantissa; 1 part in 254 of the largest in both factors,
+# 1 in 126 in the weights where the processor has no VNNI
+ERROR = {"bfloat16": 0.004, "int8": 0.03}
 NETS = {
     "mlp": Mlp(width=256, blocks=2),
     "unet": Unet(down_dims=(64, 128, 256)),
@@ -29,6 +34,18 @@ def test_products_are_near_and_rounded(precision, rows):
     error = (rounded - exact).square().mean(-1).sqrt() / exact.square().mean(-1).sqrt()
     assert (error < ERROR[precision]).all()
     assert (error > 1e-4).all()
+
+
+@pytest.mark.parametrize("isa", ["AVX2", "SSE41"])
+def test_int8_products_do_not_saturate_on_processors_without_vnni(isa):
+    script = """
+import torch
+from rgb2act_core.builtin.heads.precision import pack
+weight, x = torch.full((64, 256), 1.0), torch.full((4, 256), 1.0)
+torch.testing.assert_close(pack(weight, "int8")(x), x @ weight.T)
+"""
+    env = os.environ | {"ONEDNN_MAX_CPU_ISA": isa}
+    subprocess.run([sys.executable, "-c", script], check=True, env=env)
 
 
 @pytest.mark.parametrize("precision", ERROR)

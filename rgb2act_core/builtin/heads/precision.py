@@ -12,6 +12,7 @@ Shapes: R = rows, I and O = inputs and outputs of a layer
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Literal, TypeAlias, TypeVar
 
@@ -42,7 +43,8 @@ def pack(weight_OI: Tensor, precision: Precision) -> Product:
             f"policy.head: precision 'int8' plans on a CPU, not on {weight_OI.device.type!r};"
             " set precision to 'bfloat16'"
         )
-    scale_O = weight_OI.abs().amax(1).clamp_min(1e-12) / 127
+    largest = 127 if _sums_are_exact() else 63
+    scale_O = weight_OI.abs().amax(1).clamp_min(1e-12) / largest
     whole_IO = (weight_OI / scale_O[:, None]).round().to(torch.int8).contiguous().t()
 
     def multiply(x: Tensor) -> Tensor:
@@ -54,6 +56,17 @@ def pack(weight_OI: Tensor, precision: Precision) -> Product:
         return product
 
     return multiply
+
+
+@functools.cache
+def _sums_are_exact() -> bool:
+    """Return whether this processor multiplies int8 matrices exactly.
+
+    Without VNNI, x86 processors add pairs of products in 16 bits, which saturate at full range. No
+    pair does if the weights stay within 63, a bit less.
+    """
+    rows_RI = torch.full((4, 64), 127, dtype=torch.int8)
+    return bool((torch._int_mm(rows_RI, rows_RI.t().contiguous()) == 64 * 127 * 127).all())
 
 
 def _pack_exact(weight_OI: Tensor) -> Product:
