@@ -14,10 +14,15 @@ from .system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from .alignment.saving import load_aligner
+    from .data.video import write_mp4
+    from .pipeline.finished_run import find_run
     from .plugins.components import Capability, Command, Component, Kind
     from .plugins.hookspecs import hookimpl
     from .policy.planner import Planner
     from .policy.saving import load_policy
+    from .spec.reader import read_spec
+    from .store.file_digests import file_digest
+    from .store.keys import key_of
     from .system.progress import say, task
 else:  # ``rgb2act --help`` imports none of these
     __getattr__, __dir__ = lazy_exports(
@@ -28,11 +33,16 @@ else:  # ``rgb2act --help`` imports none of these
             "Component": "plugins.components",
             "Kind": "plugins.components",
             "Planner": "policy.planner",
+            "file_digest": "store.file_digests",
+            "find_run": "pipeline.finished_run",
             "hookimpl": "plugins.hookspecs",
+            "key_of": "store.keys",
             "load_aligner": "alignment.saving",
             "load_policy": "policy.saving",
+            "read_spec": "spec.reader",
             "say": "system.progress",
             "task": "system.progress",
+            "write_mp4": "data.video",
         },
     )
 
@@ -45,10 +55,15 @@ __all__ = [
     "Planner",
     "UserError",
     "__version__",
+    "file_digest",
+    "find_run",
     "hookimpl",
+    "key_of",
     "load_aligner",
     "load_policy",
     "near",
+    "read_spec",
     "say",
     "task",
+    "write_mp4",
 ]

@@ -23,15 +23,14 @@ except SystemExit as err:
 print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
 
-# puts a function in the place of a command
+# replaces what the commands that run stages share
 INSTEAD = """
-import sys, types
+import sys
 from rgb2act_core.cli import main
-def call(args):
+from rgb2act_core.commands import run
+def call(args, last=None):
     {body}
-module = types.ModuleType("rgb2act_core.commands.run")
-module.run = module.check = call
-sys.modules[module.__name__] = module
+run.run_stages = call
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -54,7 +53,7 @@ def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == "[]"
 
 
-def test_bad_spec_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+def test_bad_spec_is_reported_before_torch_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("sede = 3\n")
     done = python("-c", LOADED, "run", str(tmp_path / "bad.toml"))
     assert "bad.toml:1: sede: unknown key; did you mean 'seed'?" in done.stderr
@@ -63,8 +62,8 @@ def test_bad_spec_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
 
 def test_every_command_has_its_help() -> None:
     names = (
-        "run check collect extract align train act plugins weights selftest new-plugin report"
-        " verify serve"
+        "run check collect extract align train act plugins weights doctor inspect selftest"
+        " new-plugin report verify serve"
     )
     text = rgb2act("--help").stdout
     for name in names.split():
@@ -84,11 +83,14 @@ def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
     assert "usage: rgb2act" in done.stderr
 
 
-def test_run_that_is_not_there_is_told(tmp_path: Path) -> None:
-    for command in ("report", "verify"):
-        done = rgb2act(command, "gone", cwd=tmp_path)
+def test_missing_run_is_a_user_error(tmp_path: Path) -> None:
+    for command in ("report", "verify", "serve"):
+        done = rgb2act(command, "absent", cwd=tmp_path)
         assert done.returncode == 2
-        assert done.stderr.startswith("gone: no run with a run.json")
+        assert done.stderr == (
+            "absent: no such run; give the folder of a run, or its name and --root (runs has no"
+            " absent/run.json)\n"
+        )
 
 
 def test_bug_keeps_its_traceback() -> None:
@@ -97,20 +99,47 @@ def test_bug_keeps_its_traceback() -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_interrupt_says_how_to_go_on() -> None:
+def test_interrupt_prints_how_to_resume() -> None:
     code = INSTEAD.format(body="raise KeyboardInterrupt")
     done = python("-c", code, "run", "my run.toml", "--root", "there")
     assert done.returncode == 130
     assert done.stderr == (
-        "interrupted: what is done so far is kept;"
-        " resume with: rgb2act run 'my run.toml' --root there\n"
+        "interrupted; progress is saved, resume with: rgb2act run 'my run.toml' --root there\n"
     )
 
 
-def test_chain_is_told_which_stage_is_the_last() -> None:
-    code = INSTEAD.format(body="print(args.command, args.spec, args.root); return 0")
-    assert python("-c", code, "align", "a.toml").stdout == "align a.toml runs\n"
-    assert python("-c", code, "check", "a.toml", "--root", "b").stdout == "check a.toml b\n"
+def test_interrupt_of_a_command_without_progress_is_one_word(tmp_path: Path) -> None:
+    code = INSTEAD.format(body="pass").replace(
+        "sys.exit",
+        "run.add_spec = call\nfrom rgb2act_core.spec import reader\n"
+        "def read_spec(*args, **kwargs): raise KeyboardInterrupt\n"
+        "reader.read_spec = read_spec\nsys.exit",
+    )
+    done = python("-c", code, "doctor", "x.toml")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_stage_commands_stop_after_their_stage() -> None:
+    code = INSTEAD.format(body="print(args.command, last, args.spec, args.root); return 0")
+    assert python("-c", code, "run", "a.toml").stdout == "run None a.toml runs\n"
+    for name in ("collect", "extract", "align", "train"):
+        done = python("-c", code, name, "a.toml", "--root", "b")
+        assert done.stdout == f"{name} {name} a.toml b\n"
+
+
+def test_every_module_of_commands_is_a_command() -> None:
+    code = """
+from rgb2act_core import commands
+from rgb2act_core.plugins import registry
+names = [command.name for command in registry.core_commands()]
+assert names[:7] == ["run", "check", "collect", "extract", "align", "train", "act"], names
+for module in commands.modules():
+    own = [c.name for c in getattr(__import__(f"rgb2act_core.commands.{module}"),
+           "commands").__dict__[module].rgb2act_commands()]
+    assert own and set(own) <= set(names), module
+"""
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_reader_that_leaves_is_no_error() -> None:

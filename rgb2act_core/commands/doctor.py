@@ -4,40 +4,67 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import attrs
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from ..plugins.arguments import add_json
+from ..plugins.components import Command
+from ..plugins.hookspecs import hookimpl
 
-from ..interfaces import Diagnostic
-from ..pipeline.diagnosis import diagnose
-from ..spec.reader import read_spec
+if TYPE_CHECKING:
+    from ..interfaces import Diagnostic
 
-Row = tuple[str, Diagnostic]
+    Row = tuple[str, Diagnostic]
 
 
-def doctor(args: argparse.Namespace) -> int:
-    """Say what a spec needs and what of it is missing; exit code 1 if anything is."""
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``doctor``."""
+    yield Command(
+        name="doctor",
+        summary="list what a spec needs on this machine, and how to fix what is missing",
+        arguments=arguments,
+        run=run,
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the spec and ``--json``."""
+    parser.add_argument("spec", metavar="SPEC", help="run spec (TOML file)")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List what a spec needs; exit code 1 if anything is missing."""
+    import attrs
+
+    from ..pipeline.diagnosis import diagnose
+    from ..spec.reader import read_spec
+
     found = list(diagnose(read_spec(Path(args.spec), files=False)))
     if args.json:
-        print(json.dumps([{"part": part} | attrs.asdict(f) for part, f in found], indent=1))
+        print(json.dumps([{"part": part} | attrs.asdict(d) for part, d in found], indent=1))
     else:
         _show(found)
-    return int(not all(finding.ok for _, finding in found))
+    return int(not all(diagnostic.ok for _, diagnostic in found))
 
 
 def _show(found: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console()
     table = Table("", "part", "needs", "found", box=None, pad_edge=False)
-    for part, finding in found:
-        mark = Text("ok", "green") if finding.ok else Text("missing", "bold red")
-        table.add_row(mark, Text(part), Text(finding.name), Text(finding.detail))
+    for part, diagnostic in found:
+        mark = Text("ok", "green") if diagnostic.ok else Text("missing", "bold red")
+        table.add_row(mark, Text(part), Text(diagnostic.name), Text(diagnostic.detail))
     console.print(table)
     missing = [row for row in found if not row[1].ok]
-    for part, finding in missing:
-        line = f"{part}: {finding.name}: {finding.remedy}"
+    for part, diagnostic in missing:
+        line = f"{part}: {diagnostic.name}: {diagnostic.remedy}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    said = f"{len(missing)} of {len(found)} missing" if missing else f"all {len(found)} are there"
-    console.print(said, highlight=False)
+    count = len(found)
+    message = f"{len(missing)} of {count} missing" if missing else f"nothing of {count} is missing"
+    console.print(message, highlight=False)

@@ -5,31 +5,54 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import attrs
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..interfaces import DatasetSummary, EpisodeOverview
 from ..plugins import registry
-from ..plugins.components import Kind
+from ..plugins.arguments import add_json
+from ..plugins.components import Command, Kind
+from ..plugins.hookspecs import hookimpl
 
-LISTED = 30  # episodes told one by one
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..interfaces import DatasetSummary, EpisodeOverview
+
+LISTED = 30  # episodes printed one by one
 HEAD = """\
-# Written by rgb2act inspect, to start from: small backbones and a teacher without weights, which
-# show that the data is read right. Put pretrained ones in their place: rgb2act plugins lists them.
+# Written by rgb2act inspect as a starting point. The backbone and the teacher need no weights and
+# are enough to check that the data is read correctly. Replace them with pretrained ones;
+# rgb2act plugins lists what is installed.
 """
 
 
-def inspect(args: argparse.Namespace) -> int:
-    """Say what a data set holds; exit code 1 if an episode is damaged."""
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``inspect``."""
+    yield Command(
+        name="inspect",
+        summary="summarise a recorded data set and list damaged episodes",
+        arguments=arguments,
+        run=run,
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the data set and the files to write."""
+    parser.add_argument("path", metavar="PATH", help="folder or file of the data set")
+    add_json(parser)
+    parser.add_argument("--sheet", metavar="FILE", help="write a contact sheet (PNG)")
+    parser.add_argument("--write-spec", metavar="FILE", help="write a run spec to start from")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Summarise a data set; exit code 1 if an episode is damaged."""
+    import attrs
+
     path = Path(args.path)
-    found = _overview(path)
+    found = _summary(path)
     if args.sheet:
         _sheet(found, Path(args.sheet))
     if args.write_spec:
@@ -42,9 +65,9 @@ def inspect(args: argparse.Namespace) -> int:
     return 1 if any(episode.problems for episode in found.episodes) else 0
 
 
-def _overview(path: Path) -> DatasetSummary:
+def _summary(path: Path) -> DatasetSummary:
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder; give the place of a data set")
+        raise UserError(f"{path}: no such file or folder; give the path of a data set")
     readers = [
         component
         for kind, component in registry.components()
@@ -54,21 +77,24 @@ def _overview(path: Path) -> DatasetSummary:
         assert component.inspect is not None
         if (found := component.inspect(path)) is not None:
             return found
-    known = ", ".join(component.name for component in readers) or "none is installed"
+    known = ", ".join(component.name for component in readers) or "none"
     raise UserError(
-        f"{path}: 0 episodes: no data set that an installed plugin can read ({known}); give the"
-        " folder that holds the episodes' files"
+        f"{path}: no installed plugin finds episodes in it (tried {known}); give the folder with"
+        " the episodes' files"
     )
 
 
 def _show(found: DatasetSummary) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console(highlight=False)
-    sound = [episode for episode in found.episodes if not episode.problems]
+    intact = [episode for episode in found.episodes if not episode.problems]
     facts = [
         ("path", found.path),
         ("layouts", ", ".join(sorted({e.layout for e in found.episodes if e.layout}))),
-        ("episodes", f"{len(found.episodes)}, of which {len(sound)} are sound"),
-        ("frames", str(sum(episode.frames for episode in sound))),
+        ("episodes", f"{len(found.episodes)}, {len(intact)} of them intact"),
+        ("frames", str(sum(episode.frames for episode in intact))),
         *found.facts,
         ("missing", ", ".join(found.missing[:LISTED]) or "none"),
         ("disk", f"{found.bytes / 1e6:.1f} MB"),
@@ -84,17 +110,20 @@ def _show(found: DatasetSummary) -> None:
     rows = [(e.name, e.task, str(e.frames), _state(e)) for e in found.episodes[:LISTED]]
     console.print(_table(("episode", "task", "frames", ""), rows))
     if len(found.episodes) > LISTED:
-        console.print(f"and {len(found.episodes) - LISTED} more; --json lists them all")
+        console.print(f"and {len(found.episodes) - LISTED} more; use --json to list all")
     for episode in found.episodes:
         for problem in episode.problems:
             console.print(Text(problem), soft_wrap=True)
 
 
 def _state(episode: EpisodeOverview) -> str:
-    return f"{len(episode.problems)} problems" if episode.problems else "sound"
+    return f"{len(episode.problems)} problems" if episode.problems else "intact"
 
 
 def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], header: bool = True) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(show_header=header, box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -104,12 +133,12 @@ def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], header: bo
 
 
 def _sheet(found: DatasetSummary, path: Path) -> None:
-    """Write rows of pictures with a label above each."""
+    """Write a PNG with one labelled row of frames per camera."""
     from PIL import Image, ImageDraw
 
     rows = [(label, images) for label, images in found.pictures() if len(images)]
     if not rows:
-        raise UserError(f"{found.path}: has no sound episode to show; mend or record one first")
+        raise UserError(f"{found.path}: has no intact episode to show; repair or record one first")
     line, gap = 14, 2
     widths = [len(images) * (images.shape[2] + gap) for _, images in rows]
     height = sum(images.shape[1] + line + gap for _, images in rows)
@@ -123,20 +152,22 @@ def _sheet(found: DatasetSummary, path: Path) -> None:
     try:
         sheet.save(path, "PNG")
     except OSError as err:
-        raise UserError(f"{path}: {str(err.strerror).lower()}; name a file in a folder") from err
+        raise UserError(f"{path}: {str(err.strerror).lower()}; choose another file name") from err
 
 
 def _write_spec(found: DatasetSummary, path: Path) -> None:
-    """Write a spec that passes ``rgb2act check``; an existing file is left alone."""
+    """Write a spec that passes ``rgb2act check``; never overwrite a file."""
     from ..reporting.html import toml
 
     for kind, name in ((Kind.BACKBONE, "patchstats"), (Kind.TEACHER, "cloudstats")):
-        registry.find(kind, name)  # says what to install
+        registry.find(kind, name)  # raises UserError if it is not installed
     if not any(not episode.problems for episode in found.episodes):
-        raise UserError(f"{found.path}: has no sound episode to learn from; mend or record one")
-    where = path.resolve().parent
+        raise UserError(
+            f"{found.path}: has no intact episode to train on; repair or record one first"
+        )
+    folder = path.resolve().parent
     environment = {
-        key: os.path.relpath(value, where) if isinstance(value, Path) else value
+        key: os.path.relpath(value, folder) if isinstance(value, Path) else value
         for key, value in found.environment.items()
     }
     text = f"{HEAD}{toml(_spec(environment, found.clouds))}\n"
@@ -144,13 +175,13 @@ def _write_spec(found: DatasetSummary, path: Path) -> None:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise UserError(f"{path}: exists already; name another file") from None
+        raise UserError(f"{path}: already exists; choose another file name") from None
     except OSError as err:
-        raise UserError(f"{path}: {str(err.strerror).lower()}; name a file in a folder") from err
+        raise UserError(f"{path}: {str(err.strerror).lower()}; choose another file name") from err
 
 
 def _spec(environment: Mapping[str, Any], clouds: bool) -> dict[str, Any]:
-    """Return a spec; without clouds there is nothing to align to."""
+    """Return a spec; alignment needs point clouds."""
     return {
         "name": str(environment.get("task", "recorded")).replace("_", "-"),
         "seed": 0,

@@ -4,37 +4,56 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 
 from ..plugins import registry
+from ..plugins.arguments import add_json
+from ..plugins.components import Command
+from ..plugins.hookspecs import hookimpl
 
 
-def plugins(args: argparse.Namespace) -> int:
-    """List components by kind and commands, then a line for each plugin with a fault."""
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``plugins``."""
+    yield Command(
+        name="plugins",
+        summary="list installed components and commands",
+        arguments=add_json,
+        run=run,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """List components by kind, then commands, then the errors of broken plugins."""
     statuses = registry.statuses()
     if args.json:
-        print(json.dumps([_plain(status) for status in statuses], indent=1))
+        print(json.dumps([_to_json(status) for status in statuses], indent=1))
         return 0
-    rows = [
-        (kind.label, name, f"{status.distribution} {status.version}", summary)
+    rows = sorted(
+        (kind.label, name, _origin(status), summary)
         for status in statuses
         for kind, name, summary in status.components
-    ]
+    )
     rows += [
-        ("command", name, f"{status.distribution} {status.version}", summary)
+        ("command", name, _origin(status), summary)
         for status in statuses
         for name, summary in status.commands
     ]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    for row in sorted(rows):
+    for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         print("  ".join([*cells, row[3]]).rstrip())
     for status in statuses:
         if status.error:
-            print(f"{status.distribution} {status.version} ({status.name}): {status.error}")
+            print(f"{_origin(status)} ({status.name}): {status.error}")
     return 0
 
 
-def _plain(status: registry.PluginStatus) -> dict[str, object]:
+def _origin(status: registry.PluginStatus) -> str:
+    return f"{status.distribution} {status.version}"
+
+
+def _to_json(status: registry.PluginStatus) -> dict[str, object]:
     return {
         "name": status.name,
         "module": status.module,

@@ -6,33 +6,59 @@ import argparse
 import sys
 import time
 import traceback
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ..errors import UserError, near
 from ..plugins import registry
-from ..plugins.components import Component, Kind
-from ..system.progress import task
-from ..testing import Check, component_checks, light
+from ..plugins.components import Command, Component, Kind
+from ..plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ..testing import Check
 
 
-def selftest(args: argparse.Namespace) -> int:
-    """Run the conformance kit on one component; exit code 1 if a check fails."""
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``selftest``."""
+    yield Command(
+        name="selftest",
+        summary="run the conformance checks of a component",
+        arguments=arguments,
+        run=run,
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the component's name and kind."""
+    parser.add_argument("component", metavar="COMPONENT", help="name of the component in a spec")
+    parser.add_argument(
+        "--kind", choices=[*map(str, Kind)], help="needed if components of several kinds match"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the conformance checks of one component; exit code 1 if one fails."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..system.progress import task
+    from ..testing import component_checks, light
+
     kind, component = _component(args.component, args.kind)
     table = Table(title=f"{kind.label} {component.name}, tiny config", title_justify="left")
     for column in ("check", "result", "CPU s"):
         table.add_column(column, justify="right" if column == "CPU s" else "left")
-    some = [light(component.build.__module__), *component_checks(kind, component)]
+    checks = [light(component.build.__module__), *component_checks(kind, component)]
     problems: list[str] = []
-    with task(f"selftest {component.name}", len(some), "checks") as advance:
-        for check in some:
+    with task(f"selftest {component.name}", len(checks), "checks") as advance:
+        for check in checks:
             start = time.process_time()
-            problem = _run(check)
-            spent = f"{time.process_time() - start:.2f}"
+            problem = plain(_failure(check))
+            seconds = f"{time.process_time() - start:.2f}"
             result = Text("failed", "red") if problem else Text("passed", "green")
-            table.add_row(check.summary, result, spent)
+            table.add_row(plain(check.summary), result, seconds)
             problems += [f"{check}: {problem}"] if problem else []
             advance()
     Console().print(table)
@@ -41,8 +67,13 @@ def selftest(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _run(check: Check) -> str:
-    """Return what a check says, with the traceback if the component raised."""
+def plain(text: str) -> str:
+    """Return a docstring's text without the double backquotes of reStructuredText."""
+    return text.replace("``", "")
+
+
+def _failure(check: Check) -> str:
+    """Return why a check fails, with the traceback if the component raised."""
     try:
         check()
     except AssertionError as err:
@@ -60,7 +91,7 @@ def _component(name: str, kind: str | None) -> tuple[Kind, Component]:
         return found[0]
     if found:
         kinds = " or ".join(k for k, _ in found)
-        raise UserError(f"{name}: several kinds have this name; add --kind {kinds}")
+        raise UserError(f"{name}: components of several kinds match; add --kind {kinds}")
     hint = near(name, [component.name for _, component in known])
     broken = [s for s in registry.statuses() if s.error and s.name == name]
     if broken:

@@ -1,17 +1,32 @@
-"""``rgb2act serve``: let simulators elsewhere ask a run's policy what to do."""
+"""``rgb2act serve RUN``."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
-from ..serving.access import listen, read_token
-from ..serving.command_line import announce, until_interrupted
-from .run import folder_of
+from ..plugins.components import Command
+from ..plugins.hookspecs import hookimpl
+from ..serving.command_line import announce, serve_arguments, until_interrupted
 
 
-def serve(args: argparse.Namespace) -> int:
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``serve``."""
+    yield Command(
+        name="serve",
+        summary="serve a run's policy to simulators or robots over the network",
+        arguments=serve_arguments,
+        run=run,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
     """Serve a policy until interrupted."""
-    folder = folder_of(args)
+    from ..pipeline.finished_run import find_run
+    from ..serving.access import listen, read_token
+
+    folder = find_run(args.run, args.root)
     token = read_token(args.host, args.token_file)
     with until_interrupted(), listen(args.host, args.port) as listener:
         from ..serving.server import Server, load

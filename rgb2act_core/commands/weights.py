@@ -1,20 +1,46 @@
-"""``rgb2act weights``."""
+"""``rgb2act weights SPEC``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import attrs
+from ..plugins.arguments import add_json
+from ..plugins.components import Command
+from ..plugins.hookspecs import hookimpl
 
-from ..spec.reader import read_spec
-from ..system.formatting import in_bytes
-from ..weights.inventory import WeightsStatus, fetch, inventory
+if TYPE_CHECKING:
+    from ..weights.inventory import WeightsStatus
 
 
-def weights(args: argparse.Namespace) -> int:
-    """List the weights a spec needs; exit code 1 if a file is missing and has no source."""
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``weights``."""
+    yield Command(
+        name="weights",
+        summary="list the weights that a spec needs and where they are",
+        arguments=arguments,
+        run=run,
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the spec, ``--json`` and ``--fetch``."""
+    parser.add_argument("spec", metavar="SPEC", help="run spec (TOML file)")
+    add_json(parser)
+    parser.add_argument("--fetch", action="store_true", help="download what is not cached")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the weights; exit code 1 if a file is missing and cannot be downloaded."""
+    import attrs
+
+    from ..spec.reader import read_spec
+    from ..weights.inventory import fetch, inventory
+
     spec = read_spec(Path(args.spec), files=False)
     if args.fetch:
         fetch(spec)
@@ -29,6 +55,8 @@ def weights(args: argparse.Namespace) -> int:
 
 def _lines(status: WeightsStatus) -> list[str]:
     """Return a headline and indented details."""
+    from ..system.formatting import in_bytes
+
     size = in_bytes(status.size) if status.size is not None else "unknown size"
     state = {
         "random": "random weights: the output carries no information",

@@ -125,3 +125,4 @@ class Command:
     summary: str  # one line, lowercase, no full stop
     arguments: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
+    resumable: bool = False  # run again after Ctrl-C, it continues; the message then says so

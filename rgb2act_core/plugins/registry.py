@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from functools import cache
+from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, entry_points
 
 import attrs
@@ -25,6 +26,7 @@ from .components import Command, Component, Kind
 from .validation import GROUP, Answer
 
 BUILTIN = "rgb2act_core.builtin"
+COMMANDS = "rgb2act_core.commands"
 
 FIRST_PARTY: dict[tuple[Kind, str], str] = {
     (Kind.BACKBONE, "croco"): "rgb2act-croco",
@@ -83,6 +85,7 @@ class _Plugin:
 
 
 _CORE = _Point(name="builtin", module=BUILTIN, distribution="rgb2act", version=__version__)
+_COMMANDS = _Point(name="commands", module=COMMANDS, distribution="rgb2act", version=__version__)
 
 
 def find(kind: Kind, name: str) -> Component:
@@ -115,21 +118,30 @@ def components() -> tuple[tuple[Kind, Component], ...]:
     )
 
 
-def command(name: str) -> Command | None:
-    """Load every plugin and return the command of that name; None when there is none.
+@cache
+def core_commands() -> tuple[Command, ...]:
+    """Return the core's own commands; load no plugin."""
+    answer = validation.inspect_module(import_module(COMMANDS))
+    if answer.problems:
+        raise RuntimeError(f"{COMMANDS}: {'; '.join(answer.problems)}")
+    return answer.commands
 
-    Raises UserError when several plugins bring it.
+
+def plugin_command(name: str) -> Command | None:
+    """Load every plugin and return the command of that name; None if there is none.
+
+    Raises UserError if several plugins provide it.
     """
-    found = [(p, c) for p in _everything() for c in p.answer.commands if c.name == name]
+    found = [(p, c) for p in _plugins() for c in p.answer.commands if c.name == name]
     if len(found) > 1:
         names = " and ".join(sorted({plugin.point.distribution for plugin, _ in found}))
         raise UserError(f"command {name!r} is brought by {names}; uninstall one of them")
     return found[0][1] if found else None
 
 
-def commands() -> tuple[str, ...]:
-    """Load every plugin and return the names of the commands that they bring."""
-    return tuple(c.name for plugin in _everything() for c in plugin.answer.commands)
+def plugin_commands() -> tuple[str, ...]:
+    """Load every plugin and return the names of their commands."""
+    return tuple(c.name for plugin in _plugins() for c in plugin.answer.commands)
 
 
 def statuses() -> tuple[PluginStatus, ...]:
@@ -146,7 +158,11 @@ def collect_hooks(module: str) -> tuple[tuple[tuple[Kind, Component], ...], list
 
 
 def _everything() -> list[_Plugin]:
-    return [_load(point) for point in (_CORE, *_points())]
+    return [_load(_CORE), _load(_COMMANDS), *_plugins()]
+
+
+def _plugins() -> list[_Plugin]:
+    return [_load(point) for point in _points()]
 
 
 def _status(plugin: _Plugin, plugins: list[_Plugin]) -> PluginStatus:
@@ -156,12 +172,11 @@ def _status(plugin: _Plugin, plugins: list[_Plugin]) -> PluginStatus:
         if plugin not in winners:
             rivals = [p for p in plugins if p.bring(kind, component.name)]
             problems.append(_clash(kind, component.name, winners or rivals, of=plugin))
-    from ..cli import names
-
+    own = {command.name for command in core_commands()}
     problems += [
         f"command {c.name!r} is the core's own name; rename it"
         for c in plugin.answer.commands
-        if c.name in names()
+        if plugin.point is not _COMMANDS and c.name in own
     ]
     return PluginStatus(
         **attrs.asdict(plugin.point),

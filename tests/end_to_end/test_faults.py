@@ -86,8 +86,7 @@ def test_interrupted_run_says_so_and_resumes(
         assert done.returncode == 130, f"{stage}: {done.stderr}"
         assert "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1] == (
-            "interrupted: what is done so far is kept;"
-            f" resume with: rgb2act run {spec} --root {tmp_path}"
+            f"interrupted; progress is saved, resume with: rgb2act run {spec} --root {tmp_path}"
         )
     done = cli("run", spec, "--root", tmp_path)
     assert done.returncode == 0, done.stderr

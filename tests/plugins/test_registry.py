@@ -301,7 +301,7 @@ def test_a_command_that_nobody_brings_is_told_with_what_is_near(site: Site) -> N
     for wrong, near in (("gret", "greet"), ("verfy", "verify")):
         done = site.run(CLI, wrong, "x")
         assert done.stdout.startswith("2 ")
-        assert f"there is no command '{wrong}'; did you mean '{near}'?" in done.stderr
+        assert f"no command '{wrong}'; did you mean '{near}'?" in done.stderr
 
 
 def test_a_command_is_brought_once_and_not_the_cores(site: Site) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rgb2act_core.commands.run import folder_of
+from rgb2act_core import find_run
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the policy folders and print them with the command that evaluates the policy."""
     from ..evaluation.deploy import deploy
 
-    deployment = deploy(folder_of(args), args.into, args.name, args.force)
+    deployment = deploy(find_run(args.run, args.root), args.into, args.name, args.force)
     for folder in deployment.folders:
         print(folder)
     height, width = deployment.image

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 
-from rgb2act_core import UserError
-from rgb2act_core.commands.run import folder_of
+from rgb2act_core import UserError, find_run
 from rgb2act_core.serving import serve_arguments
 
 arguments = serve_arguments
@@ -18,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
 
     if find_spec("websockets") is None:
         raise UserError("websockets is not installed; pip install 'rgb2act-robotwin[xpolicylab]'")
-    folder = folder_of(args)
+    folder = find_run(args.run, args.root)
     token = read_token(args.host, args.token_file)
     with until_interrupted(), listen(args.host, args.port) as listener:
         from rgb2act_core.serving import load

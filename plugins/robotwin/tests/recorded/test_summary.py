@@ -47,7 +47,7 @@ def test_everything_is_shown(tmp_path: Path, layout: str, cli: Cli) -> None:
     for said in (
         layout,
         f"{TASK} (3)",
-        "3, of which 3 are sound",
+        "3, 3 of them intact",
         "demo_clean-episode_0000002",  # missing
         "head_camera  24 x 32",
         "left_joint1    0.010   3.050",
@@ -63,7 +63,7 @@ def test_damage_is_shown_and_is_the_exit_code(tmp_path: Path, cli: Cli) -> None:
         file["observation/left_camera/rgb"][2] = b"nothing"
     told = cli("inspect", "data", code=1).stdout
     assert "observation/left_camera/rgb: frame 2: is no JPEG" in told
-    assert "2, of which 1 are sound" in told
+    assert "2, 1 of them intact" in told
     found = json.loads(cli("inspect", "data", "--json", code=1).stdout)
     assert [len(episode["problems"]) for episode in found["episodes"]] == [0, 1]
     assert found["environment"]["skip"] == ["demo_clean-episode_0000001"]
@@ -84,7 +84,7 @@ def test_spec_that_is_written_passes_check(tmp_path: Path, layout: str, cli: Cli
     assert "extract/patchstats  1 episode to encode" in told
     assert "act " not in told
     again = cli("inspect", "data", "--write-spec", "specs/a.toml", code=2).stderr
-    assert "specs/a.toml: exists already" in again
+    assert "specs/a.toml: already exists" in again
 
 
 def test_contact_sheet_has_a_row_a_camera(tmp_path: Path, cli: Cli) -> None:
@@ -104,7 +104,7 @@ def test_what_is_no_data_set_is_told(tmp_path: Path, made: str, cli: Cli) -> Non
             file["weights"] = [1.0]
     told = cli("inspect", "x", code=2).stderr
     assert told.startswith("x: ")
-    assert "no such file" in told or "0 episodes: no data set" in told
+    assert "no such file" in told or "no installed plugin finds episodes" in told
 
 
 def test_planned_segments_are_told(tmp_path: Path, cli: Cli) -> None:

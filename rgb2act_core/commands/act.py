@@ -1,0 +1,86 @@
+"""``rgb2act act SPEC|RUN``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..plugins.arguments import add_json, add_root, count, seed_range
+from ..plugins.components import Command
+from ..plugins.hookspecs import hookimpl
+from ..store.stage_id import Stage
+from .run import run_stages
+
+if TYPE_CHECKING:
+    from ..spec import Spec
+
+
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``act``."""
+    yield Command(
+        name="act",
+        summary="evaluate the policy of a spec or of a finished run",
+        arguments=arguments,
+        run=run,
+        resumable=True,
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the spec or run and what to override in it."""
+    parser.add_argument("spec", metavar="SPEC|RUN", help="run spec (TOML file) or finished run")
+    parser.add_argument("--episodes", type=count, metavar="N", help="number of episodes")
+    parser.add_argument(
+        "--seeds", type=seed_range, metavar="A:B", help="seeds of the episodes, B excluded"
+    )
+    parser.add_argument(
+        "--workers", type=count, metavar="N", help="simulators that run in parallel"
+    )
+    add_root(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a spec's stages up to ``act``, or evaluate the policy of a finished run again."""
+    from ..pipeline.finished_run import run_folder
+
+    folder = run_folder(args.spec, args.root)
+    if folder is None:
+        return run_stages(args, Stage.ACT, _overrides(args))
+    from ..pipeline.reevaluate import act_again
+    from ..reporting.terminal import show_episodes
+
+    results = act_again(folder, _overrides(args))
+    show_episodes(results)
+    if args.json:
+        print(json.dumps({"run": str(folder), "results": {"act": results}}))
+    return 0
+
+
+def _overrides(args: argparse.Namespace) -> Callable[[Spec], Spec]:
+    """Return a function that puts the options into a spec."""
+    import attrs
+
+    seeds = args.seeds or ()
+    if args.episodes and seeds and args.episodes > len(seeds):
+        raise UserError(
+            f"--episodes {args.episodes}: --seeds has only {len(seeds)} seeds; give more seeds or"
+            " fewer episodes"
+        )
+    act: dict[str, Any] = {"first_seed": seeds[0], "seeds": None} if seeds else {}
+    if args.episodes or seeds:
+        act["episodes"] = args.episodes or len(seeds)
+    compute = {"simulator_workers": args.workers} if args.workers else {}
+
+    def change(spec: Spec) -> Spec:
+        return attrs.evolve(
+            spec,
+            act=attrs.evolve(spec.act, **act),
+            compute=attrs.evolve(spec.compute, **compute),
+        )
+
+    return change

@@ -1,0 +1,92 @@
+"""``rgb2act check SPEC``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..plugins.arguments import add_json
+from ..plugins.components import Command
+from ..plugins.hookspecs import hookimpl
+from .run import add_spec
+
+if TYPE_CHECKING:
+    from ..pipeline.forecast import Forecast
+    from ..pipeline.status import CheckResult
+    from ..store.stage_id import StageId
+
+
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``check``."""
+    yield Command(
+        name="check",
+        summary="validate a spec, list cached stages, and estimate the disk space and time needed",
+        arguments=arguments,
+        run=run,
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the spec, ``--root``, ``--json`` and ``--time``."""
+    add_spec(parser)
+    add_json(parser)
+    parser.add_argument(
+        "--time", action="store_true", help="measure backbones and teacher on a few frames"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check a spec and print the state and the estimated cost of each stage."""
+    from ..spec.reader import read_spec
+
+    spec = read_spec(Path(args.spec))
+    from ..pipeline.status import check  # torch is imported only for a valid spec
+
+    result = check(spec, Path(args.root), args.time)
+    if args.json:
+        print(json.dumps(result.to_json()))
+    else:
+        _show(result)
+    return 0
+
+
+def _show(result: CheckResult) -> None:
+    from ..system.formatting import in_bytes, in_time
+
+    rows = [_row(stage) for stage in result.stages]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    for stage in result.stages:
+        if stage.basis:
+            print(f"  {stage.status.id}: {stage.basis}")
+    print(
+        f"disk: {in_bytes(result.bytes_needed)} needed{_unknown(result.unknown_bytes)};"
+        f" {in_bytes(result.bytes_free)} free"
+    )
+    print(f"time: {in_time(result.seconds_needed)} needed{_unknown(result.unknown_seconds)}")
+    if memory := max((stage.memory or 0 for stage in result.stages), default=0):
+        print(f"memory: {in_bytes(memory)} at peak")
+
+
+def _row(stage: Forecast) -> tuple[str, ...]:
+    from ..system.formatting import in_bytes, in_time
+
+    status = stage.status
+    if not status.state.pending:
+        return str(status.id), str(status), "", ""
+    return (
+        str(status.id),
+        str(status),
+        "size unknown" if stage.bytes is None else in_bytes(stage.bytes),
+        "time unknown" if stage.seconds is None else in_time(stage.seconds),
+    )
+
+
+def _unknown(stages: Sequence[StageId]) -> str:
+    return f", unknown for {', '.join(map(str, stages))}" if stages else ""

@@ -1,0 +1,51 @@
+"""``rgb2act verify RUN``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from ..plugins.arguments import add_run, count
+from ..plugins.components import Command
+from ..plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def rgb2act_commands() -> Iterator[Command]:
+    """Yield ``verify``."""
+    yield Command(
+        name="verify",
+        summary="check that a run's policy computes the same features and actions online as in"
+        " training",
+        arguments=arguments,
+        run=run,
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the run and the number of demonstrations."""
+    add_run(parser)
+    parser.add_argument(
+        "--episodes", type=count, metavar="N", help="demonstrations to replay per task [3]"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay demonstrations through the online path; exit code 1 if anything differs."""
+    from ..pipeline.finished_run import find_run
+
+    folder = find_run(args.run, args.root)
+    from ..pipeline.verify import verify
+
+    found = verify(folder, args.episodes)
+    for problem in found.problems:
+        print(problem, file=sys.stderr)
+    verdict = f"{len(found.problems)} problems" if found.problems else "passed"
+    print(
+        f"{found.stores} stores checked, {found.episodes} episodes replayed ({found.frames}"
+        f" frames); largest differences: tokens {found.token_error:.3g} of the tolerance, features"
+        f" {found.feature_error:.3g} standard deviations, actions {found.action_error:.3g}"
+        f" half-ranges: {verdict}"
+    )
+    return 1 if found.problems else 0
