@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812 the field's usual name
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..spec import TAUS
+from ..spec import LEARNED_TEMPERATURES
 
 Alike = Callable[[slice], Tensor]  # rows -> (R, B or G), True where frames are too alike
 BLOCK = 1 << 18  # pairs that are compared at once
@@ -35,7 +35,7 @@ class Temperature(nn.Module):
 
     def tau(self) -> Tensor:
         """Return the temperature, a scalar."""
-        low, high = (-math.log(tau) for tau in reversed(TAUS))
+        low, high = (-math.log(tau) for tau in reversed(LEARNED_TEMPERATURES))
         with torch.no_grad():  # the parameter itself: beyond a bound no gradient would lead back
             self.log_scale.clamp_(low, high)
         return torch.exp(-self.log_scale)

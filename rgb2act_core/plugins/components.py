@@ -31,6 +31,11 @@ class Kind(StrEnum):
         return self.replace("_", " ")
 
     @property
+    def label_with_article(self) -> str:
+        """The kind in words with its article, as in ``an environment``."""
+        return f"{'an' if self is Kind.ENVIRONMENT else 'a'} {self.label}"
+
+    @property
     def hook(self) -> str:
         """Return the name of the hook that yields components of this kind."""
         return f"rgb2act_{self}s"

@@ -1,8 +1,6 @@
-"""The run spec: what a TOML file may say, as frozen records; a module for each stage's tables.
+"""The run spec: the tables of a TOML file as frozen attrs classes, with one module per stage.
 
-Fields with ``metadata={"runtime": True}`` change no result and are part of no key. Those with
-``metadata={"later": True}`` are part of none while they hold their default, which says what was
-so before there was such a field: results of that time are found again.
+``interfaces.fields`` declares the fields that are not part of cache keys.
 """
 
 from __future__ import annotations
@@ -11,11 +9,11 @@ import re
 from typing import Any
 
 import attrs
+from attrs.validators import ge, le, min_len
 
 from ..interfaces import fields
 from .act import Act
-from .align import TAUS, Align, AlignLoss, Augment, Context
-from .checks import at_least, within
+from .align import LEARNED_TEMPERATURES, Align, AlignLoss, Augment, Context
 from .choices import (
     CHOICES,
     BackboneChoice,
@@ -30,7 +28,7 @@ from .policy import ClosedLoop, Policy
 
 __all__ = [
     "CHOICES",
-    "TAUS",
+    "LEARNED_TEMPERATURES",
     "Act",
     "Align",
     "AlignLoss",
@@ -62,26 +60,26 @@ def _name(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
 
 @attrs.frozen(kw_only=True)
 class Compute:
-    """Say what to run on; changes no result, so it is part of no key."""
+    """Device, processes and threads. They do not change results."""
 
     device: str = fields.runtime(default="auto")
-    """``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``; with ``auto`` all GPUs share the
-    extraction, and the rest runs on the first."""
-    simulator_workers: int = fields.runtime(default=0, validator=at_least(0))
-    """Processes that simulate; 0 is one a core."""
-    threads: int = fields.runtime(default=0, validator=at_least(0))
-    """Threads of torch; 0 lets torch choose."""
-    checkpoint_seconds: float = fields.runtime(default=30.0, validator=at_least(0))
-    """Time between training checkpoints."""
+    """``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``. With ``auto``, features are extracted on
+    all GPUs and everything else runs on the first."""
+    simulator_workers: int = fields.runtime(default=0, validator=ge(0))
+    """Simulator processes; 0 for one per CPU core."""
+    threads: int = fields.runtime(default=0, validator=ge(0))
+    """Threads of torch; 0 for torch's own default."""
+    checkpoint_seconds: float = fields.runtime(default=30.0, validator=ge(0))
+    """Seconds between training checkpoints."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a device that torch has no name for."""
+        """Raise ValueError for a device that torch does not know."""
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, mps, cuda or cuda:N, got {self.device!r}")
 
 
 def _tasks(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse no task, and the same one twice."""
+    """Raise ValueError for an empty list of tasks and for duplicates."""
     if not isinstance(value, tuple):
         return
     if not value:
@@ -89,12 +87,12 @@ def _tasks(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     for i, choice in enumerate(value):
         if choice in value[:i]:
             raise ValueError(
-                f"number {i + 1} says the same as number {value.index(choice) + 1};"
-                " name each task once, and weigh it with task_weights"
+                f"number {i + 1} is the same as number {value.index(choice) + 1}; list each task"
+                " once, and use task_weights to sample it more often"
             )
 
 
-def _one_alone(
+def _unpack_single(
     value: EnvironmentChoice | tuple[EnvironmentChoice, ...],
 ) -> EnvironmentChoice | tuple[EnvironmentChoice, ...]:
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value
@@ -102,35 +100,35 @@ def _one_alone(
 
 @attrs.frozen(kw_only=True)
 class Spec:
-    """Describe one run."""
+    """A run."""
 
     name: str = attrs.field(validator=_name)
-    """Name of the run's folder."""
-    seed: int = attrs.field(default=0, validator=within(0, 2**31 - 1))
-    """Seed of everything that is drawn."""
+    """Name of the run and of its folder."""
+    seed: int = attrs.field(default=0, validator=[ge(0), le(2**31 - 1)])
+    """Seed of all random numbers."""
     environment: EnvironmentChoice | tuple[EnvironmentChoice, ...] = attrs.field(
-        validator=_tasks, converter=_one_alone
+        validator=_tasks, converter=_unpack_single
     )
-    """Where demonstrations come from and where the policy acts; as ``[[environment]]``, one table
-    for each of several tasks that one policy learns."""
+    """Environment that provides the demonstrations and in which the policy acts. To train one
+    policy on several tasks, write one ``[[environment]]`` table per task."""
     collect: Collect = attrs.field(default=Collect())
-    """Recording of demonstrations."""
-    backbone: tuple[BackboneChoice, ...] = attrs.field(validator=attrs.validators.min_len(1))
-    """Vision backbones, one table each."""
+    """Demonstrations to record."""
+    backbone: tuple[BackboneChoice, ...] = attrs.field(validator=min_len(1))
+    """Vision backbones, one table per backbone."""
     teacher: TeacherChoice
     """Point-cloud teacher."""
     extract: Extract = attrs.field(default=Extract())
-    """Feature extraction."""
+    """Extraction and storage of features."""
     align: Align
-    """Alignment of RGB to the teacher."""
+    """Alignment of RGB features to the teacher."""
     policy: Policy
-    """Policy and its training."""
+    """The policy and its training."""
     act: Act = attrs.field(default=Act())
-    """Closed-loop evaluation."""
+    """Closed-loop evaluation of the policy."""
     compute: Compute = Compute()
-    """Device, processes, threads."""
+    """Device, processes and threads."""
 
     @property
     def environments(self) -> tuple[EnvironmentChoice, ...]:
-        """Return the environment of each task."""
+        """Return the environment of each task, also if there is only one."""
         return self.environment if isinstance(self.environment, tuple) else (self.environment,)

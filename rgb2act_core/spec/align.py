@@ -1,195 +1,212 @@
-"""What a spec says of alignment."""
+"""The table ``[align]``."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import attrs
+from attrs.validators import ge, gt, le
 
 from ..interfaces import fields
-from .checks import above, at_least, default, weights, within
 from .choices import FusionChoice
+from .validators import task_weights
 
-TAUS = (0.01, 1.0)  # a learned temperature stays between
+LEARNED_TEMPERATURES = (0.01, 1.0)  # range of a learned temperature
 
 
 @attrs.frozen(kw_only=True)
 class AlignLoss:
-    """Weigh the terms of the alignment loss."""
+    """Weights and settings of the alignment losses. A weight of 0 turns a loss off."""
 
-    infonce: float = attrs.field(default=0.1, validator=at_least(0))
-    """Two-way InfoNCE between RGB and teacher embeddings (arXiv 1807.03748)."""
-    mse: float = attrs.field(default=1.0, validator=at_least(0))
-    """Mean squared error to the standardised teacher embedding."""
-    sigmoid: float = attrs.field(default=0.0, validator=at_least(0))
-    """Sigmoid loss over pairs, in place of InfoNCE or beside it (arXiv 2303.15343)."""
-    cosine: float = attrs.field(default=0.0, validator=at_least(0))
-    """One minus the cosine to the teacher's embedding."""
-    self_contrast: float = attrs.field(default=0.0, validator=at_least(0))
-    """InfoNCE between the adapted, pooled tokens of every two backbones of a frame."""
-    entropy: float = attrs.field(default=0.0, validator=at_least(0))
-    """Against fusion that looks at one backbone alone: how far mean shares are from equal."""
-    local: float = fields.added_later(default=0.0, validator=at_least(0))
-    """Soft matching of fused tokens with the teacher's group tokens, by cosine at temperature
-    ``temperature``, which is not learned here; the teacher must offer such tokens (``ulip`` and
-    ``cloudstats`` do)."""
-    chamfer: float = fields.added_later(default=0.0, validator=at_least(0))
-    """Squared distance of each fused token to the nearest group token, and the other way round."""
+    infonce: float = attrs.field(default=0.1, validator=ge(0))
+    """Symmetric InfoNCE between RGB and teacher embeddings (arXiv 1807.03748)."""
+    mse: float = attrs.field(default=1.0, validator=ge(0))
+    """Mean squared error to the teacher embedding."""
+    sigmoid: float = attrs.field(default=0.0, validator=ge(0))
+    """Pairwise sigmoid loss, instead of InfoNCE or in addition to it (arXiv 2303.15343)."""
+    cosine: float = attrs.field(default=0.0, validator=ge(0))
+    """1 - cosine similarity to the teacher embedding."""
+    self_contrast: float = attrs.field(default=0.0, validator=ge(0))
+    """InfoNCE between the adapted, pooled tokens of each pair of backbones in a frame."""
+    entropy: float = attrs.field(default=0.0, validator=ge(0))
+    """Penalty on fusion weights that are far from uniform, against a fusion that uses only one
+    backbone."""
+    local: float = fields.added_later(default=0.0, validator=ge(0))
+    """Soft matching of the fused tokens to the teacher's group tokens, by cosine similarity with
+    ``temperature``, which this loss does not learn. The teacher must provide group tokens
+    (``ulip`` and ``cloudstats`` do)."""
+    chamfer: float = fields.added_later(default=0.0, validator=ge(0))
+    """Chamfer distance between fused tokens and group tokens: the squared distance of each token to
+    the nearest one of the other set."""
     mse_on: Literal["embedding", "normalised"] = "embedding"
-    """What the squared error is taken of: embeddings, or embeddings at length 1."""
-    temperature: float = attrs.field(default=0.1, validator=above(0))
-    """Temperature; where it is learned, the one it begins with."""
+    """Whether ``mse`` compares the embeddings or the embeddings scaled to length 1."""
+    temperature: float = attrs.field(default=0.1, validator=gt(0))
+    """Temperature of the contrastive losses; the initial value if it is learned."""
     learn_temperature: bool = False
-    """Whether InfoNCE's temperature is learned, within 0.01 and 1; that of the sigmoid loss always
-    is."""
+    """Learn the temperature of InfoNCE, between 0.01 and 1. The temperature of the sigmoid loss is
+    always learned."""
     negatives: Literal["batch", "gradcache", "bank"] = "batch"
-    """Where InfoNCE's negatives are from: the batch; a batch of any size at the memory of
-    ``align.micro_batch`` frames, exactly; or, for the student, all training frames."""
-    exclude_within_steps: int = attrs.field(default=2, validator=at_least(0))
-    """Frames of one episode this close in time are not negatives of one another."""
-    exclude_above_cosine: float = attrs.field(default=1.0, validator=within(-1, 1))
-    """Frames whose teacher embeddings have a larger cosine are no negatives either; 1 for none."""
+    """Negatives of InfoNCE. ``batch``: the other frames of the batch. ``gradcache``: the same for
+    batches that do not fit in memory, computed exactly in parts of ``align.micro_batch`` frames
+    (arXiv 2101.06983). ``bank``: the teacher embeddings of all training frames."""
+    exclude_within_steps: int = attrs.field(default=2, validator=ge(0))
+    """Frames of the same episode at most this many steps apart are not used as negatives for each
+    other."""
+    exclude_above_cosine: float = attrs.field(default=1.0, validator=[ge(-1), le(1)])
+    """Frames whose teacher embeddings have a higher cosine similarity are not used as negatives for
+    each other. 1 excludes none."""
 
     @property
     def grouped(self) -> bool:
-        """Return whether the teacher's group tokens are needed."""
+        """Return whether a loss needs the teacher's group tokens."""
         return bool(self.local or self.chamfer)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a loss without a term."""
+        """Raise ValueError for losses that cannot train an aligner and for unused settings."""
         if not (self.infonce or self.mse or self.sigmoid or self.cosine):
-            raise ValueError("infonce, mse, sigmoid and cosine are all 0: nothing would be learned")
+            raise ValueError(
+                "infonce, mse, sigmoid and cosine are all 0, so there is nothing to learn; set one"
+                " of them above 0"
+            )
         for name in ("learn_temperature", "negatives"):
             value = getattr(self, name)
             if not self.infonce and value in (True, "bank"):
-                raise ValueError(f"{name} = {value!r} is read by InfoNCE alone, and infonce is 0")
-        low, high = TAUS
+                raise ValueError(
+                    f"{name} = {value!r} is used only by InfoNCE, and infonce is 0; remove it"
+                )
+        low, high = LEARNED_TEMPERATURES
         if (self.learn_temperature or self.sigmoid) and not low <= self.temperature <= high:
             raise ValueError(
-                f"temperature must be within {low} and {high} to be learned,"
+                f"temperature must be between {low} and {high} if it is learned,"
                 f" got {self.temperature!r}"
             )
 
 
 @attrs.frozen(kw_only=True)
 class Augment:
-    """Say how features are made poorer while the aligner learns."""
+    """Feature augmentation during alignment."""
 
-    token_dropout: float = attrs.field(default=0.0, validator=within(0, 0.99))
-    """Share of the tokens that are replaced by their mean."""
-    noise: float = attrs.field(default=0.0, validator=at_least(0))
-    """Standard deviation of noise on each channel, in units of the channel's own."""
-    backbone_dropout: float = attrs.field(default=0.0, validator=within(0, 0.99))
-    """Share of the frames from which a backbone is missing; one is always left."""
+    token_dropout: float = attrs.field(default=0.0, validator=[ge(0), le(0.99)])
+    """Fraction of the tokens that are replaced by the mean token."""
+    noise: float = attrs.field(default=0.0, validator=ge(0))
+    """Standard deviation of Gaussian noise on each channel, relative to the channel's own standard
+    deviation."""
+    backbone_dropout: float = attrs.field(default=0.0, validator=[ge(0), le(0.99)])
+    """Probability that a backbone is dropped from a frame. At least one backbone is kept."""
 
 
 @attrs.frozen(kw_only=True)
 class Context:
-    """Let the fused tokens of a frame look at one another, those of all its cameras."""
+    """Transformer over the fused tokens of all cameras of a frame."""
 
-    layers: int = attrs.field(default=0, validator=at_least(0))
-    """Transformer layers, each normalised before; 0 for none."""
-    heads: int = attrs.field(default=8, validator=at_least(1))
-    """Attention heads, which share ``align.token_dim`` evenly."""
-    hidden: int = attrs.field(default=4, validator=at_least(1))
-    """Width of the layer between, in multiples of ``align.token_dim``."""
+    layers: int = attrs.field(default=0, validator=ge(0))
+    """Pre-norm transformer layers; 0 for none."""
+    heads: int = attrs.field(default=8, validator=ge(1))
+    """Attention heads; must divide ``align.token_dim``."""
+    hidden: int = attrs.field(default=4, validator=ge(1))
+    """Width of the feed-forward layer, as a multiple of ``align.token_dim``."""
     position: Literal["sincos", "learned"] = "sincos"
-    """How a token says at which row and column of its camera it is: sines and cosines, or a learned
-    vector a place; it is never the order in which tokens were drawn."""
-    dropout: float = attrs.field(default=0.0, validator=within(0, 0.99))
-    """Share of what a layer adds that is dropped in training."""
+    """Position embedding of a token's row and column in its camera: sine and cosine, or learned."""
+    dropout: float = attrs.field(default=0.0, validator=[ge(0), le(0.99)])
+    """Dropout on the residual branches in training."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse to say how layers are where there are none."""
+        """Raise ValueError for settings of layers if there are none."""
         for field in attrs.fields(Context):
             value = getattr(self, field.name)
             if not self.layers and value != field.default:
-                raise ValueError(f"{field.name} = {value!r} says how layers are, and layers is 0")
+                raise ValueError(
+                    f"{field.name} = {value!r} has no effect with layers = 0; remove it or set"
+                    " layers"
+                )
 
 
 @attrs.frozen(kw_only=True)
 class Align:
-    """Say how RGB features learn to land where the teacher's embedding lands."""
+    """Alignment of RGB features to the teacher's embedding."""
 
     fusion: FusionChoice
-    """Fusion of the backbones' tokens."""
-    embedding_dim: int = attrs.field(default=64, validator=at_least(1))
-    """Width of the layer that is projected into the teacher's space."""
-    token_dim: int = attrs.field(default=32, validator=at_least(1))
-    """Width of adapted and fused tokens."""
+    """How the tokens of several backbones are fused."""
+    embedding_dim: int = attrs.field(default=64, validator=ge(1))
+    """Size of the RGB embedding, before it is projected to the size of the teacher embedding."""
+    token_dim: int = attrs.field(default=32, validator=ge(1))
+    """Size of the adapted and fused tokens."""
     adapter: Literal["narrow", "wide"] = fields.added_later(default="narrow")
-    """Each backbone's network: C to width to width; or twice as wide between, with each token
-    normalised after."""
-    tokens: int = fields.added_later(default=0, validator=at_least(0))
-    """Places of the common grid that a training step looks at, the same for all backbones, cameras
-    and frames of its batch, drawn anew each step; 0 for all. Whatever is measured or acts looks at
-    all of them."""
+    """Adapter of each backbone, a two-layer MLP on its tokens. ``narrow``: the hidden layer has
+    ``token_dim`` units. ``wide``: it has twice as many, and the output is layer-normalised."""
+    tokens: int = fields.added_later(default=0, validator=ge(0))
+    """Grid positions sampled in each training step, the same ones for all backbones, cameras and
+    frames of the batch; 0 for all positions. Evaluation and acting always use all of them."""
     replacement: bool = fields.added_later(default=False)
-    """Whether a place may be drawn several times in a step; what is drawn twice is computed
-    twice."""
+    """Sample grid positions with replacement."""
     context: Context = fields.added_later(default=Context())
-    """Attention among the fused tokens of a frame."""
+    """Transformer over the fused tokens of a frame."""
     sample: Literal["step", "window"] = fields.added_later(default="step")
-    """What is aligned: a frame with the teacher's embedding of it; or the window of frames that
-    ends at it with the mean of the teacher's embeddings of the same frames. What acts looks at such
-    windows too, those that end at the frames that the policy looks at."""
-    window: int = fields.added_later(default=4, validator=at_least(2))
-    """Frames of a window; before an episode's first frame stands that frame again, and a scene
-    stands still."""
-    stride: int = fields.added_later(default=1, validator=at_least(1))
+    """What is aligned. ``step``: each frame with its teacher embedding. ``window``: each window of
+    frames with the mean teacher embedding of its frames. The policy then also observes windows,
+    which end at the frames it observes."""
+    window: int = fields.added_later(default=4, validator=ge(2))
+    """Frames per window. At the start of an episode, the first frame is repeated to fill the
+    window; a scene's only frame fills all of it."""
+    stride: int = fields.added_later(default=1, validator=ge(1))
     """Steps between the frames of a window."""
     aggregate: Literal["mean", "attention"] = fields.added_later(default="mean")
-    """How the embeddings of a window's frames become one: their mean, or a mean with learned
-    weights, by what is in a frame and how old it is."""
+    """How the embeddings of a window's frames are combined: their mean, or a weighted mean whose
+    weights are learned from each frame's content and age."""
     pool: Literal["mean", "attention", "keypoints"] = "keypoints"
-    """How tokens become one vector; ``keypoints`` is soft-argmax maps with values."""
-    keypoint_maps: int = attrs.field(default=16, validator=at_least(1))
-    """Attention maps a camera (attention, keypoints)."""
-    keypoint_values: int = attrs.field(default=4, validator=at_least(1))
-    """Values each map carries (keypoints)."""
-    mlp_dim: int = attrs.field(default=128, validator=at_least(1))
-    """Width of the layer between pool and embedding."""
+    """How the tokens of a frame are pooled into one vector: their mean, attention pooling, or
+    spatial soft-argmax keypoints with values."""
+    keypoint_maps: int = attrs.field(default=16, validator=ge(1))
+    """Attention maps per camera for ``pool = "attention"`` and ``"keypoints"``."""
+    keypoint_values: int = attrs.field(default=4, validator=ge(1))
+    """Values per map for ``pool = "keypoints"``."""
+    mlp_dim: int = attrs.field(default=128, validator=ge(1))
+    """Size of the hidden layer between pooling and embedding."""
     loss: AlignLoss = AlignLoss()
-    """Weights of the loss terms."""
+    """Weights and settings of the losses."""
     augment: Augment = Augment()
-    """What is done to features in training."""
+    """Feature augmentation in training."""
     teacher_space: Literal["raw", "centred", "standardised", "whitened"] = "standardised"
-    """What the teacher's embeddings are before they are compared: as they come; without the mean
-    of the training frames; divided by their deviation too; or without their correlations."""
-    teacher_floor: float = attrs.field(default=0.1, validator=within(0, 1))
-    """Smallest deviation that the teacher's dimensions are divided by, as a share of the root mean
-    square over dimensions: what hardly varies is mostly noise and is not blown up."""
-    steps: int = attrs.field(default=2000, validator=at_least(1))
+    """Preprocessing of the teacher embeddings, with statistics of the training frames. ``raw``:
+    none. ``centred``: subtract the mean. ``standardised``: also divide by the standard deviation.
+    ``whitened``: also remove correlations."""
+    teacher_floor: float = attrs.field(default=0.1, validator=[ge(0), le(1)])
+    """Smallest standard deviation that an embedding dimension is divided by, as a fraction of the
+    root mean square over all dimensions. This keeps the noise in nearly constant dimensions from
+    being amplified."""
+    steps: int = attrs.field(default=2000, validator=ge(1))
     """Optimiser steps."""
-    batch_size: int = attrs.field(default=64, validator=at_least(2))
-    """Frames a step."""
-    micro_batch: int = attrs.field(default=0, validator=at_least(0))
-    """Frames embedded at once with ``loss.negatives = "gradcache"``."""
+    batch_size: int = attrs.field(default=64, validator=ge(2))
+    """Frames per optimiser step."""
+    micro_batch: int = attrs.field(default=0, validator=ge(0))
+    """Frames that are embedded at once with ``loss.negatives = "gradcache"``."""
     precision: Literal["float32", "bfloat16"] = fields.added_later(default="float32")
-    """Of the products over tokens in training; weights, pools, losses and whatever is measured or
-    acts are float32. Slower where the processor has no bfloat16 units."""
-    ema: float = attrs.field(default=0.0, validator=within(0, 0.99999))
-    """Decay of averaged weights, which become the aligner; 0 for none."""
-    lr: float = attrs.field(default=2e-3, validator=above(0))
+    """Precision of the matrix products over tokens in training. Weights, pooling, losses,
+    evaluation and acting use float32. ``bfloat16`` is slower on hardware without bfloat16 units."""
+    ema: float = attrs.field(default=0.0, validator=[ge(0), le(0.99999)])
+    """Decay of the exponential moving average of the weights, which becomes the aligner. 0 for
+    none."""
+    lr: float = attrs.field(default=2e-3, validator=gt(0))
     """Peak learning rate of AdamW."""
-    weight_decay: float = attrs.field(default=1e-4, validator=at_least(0))
+    weight_decay: float = attrs.field(default=1e-4, validator=ge(0))
     """Weight decay of AdamW."""
-    warmup: int = attrs.field(default=50, validator=at_least(0))
-    """Steps of linear warm-up before the cosine."""
-    grad_clip: float = attrs.field(default=1.0, validator=above(0))
-    """Largest norm of the gradient."""
-    holdout: float = attrs.field(default=0.1, validator=within(0, 0.9))
-    """Share of each task's episodes that is kept from training and measured on."""
-    task_weights: dict[str, float] = fields.added_later(factory=dict, validator=weights)
-    """How often a frame of a task is drawn, by the task's name; left out, a task has 1, so that
-    each frame counts equally."""
+    warmup: int = attrs.field(default=50, validator=ge(0))
+    """Steps of linear warm-up before the cosine decay of the learning rate."""
+    grad_clip: float = attrs.field(default=1.0, validator=gt(0))
+    """Maximum gradient norm."""
+    holdout: float = attrs.field(default=0.1, validator=[ge(0), le(0.9)])
+    """Fraction of each task's episodes that is held out for validation."""
+    task_weights: dict[str, float] = fields.added_later(factory=dict, validator=task_weights)
+    """Sampling weight of each task's frames, by task name. The default is 1: all frames are equally
+    likely."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse options that contradict one another."""
+        """Raise ValueError for keys that contradict each other."""
         if (self.loss.negatives == "gradcache") != bool(self.micro_batch):
             raise ValueError(
-                f"micro_batch = {self.micro_batch} and loss.negatives ="
-                f" {self.loss.negatives!r}: give both a micro_batch and 'gradcache', or neither"
+                f"micro_batch = {self.micro_batch} contradicts loss.negatives ="
+                f" {self.loss.negatives!r}; set both micro_batch and negatives = 'gradcache', or"
+                " neither"
             )
         if self.context.layers and self.token_dim % self.context.heads:
             raise ValueError(
@@ -197,10 +214,10 @@ class Align:
                 f" token_dim = {self.token_dim}; choose another number of heads"
             )
         for name in ("window", "stride", "aggregate"):
-            if self.sample == "step" and getattr(self, name) != default(Align, name):
-                value = getattr(self, name)
+            value = getattr(self, name)
+            if self.sample == "step" and value != attrs.fields_dict(Align)[name].default:
                 raise ValueError(
-                    f"{name} = {value!r} is read by sample = 'window' alone; remove it"
+                    f"{name} = {value!r} is used only with sample = 'window'; remove it"
                 )
         if self.replacement and not self.tokens:
-            raise ValueError("replacement = true says how tokens are drawn, and tokens is 0")
+            raise ValueError("replacement = true has no effect with tokens = 0; set tokens")

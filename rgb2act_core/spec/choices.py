@@ -1,4 +1,4 @@
-"""Choices: the components that a spec's tables name with ``use``."""
+"""The components that the tables of a spec choose with ``use``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ..plugins.components import Capability, Component, Kind
 
 @attrs.frozen(kw_only=True)
 class Choice:
-    """Hold a component that a table's ``use`` names and the config made of its other keys."""
+    """A component and its config.
+
+    In a spec, ``use`` names the component and the table's other keys are its config.
+    """
 
     component: Component
     config: Any
@@ -21,33 +24,33 @@ class Choice:
         return capability in self.component.capabilities
 
     def build(self) -> Any:
-        """Build the component: this is where torch and weights are loaded."""
+        """Build the component. This imports its model and loads its weights."""
         return self.component.build(self.config)
 
 
 @attrs.frozen(kw_only=True)
 class BackboneChoice(Choice):
-    """Choose a vision backbone."""
+    """A vision backbone."""
 
 
 @attrs.frozen(kw_only=True)
 class TeacherChoice(Choice):
-    """Choose a point-cloud teacher."""
+    """A point-cloud teacher."""
 
 
 @attrs.frozen(kw_only=True)
 class FusionChoice(Choice):
-    """Choose how several backbones become one."""
+    """A fusion of several backbones."""
 
 
 @attrs.frozen(kw_only=True)
 class HeadChoice(Choice):
-    """Choose a policy head."""
+    """A policy head."""
 
 
 @attrs.frozen(kw_only=True)
 class EnvironmentChoice(Choice):
-    """Choose an environment."""
+    """An environment."""
 
 
 CHOICES: dict[type[Choice], Kind] = {

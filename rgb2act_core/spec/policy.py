@@ -1,34 +1,35 @@
-"""What a spec says of the policy: what it sees, does, and how it learns."""
+"""The table ``[policy]``."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import attrs
+from attrs.validators import ge, gt, le
 
 from ..interfaces import fields
-from .checks import above, at_least, default, weights, within
 from .choices import HeadChoice
+from .validators import task_weights
 
 
 @attrs.frozen(kw_only=True)
 class ClosedLoop:
-    """Say how the policy is tried in its environment while it is trained."""
+    """Closed-loop evaluation during policy training."""
 
-    every: int = attrs.field(validator=at_least(1))
-    """Optimiser steps from one trial to the next; the last weights are tried too."""
-    episodes: int = attrs.field(default=20, validator=at_least(1))
-    """Episodes of a trial in each task, the same each time."""
-    first_seed: int = attrs.field(default=50_000, validator=at_least(0))
-    """Seed of the first of them; those of ``[act]`` must be others."""
+    every: int = attrs.field(validator=ge(1))
+    """Optimiser steps between evaluations. The final weights are also evaluated."""
+    episodes: int = attrs.field(default=20, validator=ge(1))
+    """Episodes per evaluation and task; every evaluation uses the same seeds."""
+    first_seed: int = attrs.field(default=50_000, validator=ge(0))
+    """Seed of the first episode. The seeds must not overlap with those of ``[act]``."""
 
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """Say what the policy sees, does, and how it learns."""
+    """The policy: its observations, its action chunks and its training."""
 
     head: HeadChoice
-    """Network and diffusion process."""
+    """Policy head that generates action chunks."""
     condition: Literal[
         "aligned",
         "dual",
@@ -39,78 +40,87 @@ class Policy:
         "proprio_only",
         "oracle",
     ] = "aligned"
-    """What the head sees: the frozen aligner's vector; that and its fused tokens, pooled a camera;
-    that and all its fused tokens, through cross-attention; one backbone's tokens, pooled a
-    camera; an aligner with frozen random weights; an aligner trained with the head and no
-    teacher; joints alone; the environment's true state."""
+    """What the head observes. ``aligned``: the embedding of the trained, frozen aligner. ``dual``:
+    the embedding and the aligner's fused tokens, pooled per camera. ``tokens``: the embedding and
+    all fused tokens, through cross-attention. ``single_backbone``: the tokens of one backbone,
+    pooled per camera. ``random_aligner``: an aligner with frozen random weights. ``end_to_end``:
+    an aligner that is trained together with the head, without a teacher. ``proprio_only``: joint
+    positions. ``oracle``: the environment's ground-truth state."""
     backbone: str = ""
-    """Backbone that ``single`` sees, by its name in the run (numbered where it is chosen twice);
-    empty for the first."""
+    """Backbone for ``condition = "single_backbone"``, by name. If a backbone is listed twice, the
+    names are numbered (``croco-0``, ``croco-1``). Empty for the first backbone."""
     proprio: bool = True
-    """Whether the head sees joint positions besides."""
+    """Also observe the joint positions."""
     arms: Literal["left", "right", "both"] = "both"
-    """Arms the policy moves; an idle arm holds its pose."""
+    """Arms that the policy controls. The other arm holds its pose."""
     gripper: bool = True
-    """Whether the policy moves the grippers of its arms."""
+    """Whether the policy also controls the grippers of its arms."""
     gripper_when_absent: Literal["error", "hold"] = "error"
-    """What to do with grippers the environment has and the policy does not move."""
-    horizon: int = attrs.field(default=16, validator=at_least(1))
-    """Steps of a plan; step 0 is the action for the newest frame."""
-    n_obs_steps: int = attrs.field(default=2, validator=at_least(1))
-    """Newest frames the head sees."""
-    n_action_steps: int = attrs.field(default=8, validator=at_least(1))
-    """Steps of a plan that are executed before the next plan."""
-    steps: int = attrs.field(default=8000, validator=at_least(1))
+    """What to do if the environment has grippers that the policy does not control: raise an error,
+    or hold their position."""
+    horizon: int = attrs.field(default=16, validator=ge(1))
+    """Length of an action chunk, in control steps. The first action belongs to the newest
+    observation."""
+    n_obs_steps: int = attrs.field(default=2, validator=ge(1))
+    """Number of most recent frames that the head observes."""
+    n_action_steps: int = attrs.field(default=8, validator=ge(1))
+    """Actions of a chunk that are executed before the policy plans again."""
+    steps: int = attrs.field(default=8000, validator=ge(1))
     """Optimiser steps."""
-    batch_size: int = attrs.field(default=128, validator=at_least(1))
-    """Samples a step."""
-    lr: float = attrs.field(default=1e-3, validator=above(0))
+    batch_size: int = attrs.field(default=128, validator=ge(1))
+    """Samples per optimiser step."""
+    lr: float = attrs.field(default=1e-3, validator=gt(0))
     """Peak learning rate of AdamW."""
-    weight_decay: float = attrs.field(default=1e-4, validator=at_least(0))
+    weight_decay: float = attrs.field(default=1e-4, validator=ge(0))
     """Weight decay of AdamW."""
-    warmup: int = attrs.field(default=200, validator=at_least(0))
-    """Steps of linear warm-up before the cosine."""
-    grad_clip: float = attrs.field(default=1.0, validator=above(0))
-    """Largest norm of the gradient."""
-    ema: float = attrs.field(default=0.995, validator=within(0, 0.99999))
-    """Decay of the averaged weights that act."""
-    noise: float = attrs.field(default=0.05, validator=at_least(0))
-    """Standard deviation of the noise on standardised features in training; ``direct`` gets none,
-    its features have no scale yet."""
+    warmup: int = attrs.field(default=200, validator=ge(0))
+    """Steps of linear warm-up before the cosine decay of the learning rate."""
+    grad_clip: float = attrs.field(default=1.0, validator=gt(0))
+    """Maximum gradient norm."""
+    ema: float = attrs.field(default=0.995, validator=[ge(0), le(0.99999)])
+    """Decay of the exponential moving average of the weights. The averaged weights act."""
+    noise: float = attrs.field(default=0.05, validator=ge(0))
+    """Standard deviation of the noise that is added to standardised features in training.
+    ``end_to_end`` adds none, because its features are not standardised."""
     normalise: Literal["limits", "quantiles", "mean_std"] = "limits"
-    """Which range of each action becomes -1 .. 1, beyond which a head may clip: all that was
-    demonstrated; its 1st to 99th percentile; three standard deviations around the mean."""
-    holdout: float = attrs.field(default=0.05, validator=within(0, 0.9))
-    """Share of each task's episodes that is kept from training and measured on."""
+    """Range of each action that is scaled to [-1, 1]: ``limits`` (minimum and maximum),
+    ``quantiles`` (1st to 99th percentile), or ``mean_std`` (mean +- 3 standard deviations). Heads
+    may clip actions outside it."""
+    holdout: float = attrs.field(default=0.05, validator=[ge(0), le(0.9)])
+    """Fraction of each task's episodes that is held out for validation."""
     tasks: Literal["shared", "embedding", "separate_heads"] = fields.added_later(
         default="embedding"
     )
-    """How one policy learns several tasks: it is not told which one it is in; a learned vector
-    tells it; or each task has a head and ranges of actions of its own."""
-    task_width: int = fields.added_later(default=16, validator=at_least(1))
-    """Width of the vector that tells the task (embedding)."""
-    task_weights: dict[str, float] = fields.added_later(factory=dict, validator=weights)
-    """How often a sample of a task is drawn, by the task's name; left out, a task has 1, so that
-    each sample counts equally."""
+    """How one policy handles several tasks. ``shared``: the policy does not observe which task it
+    is in. ``embedding``: it observes a learned vector per task. ``separate_heads``: each task has
+    its own head and action ranges."""
+    task_width: int = fields.added_later(default=16, validator=ge(1))
+    """Size of the task vector for ``tasks = "embedding"``."""
+    task_weights: dict[str, float] = fields.added_later(factory=dict, validator=task_weights)
+    """Sampling weight of each task's samples, by task name. The default is 1: all samples are
+    equally likely."""
     closed_loop: ClosedLoop | None = fields.added_later(default=None)
-    """Trials while the policy is trained, as ``[act]`` says how; the weights that succeed most
-    often become the policy. Left out, the last weights do."""
+    """Evaluate the policy in the environment during training, with the settings of ``[act]``, and
+    keep the weights with the highest success rate. By default the final weights are kept."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse plans that are executed beyond their end, and a policy that sees nothing."""
+        """Raise ValueError for keys that contradict each other."""
         if self.n_action_steps > self.horizon:
             raise ValueError(
-                f"n_action_steps = {self.n_action_steps} is beyond horizon = {self.horizon};"
-                " execute at most the whole plan"
+                f"n_action_steps = {self.n_action_steps} exceeds horizon = {self.horizon};"
+                " lower n_action_steps"
             )
         if self.condition == "proprio_only" and not self.proprio:
-            raise ValueError("condition = 'proprio_only' with proprio = false sees nothing at all")
-        if self.tasks != "embedding" and self.task_width != default(Policy, "task_width"):
             raise ValueError(
-                f"task_width = {self.task_width} is read by tasks = 'embedding' alone; remove it"
+                "condition = 'proprio_only' with proprio = false leaves nothing to observe;"
+                " set proprio = true"
+            )
+        if self.tasks != "embedding" and self.task_width != attrs.fields(Policy).task_width.default:
+            raise ValueError(
+                f"task_width = {self.task_width} is used only with tasks = 'embedding'; remove it"
             )
         if self.backbone and self.condition != "single_backbone":
             raise ValueError(
-                f"backbone = {self.backbone!r} is read by condition = 'single_backbone' alone;"
+                f"backbone = {self.backbone!r} is used only with condition = 'single_backbone';"
                 " remove it"
             )

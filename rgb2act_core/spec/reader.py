@@ -1,4 +1,4 @@
-"""Read a run spec from TOML, strictly: every problem of the file at once, each with its line."""
+"""Read a run spec from a TOML file and report all its problems at once, each with its line."""
 
 from __future__ import annotations
 
@@ -21,37 +21,39 @@ from ..errors import UserError, near
 from ..interfaces.fields import Mark, is_marked
 from ..plugins import registry
 from ..plugins.components import Component
-from . import CHOICES, Choice, Spec, toml_lines
-from .structure import Find, InvalidValue, converter, one_or_many, said
+from . import CHOICES, Choice, Spec, retired, toml_lines
+from .structure import Find, InvalidValue, make_converter, one_or_many
+from .validators import message_of
 
-LARGEST = 1_000_000  # bytes of a spec file
+MAX_BYTES = 1_000_000  # of a spec file
 
 
 @attrs.frozen
 class _Problem:
     path: toml_lines.Path
     message: str
-    at: toml_lines.Path  # where its line is
+    line_of: toml_lines.Path  # the key on whose line it is reported
 
 
 def read_spec(path: Path, find: Find = registry.find, files: bool = True) -> Spec:
-    """Return the spec that a TOML file holds; ``files=False`` does not ask whether files exist.
+    """Return the spec in a TOML file.
 
-    Raises UserError with every problem in it, sorted by line.
+    With ``files=False``, files that the spec names need not exist. Raises UserError with all
+    problems, sorted by line.
     """
     text = _text(path)
     try:
         data = tomllib.loads(text)
         lines = toml_lines.key_lines(text.replace("\r\n", "\n"))
     except RecursionError:
-        raise UserError(f"{path}: lists or tables are nested too deep; flatten them") from None
+        raise UserError(f"{path}: lists or tables are nested too deeply; flatten them") from None
     except ValueError as err:
         raise UserError(_syntax(path, text, str(err))) from None
     try:
-        return converter(find, path.parent, files).structure(data, Spec)
+        return make_converter(find, path.parent, files).structure(data, Spec)
     except (BaseValidationError, InvalidValue) as err:
-        found = sorted(((_line(p.at, lines), p) for p in _problems(err)), key=_order)
-        raise UserError(*(f"{path}:{n}: {_place(p)}{p.message}" for n, p in found)) from None
+        found = sorted(((_line(p.line_of, lines), p) for p in _problems(err)), key=_order)
+        raise UserError(*(f"{path}:{n}: {_prefix(p)}{p.message}" for n, p in found)) from None
 
 
 def structure(
@@ -61,26 +63,26 @@ def structure(
     folder: Path | None = None,
     files: bool = True,
 ) -> Any:
-    """Return an instance of a spec or config class from plain data, as strictly as a file.
+    """Return an instance of a spec or config class from plain data, as strictly as ``read_spec``.
 
-    Relative paths are looked up in ``folder``; ``files=False`` does not look for them at all.
-    Raises UserError with every problem.
+    Relative paths start at ``folder``, by default the working directory. With ``files=False``,
+    files need not exist. Raises UserError with all problems.
     """
     try:
-        return converter(find, folder or Path(), files).structure(data, cls)
+        return make_converter(find, folder or Path(), files).structure(data, cls)
     except (BaseValidationError, InvalidValue) as err:
-        raise UserError(*(f"{_place(p)}{p.message}" for p in _problems(err))) from None
+        raise UserError(*(f"{_prefix(p)}{p.message}" for p in _problems(err))) from None
 
 
 def structure_config(component: Component | type, data: Mapping[str, Any]) -> Any:
-    """Return a component's config from what a spec's table says without its ``use``."""
+    """Return a component's config from a spec's table without its ``use``."""
     return structure(component.config if isinstance(component, Component) else component, data)
 
 
 def unstructure(obj: Any, runtime: bool = True) -> Any:
-    """Return a spec or config as what JSON can hold, the inverse of ``structure``.
+    """Return a spec or config as plain JSON data, the inverse of ``structure``.
 
-    ``runtime=False`` leaves out the fields that change no result.
+    With ``runtime=False``, fields that change no result are left out.
     """
     if isinstance(obj, Choice):
         return {"use": obj.component.name, **unstructure(obj.config, runtime)}
@@ -99,19 +101,19 @@ def unstructure(obj: Any, runtime: bool = True) -> Any:
 
 def _text(path: Path) -> str:
     try:
-        if path.is_file() and path.stat().st_size > LARGEST:
-            raise UserError(f"{path}: larger than 1 MB; this is no run spec")
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: larger than 1 MB; give the path of a run spec")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         hint = near(path.name, (p.name for p in path.parent.glob("*.toml")))
         raise UserError(f"{path}: no such file{hint or '; give the path of a run spec'}") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; give the path of a run spec in it") from None
+        raise UserError(f"{path}: is a folder; give the path of a TOML file") from None
     except UnicodeDecodeError as err:
         raise UserError(f"{path}: not UTF-8 at byte {err.start}; save it as UTF-8") from None
     except (OSError, ValueError) as err:
         reason = getattr(err, "strerror", None) or err
-        raise UserError(f"{path}: {str(reason).lower()}; give a file that can be read") from None
+        raise UserError(f"{path}: {str(reason).lower()}; give a readable file") from None
 
 
 def _syntax(path: Path, text: str, message: str) -> str:
@@ -122,7 +124,7 @@ def _syntax(path: Path, text: str, message: str) -> str:
 
 
 def _order(item: tuple[int, _Problem]) -> tuple[int, str, str]:
-    return item[0], _place(item[1]), item[1].message
+    return item[0], _prefix(item[1]), item[1].message
 
 
 def _line(path: toml_lines.Path, lines: Mapping[toml_lines.Path, int]) -> int:
@@ -131,14 +133,14 @@ def _line(path: toml_lines.Path, lines: Mapping[toml_lines.Path, int]) -> int:
     return lines.get(path, 1)
 
 
-def _place(problem: _Problem) -> str:
-    """Return a path as ``backbone[0].dim: ``; the file as a whole has none."""
+def _prefix(problem: _Problem) -> str:
+    """Return the path of a problem, such as ``backbone[0].dim: ``; empty for the file."""
     steps = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in problem.path)
     return f"{steps.removeprefix('.')}: " if steps else ""
 
 
 def _problems(err: Exception, path: toml_lines.Path = ()) -> Iterator[_Problem]:
-    """Walk the tree of what cattrs collected."""
+    """Yield the problems in the tree of exceptions that cattrs collected."""
     if isinstance(err, BaseValidationError):
         noted, plain = typing.cast(Any, err).group_exceptions()
         for inner, note in noted:
@@ -149,12 +151,14 @@ def _problems(err: Exception, path: toml_lines.Path = ()) -> Iterator[_Problem]:
                 yield from _problems(inner, (*path, step))
         for inner in plain:
             known = [f.name for f in attrs.fields(err.cl)] if attrs.has(err.cl) else []
-            yield from _of_whole(inner, path, known)
+            yield from _table_problems(inner, path, known)
     elif isinstance(err, InvalidValue):
         at = (*path, *err.below)
-        yield _Problem(at, err.message.replace("[[NAME]]", f"[[{_dotted(at)}]]"), at)
+        renamed = retired.value_message(_dotted(at), err.value)
+        message = err.message.replace("[[NAME]]", f"[[{_dotted(at)}]]")
+        yield _Problem(at, renamed or message, at)
     else:
-        raise err  # a fault of a plugin's config class, not of the spec
+        raise err  # a bug in a plugin's config class, not a problem of the spec
 
 
 def _dotted(path: toml_lines.Path) -> str:
@@ -162,7 +166,7 @@ def _dotted(path: toml_lines.Path) -> str:
 
 
 def _missing(path: toml_lines.Path, note: AttributeValidationNote) -> _Problem:
-    """Say what to add: a table, one of several, or a key."""
+    """Return the problem of a missing key or table, with what to add."""
     kind = typing.get_args(note.type)[0] if one_or_many(note.type) else note.type
     inner = typing.get_args(kind)
     use = " with use = ..." if (inner[0] if inner else kind) in CHOICES else ""
@@ -176,23 +180,24 @@ def _missing(path: toml_lines.Path, note: AttributeValidationNote) -> _Problem:
     return _Problem(path, message, path)
 
 
-def _of_whole(err: Exception, path: toml_lines.Path, known: list[str]) -> Iterator[_Problem]:
-    """Yield what concerns a table and no field of it: unknown keys, fields that do not agree."""
+def _table_problems(err: Exception, path: toml_lines.Path, known: list[str]) -> Iterator[_Problem]:
+    """Yield problems of a table as a whole: unknown keys and keys that contradict each other."""
     if isinstance(err, ForbiddenExtraKeysError):
         for key in err.extra_fields:
+            at = (*path, key)
             hint = near(key, known) or f"; known: {', '.join(known) or 'none'}"
-            yield _Problem((*path, key), f"unknown key{hint}", (*path, key))
+            yield _Problem(at, retired.key_message(_dotted(at)) or f"unknown key{hint}", at)
     elif isinstance(err, UserError):
         for message in err.args:
-            yield _of_fields(str(message), path, known)
+            yield _named_problem(str(message), path, known)
     elif isinstance(err, (ValueError, TypeError)) and not isinstance(err, InvalidValue):
-        yield _of_fields(said(err), path, known)
+        yield _named_problem(message_of(err), path, known)
     else:
         yield from _problems(err, path)
 
 
-def _of_fields(message: str, path: toml_lines.Path, known: list[str]) -> _Problem:
-    """Place a message that begins with a field's name at that field."""
+def _named_problem(message: str, path: toml_lines.Path, known: list[str]) -> _Problem:
+    """Return a problem of the field whose name the message begins with, or else of the table."""
     if (match := re.match(r"(?:\w+\.)?(\w+): (.+)", message, re.DOTALL)) and match[1] in known:
         return _Problem((*path, match[1]), match[2], (*path, match[1]))
     first = re.match(r"\w+", message)

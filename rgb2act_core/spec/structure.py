@@ -1,6 +1,6 @@
-"""Turn plain data into frozen attrs classes and coerce nothing on the way.
+"""Convert plain data to frozen attrs classes, without type coercion.
 
-The hooks raise ``InvalidValue`` for one value; cattrs collects them with the path of each.
+Each cattrs hook raises ``InvalidValue`` for one value; cattrs collects them with their paths.
 """
 
 from __future__ import annotations
@@ -25,43 +25,52 @@ from ..errors import UserError, near
 from ..interfaces.fields import Mark, is_marked
 from ..plugins.components import Component, Kind
 from . import CHOICES, Choice
+from .validators import message_of
 
 Find = Callable[[Kind, str], Component]
 
 
-WORDS = ("hub", "random")  # what a weights field may say besides a path
+WEIGHTS_WORDS = ("hub", "random")  # values of a weights field that are not paths
 
 
-class InvalidValue(ValueError):  # noqa: N818 (it is no error of the program)
-    """Carry what is wrong with one value, and below it where."""
+class InvalidValue(ValueError):  # noqa: N818 (the user's error, not the program's)
+    """What is wrong with one value.
 
-    def __init__(self, message: str, *below: str) -> None:
+    ``below`` is the path from the converted table to the value, and ``value`` the value if it may
+    be one that was renamed.
+    """
+
+    def __init__(self, message: str, *below: str, value: object = None) -> None:
         super().__init__(message)
-        self.message, self.below = message, below
+        self.message, self.below, self.value = message, below, value
 
 
-def converter(find: Find, folder: Path, files: bool = True) -> Converter:
-    """Return a converter that coerces nothing and knows what ``use`` means."""
-    made = Converter(detailed_validation=True, forbid_extra_keys=True)
+def make_converter(find: Find, folder: Path, files: bool = True) -> Converter:
+    """Return a converter that coerces no types; ``find`` returns the component that ``use`` names.
+
+    Relative paths start at ``folder``. With ``files=False``, files need not exist.
+    """
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
     for kind in (int, float, str, bool):
-        made.register_structure_hook(kind, _scalar)
-    made.register_structure_hook(Path, lambda value, _: _path(value, folder))
-    # the factory registered last is asked first
-    made.register_structure_hook_factory(_is_union, lambda cls: _union(cls, made))
-    made.register_structure_hook_factory(_is_tuple, lambda cls: _list(cls, made))
-    made.register_structure_hook_factory(_is_names, lambda cls: _names(cls, made))
-    made.register_structure_hook_func(_is_literal, _literal)
-    made.register_structure_hook_factory(
+        converter.register_structure_hook(kind, _scalar)
+    converter.register_structure_hook(Path, lambda value, _: _path(value, folder))
+    # cattrs asks the hook that was registered last first
+    converter.register_structure_hook_factory(_is_union, lambda cls: _union(cls, converter))
+    converter.register_structure_hook_factory(_is_tuple, lambda cls: _list(cls, converter))
+    converter.register_structure_hook_factory(_is_dict, lambda cls: _free_keys(cls, converter))
+    converter.register_structure_hook_func(_is_literal, _literal)
+    converter.register_structure_hook_factory(
         lambda cls: isinstance(cls, type) and attrs.has(cls),
-        lambda cls: _table(cls, made, files),
+        lambda cls: _table(cls, converter, files),
     )
-    made.register_structure_hook_func(
-        lambda cls: cls in CHOICES, lambda value, cls: _choose(value, cls, find, made)
+    converter.register_structure_hook_func(
+        lambda cls: cls in CHOICES, lambda value, cls: _choose(value, cls, find, converter)
     )
-    return made
+    return converter
 
 
 def _got(value: Any) -> str:
+    """Return a description of a wrong value for a message."""
     if isinstance(value, Mapping):
         return "got a table"
     if isinstance(value, list):
@@ -79,7 +88,7 @@ def _scalar(value: Any, cls: Any) -> Any:
     if cls is float and not math.isfinite(value):
         raise InvalidValue(f"expected a finite float, got {value!r}")
     if cls is int and not -(2**63) <= value < 2**63:
-        raise InvalidValue(f"expected an int of 64 bits, got {value:.3e}")
+        raise InvalidValue(f"expected a 64-bit int, got {value:.3e}")
     return value
 
 
@@ -91,9 +100,7 @@ def _path(value: Any, folder: Path) -> Path:
     try:
         return folder / Path(value).expanduser()
     except RuntimeError:
-        raise InvalidValue(
-            f"{value!r} names a user that is not known; write the whole path"
-        ) from None
+        raise InvalidValue(f"{value!r} names an unknown user; write the absolute path") from None
 
 
 def _is_literal(cls: Any) -> bool:
@@ -108,7 +115,7 @@ def _literal(value: Any, cls: Any) -> Any:
     words = [repr(one) for one in allowed]
     choice = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     hint = near(value, [w for w in allowed if type(w) is str]) if type(value) is str else ""
-    raise InvalidValue(f"expected {choice}, {_got(value)}{hint}")
+    raise InvalidValue(f"expected {choice}, {_got(value)}{hint}", value=value)
 
 
 def _is_union(cls: Any) -> bool:
@@ -116,7 +123,7 @@ def _is_union(cls: Any) -> bool:
 
 
 def one_or_many(cls: Any) -> bool:
-    """Say whether a type is a chosen component or a list of these: its form says which."""
+    """Return whether a type is one chosen component or a list of them, such as ``environment``."""
     one, *others = typing.get_args(cls) or (None,)
     return one in CHOICES and [typing.get_args(other) for other in others] == [(one, ...)]
 
@@ -152,7 +159,7 @@ def _is_tuple(cls: Any) -> bool:
     return typing.get_origin(cls) is tuple
 
 
-def _is_names(cls: Any) -> bool:
+def _is_dict(cls: Any) -> bool:
     return typing.get_origin(cls) is dict
 
 
@@ -185,8 +192,8 @@ def _list(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     return structure
 
 
-def _names(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
-    """Return a hook for a table whose keys are free."""
+def _free_keys(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    """Return a hook for a table with any keys, such as ``task_weights``."""
     _, kind = typing.get_args(cls)
 
     def structure(value: Any, _: Any) -> Any:
@@ -207,7 +214,10 @@ def _names(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
 
 
 def _table(cls: Any, converter: Converter, files: bool) -> Callable[[Any, Any], Any]:
-    """Return a hook for one attrs class; each field is validated by itself, to report them all."""
+    """Return a hook for an attrs class.
+
+    Each field is validated separately, so that all invalid fields are reported.
+    """
     hints = typing.get_type_hints(cls)
     fields: Any = {
         field.name: override(struct_hook=_field(cls, field, hints[field.name], converter, files))
@@ -231,32 +241,32 @@ def _field(
 ) -> Callable[[Any, Any], Any]:
     def structure(raw: Any, _: Any) -> Any:
         value = converter.structure(raw, kind)
-        if is_marked(field, Mark.WEIGHTS) and value not in WORDS:
+        if is_marked(field, Mark.WEIGHTS) and value not in WEIGHTS_WORDS:
             path = converter.structure(value, Path)
             if files:
-                _exists(path)
+                _check_exists(path)
             value = str(path)
         if files and is_marked(field, Mark.FILE):
-            _exists(value)
+            _check_exists(value)
         if field.validator is not None:
             try:
                 field.validator(object.__new__(cls), field, value)
             except (ValueError, TypeError, UserError) as err:
-                raise InvalidValue(said(err)) from None
+                raise InvalidValue(message_of(err)) from None
             except AttributeError:
-                pass  # it looks at other fields: the constructor asks it again
+                pass  # it reads other fields, so it runs in the constructor
         return value
 
     return structure
 
 
-def _exists(value: Any) -> None:
+def _check_exists(value: Any) -> None:
     for path in value if isinstance(value, tuple) else (value,):
         try:
-            there = not isinstance(path, Path) or path.exists()
+            exists = not isinstance(path, Path) or path.exists()
         except OSError as err:
             raise InvalidValue(f"{str(path)!r:.80}: {str(err.strerror).lower()}") from None
-        if not there:
+        if not exists:
             raise InvalidValue(f"there is no file {str(path)!r}; paths start at the spec's folder")
 
 
@@ -267,18 +277,12 @@ def _choose(value: Any, cls: type[Choice], find: Find, converter: Converter) -> 
         raise InvalidValue(f"expected a table, {_got(value)}{hint}")
     if "use" not in value:
         rest = near("use", value)
-        raise InvalidValue(f"missing; name a {kind.label}{rest}", "use")
+        raise InvalidValue(f"missing; name {kind.label_with_article}{rest}", "use")
     if type(value["use"]) is not str:
         raise InvalidValue(f"expected str, {_got(value['use'])}", "use")
     try:
         component = find(kind, value["use"])
     except UserError as err:
-        raise InvalidValue(str(err), "use") from None
+        raise InvalidValue(str(err), "use", value=value["use"]) from None
     config = {key: item for key, item in value.items() if key != "use"}
     return cls(component=component, config=converter.structure(config, component.config))
-
-
-def said(err: Exception) -> str:
-    """Return a validator's message; attrs' own carry more arguments behind it."""
-    message = str(err.args[0]) if err.args else type(err).__name__
-    return message if message[1:2].isupper() else f"{message[:1].lower()}{message[1:]}"

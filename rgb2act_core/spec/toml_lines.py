@@ -1,4 +1,4 @@
-"""Say on which line of a TOML text each key stands; tomllib does not keep that."""
+"""Line numbers of the keys in a TOML text, which tomllib does not provide."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SCALAR = re.compile(r"[^,\]}#\n]*")
 
 
 def key_lines(text: str) -> dict[Path, int]:
-    """Return the line, from 1, of every table, key and list item of a valid TOML text.
+    """Return the line number, from 1, of each table, key and list item in a TOML text.
 
-    A path holds keys and list indices: ``("backbone", 0, "dim")``. A text that is not valid
-    TOML gives what was understood before the fault.
+    A path consists of keys and list indices, such as ``("backbone", 0, "dim")``. For text that is
+    not valid TOML, only the lines before the error are complete.
     """
     scan = _Scan(text)
     scan.document()
@@ -29,13 +29,13 @@ def key_lines(text: str) -> dict[Path, int]:
 
 
 class _Scan:
-    """Walk once over a text."""
+    """One pass over a TOML text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.lines: dict[Path, int] = {}
-        self.tables: dict[Path, int] = {}  # how many tables an array of tables has so far
+        self.tables: dict[Path, int] = {}  # number of tables so far in each array of tables
         self.newlines = [m.start() for m in re.finditer("\n", text)]
 
     def document(self) -> None:
@@ -47,7 +47,7 @@ class _Scan:
             else:
                 self.pair(table)
             if self.at == start:
-                return  # not TOML
+                return  # not valid TOML
 
     def skip(self, pattern: re.Pattern[str]) -> int:
         match = pattern.match(self.text, self.at)

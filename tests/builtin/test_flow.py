@@ -143,7 +143,7 @@ def test_both_ways_around_are_learned_and_never_their_mean(precision):
 def test_a_config_that_cannot_be_meant_is_refused():
     for make, words in (
         (lambda: Flow(unet=Unet()), "unet is given, but denoiser is 'mlp'"),
-        (lambda: Flow(sample_steps=0), "must be at least 1, got 0"),
+        (lambda: Flow(sample_steps=0), "'sample_steps' must be >= 1: 0"),
         (lambda: Flow(step_dim=7), "step_dim must be even, got 7"),
     ):
         with pytest.raises(ValueError, match=words):

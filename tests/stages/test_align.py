@@ -210,17 +210,20 @@ def stub(joints: bool) -> Any:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"stride": 2}, "stride = 2 is read by sample = 'window' alone; remove it"),
-        ({"window": 3}, "window = 3 is read by sample = 'window' alone; remove it"),
-        ({"replacement": True}, "replacement = true says how tokens are drawn, and tokens is 0"),
-        ({"context": {"heads": 2}}, "context: heads = 2 says how layers are, and layers is 0"),
+        ({"stride": 2}, "stride = 2 is used only with sample = 'window'; remove it"),
+        ({"window": 3}, "window = 3 is used only with sample = 'window'; remove it"),
+        ({"replacement": True}, "replacement = true has no effect with tokens = 0; set tokens"),
+        (
+            {"context": {"heads": 2}},
+            "context: heads = 2 has no effect with layers = 0; remove it or set layers",
+        ),
         (
             {"loss": {"infonce": 0.0, "negatives": "bank"}},
-            "loss: negatives = 'bank' is read by InfoNCE alone, and infonce is 0",
+            "loss: negatives = 'bank' is used only by InfoNCE, and infonce is 0; remove it",
         ),
         (
             {"loss": {"infonce": 0.0, "learn_temperature": True}},
-            "loss: learn_temperature = True is read by InfoNCE alone, and infonce is 0",
+            "loss: learn_temperature = True is used only by InfoNCE, and infonce is 0; remove it",
         ),
         (
             {"loss": {"learn_temperature": True, "temperature": 2.0}},

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
+from attrs.validators import ge
 
 from ...interfaces import fields
-
-
-def _at_least(low: float) -> Any:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-        if not value >= low:
-            raise ValueError(f"must be at least {low}, got {value!r}")
-
-    return check
 
 
 @attrs.frozen(kw_only=True)
@@ -30,15 +23,15 @@ class Weighted:
 class Moe:
     """Let a gate choose the k backbones that count."""
 
-    k: int = attrs.field(default=2, validator=_at_least(1))
+    k: int = attrs.field(default=2, validator=ge(1))
     """Backbones kept for each token, at most as many as the run has."""
     per: Literal["token", "sample", "global"] = fields.added_later(default="token")
     """What the gate chooses for: ``token``, each place; ``sample``, a frame, by its tokens' mean;
     ``global``, all, by learned numbers without looking (``hidden`` is of no effect then)."""
-    noise: float = attrs.field(default=1.0, validator=_at_least(0))
+    noise: float = attrs.field(default=1.0, validator=ge(0))
     """Factor on the learned scale of the gate's noise in training; 0 for none."""
-    hidden: int = attrs.field(default=64, validator=_at_least(1))
+    hidden: int = attrs.field(default=64, validator=ge(1))
     """Width of the gate's hidden layer."""
-    balance: float = attrs.field(default=0.01, validator=_at_least(0))
+    balance: float = attrs.field(default=0.01, validator=ge(0))
     """Weight of the term that spreads tokens over backbones; of no effect where k keeps all. With
     cached negatives it is the mean of that of each micro-batch, which is not that of the batch."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
-from attrs.validators import deep_iterable
+from attrs.validators import deep_iterable, ge, gt, lt, min_len
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,33 +14,13 @@ if TYPE_CHECKING:
     from ...interfaces import HeadShape
 
 
-def at_least(low: int) -> Any:
-    """Return the attrs validator of a smallest value."""
-
-    def check(_: Any, attribute: attrs.Attribute[Any], value: int) -> None:
-        if value < low:
-            raise ValueError(f"must be at least {low}, got {value!r}")
-
-    return check
-
-
-def _positive(_: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"must be above 0 and finite, got {value!r}")
-
-
-def _not_empty(_: Any, attribute: attrs.Attribute[Any], value: tuple[int, ...]) -> None:
-    if not value:
-        raise ValueError("must name at least one level, got none")
-
-
 @attrs.frozen(kw_only=True)
 class Mlp:
     """Denoise the flattened plan with a residual MLP: small, fast, for any horizon."""
 
-    width: int = attrs.field(default=384, validator=at_least(1))
+    width: int = attrs.field(default=384, validator=ge(1))
     """Width of the hidden layers."""
-    blocks: int = attrs.field(default=3, validator=at_least(1))
+    blocks: int = attrs.field(default=3, validator=ge(1))
     """Residual blocks of two layers each."""
 
 
@@ -49,13 +29,13 @@ class Unet:
     """Denoise with a conditional 1-D UNet (arXiv 2303.04137), scaled and shifted by FiLM."""
 
     down_dims: tuple[int, ...] = attrs.field(
-        default=(256, 512, 1024), validator=[_not_empty, deep_iterable(at_least(1))]
+        default=(256, 512, 1024), validator=[min_len(1), deep_iterable(ge(1))]
     )
     """Channels of each level; every level after the first halves the plan's length,
     which is padded inside where it cannot be halved."""
-    kernel_size: int = attrs.field(default=5, validator=at_least(1))
+    kernel_size: int = attrs.field(default=5, validator=ge(1))
     """Steps a convolution sees; odd."""
-    groups: int = attrs.field(default=8, validator=at_least(1))
+    groups: int = attrs.field(default=8, validator=ge(1))
     """Groups of the group normalisation."""
 
     def __attrs_post_init__(self) -> None:
@@ -78,11 +58,11 @@ class Unet:
 class Transformer:
     """Denoise with a transformer that looks at the observations through cross-attention."""
 
-    width: int = attrs.field(default=256, validator=at_least(1))
+    width: int = attrs.field(default=256, validator=ge(1))
     """Width of the tokens."""
-    layers: int = attrs.field(default=4, validator=at_least(1))
+    layers: int = attrs.field(default=4, validator=ge(1))
     """Decoder layers over the plan; one encoder layer reads the observations."""
-    heads: int = attrs.field(default=4, validator=at_least(1))
+    heads: int = attrs.field(default=4, validator=ge(1))
     """Attention heads."""
 
     def __attrs_post_init__(self) -> None:
@@ -153,9 +133,9 @@ class Diffusion:
     """Sizes for ``denoiser = "unet"``."""
     transformer: Transformer | None = None
     """Sizes for ``denoiser = "transformer"``."""
-    step_dim: int = attrs.field(default=128, validator=at_least(4))
+    step_dim: int = attrs.field(default=128, validator=ge(4))
     """Width of the embedding of the diffusion step; even."""
-    train_steps: int = attrs.field(default=100, validator=at_least(2))
+    train_steps: int = attrs.field(default=100, validator=ge(2))
     """Noise levels in training."""
     schedule: Literal["squaredcos_cap_v2", "linear"] = "squaredcos_cap_v2"
     """How noise grows with the level; ``linear`` is scaled to end in pure noise."""
@@ -163,11 +143,11 @@ class Diffusion:
     """What the network predicts: the clean plan, the noise, or the mix called velocity."""
     sampler: Literal["ddim", "ddpm", "dpm++"] = "ddim"
     """How plans are drawn; all but ``ddpm`` draw noise once, at the start."""
-    sample_steps: int = attrs.field(default=10, validator=at_least(1))
+    sample_steps: int = attrs.field(default=10, validator=ge(1))
     """Network evaluations a plan."""
     clip_sample: bool = True
     """Whether the clean plan the sampler expects is kept within ``clip_range`` at every step."""
-    clip_range: float = attrs.field(default=1.0, validator=_positive)
+    clip_range: float = attrs.field(default=1.0, validator=[gt(0), lt(math.inf)])
     """Largest normalised action a clipped plan can hold: 1 is the range of the demonstrations
     when actions are scaled to -1 .. 1."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"

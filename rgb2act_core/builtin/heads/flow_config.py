@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import attrs
+from attrs.validators import ge
 
-from .diffusion_config import Mlp, Transformer, Unet, at_least, check_denoiser, chosen
+from .diffusion_config import Mlp, Transformer, Unet, check_denoiser, chosen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,11 +30,11 @@ class Flow:
     """Sizes for ``denoiser = "unet"``."""
     transformer: Transformer | None = None
     """Sizes for ``denoiser = "transformer"``."""
-    step_dim: int = attrs.field(default=128, validator=at_least(4))
+    step_dim: int = attrs.field(default=128, validator=ge(4))
     """Width of the embedding of the time; even."""
     solver: Literal["euler", "midpoint"] = "euler"
     """How the velocity is followed; ``midpoint`` evaluates the network twice a step."""
-    sample_steps: int = attrs.field(default=8, validator=at_least(1))
+    sample_steps: int = attrs.field(default=8, validator=ge(1))
     """Steps a plan."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Arithmetic of the large layers when plans are drawn; training is float32. ``int8`` is for

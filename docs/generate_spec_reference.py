@@ -1,4 +1,4 @@
-"""Write docs/spec.md from the config classes: ``python -m rgb2act_core.spec.reference``."""
+"""Generate docs/spec.md from the config classes: ``python docs/generate_spec_reference.py``."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from typing import Any, Literal
 
 import attrs
 
-from ..interfaces.fields import Mark, is_marked
-from ..plugins import registry
-from ..plugins.components import Component, Kind
-from . import CHOICES, Spec
-from .reader import unstructure
+from rgb2act_core.interfaces.fields import Mark, is_marked
+from rgb2act_core.plugins import registry
+from rgb2act_core.plugins.components import Component, Kind
+from rgb2act_core.spec import CHOICES, Spec
+from rgb2act_core.spec.reader import unstructure
 
-PLACE = Path(__file__).parents[2] / "docs" / "spec.md"
+PAGE = Path(__file__).with_name("spec.md")
 HEAD = """\
-# What a spec may say
+# Spec reference
 
-Generated from the config classes by `python -m rgb2act_core.spec.reference`; edit those.
+A run spec is one TOML file. It is validated strictly: unknown keys, wrong types and values out of
+range are errors that name the line. Values are not converted: `"20"` is not accepted for 20, but
+20 is accepted for 20.0. Relative paths start at the spec's folder, and `~` is the home folder.
+`rgb2act check SPEC` validates a spec and lists what a run would do.
 
-A spec is one TOML file. It is read strictly: unknown keys, wrong types and values out of range are
-errors with their line, and nothing is converted (`"20"` is not 20, but 20 is a float too). Paths
-start at the spec's folder; `~` is the home folder. `rgb2act check SPEC` reads a spec and says what
-a run would do.
+A table with `use` configures a component: `use` is its name, and the other keys are its own.
+`rgb2act plugins` lists the installed components. Those of the core are described below, those of a
+plugin in its README. *Runtime* keys do not change results, so changing them repeats no stage.
 
-Where a table has `use`, its other keys are those of the component it names. `rgb2act plugins`
-lists the components that are installed; those of the core are described below, those of a plugin
-in its README. Keys marked *runtime* change no result, so changing them does not repeat a stage.
+This page is generated from the config classes by `python docs/generate_spec_reference.py`.
 """
 TAIL = """
 ## Components of the core
 
-The other components come with plugins.
+All other components come with plugins.
 """
 WHERE = {
     Kind.BACKBONE: "[[backbone]]",
@@ -51,8 +51,8 @@ WHERE = {
 
 
 def document() -> str:
-    """Return the whole page."""
-    parts = [HEAD, "## The top of the file\n", *_section(Spec, "")]
+    """Return the text of the page."""
+    parts = [HEAD, "## Top level\n", *_section(Spec, "")]
     parts += [
         TAIL,
         *(line for part in registry.collect_hooks(registry.BUILTIN)[0] for line in _part(*part)),
@@ -61,7 +61,7 @@ def document() -> str:
 
 
 def _section(cls: type, path: str, level: int = 2) -> Iterator[str]:
-    """Yield a class's table, then a section for each table below it."""
+    """Yield the table of a class's keys, then a section for each of its tables."""
     hints, texts = typing.get_type_hints(cls), docstrings(cls)
     if path:
         name = f"`{path}`" if path.startswith(("policy.head", "align.fusion")) else f"`[{path}]`"
@@ -83,9 +83,9 @@ def _section(cls: type, path: str, level: int = 2) -> Iterator[str]:
 def _part(kind: Kind, component: Component) -> Iterator[str]:
     yield f'### {kind.label.capitalize()} `use = "{component.name}"`\n'
     yield f"In `{WHERE[kind]}`. {_paragraphs(component.config)}\n"
-    place = WHERE[kind].strip("[]")
-    for i, line in enumerate(_section(component.config, place, 4)):
-        if i > 1:  # its heading and first paragraph are above
+    path = WHERE[kind].strip("[]")
+    for i, line in enumerate(_section(component.config, path, 4)):
+        if i > 1:  # without its heading and first paragraph, which are above
             yield line
 
 
@@ -94,7 +94,7 @@ def _paragraphs(cls: type) -> str:
 
 
 def _table(hint: Any) -> type | None:
-    """Return the attrs class that a key's table holds, if it is no component."""
+    """Return the attrs class of a key that is a table, unless it is a component."""
     found = [arg for arg in (hint, *typing.get_args(hint)) if isinstance(arg, type)]
     return next((t for t in found if attrs.has(t) and t not in CHOICES), None)
 
@@ -127,14 +127,14 @@ def _default(field: attrs.Attribute[Any]) -> str:
     if (factory := getattr(default, "factory", None)) is not None:
         default = factory()
     if default is None:
-        return "left out"
+        return "none"
     if attrs.has(type(default)):
         return "as below"
     return f"`{json.dumps(unstructure(default))}`"
 
 
 def docstrings(cls: type) -> dict[str, str]:
-    """Return the text below, or the comment behind, each field of a class in its source."""
+    """Return the docstring of each field of a class, or the comment on its line."""
     source = textwrap.dedent(inspect.getsource(cls))
     lines, found = source.splitlines(), {}
     body = typing.cast(ast.ClassDef, ast.parse(source).body[0]).body
@@ -153,5 +153,5 @@ def docstrings(cls: type) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    PLACE.write_text(document(), encoding="utf-8")
-    print(PLACE, file=sys.stderr)
+    PAGE.write_text(document(), encoding="utf-8")
+    print(PAGE, file=sys.stderr)
