@@ -227,7 +227,7 @@ def stub(joints: bool) -> Any:
         ),
         (
             {"loss": {"learn_temperature": True, "temperature": 2.0}},
-            "loss: temperature must be within 0.01 and 1.0 to be learned, got 2.0",
+            "loss: temperature must be between 0.01 and 1.0 if it is learned, got 2.0",
         ),
         (
             {"context": {"layers": 1, "heads": 3}},
