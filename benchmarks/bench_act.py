@@ -28,15 +28,15 @@ from rgb2act_core.evaluation.simulator_pool import SimulatorPool
 from rgb2act_core.features.encoder import build_backbones
 from rgb2act_core.interfaces import Environment
 from rgb2act_core.pipeline import chain
-from rgb2act_core.policy.planner import Planner
+from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
 from rgb2act_core.policy.rollout import full_actions
 from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.stages import act
 from rgb2act_core.stages.tasks import open_tasks
 from rgb2act_core.store.run import Run
 
-PARTS = ((SimulatorPool, "reset"), (SimulatorPool, "step"), (Planner, "tokens"), (Planner, "see"))
-PARTS += ((Planner, "plan"), (act.EpisodeBatch, "play"))
+PARTS = ((SimulatorPool, "reset"), (SimulatorPool, "step"), (BatchPlanner, "tokens"))
+PARTS += ((BatchPlanner, "see"), (BatchPlanner, "plan"), (act.EpisodeBatch, "run"))
 
 
 def small(run: Run, episodes: int) -> Run:
@@ -79,7 +79,7 @@ def ours(run: Run, policy: Path, spent: Counter[str]) -> Callable[[], float]:
         folder = Path(tempfile.mkdtemp(dir=run.root))  # in the same one it would resume
         results = act.act(run, open_tasks(run), policy, folder)
         spent["steps"] = sum(episode["steps"] for episode in results["episodes"])
-        return 1e3 * (spent["play"] - spent["reset"]) / spent["steps"]
+        return 1e3 * (spent["run"] - spent["reset"]) / spent["steps"]
 
     return cost
 
@@ -87,7 +87,8 @@ def ours(run: Run, policy: Path, spent: Counter[str]) -> Callable[[], float]:
 def plain(run: Run, environment: Environment, policy_folder: Path) -> Callable[[], float]:
     """Return a function that plays one episode in this process and returns ms a step."""
     policy, env = load_policy(policy_folder), environment.make()
-    planner = Planner(policy, build_backbones(run.spec.backbone, "cpu"), 1, "cpu")
+    encoders = open_encoders(policy, build_backbones(run.spec.backbone, "cpu"), "cpu")
+    planner = BatchPlanner(policy, encoders, 1, "cpu")
 
     def cost() -> float:
         observation, _ = env.reset(seed=run.spec.act.start)
@@ -96,7 +97,7 @@ def plain(run: Run, environment: Environment, policy_folder: Path) -> Callable[[
         history.add(observation["rgb"][None], observation["joints"][None])
         while not done:
             planner.see([history], [])
-            plan = planner.plan({0: history}, {0: generator})[0][0]
+            plan = planner.plan({0: history}, {0: generator})[0].actions_PSA[0]
             for action in full_actions(
                 policy.shape,
                 plan[: policy.shape.n_action_steps],
@@ -132,7 +133,7 @@ def simulation(environment: Environment, look: bool) -> Callable[[], float]:
 
 def shares(spent: Counter[str]) -> None:
     """Print where the time of the last acting went."""
-    whole = spent["play"] - spent["reset"]
+    whole = spent["run"] - spent["reset"]
     simulated = spent["step"]
     aligned = spent["see"] - spent["tokens"]
     rest = whole - simulated - spent["see"] - spent["plan"]

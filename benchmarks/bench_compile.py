@@ -25,7 +25,8 @@ from run_parallel import compare, timed
 from torch import Tensor
 
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
-from rgb2act_core.builtin.heads.diffusion_config import Diffusion, DiffusionHead
+from rgb2act_core.builtin.heads.diffusion_config import Diffusion
+from rgb2act_core.builtin.heads.factories import DiffusionHead
 from rgb2act_core.interfaces import HeadShape
 
 
@@ -72,7 +73,7 @@ def plan_job(case: Case, compiled: bool) -> Callable[[], Tensor]:
     policy, obs_BOD = policy_of(case), torch.ones(1, 2, case.obs_dim)
 
     def job() -> Tensor:
-        return policy.plan(obs_BOD, [torch.Generator().manual_seed(0)])
+        return policy.plan(obs_BOD, [torch.Generator().manual_seed(0)]).actions[:, 0]
 
     if compiled:
         policy.compile_plans()

@@ -26,19 +26,15 @@ from collections.abc import Callable
 
 import attrs
 import torch
+from official_unet import read_official
 from plain_unet import PlainUnet
 from torch import Tensor, nn
 
+from rgb2act_core.builtin.heads.denoiser_config import Mlp, Transformer, Unet
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy, acting
-from rgb2act_core.builtin.heads.diffusion_config import (
-    Diffusion,
-    DiffusionHead,
-    Mlp,
-    Transformer,
-    Unet,
-)
-from rgb2act_core.builtin.heads.flow_config import Flow, FlowHead
-from rgb2act_core.builtin.heads.unet_weights import read_official
+from rgb2act_core.builtin.heads.diffusion_config import Diffusion
+from rgb2act_core.builtin.heads.factories import DiffusionHead, FlowHead
+from rgb2act_core.builtin.heads.flow_config import Flow
 from rgb2act_core.interfaces import HeadShape
 
 SAMPLERS = {
@@ -102,7 +98,7 @@ def unet_plans(size: Size, horizon: int, rounds: int) -> None:
         policies = [policy_like(plain, config, shape)]
         policies += [policy_like(plain, attrs.evolve(config, precision=p), shape) for p in quick]
         scheduler = acting(config)
-        ours = [lambda p=p: p.plan(obs_BOD, seeds(1)) for p in policies]
+        ours = [lambda p=p: p.plan(obs_BOD, seeds(1)).actions[:, 0] for p in policies]
 
         def theirs(scheduler: object = scheduler) -> Tensor:
             return plain_plan(plain, scheduler, obs_BOD, horizon)
@@ -223,7 +219,7 @@ def others(size: Size, rounds: int) -> None:
             return x_BSA
 
         def ours(policy=policy, seen=seen) -> Tensor:
-            return policy.plan(obs_BOD, seeds(1), *seen)
+            return policy.plan(obs_BOD, seeds(1), *seen).actions[:, 0]
 
         difference = float((ours() - anew()).abs().max())
         assert difference < 1e-5, difference
@@ -239,10 +235,10 @@ def many(size: Size, rounds: int) -> None:
     obs_BOD = torch.randn(1, 2, size.obs_dim)
 
     def together() -> Tensor:
-        return policy.plans(obs_BOD, seeds(1), count=8)
+        return policy.plans(obs_BOD, seeds(1), count=8).actions
 
     def apart() -> list[Tensor]:
-        return [policy.plan(obs_BOD, seeds(1)) for _ in range(8)]
+        return [policy.plan(obs_BOD, seeds(1)).actions[:, 0] for _ in range(8)]
 
     report(
         "flow, UNet S=8, 4 steps, 8 plans", ["ours", "8 calls"], medians([together, apart], rounds)
@@ -273,7 +269,7 @@ def trained(size: Size, steps: int) -> None:
     for precision in ("float32", "bfloat16", "int8"):
         rounded = DiffusionHead(Diffusion(mlp=size.mlp, precision=precision)).module(shape)
         rounded.load_state_dict(policy.state_dict())
-        plans[precision] = rounded.plan(obs_BOD, seeds(64))
+        plans[precision] = rounded.plan(obs_BOD, seeds(64)).actions[:, 0]
     exact, wanted = plans.pop("float32"), demonstrated(obs_BOD)
     away = [f"{p} {(x - exact).square().mean().sqrt():.4f}" for p, x in plans.items()]
     error = (exact - wanted).square().mean().sqrt()

@@ -23,12 +23,12 @@ import torch
 
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
 from rgb2act_core.builtin.heads.flow import FlowPolicy
-from rgb2act_core.evaluation.simulator_pool import SimulatorPool
+from rgb2act_core.evaluation.episode_batch import EpisodeBatch, open_batch_planner
 from rgb2act_core.evaluation.success_rate import wilson
 from rgb2act_core.features.encoder import build_backbones
 from rgb2act_core.interfaces import Episode
 from rgb2act_core.pipeline.run_record import open_dataset, read_run
-from rgb2act_core.policy.planner import Planner
+from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
 from rgb2act_core.policy.policy import Policy
 from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.spec.conditions import seen_backbones
@@ -47,7 +47,7 @@ def rounded(folder: Path, precision: str) -> Policy:
     return policy
 
 
-def plans_of(planner: Planner, episodes: list[Episode], count: int) -> np.ndarray:
+def plans_of(planner: BatchPlanner, episodes: list[Episode], count: int) -> np.ndarray:
     """Return executed steps (B, n, A) of plans, by the code that acts."""
     made, shape = [], planner.policy.shape
     for number, episode in enumerate(episodes):
@@ -59,11 +59,12 @@ def plans_of(planner: Planner, episodes: list[Episode], count: int) -> np.ndarra
                 continue
             planner.see([history], [])
             generator = torch.Generator().manual_seed(1000 * number + t)
-            made.append(planner.plan({0: history}, {0: generator})[0][0][: shape.n_action_steps])
+            plans = planner.plan({0: history}, {0: generator})[0].actions_PSA
+            made.append(plans[0][: shape.n_action_steps])
     return np.stack(made)[:count]
 
 
-def demonstrated(planner: Planner, episodes: list[Episode], count: int) -> np.ndarray:
+def demonstrated(planner: BatchPlanner, episodes: list[Episode], count: int) -> np.ndarray:
     """Return what was done at the same frames (B, n, A)."""
     shape, made = planner.policy.shape, []
     for episode in episodes:
@@ -76,14 +77,14 @@ def demonstrated(planner: Planner, episodes: list[Episode], count: int) -> np.nd
 def success(run: Run, policy: Policy) -> tuple[int, int]:
     """Return successes and episodes on the run's seeds."""
     tries = run.spec.act
-    planner = act.planner_of(run, policy, "cpu")
+    planner = open_batch_planner(policy, seen_backbones(run.spec), tries, "cpu")
     seeds = list(range(tries.start, tries.start + tries.episodes))
     wins = 0
-    simulators: SimulatorPool
-    with act.simulators_of(run, planner) as simulators:
+    (task,) = act.evaluation_tasks(run, [""])
+    with task.simulators(planner.batch, planner.frames_needed) as simulators:
         for first in range(0, len(seeds), planner.batch):
-            wave = seeds[first : first + planner.batch]
-            played = act.EpisodeBatch(tries, planner, simulators, wave, {}).play(lambda *_: None)
+            part = seeds[first : first + planner.batch]
+            played = EpisodeBatch(tries, planner, simulators, part).run(lambda *_: None)
             wins += sum(episode["success"] for episode in played)
     return wins, len(seeds)
 
@@ -106,7 +107,7 @@ def main() -> None:
     exact: np.ndarray | None = None
     for precision in PRECISIONS:
         policy = rounded(folder, precision)
-        planner = Planner(policy, backbones, 1, "cpu")
+        planner = BatchPlanner(policy, open_encoders(policy, backbones, "cpu"), 1, "cpu")
         plans = plans_of(planner, episodes, options.frames)
         if exact is None:
             exact, done = plans, demonstrated(planner, episodes, options.frames)

@@ -1,4 +1,4 @@
-"""The components that come with the core, yielded through the same hooks as a plugin's."""
+"""The components that come with the core, registered through the same hooks as a plugin's."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from ..plugins.components import Capability, Component
 from ..plugins.hookspecs import hookimpl
 from .fusions.config import Moe, Weighted
-from .heads.diffusion_config import Diffusion, DiffusionHead, Mlp
-from .heads.flow_config import Flow, FlowHead
+from .heads.denoiser_config import Mlp
+from .heads.diffusion_config import Diffusion
+from .heads.factories import DiffusionHead, FlowHead
+from .heads.flow_config import Flow
 from .heads.replay import Replay, ReplayHead
 
 if TYPE_CHECKING:
     from ..interfaces import Fusion
 
-SAMPLED = frozenset({Capability.MULTI_PLAN, Capability.COMPILABLE, Capability.PRECISION})
+DENOISING = frozenset({Capability.MULTI_PLAN, Capability.COMPILABLE, Capability.PRECISION})
 
 
 def build_weighted(config: Weighted) -> Fusion:
@@ -26,7 +28,7 @@ def build_weighted(config: Weighted) -> Fusion:
 
 
 def build_moe(config: Moe) -> Fusion:
-    """Return the fusion with a gate that keeps k backbones a token."""
+    """Return the fusion whose gate selects k backbones per token or frame."""
     from .fusions.modules import MoeFusion
 
     return MoeFusion(config)
@@ -40,14 +42,14 @@ def rgb2act_fusions() -> Iterator[Component]:
         config=Weighted,
         build=build_weighted,
         tiny=Weighted(),
-        summary="one learned weight for each backbone, or for each of a frame or token",
+        summary="learned backbone weights: global, per frame or per token",
     )
     yield Component(
         name="moe",
         config=Moe,
         build=build_moe,
         tiny=Moe(k=1, hidden=8),
-        summary="a noisy gate keeps the best k backbones for each token or frame",
+        summary="mixture of experts: a noisy gate selects k backbones per token or frame",
     )
 
 
@@ -59,16 +61,16 @@ def rgb2act_policy_heads() -> Iterator[Component]:
         config=Diffusion,
         build=DiffusionHead,
         tiny=Diffusion(mlp=Mlp(width=16, blocks=1), train_steps=8, sample_steps=2),
-        summary="plans drawn by denoising diffusion, by an MLP, a 1-D UNet or a transformer",
-        capabilities=SAMPLED,
+        summary="denoising diffusion with an MLP, a 1-D UNet or a transformer",
+        capabilities=DENOISING,
     )
     yield Component(
         name="flow",
         config=Flow,
         build=FlowHead,
         tiny=Flow(mlp=Mlp(width=16, blocks=1), sample_steps=2),
-        summary="plans at the end of straight ways from noise, by the same networks",
-        capabilities=SAMPLED,
+        summary="flow matching with the same networks",
+        capabilities=DENOISING,
     )
     yield Component(
         name="replay",

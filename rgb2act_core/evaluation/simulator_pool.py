@@ -1,4 +1,4 @@
-"""Environments in worker processes, stepped a chunk of actions at a time.
+"""Environments in worker processes, stepped by chunks of actions.
 
 Shapes: n = actions of a chunk, A = actions
 """
@@ -21,18 +21,18 @@ from ..system import processes
 from ..system.progress import say
 from .simulator_worker import EnvLost, Request, StepResult, serve
 
-LEAVE = 5.0  # seconds that a worker has to end by itself
-REPEATS = 3  # times that one episode is repeated before acting ends with an error
+SHUTDOWN_SECONDS = 5.0  # before a worker that does not exit is killed
+RETRIES = 3  # of one episode, before evaluation ends with an error
 
 
 @attrs.define(eq=False)
-class _Course:
-    """Hold what was asked of a slot since its episode began, to ask it again of a new one."""
+class _Episode:
+    """The requests of a slot since its episode started, to replay them if it is lost."""
 
     requests: list[Request] = attrs.field(factory=list)
-    marks: list[str] = attrs.field(factory=list)  # of what was seen after each
-    repeats: int = 0
-    runs: bool = False  # in an environment that has answered all but the newest request
+    digests: list[str] = attrs.field(factory=list)  # of the result of each request
+    retries: int = 0
+    live: bool = False  # the environment has answered all requests but the newest
 
     @property
     def seed(self) -> int:
@@ -40,26 +40,25 @@ class _Course:
         seed: int = self.requests[0][0]
         return seed
 
-    def open(self) -> list[Request]:
-        """Return what is still to be asked: the newest request, or all of them once more."""
-        return self.requests[-1:] if self.runs else self.requests
+    def unanswered(self) -> list[Request]:
+        """Return the newest request, or all of them if the environment was lost."""
+        return self.requests[-1:] if self.live else self.requests
 
 
 class SimulatorPool:
-    """Run one environment a slot, the slots dealt out to worker processes.
+    """One environment per slot, distributed over worker processes.
 
-    ``keep`` newest observations of each chunk are returned; where the environment allows, others
-    are not rendered. An episode whose environment or worker process is lost is repeated up to
-    where it was, which its seed and its actions determine, and ``lost`` says so; after ``REPEATS``
-    times the call raises UserError. A worker that raises anything else makes it raise RuntimeError
-    with its words.
+    ``frames`` newest observations of each chunk are returned; an environment that can skip images
+    does not render the others. An episode whose environment or worker process is lost is replayed
+    from its seed and actions, and recorded in ``lost``; after ``RETRIES`` times the call raises
+    UserError. Any other exception in a worker is raised as RuntimeError with its traceback.
     """
 
-    def __init__(self, name: str, config: Any, slots: int, keep: int, count: int) -> None:
-        self.count = min(count, slots)
-        self.lost: list[dict[str, Any]] = []  # of each loss: seed, steps, why
-        self._task = (name, config, keep)
-        self._courses: dict[int, _Course] = {}
+    def __init__(self, name: str, config: Any, slots: int, frames: int, workers: int) -> None:
+        self.count = min(workers, slots)
+        self.lost: list[dict[str, Any]] = []  # of each loss: seed, chunk, why
+        self._worker_args = (name, config, frames)
+        self._episodes: dict[int, _Episode] = {}
         self.processes: list[SpawnProcess] = []
         self.pipes: list[Connection] = []
         for _ in range(self.count):
@@ -68,38 +67,40 @@ class SimulatorPool:
             self.pipes.append(pipe)
 
     def _start(self) -> tuple[SpawnProcess, Connection]:
-        ours, theirs = processes.SPAWN.Pipe()
-        process = processes.SPAWN.Process(target=serve, args=(theirs, *self._task), daemon=True)
+        parent, child = processes.SPAWN.Pipe()
+        process = processes.SPAWN.Process(
+            target=serve, args=(child, *self._worker_args), daemon=True
+        )
         process.start()
-        theirs.close()
-        return process, ours
+        child.close()
+        return process, parent
 
     def reset(
         self,
         seeds: Mapping[int, int],
-        films: Mapping[int, Path],
-        told: Mapping[int, Mapping[str, Any]] | None = None,
+        videos: Mapping[int, Path],
+        scenes: Mapping[int, Mapping[str, Any]] = {},
     ) -> dict[int, StepResult]:
-        """Begin an episode in each of the slots; those in ``films`` are filmed to that path.
+        """Start an episode in each of the slots.
 
-        ``told`` is what the screening of a slot's seed told of the scene.
+        ``videos`` are paths of the videos to record and ``scenes`` what screening reported about a
+        seed's scene, both by slot.
         """
-        self._courses |= {slot: _Course() for slot in seeds}
-        known = told or {}
+        self._episodes |= {slot: _Episode() for slot in seeds}
         return self._ask(
-            {slot: (seed, known.get(slot), films.get(slot)) for slot, seed in seeds.items()}
+            {slot: (seed, scenes.get(slot), videos.get(slot)) for slot, seed in seeds.items()}
         )
 
     def step(self, actions: Mapping[int, NDArray[np.float32]]) -> dict[int, StepResult]:
-        """Take each slot's actions (n, A), fewer where its episode ends."""
+        """Execute each slot's actions (n, A), up to the end of its episode."""
         return self._ask(actions)
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         for pipe in self.pipes:
             pipe.close()
         for process in self.processes:
-            process.join(timeout=LEAVE)
+            process.join(timeout=SHUTDOWN_SECONDS)
             if process.is_alive():
                 process.kill()
 
@@ -111,26 +112,28 @@ class SimulatorPool:
 
     def _ask(self, requests: Mapping[int, Request]) -> dict[int, StepResult]:
         for slot, request in requests.items():
-            self._courses[slot].requests.append(request)
-        seen: dict[int, StepResult] = {}
-        while waiting := [slot for slot in requests if slot not in seen]:
-            answers = self._round({slot: self._courses[slot].open() for slot in waiting})
+            self._episodes[slot].requests.append(request)
+        results: dict[int, StepResult] = {}
+        while waiting := [slot for slot in requests if slot not in results]:
+            answers = self._exchange({s: self._episodes[s].unanswered() for s in waiting})
             for slot, answer in answers.items():
                 if isinstance(answer, EnvLost):
-                    self._note_loss(slot, answer.why)
+                    self._note_loss(slot, answer.reason)
                 else:
-                    seen[slot] = self._noted(slot, answer)
-        return seen
+                    results[slot] = self._checked(slot, answer)
+        return results
 
-    def _round(self, waiting: Mapping[int, list[Request]]) -> dict[int, EnvLost | list[StepResult]]:
-        """Ask each worker for its slots' part; all slots of one that died are lost."""
+    def _exchange(
+        self, waiting: Mapping[int, list[Request]]
+    ) -> dict[int, EnvLost | list[StepResult]]:
+        """Send each worker the requests of its slots; all slots of a dead worker are lost."""
         answers: dict[int, EnvLost | list[StepResult]] = {}
         parts = {
             worker: {s: r for s, r in waiting.items() if s % self.count == worker}
             for worker in range(self.count)
         }
         for worker, part in parts.items():
-            with contextlib.suppress(OSError):  # dead: seen when it is listened to
+            with contextlib.suppress(OSError):  # a dead worker is noticed when receiving
                 self.pipes[worker].send(part)
         for worker, part in parts.items():
             try:
@@ -146,36 +149,38 @@ class SimulatorPool:
         return answers
 
     def _restart(self, worker: int) -> str:
-        """Start a worker anew and return what became of it."""
+        """Replace a dead worker and return why it died."""
         process = self.processes[worker]
-        process.join(timeout=LEAVE)
+        process.join(timeout=SHUTDOWN_SECONDS)
         self.pipes[worker].close()
         self.processes[worker], self.pipes[worker] = self._start()
-        for slot, course in self._courses.items():
-            course.runs = course.runs and slot % self.count != worker
+        for slot, episode in self._episodes.items():
+            episode.live = episode.live and slot % self.count != worker
         return (
-            f"a worker process died (exit {process.exitcode}), perhaps for want of memory; lower"
-            " [compute] workers and run again"
+            f"a worker process died (exit {process.exitcode}), possibly out of memory; lower"
+            " [compute] simulator_workers and run again"
         )
 
-    def _note_loss(self, slot: int, why: str) -> None:
-        course = self._courses[slot]
-        seed, course.runs, course.repeats = course.seed, False, course.repeats + 1
-        if course.repeats > REPEATS:
-            raise UserError(f"act: episode of seed {seed}, repeated {REPEATS} times in vain: {why}")
-        self.lost.append({"seed": seed, "chunk": len(course.requests) - 1, "why": why})
-        say(f"act: repeats the episode of seed {seed}: {why.partition(chr(10))[0]}")
-
-    def _noted(self, slot: int, answers: list[StepResult]) -> StepResult:
-        """Return the newest answer; raise UserError when a repeated episode went another way."""
-        course = self._courses[slot]
-        marks = [seen.mark() for seen in answers]
-        if course.runs:
-            marks = [*course.marks, *marks]
-        if marks[: len(course.marks)] != course.marks:
+    def _note_loss(self, slot: int, reason: str) -> None:
+        episode = self._episodes[slot]
+        seed, episode.live, episode.retries = episode.seed, False, episode.retries + 1
+        if episode.retries > RETRIES:
             raise UserError(
-                f"act: the episode of seed {course.seed} was repeated after its simulator was lost"
-                " and went another way: this environment does not repeat itself; run again"
+                f"act: episode with seed {seed} failed after {RETRIES} retries: {reason}"
             )
-        course.marks, course.runs = marks, True
+        self.lost.append({"seed": seed, "chunk": len(episode.requests) - 1, "why": reason})
+        say(f"act: restarting the episode with seed {seed}: {reason.partition(chr(10))[0]}")
+
+    def _checked(self, slot: int, answers: list[StepResult]) -> StepResult:
+        """Return the newest result; UserError if a replayed episode differs from the first run."""
+        episode = self._episodes[slot]
+        digests = [result.digest() for result in answers]
+        if episode.live:
+            digests = [*episode.digests, *digests]
+        if digests[: len(episode.digests)] != episode.digests:
+            raise UserError(
+                f"act: the episode with seed {episode.seed} was replayed after its simulator was"
+                " lost and gave other results; this environment is not deterministic, run again"
+            )
+        episode.digests, episode.live = digests, True
         return answers[-1]

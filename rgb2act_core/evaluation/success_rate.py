@@ -1,15 +1,17 @@
-"""Say how sure a measured rate is."""
+"""Success rates: confidence interval and text."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from statistics import NormalDist
+from typing import Any
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a rate, (0, 1) when nothing was tried.
+    """Return Wilson's score interval of a success rate; (0, 1) for n = 0.
 
-    Raises ValueError for counts that cannot be.
+    Raises ValueError unless 0 <= successes <= n and 0 < confidence < 1.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"successes must be between 0 and n, got {successes} of {n}")
@@ -21,6 +23,30 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     rate, scale = successes / n, 1 + z * z / n
     middle = (rate + z * z / (2 * n)) / scale
     half = z / scale * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    low = 0.0 if successes == 0 else middle - half  # exact ends: rounding may miss them by 1e-17
+    low = 0.0 if successes == 0 else middle - half  # exact: rounding can miss 0 by 1e-17
     high = 1.0 if successes == n else middle + half
     return low, high
+
+
+def success_lines(results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the overall success rate, that of each of several tasks, and how often plans clipped.
+
+    ``results`` are those of the act stage.
+    """
+    yield f"success rate {_rate(results, len(results['episodes']))}"
+    for name, found in results.get("tasks", {}).items():
+        own = [episode for episode in results["episodes"] if episode["task"] == name]
+        yield f"success rate in {name} {_rate(found, len(own))}"
+    if share := results["smoothness"].get("clipped_steps"):
+        yield (
+            "action clipping changed a joint by more than 5% of its half-range in"
+            f" {share:.1%} of the steps"
+        )
+
+
+def _rate(found: Mapping[str, Any], count: int) -> str:
+    low, high = found["interval"]
+    return (
+        f"{found['rate']:.2f} ({found['successes']} of {count}, 95 % interval {low:.2f} to"
+        f" {high:.2f})"
+    )

@@ -1,8 +1,8 @@
-"""Try a policy in its environment while it is trained, and keep the weights that did best."""
+"""Evaluate a policy in its environment during training, and keep the best weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,147 +11,153 @@ import attrs
 from torch import nn
 
 from ..errors import UserError
-from ..policy.planner import Planner
+from ..features.encoder import build_backbones
+from ..policy.batch_planner import BatchPlanner, PolicyEncoders, open_encoders
 from ..policy.policy import Policy
-from ..store.run import Run
+from ..spec import Act, BackboneChoice, ClosedLoop
 from ..store.stage_folder import BEST
 from ..store.tensors import read_tensors, write_tensors
-from ..system.progress import task
+from ..system.progress import task as progress
 from ..training import metrics_log
-from .seeds import Seeds, choose, named
+from .episode_batch import EpisodeBatch
+from .seeds import Seeds, named_seeds, select_seeds
 from .simulator_pool import SimulatorPool
 from .success_rate import wilson
-from .waves import EpisodeBatch, planner_of, simulators_of
+from .task import EvaluationTask
 
-SUCCESS = "act/success"  # the curve's name
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class Trial:
-    """Say in which task a policy is tried, and on which seeds."""
-
-    run: Run  # of the task alone
-    name: str | None  # None where there is one task
-    seeds: Seeds
+SUCCESS = "act/success"  # name of the curve
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, kw_only=True)
 class Trials:
-    """Try a policy on the same seeds again and again; simulators start with the first trial.
+    """Repeated evaluations on the same seeds, each task on seeds of its own.
 
-    Those of one task run until the end, those of several only while a task is tried: all of them
-    side by side could fill a GPU.
+    The simulators of a single task start with the first trial and run until ``close``; those of
+    several tasks run only while a task is evaluated, because all of them could fill a GPU's memory.
     """
 
-    run: Run  # its [act] says how to act, and on which seeds
-    acted_on: Collection[int]  # seeds of the spec's [act], which no trial may meet
+    tasks: tuple[EvaluationTask, ...]
+    backbones: Sequence[BackboneChoice]
+    acted_on: Collection[int]  # seeds of the spec's ``[act]``, on which no trial may run
     folder: Path
     title: str
     device: str
-    planner: Planner | None = None
-    simulators: SimulatorPool | None = None
-    trials: tuple[Trial, ...] = ()  # one a task
+    _seeds: tuple[Seeds, ...] = ()  # of each task
+    _encoders: PolicyEncoders | None = None
+    _simulators: SimulatorPool | None = None
+
+    @property
+    def act(self) -> Act:
+        """Return how trials act; the same for all tasks."""
+        return self.tasks[0].act
 
     def attempt(self, module: nn.Module, step: int) -> dict[str, float]:
-        """Return the success rate of what was trained up to a step, and keep it if it is the best.
+        """Evaluate the weights after a training step, and save them if they are the best so far.
 
-        Of several tasks there are those of each besides, as ``act/success/NAME``; the best is best
-        over all. Of weights that did equally well the newest are kept. A resumed training repeats
-        its trials and keeps the same weights.
+        Returns the success rate over all tasks, which decides what is best, and that of each of
+        several tasks as ``act/success/NAME``. Among equally good weights the newest are kept. A
+        resumed training repeats its trials and keeps the same weights.
         """
         assert isinstance(module, Policy)
-        planner = self._ready(module)
-        count = sum(len(trial.seeds.accepted) for trial in self.trials)
-        with task(f"{self.title} trial", count, "episodes") as advance:
-            successes = [self._played(trial, planner, advance) for trial in self.trials]
-        place = self.folder / BEST
-        if not place.exists() or sum(successes) >= sum(read_tensors(place)[1]["successes"]):
-            write_tensors(place, module.state_dict(), {"step": step + 1, "successes": successes})
-        each = {
-            f"{SUCCESS}/{trial.name}": won / len(trial.seeds.accepted)
-            for trial, won in zip(self.trials, successes, strict=True)
-            if trial.name
+        planner, all_seeds = self._planner(module), self._select_seeds()
+        count = sum(len(seeds.accepted) for seeds in all_seeds)
+        with progress(f"{self.title} trial", count, "episodes") as advance:
+            successes = [
+                self._evaluate(task, seeds, planner, advance)
+                for task, seeds in zip(self.tasks, all_seeds, strict=True)
+            ]
+        path = self.folder / BEST
+        if not path.exists() or sum(successes) >= sum(read_tensors(path)[1]["successes"]):
+            write_tensors(path, module.state_dict(), {"step": step + 1, "successes": successes})
+        by_task = {
+            f"{SUCCESS}/{task.name}": won / len(seeds.accepted)
+            for task, seeds, won in zip(self.tasks, all_seeds, successes, strict=True)
+            if task.name
         }
-        return {SUCCESS: sum(successes) / count} | each
+        return {SUCCESS: sum(successes) / count} | by_task
 
-    def _played(self, trial: Trial, planner: Planner, advance: Callable[..., None]) -> int:
+    def _evaluate(
+        self,
+        task: EvaluationTask,
+        seeds: Seeds,
+        planner: BatchPlanner,
+        advance: Callable[..., None],
+    ) -> int:
         """Return how many of a task's episodes succeeded."""
-        seeds, told, tries = list(trial.seeds.accepted), trial.seeds.told, self.run.spec.act
-        won = 0
-        with self._lent(trial.run, planner) as simulators:
-            for first in range(0, len(seeds), planner.batch):
-                part = seeds[first : first + planner.batch]
-                known = {seed: told[seed] for seed in part if seed in told}
-                wave = EpisodeBatch(tries, planner, simulators, part, {}, known, trial.name)
-                won += sum(episode["success"] for episode in wave.play(advance))
-        return won
+        successes = 0
+        with self._open_simulators(task, planner) as simulators:
+            for first in range(0, len(seeds.accepted), planner.batch):
+                part = seeds.accepted[first : first + planner.batch]
+                scenes = seeds.scenes_of(part)
+                batch = EpisodeBatch(
+                    self.act, planner, simulators, part, scenes=scenes, task=task.name
+                )
+                successes += sum(episode["success"] for episode in batch.run(advance))
+        return successes
 
     @contextmanager
-    def _lent(self, alone: Run, planner: Planner) -> Iterator[SimulatorPool]:
-        if self.simulators is None:
-            self.simulators = simulators_of(alone, planner)
-        yield self.simulators
-        if len(self.trials) > 1:
+    def _open_simulators(
+        self, task: EvaluationTask, planner: BatchPlanner
+    ) -> Iterator[SimulatorPool]:
+        if self._simulators is None:
+            self._simulators = task.simulators(planner.batch, planner.frames_needed)
+        yield self._simulators
+        if len(self.tasks) > 1:
             self.close()
 
     def close(self) -> None:
-        """End the simulators, if any run."""
-        if self.simulators is not None:
-            self.simulators.close()
-            self.simulators = None
+        """Stop the simulators, if any are running."""
+        if self._simulators is not None:
+            self._simulators.close()
+            self._simulators = None
 
-    def _ready(self, policy: Policy) -> Planner:
-        self._choose(policy)
-        if self.planner is None:
-            self.planner = planner_of(self.run, policy, self.device)
-        self.planner.policy = policy
-        return self.planner
+    def _planner(self, policy: Policy) -> BatchPlanner:
+        if self._encoders is None:
+            backbones = build_backbones(self.backbones, self.device)
+            self._encoders = open_encoders(policy, backbones, self.device)
+        batch = min(self.act.parallel_episodes, self.act.episodes)
+        return BatchPlanner(policy, self._encoders, batch, self.device)
 
-    def _choose(self, policy: Policy) -> None:
-        if self.trials:
-            return
-        alone = self.run.tasks
-        names = policy.shape.tasks if len(alone) > 1 else (None,)
-        self.trials = tuple(
-            Trial(run=run, name=name, seeds=self._chosen(run))
-            for run, name in zip(alone, names, strict=True)
-        )
+    def _select_seeds(self) -> tuple[Seeds, ...]:
+        """Return the seeds of each task; UserError if accepted ones reach those of ``[act]``."""
+        if not self._seeds:
+            self._seeds = tuple(self._select(task) for task in self.tasks)
+        return self._seeds
 
-    def _chosen(self, run: Run) -> Seeds:
-        """Return the seeds of a task's trials; UserError where accepted ones go too far."""
-        seeds = choose(run, place="policy.closed_loop")
+    def _select(self, task: EvaluationTask) -> Seeds:
+        seeds = select_seeds(task, table="policy.closed_loop")
         if met := [seed for seed in seeds.accepted if seed in self.acted_on]:
             raise UserError(
-                f"policy.closed_loop.first_seed: {run.spec.act.start}; so many seeds from there on"
-                f" were not accepted that {met[0]}, which [act] acts on, is the next; begin earlier"
+                f"policy.closed_loop.first_seed: {task.act.start} is too high: so many seeds were"
+                f" rejected that the trials reach seed {met[0]} of [act]; choose a lower one"
             )
         return seeds
 
     def take_best(self, module: nn.Module) -> dict[str, Any]:
-        """Give a module the weights that did best and return when that was and how well."""
+        """Load the best weights into a module; return their step and success, and all trials."""
         assert isinstance(module, Policy)
-        self._choose(module)
         tensors, meta = read_tensors(self.folder / BEST)
         module.load_state_dict(tensors)
         rows = metrics_log.read(self.folder / "metrics.jsonl")
-        tries = self.run.spec.act
-        each = [_rate(won, tries.episodes) for won in meta["successes"]]
-        named = dict(zip(module.shape.tasks, each, strict=True)) if len(each) > 1 else {}
+        episodes = self.act.episodes
+        each = [_rate(won, episodes) for won in meta["successes"]]
+        by_task = dict(zip(module.shape.tasks, each, strict=True)) if len(each) > 1 else {}
         return {
             "step": meta["step"],
-            **_rate(sum(meta["successes"]), tries.episodes * len(each)),
-            **({"tasks": named} if named else {}),
-            "first_seed": tries.start,
+            **_rate(sum(meta["successes"]), episodes * len(each)),
+            **({"tasks": by_task} if by_task else {}),
+            "first_seed": self.act.start,
             **self._screened(),
             "trials": [[row["step"] + 1, row[SUCCESS]] for row in rows if SUCCESS in row],
         }
 
     def _screened(self) -> dict[str, Any]:
-        """Return which seeds were accepted and which were not, where an environment tells."""
-        told = {trial.name: trial.seeds.summary() for trial in self.trials if trial.seeds.source}
-        if not told:
+        """Return the screened seeds of each task, for environments that screen."""
+        all_seeds = zip(self.tasks, self._select_seeds(), strict=True)
+        screened = {task.name: seeds.summary() for task, seeds in all_seeds if seeds.source}
+        if not screened:
             return {}
-        return {"seeds": told if len(self.trials) > 1 else next(iter(told.values()))}
+        return {"seeds": screened if len(self.tasks) > 1 else next(iter(screened.values()))}
 
 
 def _rate(successes: int, episodes: int) -> dict[str, Any]:
@@ -159,24 +165,26 @@ def _rate(successes: int, episodes: int) -> dict[str, Any]:
 
 
 @contextmanager
-def trials_of(run: Run, folder: Path, title: str, device: str) -> Iterator[Trials | None]:
-    """Lend what tries a run's policy while it is trained, if the spec says so."""
-    wanted = run.spec.policy.closed_loop
-    if wanted is None:
+def open_trials(
+    tasks: Sequence[EvaluationTask],
+    closed_loop: ClosedLoop | None,
+    backbones: Sequence[BackboneChoice],
+    folder: Path,
+    title: str,
+    device: str,
+) -> Iterator[Trials | None]:
+    """Yield the trials of ``[policy.closed_loop]``, None without that table; close them at exit.
+
+    ``tasks`` are those of the act stage; trials use their settings, on other seeds.
+    """
+    if closed_loop is None:
         yield None
         return
-    tries = attrs.evolve(
-        run.spec.act,
-        episodes=wanted.episodes,
-        first_seed=wanted.first_seed,
-        seeds=None,
-        videos=0,
-        baselines=(),
-    )
-    trying = attrs.evolve(run, spec=attrs.evolve(run.spec, act=tries))
+    trial_tasks = tuple(_trial_task(task, closed_loop) for task in tasks)
     trials = Trials(
-        run=trying,
-        acted_on=named(run.spec.act).accepted,
+        tasks=trial_tasks,
+        backbones=backbones,
+        acted_on=named_seeds(tasks[0].act).accepted,
         folder=folder,
         title=title,
         device=device,
@@ -185,3 +193,15 @@ def trials_of(run: Run, folder: Path, title: str, device: str) -> Iterator[Trial
         yield trials
     finally:
         trials.close()
+
+
+def _trial_task(task: EvaluationTask, closed_loop: ClosedLoop) -> EvaluationTask:
+    act = attrs.evolve(
+        task.act,
+        episodes=closed_loop.episodes,
+        first_seed=closed_loop.first_seed,
+        seeds=None,
+        videos=0,
+        baselines=(),
+    )
+    return attrs.evolve(task, act=act)

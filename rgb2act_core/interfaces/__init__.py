@@ -6,13 +6,12 @@ from .environment import Environment, EnvironmentInfo, ResultsPublisher, SeedScr
 from .episode import Episode, Frames, PointCloud
 from .fusion import FusedTokens, Fusion
 from .inspection import DatasetSummary, Diagnostic, EpisodeOverview
-from .policy_head import Clipping, Compilable, HeadShape, MultiPlan, PolicyHead, PolicyModule
+from .policy_head import Compilable, HeadShape, MultiPlan, Plans, PolicyHead, PolicyModule
 from .teacher import GroupTokenTeacher, Teacher, TeacherInfo
 
 __all__ = [
     "Backbone",
     "BackboneInfo",
-    "Clipping",
     "Compilable",
     "DatasetSummary",
     "Diagnostic",
@@ -26,6 +25,7 @@ __all__ = [
     "GroupTokenTeacher",
     "HeadShape",
     "MultiPlan",
+    "Plans",
     "PointCloud",
     "PolicyHead",
     "PolicyModule",

@@ -16,18 +16,18 @@ from .episode import Episode
 
 @attrs.frozen(kw_only=True)
 class EnvironmentInfo:
-    """Say what an environment shows and takes."""
+    """The task, observations and actions of an environment."""
 
     task: str
     cameras: tuple[str, ...]  # V names
     image: tuple[int, int]  # H, W
     action_names: tuple[str, ...]  # A names; 'left_'/'right_' first, grippers end in '_gripper';
-    # a robot without sides names its joints as it likes, and 'gripper'
+    # joints of a robot without sides can have any name, and its gripper is 'gripper'
     control_hz: float
     max_steps: int
     demonstrates: bool  # an expert can record new demonstrations and scenes
     state_names: tuple[str, ...] = ()  # keys of Episode.state and info["state"]
-    hand_states: tuple[str, ...] = ()  # those of them that are hands' places: (3,) or (n, 3) metres
+    hand_states: tuple[str, ...] = ()  # those that are positions of hands: (3,) or (n, 3), metres
     acts: bool = True  # ``make`` works; False: there are recorded episodes only
 
 
@@ -48,12 +48,13 @@ class Environment(Protocol):
     def make(self) -> Any:
         """Return a gymnasium.Env.
 
-        Observations: ``{"rgb": uint8 (V, H, W, 3), "joints": float32 (A,)}``; actions float32
-        (A,); ``info["success"]`` is a bool after each step and ``info["state"]`` maps state names
-        to float32 arrays. ``env.unwrapped.observe``, when it exists, may be set to False to say
-        that the next steps' images will not be looked at. ``env.unwrapped.facts``, when it exists,
-        is plain data about the simulator, kept with the results, as is ``info["instruction"]`` of
-        ``reset``. ``info["hands"]`` (X, 3), metres, tells where hands are if no state does.
+        Observations are ``{"rgb": uint8 (V, H, W, 3), "joints": float32 (A,)}``, actions float32
+        (A,). After each step ``info["success"]`` is a bool and ``info["state"]`` maps state names
+        to float32 arrays. ``info["hands"]`` (X, 3), metres, are positions of hands that no state
+        contains. Components that declare it: with ``Capability.IMAGE_SKIPPING``,
+        ``env.unwrapped.observe`` is set to False before steps whose images are not needed; with
+        ``Capability.SIMULATOR_FACTS``, ``env.unwrapped.facts`` (plain data about the simulator) is
+        stored with the results, as is ``info["instruction"]`` of ``reset``.
         """
 
 

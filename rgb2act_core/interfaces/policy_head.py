@@ -1,7 +1,7 @@
 """What a policy head implements.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N = tokens of an observation step,
-C = token width, S = horizon (steps of a plan), A = action dimensions
+C = token width, S = horizon (steps of a plan), A = action dimensions, P = plans for each row
 """
 
 from __future__ import annotations
@@ -18,30 +18,44 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class HeadShape:
-    """Say what a policy head is built for."""
+    """The sizes that a policy head is built for."""
 
     obs_dim: int  # D
     n_obs_steps: int  # O
     action_dim: int  # A
     horizon: int  # S
-    tokens: tuple[int, int] | None = None  # N and W, tokens of each observation step, if any
+    tokens: tuple[int, int] | None = None  # N and C, tokens of each observation step, if any
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Plans:
+    """Action plans for a batch of observations."""
+
+    actions: Tensor  # (B, P, S, A) float32; step 0 is the action for the newest frame
+    clipped_by: Tensor | None = None
+    """How far clipping moved each action, (B, P, S, A), at least 0, in normalised units; None
+    when the head does not clip."""
 
 
 class PolicyHead(Protocol):
-    """Make the module that learns and samples action trajectories."""
+    """A factory of modules that learn and sample action plans; building it imports no torch."""
+
+    @property
+    def plan_limit(self) -> float | None:
+        """Largest absolute normalised action that a plan can have; None without a limit."""
 
     def check(self, shape: HeadShape) -> str | None:
-        """Return what makes the shape impossible for this head and what to do, or None."""
+        """Return why this head cannot have the shape and what to change, or None if it can."""
 
     def module(self, shape: HeadShape) -> torch.nn.Module:
-        """Return a module that meets ``PolicyModule``."""
+        """Return a new module that implements ``PolicyModule``."""
 
 
 class PolicyModule(Protocol):
-    """Learn and sample in normalised space; ``plan[0]`` is the action for the newest frame.
+    """A module that learns and samples plans of normalised actions.
 
-    Tokens are given where the shape has them, and nowhere else: a head whose ``check`` refuses
-    them may do without the last argument.
+    ``tokens_BONC`` is passed if and only if the shape has tokens. A head whose ``check`` rejects
+    tokens can leave the argument out.
     """
 
     def loss(
@@ -51,20 +65,20 @@ class PolicyModule(Protocol):
         mask_BS: Tensor,
         tokens_BONC: Tensor | None = None,
     ) -> Tensor:
-        """Return the scalar training loss; steps where the bool mask is False do not count."""
+        """Return the scalar training loss; steps whose ``mask_BS`` (bool) is False are ignored."""
 
     def plan(
         self,
         obs_BOD: Tensor,
         generators: Sequence[torch.Generator],
         tokens_BONC: Tensor | None = None,
-    ) -> Tensor:
-        """Return plans (B, S, A); row i draws its noise from ``generators[i]`` alone."""
+    ) -> Plans:
+        """Return one plan per row (P = 1); row i takes its noise from ``generators[i]`` only."""
 
 
 @runtime_checkable
 class MultiPlan(Protocol):
-    """Draw several plans for a row, or go on from an earlier plan."""
+    """A module that can sample several plans per row and start from an earlier plan."""
 
     def plans(
         self,
@@ -75,26 +89,18 @@ class MultiPlan(Protocol):
         count: int = 1,
         start_BSA: Tensor | None = None,
         level: float = 1.0,
-    ) -> Tensor:
-        """Return ``count`` plans a row, (B, count, S, A); what is observed is encoded once.
+    ) -> Plans:
+        """Return ``count`` plans per row; observations are encoded once for all of them.
 
-        With ``start_BSA``, an earlier plan moved on in time, sampling begins at that plan with a
-        share ``level`` (above 0, at most 1) of the noise, and takes about that share of the steps.
-        ``plans(...)[:, 0]`` with ``count=1`` and no start is ``plan(...)``.
+        With ``start_BSA``, an earlier plan shifted to the current step, sampling starts from that
+        plan with a share ``level`` (above 0, at most 1) of the noise and needs about that share of
+        the sampling steps. With ``count=1`` and no start the result equals that of ``plan``.
         """
 
 
 @runtime_checkable
-class Clipping(Protocol):
-    """Keep plans within a range, and tell what that changed."""
-
-    plan_limit: float | None  # largest normalised action that a plan can hold; None: any
-    clipped_by: Tensor | None  # (B, count, S, A), how far the newest plans were moved, normalised
-
-
-@runtime_checkable
 class Compilable(Protocol):
-    """Plan with a compiled network when told so."""
+    """A module that can plan with a compiled network."""
 
     def compile_plans(self) -> None:
-        """Compile the network at the next plan, and keep it for those after."""
+        """Compile the network when the next plan is sampled, and use it from then on."""

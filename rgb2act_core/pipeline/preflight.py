@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..data.action_layout import action_index, check_grippers
 from ..errors import UserError
-from ..evaluation.seeds import named
+from ..evaluation.seeds import named_seeds
 from ..features.token_grids import check_token_count
 from ..interfaces import EnvironmentInfo, HeadShape
 from ..plugins.components import Capability
@@ -40,7 +40,7 @@ def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
     """Refuse to evaluate on seeds used for training or for choosing the weights."""
     if replays(spec):
         return  # nothing is learned
-    used: dict[str, Sequence[int]] = {"act": named(spec.act).accepted}
+    used: dict[str, Sequence[int]] = {"act": named_seeds(spec.act).accepted}
     chosen = spec.policy.closed_loop
     learned: dict[str, range] = {}
     if info.demonstrates:

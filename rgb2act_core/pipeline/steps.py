@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from ..data.dataset import Dataset, joined
-from ..evaluation.success_rates import rates
+from ..evaluation.success_rate import success_lines
 from ..features.reader import StoredFeatures
 from ..spec import Policy, Spec
 from ..spec.conditions import ALIGNED, replays
@@ -212,7 +212,7 @@ def _act(pipeline: Pipeline, run: Run, stage: StageId, data: Dataset, policy: St
     target = act_folder(run, policy)
     evaluate = acting(run, pipeline.tasks, data, policy)
     run_stage(pipeline.record, stage, target, lambda folder, _: evaluate(folder, stage.title))
-    for line in rates(target.meta()["results"]):
+    for line in success_lines(target.meta()["results"]):
         say(f"{stage}: {line}")
 
 

@@ -30,8 +30,8 @@ from ..data.windows import window_index
 from ..errors import UserError
 from ..features.encoder import build_backbones
 from ..features.reader import DequantizedTokens
+from ..policy.batch_planner import BatchPlanner, open_encoders
 from ..policy.conditioning import Features
-from ..policy.planner import Planner
 from ..policy.policy import Policy
 from ..policy.samples import states_of
 from ..policy.saving import load_policy
@@ -105,11 +105,11 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
     )
 
 
-def _open_planner(run: Run, policy_folder: Path) -> Planner:
+def _open_planner(run: Run, policy_folder: Path) -> BatchPlanner:
     device = device_of(run.spec.compute)
-    policy = load_policy(policy_folder)
-    policy.to(device)
-    return Planner(policy, build_backbones(seen_backbones(run.spec), device), 1, device)
+    policy = load_policy(policy_folder, device)
+    backbones = build_backbones(seen_backbones(run.spec), device)
+    return BatchPlanner(policy, open_encoders(policy, backbones, device), 1, device)
 
 
 def _exceeded(source: EpisodeRef, errors: Errors) -> list[str]:
@@ -163,7 +163,7 @@ def _check_group(path: Path, origin: dict[str, Any]) -> list[str]:
     ]
 
 
-def _replay(run: Run, planner: Planner, source: EpisodeRef) -> Errors:
+def _replay(run: Run, planner: BatchPlanner, source: EpisodeRef) -> Errors:
     """Return the errors (T,) of tokens, features and plans of one episode, online vs offline."""
     episode, policy = source.open(), planner.policy
     assert episode.joints is not None
@@ -177,7 +177,7 @@ def _replay(run: Run, planner: Planner, source: EpisodeRef) -> Errors:
     states = states_of(episode, policy.shape.states) if policy.shape.states else None
     names = policy.shape.tasks
     history = planner.history(names[source.task] if names else None)
-    half_A = policy.half_of(source.task).cpu().numpy()
+    half_A = policy.half_range(source.task).cpu().numpy()
     errors = {name: np.zeros(length) for name in LIMITS}
     for t in range(length):
         history.add(np.asarray(episode.rgb[t : t + 1]), episode.joints[t : t + 1])
@@ -190,8 +190,9 @@ def _replay(run: Run, planner: Planner, source: EpisodeRef) -> Errors:
         observed, _ = history.observation()
         if policy.shape.features:
             errors["features"][t] = _feature_error(policy, observed[-1], offline[t])
-        plan = planner.plan({0: history}, {0: torch.Generator().manual_seed(t)})[0][0]
-        errors["actions"][t] = np.abs((plan - plans[t]) / half_A).max()
+        plan = planner.plan({0: history}, {0: torch.Generator().manual_seed(t)})[0]
+        error_SA = plan.actions_PSA[0] - plans[t]
+        errors["actions"][t] = np.abs(error_SA / half_A).max()
     return errors
 
 
@@ -239,5 +240,5 @@ def _offline_plans(
     task_B = torch.full((len(joints),), task, device=moved.device)
     obs = policy.observe(features_T[window], moved[window], task_B=task_B)
     generators = [torch.Generator().manual_seed(t) for t in range(len(joints))]
-    plans: NDArray[np.float32] = policy.plan(obs, generators).cpu().numpy()
+    plans: NDArray[np.float32] = policy.plans(obs, generators).actions[:, 0].cpu().numpy()
     return plans

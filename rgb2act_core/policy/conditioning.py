@@ -40,6 +40,11 @@ class Observation:
     def __len__(self) -> int:
         return len(self.vector)
 
+    @property
+    def token_args(self) -> tuple[Tensor, ...]:
+        """Return the last argument of ``PolicyModule.loss`` and ``plan``, if there are tokens."""
+        return () if self.tokens is None else (self.tokens,)
+
 
 def features_of(
     condition: str, aligner: Aligner | None, tokens_BVNC: Sequence[Tensor]

@@ -1,4 +1,4 @@
-"""What a policy is built for, kept with its weights."""
+"""What a policy was built for, saved with its weights."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from ..interfaces import HeadShape
 
 @attrs.frozen(kw_only=True)
 class PolicyConfig:
-    """Say what a policy is built for: everything but its weights."""
+    """Everything that a policy is built from, except its head, its aligner and its weights."""
 
     condition: str
     proprio: bool
-    parts: tuple[int, ...]  # widths of the parts that a frame's features consist of, in all F
-    tokens: tuple[int, int] | None  # N and W, where the head looks at tokens besides
-    states: tuple[str, ...]  # names of the true states seen (oracle)
+    parts: tuple[int, ...]  # widths of the parts of a frame's feature vector, F in total
+    tokens: tuple[int, int] | None  # N and W, if the head sees the aligned tokens too
+    states: tuple[str, ...]  # names of the true states that the head sees
     cameras: tuple[str, ...]
     image: tuple[int, int]
-    action_names: tuple[str, ...]  # all of the environment's
-    action_index: tuple[int, ...]  # the A that are moved
+    action_names: tuple[str, ...]  # all action dimensions of the environment
+    action_index: tuple[int, ...]  # the A dimensions that the policy moves
     horizon: int
     n_obs_steps: int
     n_action_steps: int
-    tasks: tuple[str, ...] = ()  # names of those it was trained on
-    by_task: str = "shared"  # how the head knows which one it is in
-    task_width: int = 0  # of the learned vector that tells the task (embedding)
+    tasks: tuple[str, ...] = ()  # names of the tasks that the policy was trained on
+    by_task: str = "shared"  # ``[policy] tasks``: how one policy distinguishes its tasks
+    task_width: int = 0  # width of the learned task embedding
 
-    def place(self, task: str | None) -> int:
-        """Return a task's place; None is the only one. UserError names those that are known."""
-        return place_of(task, self.tasks or ("",))
+    def task_index(self, task: str | None) -> int:
+        """Return a task's index; None selects the only task. UserError lists the known tasks."""
+        return task_index(task, self.tasks or ("",))
 
     @property
     def features(self) -> int:
-        """Return F, the width of a frame's features; 0 when blind."""
+        """Return F, the width of a frame's feature vector; 0 if the policy sees no features."""
         return sum(self.parts)
 
     @property
     def head(self) -> HeadShape:
-        """Return what the head is built for."""
+        """Return the sizes that the head is built for."""
         moved = len(self.action_index)
         return HeadShape(
             obs_dim=self.features + (moved if self.proprio else 0) + self.task_width,
@@ -52,16 +52,18 @@ class PolicyConfig:
         )
 
 
-def place_of(name: str | None, known: Sequence[str]) -> int:
-    """Return a task's place among those known; None is the one there is.
+def task_index(name: str | None, known: Sequence[str]) -> int:
+    """Return the index of a task among the known ones; None selects the only task.
 
-    Raises UserError that names them.
+    Raises UserError that lists the known tasks.
     """
     listed = ", ".join(known)
     if name is None:
         if len(known) > 1:
-            raise UserError(f"task: the policy acts in several, name one of {listed}")
+            raise UserError(f"task: the policy knows several tasks; choose one of {listed}")
         return 0
     if name not in known:
-        raise UserError(f"task: there is no {name!r}{near(name, known)}; the policy knows {listed}")
+        raise UserError(
+            f"task: unknown task {name!r}{near(name, known)}; the policy knows {listed}"
+        )
     return known.index(name)

@@ -1,173 +1,172 @@
-"""The online path: raw frames in, plans out. Acting and ``verify`` both go through here.
+"""Plan the actions of one episode with a trained policy.
 
-Shapes: B = episodes side by side, O = n_obs_steps, K = context, V = cameras, H W = pixels,
-F = features of a frame, J = all joints, S = horizon, A = all action dimensions
+    planner = load_planner(policy_folder)
+    planner.reset(seed=0)
+    planner.observe(rgb, joints)
+    while not done:
+        for action in planner.act():
+            rgb, joints, done = robot.step(action)
+            planner.observe(rgb, joints)
+
+Shapes: k = observations, V = cameras, H W = pixels, A = all action dimensions of the environment,
+n = n_action_steps
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..data.windows import window_index
-from ..features.encoder import Encoder
-from ..features.fingerprint_checks import check_encoders
-from ..interfaces import Backbone
-from .conditioning import Features, Observation
-from .history import ObservationHistory
-from .policy import Policy
+from ..errors import UserError
+from ..features.encoder import build_backbones
+from ..spec import Act, BackboneChoice
+from .batch_planner import BatchPlanner, open_encoders
+from .config import PolicyConfig
+from .rollout import Rollout, start_rollout, step_rollouts
+from .saving import load_policy, saved_backbones
+
+PlanRollout: TypeAlias = Callable[[int, Rollout], NDArray[np.float32]]  # seed, episode -> (n, A)
 
 
 class Planner:
-    """Plan for a fixed number of episodes at once, from raw frames.
+    """Plan for one environment, an episode at a time.
 
-    Raises UserError when the backbones give other features than those the policy was trained on.
+    The same seed and the same observations give the same actions. Every method raises UserError
+    for invalid arguments. ``plan``, if given, plans for the episode in place of this object's own
+    batch; the policy server plans for all its clients together.
     """
 
-    def __init__(self, policy: Policy, backbones: Sequence[Backbone], batch: int, device: str):
-        self.policy, self.batch, self.device = policy, batch, device
-        self.clipped_by: dict[int, NDArray[np.float32]] = {}  # of the newest plans, where it clips
-        self.encoders = [Encoder(backbone, device, policy.form) for backbone in backbones]
-        self.fingerprint_errors = (
-            check_encoders(policy.fingerprints, self.encoders) if policy.fingerprints else ()
-        )
-        self.context = max([encoder.context for encoder in self.encoders], default=1)
-
-    def history(self, task: str | None = None) -> ObservationHistory:
-        """Return an empty memory for one episode of a task; None is the only one there is.
-
-        Raises UserError naming the policy's tasks when it is none of them.
-        """
-        windowed, shape = self.policy.aligner if self.policy.reach else None, self.policy.shape
-        return ObservationHistory(shape.n_obs_steps, self.context, windowed, shape.place(task))
+    def __init__(
+        self, planner: BatchPlanner, act: Act | None = None, plan: PlanRollout | None = None
+    ) -> None:
+        if planner.policy.shape.states:
+            raise UserError(
+                "policy: it sees the environment's true state, which observe() does not take;"
+                " choose a policy of another condition"
+            )
+        self._planner, self._act = planner, act or Act()
+        self._plan = plan or self._plan_alone
+        self._seed: int | None = None
+        self._task: str | None = None
+        self._rollout: Rollout | None = None
+        self._pending = 0  # observations since the last plan
+        self.missing = 0
+        """Executed steps of the episode that were not observed."""
 
     @property
-    def frames_kept(self) -> int:
-        """Return how many of the newest frames the next plan may be made of."""
-        return self.policy.shape.n_obs_steps + self.policy.reach + self.context - 1
+    def config(self) -> PolicyConfig:
+        """Return the cameras, image size, action names, tasks and steps of the policy."""
+        return self._planner.policy.shape
 
-    def tokens(self, todo: Sequence[tuple[ObservationHistory, int]]) -> list[Tensor]:
-        """Return tokens (B, V, N, C) float16 of each backbone, of frames named by their number.
+    @property
+    def task(self) -> str | None:
+        """Return the task of the episode, as passed to ``reset``."""
+        return self._task
 
-        What a frame is by itself is computed once and kept in its history.
+    @property
+    def plan_count(self) -> int:
+        """Return the number of plans of the episode so far."""
+        return len(self._rollout.commands) if self._rollout else 0
+
+    def reset(self, seed: int = 0, task: str | None = None) -> None:
+        """Start an episode.
+
+        ``seed`` (0 to 2**63 - 1) determines the noise that plans are sampled from. ``task`` is one
+        of ``config.tasks``; None selects the only task.
         """
-        return [self._tokens(which, todo) for which in range(len(self.encoders))]
+        if not 0 <= seed < 2**63:
+            raise UserError(f"reset: seed is {seed!r}; pass one from 0 to 2**63 - 1")
+        self.config.task_index(task)
+        self._seed, self._rollout, self._pending, self.missing = seed, None, 0, 0
+        self._task = task
 
-    def _tokens(self, which: int, todo: Sequence[tuple[ObservationHistory, int]]) -> Tensor:
-        encoder = self.encoders[which]
-        numbers_BK = window_index(np.array([n for _, n in todo]), encoder.context).tolist()
-        windows_BK = [[(h, n) for n in row] for (h, _), row in zip(todo, numbers_BK, strict=True)]
-        places = {frame: i for i, frame in enumerate(dict.fromkeys(chain(*windows_BK)))}
-        new = [(history, n) for history, n in places if n not in history.parts[which]]
-        if new:
-            parts = encoder.frames(np.stack([history.frame(n) for history, n in new]))
-            for i, (history, n) in enumerate(new):
-                history.parts[which][n] = {name: part[i] for name, part in parts.items()}
-        of_frames = [history.parts[which][n] for history, n in places]
-        index_BK = np.array([[places[frame] for frame in row] for row in windows_BK])
-        image = todo[0][0].rgb[0].shape[1:3]
-        parts_F = {name: torch.stack([p[name] for p in of_frames]) for name in of_frames[0]}
-        return encoder.windows(parts_F, index_BK, image)
+    def observe(self, rgb: NDArray[np.uint8], joints: NDArray[np.float32]) -> None:
+        """Add the observation of one step.
 
-    def see(
-        self, histories: Sequence[ObservationHistory], states: Sequence[NDArray[np.float32]]
-    ) -> list[Tensor]:
-        """Compute the features that the next plans need; ``states`` are oracle rows or empty.
-
-        Returns the tokens (B, V, N, C) that were computed for it, one tensor a backbone.
+        ``rgb``: uint8 (V, H, W, 3), RGB order, cameras in the order of ``config.cameras``.
+        ``joints``: float32 (A,), measured values of ``config.action_names``.
         """
-        if self.policy.shape.condition == "oracle":
-            for history, rows in zip(histories, states, strict=True):
-                for number in history.wanted():
-                    row = torch.from_numpy(rows[number - history.count])
-                    history.features[number] = Features(vector=row.to(self.device))
-            return []
-        todo = [(history, number) for history in histories for number in history.wanted()]
-        tokens: list[Tensor] = []
-        if not self.encoders:
-            features = Features(vector=torch.zeros(len(todo), 0, device=self.device))
-        elif todo:
-            tokens = self.tokens(todo)
-            with torch.no_grad():
-                features = self.policy.features(tokens)
-        for i, (history, number) in enumerate(todo):
-            history.features[number] = features[i]
-        return tokens
+        self.observe_many(np.asarray(rgb)[None], np.asarray(joints)[None])
 
-    def plan(
-        self,
-        histories: Mapping[int, ObservationHistory],
-        generators: Mapping[int, torch.Generator],
-        candidates: int = 1,
-        starts: Mapping[int, NDArray[np.float32]] = {},
-        level: float = 1.0,
-    ) -> dict[int, NDArray[np.float32]]:
-        """Return plans (candidates, S, A moved) by slot; ``clipped_by`` then tells of those slots.
+    def observe_many(self, rgb_kVHW3: NDArray[Any], joints_kA: NDArray[Any]) -> None:
+        """Add the observations of k steps, oldest first."""
+        if self._seed is None:
+            raise UserError("observe: no episode has started; call reset first")
+        check_observation(self.config, rgb_kVHW3, joints_kA)
+        if self._rollout is None:
+            first_A = joints_kA[0]
+            self._rollout = start_rollout(self._planner, self._act, self._seed, first_A, self._task)
+        self._rollout.history.add(rgb_kVHW3, joints_kA)
+        self._pending += len(rgb_kVHW3)
 
-        For slots in ``starts`` sampling begins at that plan (S, A moved) with a share ``level`` of
-        the noise. The batch always has the same size, so a slot's plan does not depend on which
-        others run.
+    def act(self) -> NDArray[np.float32]:
+        """Return the actions of the next steps, float32 (n, A).
+
+        Execute all of them and observe after each, then call ``act`` again.
         """
-        seen = self._observed(histories)
-        cold = {slot: generators[slot] for slot in histories if slot not in starts}
-        plans = self._draw(seen, cold, candidates, None, 1.0) if cold else {}
-        if warm := {slot: generators[slot] for slot in starts}:
-            start_BSA = np.zeros((self.batch, *next(iter(starts.values())).shape), np.float32)
-            for slot, start_SA in starts.items():
-                start_BSA[slot] = start_SA
-            given = torch.from_numpy(start_BSA).to(self.device)
-            plans |= self._draw(seen, warm, candidates, given, level)
-        return plans
+        if self._seed is None or self._rollout is None or not self._pending:
+            raise UserError("act: no observation since the last plan; call observe first")
+        if self.plan_count:
+            self.missing += max(self.config.n_action_steps - self._pending, 0)
+        self._pending = 0
+        return self._plan(self._seed, self._rollout)
 
-    def warm(self, candidates: int) -> None:
-        """Plan once for what shows nothing, so that the first plan takes as long as the others."""
-        history = self.history(next(iter(self.policy.shape.tasks), None))
-        steps, joints = self.policy.shape.n_obs_steps, len(self.policy.shape.action_names)
-        history.joints = [np.zeros(joints, np.float32)] * steps
-        history.count, size = steps, self.policy.shape
-        tokens = torch.zeros(size.tokens, device=self.device) if size.tokens else None
-        blank = Features(vector=torch.zeros(size.features, device=self.device), tokens=tokens)
-        history.features = dict.fromkeys(range(steps), blank)
-        self.plan({0: history}, {0: torch.Generator()}, candidates)
+    def _plan_alone(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
+        slot = batch_slot(seed, self._act, self._planner)
+        self._planner.see([rollout.history], [])
+        return step_rollouts(self._planner, self._act, {slot: rollout})[slot]
 
-    def _draw(
-        self,
-        seen: Observation,
-        generators: Mapping[int, torch.Generator],
-        candidates: int,
-        start_BSA: Tensor | None,
-        level: float,
-    ) -> dict[int, NDArray[np.float32]]:
-        spare = torch.Generator()
-        draws = [generators.get(slot, spare) for slot in range(self.batch)]
-        plans_BNSA = self.policy.plans(seen, draws, candidates, start_BSA, level).cpu().numpy()
-        if (clipped_by := self.policy.clipped_by) is not None:
-            self.clipped_by |= {slot: clipped_by[slot].cpu().numpy() for slot in generators}
-        return {slot: plans_BNSA[slot] for slot in generators}
 
-    def _observed(self, histories: Mapping[int, ObservationHistory]) -> Observation:
-        """Return what the slots' heads are told, one row a slot."""
-        shape = self.policy.shape
-        moved = list(shape.action_index)
-        steps = (self.batch, shape.n_obs_steps)
-        features = Features(
-            vector=torch.zeros(*steps, shape.features, device=self.device),
-            tokens=torch.zeros(*steps, *shape.tokens, device=self.device) if shape.tokens else None,
+def load_planner(
+    folder: Path,
+    backbones: Sequence[BackboneChoice] | None = None,
+    act: Act | None = None,
+    device: str = "auto",
+) -> Planner:
+    """Return a planner for the policy saved in ``folder``, the train stage's folder of a run.
+
+    ``backbones`` default to those recorded with the policy; pass the spec's choices if one of them
+    reads its weights from a local file. ``act`` sets candidates, warm start, temporal ensemble and
+    compilation as ``[act]`` does, by default none of them. Raises UserError if a component is not
+    installed or if a backbone's features differ from those that the policy was trained with.
+    """
+    policy = load_policy(folder, device)
+    name = policy.action_half.device.type
+    choices = saved_backbones(folder) if backbones is None else backbones
+    encoders = open_encoders(policy, build_backbones(choices, name), name)
+    if act is not None and act.compile:
+        policy.compile_plans()
+    return Planner(BatchPlanner(policy, encoders, 1, name), act)
+
+
+def batch_slot(seed: int, act: Act, planner: BatchPlanner) -> int:
+    """Return the batch slot of an episode: the same one that evaluation on ``[act]`` seeds uses.
+
+    Floating-point sums can depend on the slot, so a seed keeps its slot.
+    """
+    return (seed - act.start) % planner.batch
+
+
+def check_observation(
+    config: PolicyConfig, rgb_kVHW3: NDArray[Any], joints_kA: NDArray[Any]
+) -> None:
+    """Raise UserError unless the observations have the policy's cameras, image size and joints."""
+    expected = (len(config.cameras), *config.image, 3)
+    if rgb_kVHW3.dtype != np.uint8 or rgb_kVHW3.shape[1:] != expected or not len(rgb_kVHW3):
+        cameras, (height, width) = ", ".join(config.cameras), config.image
+        raise UserError(
+            f"observe: rgb is {rgb_kVHW3.dtype} {rgb_kVHW3.shape[1:]}, the policy expects uint8"
+            f" {expected}: {cameras} at {height}x{width}; send those cameras at that size"
         )
-        joints = torch.zeros(*steps, len(moved), device=self.device)
-        places = [next(iter(histories.values())).task] * self.batch  # no other head for idle slots
-        for slot, history in histories.items():
-            seen, measured = history.observation()
-            for step, frame in enumerate(seen):
-                features.vector[slot, step] = frame.vector
-                if features.tokens is not None and frame.tokens is not None:
-                    features.tokens[slot, step] = frame.tokens
-            joints[slot] = torch.from_numpy(measured[:, moved])
-            places[slot] = history.task
-        task_B = torch.tensor(places, device=self.device)
-        return self.policy.observe(features, joints, task_B=task_B)
+    names = config.action_names
+    if joints_kA.shape != (len(rgb_kVHW3), len(names)) or joints_kA.dtype != np.float32:
+        raise UserError(
+            f"observe: joints are {joints_kA.dtype} {joints_kA.shape[1:]}, the policy expects"
+            f" float32 ({len(names)},): {', '.join(names)}; send these"
+        )
+    if not np.isfinite(joints_kA).all():
+        raise UserError("observe: joints contain NaN or infinity; check the robot or simulator")

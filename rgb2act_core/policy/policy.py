@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,21 @@ from ..alignment.aligner import Aligned, Aligner
 from ..data.windows import window_index
 from ..errors import UserError
 from ..features.fingerprint import Fingerprint
-from ..interfaces import Clipping, Compilable, MultiPlan, PolicyHead
+from ..interfaces import Compilable, MultiPlan, Plans, PolicyHead, PolicyModule
 from ..spec import Tokens
 from .conditioning import Features, Observation, features_of, over_windows
 from .config import PolicyConfig
-from .task_heads import Draw, Heads
+from .task_heads import TaskHeads, as_policy_module
 
 FLOOR = 1e-3  # smallest deviation or half range that normalising divides by
 
 
 class Policy(nn.Module):
-    """Plan actions in physical units from features and joints."""
+    """A policy: features and joint positions in, plans of physical actions out.
+
+    ``token_format`` is how the backbones' tokens were stored for training; planning encodes frames
+    in the same format. ``fingerprints`` identify the backbones that the policy was trained with.
+    """
 
     feature_mean: Tensor  # (F,)
     feature_std: Tensor
@@ -37,19 +42,26 @@ class Policy(nn.Module):
     token_std: Tensor
     joint_mean: Tensor  # (J,)
     joint_std: Tensor
-    action_middle: Tensor  # (A,), or (tasks, A) with a head a task
+    action_middle: Tensor  # (A,), or (tasks, A) with a head per task
     action_half: Tensor
-    fingerprints: tuple[Fingerprint, ...] = ()  # of the backbones that it was trained on
-    form: Tokens = Tokens()  # of their tokens
-    clipped_by: Tensor | None = None  # how far the newest plans were moved
 
-    def __init__(self, shape: PolicyConfig, head: PolicyHead, aligner: Aligner | None) -> None:
+    def __init__(
+        self,
+        shape: PolicyConfig,
+        head: PolicyHead,
+        aligner: Aligner | None,
+        *,
+        token_format: Tokens,
+        fingerprints: tuple[Fingerprint, ...] = (),
+    ) -> None:
         super().__init__()
         self.shape = shape
         self.aligner = aligner
+        self.token_format, self.fingerprints = token_format, fingerprints
+        self.plan_limit = head.plan_limit
         many, moved = shape.by_task == "separate_heads", len(shape.action_index)
         if many:
-            self.head: nn.Module = Heads([head.module(shape.head) for _ in shape.tasks])
+            self.head: nn.Module = TaskHeads([head.module(shape.head) for _ in shape.tasks])
         else:
             self.head = head.module(shape.head)
         if shape.task_width:
@@ -95,22 +107,16 @@ class Policy(nn.Module):
         self.get_buffer("action_middle").copy_((low + high) / 2)
         self.get_buffer("action_half").copy_(((high - low) / 2).clamp_min(FLOOR))
 
-    def half_of(self, place: int) -> Tensor:
-        """Return half the range of each action (A,) in a task, by its place."""
-        return self.action_half[place] if self.action_half.ndim == 2 else self.action_half
+    def half_range(self, task: int) -> Tensor:
+        """Return half the range of each action (A,) in the task with this index."""
+        return self.action_half[task] if self.action_half.ndim == 2 else self.action_half
 
     def compile_plans(self) -> None:
-        """Plan with compiled networks from now on; UserError where the head does not offer it."""
-        for head in self.head.each if isinstance(self.head, Heads) else [self.head]:
+        """Plan with compiled networks from now on; UserError if the head cannot."""
+        for head in self.head.each if isinstance(self.head, TaskHeads) else [self.head]:
             if not isinstance(head, Compilable):
                 raise UserError("act.compile: this head does not compile its network; remove it")
             head.compile_plans()
-
-    @property
-    def limit(self) -> float | None:
-        """Return the largest normalised action that a plan can hold; None where there is none."""
-        one = self.head.each[0] if isinstance(self.head, Heads) else self.head
-        return one.plan_limit if isinstance(one, Clipping) else None
 
     def normalised(self, actions: Tensor, task_B: Tensor | None) -> Tensor:
         """Return actions (B, ..., A) in units of their ranges, -1 .. 1."""
@@ -181,70 +187,54 @@ class Policy(nn.Module):
     def loss(self, seen: Observation, actions_BSA: Tensor, mask_BS: Tensor) -> Tensor:
         """Return the head's loss on actions in physical units."""
         actions_BSA = self.normalised(actions_BSA, seen.task)
-        given = (seen.vector, actions_BSA, mask_BS, *self._tokens(seen))
-        if isinstance(self.head, Heads):
+        args = (seen.vector, actions_BSA, mask_BS, *seen.token_args)
+        if isinstance(self.head, TaskHeads):
             assert seen.task is not None
-            return self.head.loss(seen.task, *given)
-        loss: Tensor = self.head.loss(*given)  # type: ignore[operator]
-        return loss
-
-    @torch.no_grad()
-    def plan(self, seen: Observation, generators: Sequence[torch.Generator]) -> Tensor:
-        """Return plans (B, S, A) in physical units; row i draws from ``generators[i]`` alone."""
-        return self.plans(seen, generators, 1)[:, 0]
+            return self.head.loss(seen.task, *args)
+        return as_policy_module(self.head).loss(*args)
 
     @torch.no_grad()
     def plans(
         self,
         seen: Observation,
         generators: Sequence[torch.Generator],
-        count: int,
+        count: int = 1,
         start_BSA: Tensor | None = None,
         level: float = 1.0,
-    ) -> Tensor:
-        """Return ``count`` plans a row (B, count, S, A); what is seen is encoded once if it can be.
+    ) -> Plans:
+        """Return ``count`` plans per row; row i takes its noise from ``generators[i]`` only.
 
-        The head may not offer several plans: then each is drawn by itself. With a start, plans in
-        physical units, sampling begins there with a share ``level`` of the noise, as
-        ``interfaces.MultiPlan`` says. ``clipped_by`` is then how far the head's clipping moved
-        them, in half ranges of the actions, None where it does not clip.
+        Actions are in physical units, ``clipped_by`` in half ranges of the actions. A head that
+        implements ``interfaces.MultiPlan`` encodes the observations once for all plans; otherwise
+        each plan is a call of its own. With a start, plans in physical units, sampling starts
+        there with a share ``level`` of the noise.
         """
         start = None if start_BSA is None else self.normalised(start_BSA, seen.task)
 
-        def draw(head: nn.Module, own: Sequence[torch.Generator]) -> Tensor:
+        def sample(head: PolicyModule, own: Sequence[torch.Generator]) -> Plans:
             if start is None and (count == 1 or not isinstance(head, MultiPlan)):
-                return torch.stack([self._one(head, seen, own) for _ in range(count)], 1)
+                one_by_one = [head.plan(seen.vector, own, *seen.token_args) for _ in range(count)]
+                return _stacked(one_by_one)
             assert isinstance(head, MultiPlan)
-            plans = head.plans(
+            return head.plans(
                 seen.vector, own, seen.tokens, count=count, start_BSA=start, level=level
             )
-            return _with_clipping(head, plans)
 
-        plans, clipped_by = self._draw(seen, generators, draw).chunk(2, -1)
-        self.clipped_by = None if self.limit is None else clipped_by
-        return self.physical(plans, seen.task)
-
-    def _one(self, head: nn.Module, seen: Observation, own: Sequence[torch.Generator]) -> Tensor:
-        """Return a plan a row, and how far it was clipped, (B, S, 2 A)."""
-        plan: Tensor = head.plan(seen.vector, own, *self._tokens(seen))  # type: ignore[operator]
-        return _with_clipping(head, plan[:, None])[:, 0]
-
-    def _draw(self, seen: Observation, generators: Sequence[torch.Generator], draw: Draw) -> Tensor:
-        if not isinstance(self.head, Heads):
-            return draw(self.head, generators)
-        assert seen.task is not None
-        return self.head.draw(seen.task, generators, draw)
-
-    def _tokens(self, seen: Observation) -> tuple[Tensor, ...]:
-        return () if seen.tokens is None else (seen.tokens,)
+        if isinstance(self.head, TaskHeads):
+            assert seen.task is not None
+            plans = self.head.plans(seen.task, generators, sample)
+        else:
+            plans = sample(as_policy_module(self.head), generators)
+        return attrs.evolve(plans, actions=self.physical(plans.actions, seen.task))
 
 
-def _with_clipping(head: nn.Module, plans_BNSA: Tensor) -> Tensor:
-    """Return plans and how far each action was moved by clipping, side by side."""
-    clipped_by = head.clipped_by if isinstance(head, Clipping) else None
-    if clipped_by is None:
-        clipped_by = torch.zeros_like(plans_BNSA)
-    return torch.cat([plans_BNSA, clipped_by], -1)
+def _stacked(plans: Sequence[Plans]) -> Plans:
+    """Return the plans of several calls in one record."""
+    clipped_by = [part.clipped_by for part in plans if part.clipped_by is not None]
+    return Plans(
+        actions=torch.cat([part.actions for part in plans], 1),
+        clipped_by=torch.cat(clipped_by, 1) if clipped_by else None,
+    )
 
 
 def action_range(actions_NA: Tensor, normalise: str) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Aligner and policy on disk: safetensors and JSON, whole in themselves, no path in them."""
+"""Policies on disk: ``policy.json`` and ``policy.safetensors``, complete without other files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ..alignment.saving import _empty_aligner, _fingerprints
+from ..errors import UserError
 from ..plugins.components import Kind
-from ..spec import Choice, Tokens
+from ..plugins.registry import find
+from ..spec import BackboneChoice, Choice, Compute, Tokens
+from ..spec.reader import structure_config
 from ..store.keys import canonical
 from ..store.model_files import _build, _fill, _plain, _read, _save, _structure
+from ..system.devices import device_of
 from .config import PolicyConfig
 from .policy import Policy
 
@@ -18,30 +22,64 @@ from .policy import Policy
 def save_policy(
     folder: Path, policy: Policy, head: Choice, fusion: Choice, backbones: tuple[Choice, ...]
 ) -> None:
-    """Write ``policy.json`` and ``policy.safetensors``, the aligner in them."""
+    """Write a policy, its aligner included, with the components that it was built from."""
     data: dict[str, Any] = {"shape": _plain(policy.shape), "head": canonical(head)}
     data["backbones"] = [canonical(choice) for choice in backbones]
     data["fingerprints"] = [fingerprint.plain() for fingerprint in policy.fingerprints]
-    data["tokens"] = canonical(policy.form)
+    data["tokens"] = canonical(policy.token_format)
     if policy.aligner is not None:
         data["aligner"] = {"shape": _plain(policy.aligner.shape), "fusion": canonical(fusion)}
     _save(folder, "policy", policy, data)
 
 
-def load_policy(folder: Path) -> Policy:
-    """Read a policy; raise UserError when it is damaged or a component of it is not there."""
-    place = folder / "policy.json"
-    data = _read(place)
-    aligner = _empty_aligner(place, data["aligner"]) if "aligner" in data else None
-    shape = _structure(place, PolicyConfig, data.get("shape"))
-    policy = Policy(shape, _build(place, Kind.POLICY_HEAD, data.get("head")), aligner)
-    policy.fingerprints = _fingerprints(place, data)
-    policy.form = _structure(place, Tokens, _without_none(data.get("tokens")))
-    return _fill(folder / "policy.safetensors", policy)
+def load_policy(folder: Path, device: str = "auto") -> Policy:
+    """Return the policy saved in ``folder``, in eval mode on a device.
+
+    ``device`` is ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``. Raises UserError if files are
+    damaged or a component is not installed.
+    """
+    path = folder / "policy.json"
+    data = _read(path)
+    policy = Policy(
+        _structure(path, PolicyConfig, data.get("shape")),
+        _build(path, Kind.POLICY_HEAD, data.get("head")),
+        _empty_aligner(path, data["aligner"]) if "aligner" in data else None,
+        token_format=_structure(path, Tokens, _without_none(data.get("tokens"))),
+        fingerprints=_fingerprints(path, data),
+    )
+    _fill(folder / "policy.safetensors", policy)
+    return policy.to(device_of(Compute(device=device)))
+
+
+def saved_backbones(folder: Path) -> tuple[BackboneChoice, ...]:
+    """Return the backbones that the policy in ``folder`` was trained with, as its spec chose them.
+
+    Raises UserError if one is not installed or read its weights from a local file: only the digest
+    of such a file is saved.
+    """
+    path = folder / "policy.json"
+    return tuple(_backbone(path, entry) for entry in _read(path).get("backbones", []))
+
+
+def _backbone(path: Path, entry: Any) -> BackboneChoice:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("use"), str):
+        raise UserError(f"{path}: damaged; delete its folder and run again")
+    component = find(Kind.BACKBONE, entry["use"])
+    options = {k: v for k, v in entry.items() if k not in ("use", "version")}
+    for name, value in options.items():
+        if isinstance(value, Mapping) and "hub" in value:
+            options[name] = "hub"
+        elif isinstance(value, Mapping) and "sha256" in value:
+            raise UserError(
+                f"{path}: backbone {component.name!r} read {name} from a local file whose location"
+                " is not saved; pass the spec's backbones"
+            )
+    config = structure_config(component.config, _without_none(options))
+    return BackboneChoice(component=component, config=config)
 
 
 def _without_none(data: Any) -> Any:
-    """Return a table as a spec would write it, where what is None is left out."""
+    """Return a table without the entries that are None, which a spec would leave out."""
     if not isinstance(data, Mapping):
         return data
     return {name: value for name, value in data.items() if value is not None}

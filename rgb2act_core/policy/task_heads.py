@@ -1,54 +1,69 @@
-"""One policy head a task.
+"""One policy head per task.
 
-Shapes: B = batch, O = observations, D = width of one, S = horizon, A = dimensions moved
+Shapes: B = batch, P = plans for each row, S = horizon, A = dimensions moved
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Draw = Callable[[nn.Module, Sequence[torch.Generator]], Tensor]  # plans of one head, all rows
+from ..interfaces import Plans, PolicyModule
+
+Sampler = Callable[[PolicyModule, Sequence[torch.Generator]], Plans]  # plans of one head, all rows
 
 
-class Heads(nn.Module):
-    """Lead each row to the head of its task."""
+class TaskHeads(nn.Module):
+    """A policy head for each task; every row uses the head of its task."""
 
     def __init__(self, each: Sequence[nn.Module]) -> None:
         super().__init__()
         self.each = nn.ModuleList(each)
 
-    def loss(self, task_B: Tensor, *given: Tensor) -> Tensor:
-        """Return the mean of the heads' losses, each weighed by its rows; none trains on others'.
+    def loss(self, task_B: Tensor, *args: Tensor) -> Tensor:
+        """Return the mean of the heads' losses, weighted by their rows.
 
-        ``given`` is what ``PolicyModule.loss`` takes.
+        ``args`` are the arguments of ``PolicyModule.loss``; a head receives the rows of its task.
         """
         parts = []
-        for place, head in enumerate(self.each):
-            rows = torch.nonzero(task_B == place).flatten()
+        for index, head in enumerate(self.each):
+            rows = torch.nonzero(task_B == index).flatten()
             if len(rows):
-                loss: Any = head.loss  # a method of PolicyModule
-                parts.append(loss(*(part[rows] for part in given)) * (len(rows) / len(task_B)))
+                loss = as_policy_module(head).loss(*(arg[rows] for arg in args))
+                parts.append(loss * (len(rows) / len(task_B)))
         return torch.stack(parts).sum()
 
-    def draw(self, task_B: Tensor, generators: Sequence[torch.Generator], draw: Draw) -> Tensor:
-        """Return what ``draw`` makes of each row with the head of its task.
+    def plans(
+        self, task_B: Tensor, generators: Sequence[torch.Generator], sample: Sampler
+    ) -> Plans:
+        """Return what ``sample`` returns for each row with the head of its task.
 
-        Each head that is asked gets all rows, with spare generators for those of other tasks, so
-        that a row's plan does not depend on what the others are.
+        Each head in use gets all rows, with spare generators for those of other tasks, so that a
+        row's plan does not depend on the tasks of the others.
         """
-        plans: Tensor | None = None
-        for place in task_B.unique().tolist():
-            mine = task_B == place
+        merged: Plans | None = None
+        for index in task_B.unique().tolist():
+            mine = task_B == index
             own = [
                 generator if its_own else torch.Generator()
                 for generator, its_own in zip(generators, mine.tolist(), strict=True)
             ]
-            drawn = draw(self.each[place], own)
-            mine = mine.view(-1, *(1 for _ in drawn.shape[1:]))
-            plans = drawn if plans is None else torch.where(mine, drawn, plans)
-        assert plans is not None
-        return plans
+            plans = sample(as_policy_module(self.each[index]), own)
+            merged = plans if merged is None else _where(mine[:, None, None, None], plans, merged)
+        assert merged is not None
+        return merged
+
+
+def as_policy_module(module: nn.Module) -> PolicyModule:
+    """Return a head's module under the type of its interface."""
+    typed: PolicyModule = module  # type: ignore[assignment]  # checked by the conformance kit
+    return typed
+
+
+def _where(mask: Tensor, chosen: Plans, other: Plans) -> Plans:
+    clipped_by = None
+    if chosen.clipped_by is not None and other.clipped_by is not None:
+        clipped_by = torch.where(mask, chosen.clipped_by, other.clipped_by)
+    return Plans(actions=torch.where(mask, chosen.actions, other.actions), clipped_by=clipped_by)

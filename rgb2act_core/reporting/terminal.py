@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation.success_rates import rates
+from ..evaluation.success_rate import success_lines
 
 
 def show_aligner(results: Mapping[str, Any]) -> None:
@@ -57,5 +57,5 @@ def show_episodes(results: Mapping[str, Any]) -> None:
         )
     console = Console(stderr=True)
     console.print(table)
-    for line in rates(results):
+    for line in success_lines(results):
         console.print(line, highlight=False)

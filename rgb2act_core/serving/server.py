@@ -20,7 +20,7 @@ from rgb2act_wire import LIMIT, Channel, Closed, WireError, array, field
 from ..errors import UserError
 from ..features.encoder import build_backbones
 from ..pipeline.run_record import read_run
-from ..policy.planner import Planner
+from ..policy.batch_planner import BatchPlanner, open_encoders
 from ..policy.saving import load_policy
 from ..spec.conditions import seen_backbones
 from ..store.stage_id import Stage, StageId
@@ -65,7 +65,7 @@ def load(folder: Path, batch: int | None = None) -> tuple[Served, Sessions]:
     recorded = read_run(folder)
     run = recorded.run
     device = device_of(run.spec.compute)
-    policy = load_policy(recorded.stage_folder(StageId(Stage.TRAIN))).to(device)
+    policy = load_policy(recorded.stage_folder(StageId(Stage.TRAIN)), device)
     if run.spec.act.compile:
         policy.compile_plans()
     shape = policy.shape
@@ -74,7 +74,8 @@ def load(folder: Path, batch: int | None = None) -> tuple[Served, Sessions]:
             f"{folder}: its policy sees the true state, which no client can tell; serve another"
         )
     count = batch or min(run.spec.act.parallel_episodes, run.spec.act.episodes)
-    planner = Planner(policy, build_backbones(seen_backbones(run.spec), device), count, device)
+    encoders = open_encoders(policy, build_backbones(seen_backbones(run.spec), device), device)
+    planner = BatchPlanner(policy, encoders, count, device)
     if run.spec.act.compile:
         planner.warm(run.spec.act.candidates)  # so that no client waits for the compiler
     served = Served(

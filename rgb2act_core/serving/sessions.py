@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..policy import rollout as course
+from ..policy.batch_planner import BatchPlanner
 from ..policy.config import PolicyConfig
-from ..policy.planner import Planner
-from ..policy.rollout import Rollout
+from ..policy.planner import Planner, batch_slot
+from ..policy.rollout import Rollout, step_rollouts
 from ..spec import Act
 
 WINDOW = 0.005  # seconds that a request waits for others to be planned with
@@ -31,7 +31,7 @@ WINDOW = 0.005  # seconds that a request waits for others to be planned with
 @attrs.define(eq=False)
 class _Request:
     slot: int
-    course: Rollout
+    rollout: Rollout
     done: threading.Event = attrs.field(factory=threading.Event)
     actions_nA: NDArray[np.float32] | None = None
     error: Exception | None = None
@@ -40,7 +40,7 @@ class _Request:
 class Sessions:
     """Plan for many sessions by one policy, in a thread of its own."""
 
-    def __init__(self, planner: Planner, act: Act, window: float = WINDOW) -> None:
+    def __init__(self, planner: BatchPlanner, act: Act, window: float = WINDOW) -> None:
         self.planner, self.act, self.window = planner, act, window
         self.waiting: list[_Request] = []
         self.open, self.closing = 0, False
@@ -65,9 +65,9 @@ class Sessions:
             self.open -= 1
             self.changed.notify_all()
 
-    def plan(self, seed: int, one: Rollout) -> NDArray[np.float32]:
+    def plan(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
         """Return the next actions (n, A) of an episode, planned together with others'."""
-        request = _Request((seed - self.act.start) % self.planner.batch, one)
+        request = _Request(batch_slot(seed, self.act, self.planner), rollout)
         with self.changed:
             if self.closing:
                 raise UserError("act: the server is stopping; connect to another")
@@ -108,9 +108,9 @@ class Sessions:
 
     def _answer(self, requests: list[_Request]) -> None:
         ready = {request.slot: request for request in requests if self._see(request)}
-        courses = {slot: request.course for slot, request in ready.items()}
+        rollouts = {slot: request.rollout for slot, request in ready.items()}
         try:
-            actions = course.step_rollouts(self.planner, self.act, courses) if courses else {}
+            actions = step_rollouts(self.planner, self.act, rollouts) if rollouts else {}
         except Exception as err:
             for request in ready.values():
                 _fail(request, err)
@@ -121,7 +121,7 @@ class Sessions:
 
     def _see(self, request: _Request) -> bool:
         try:
-            self.planner.see([request.course.history], [])
+            self.planner.see([request.rollout.history], [])
         except Exception as err:
             _fail(request, err)
             return False
@@ -137,74 +137,42 @@ def _fail(request: _Request, error: Exception) -> None:
 
 
 class Session:
-    """Lead one environment, an episode at a time; for one thread.
+    """One client's episodes, one at a time; not thread-safe.
 
-    Every method raises UserError for what is wrong with what it is given.
+    Every method raises UserError for invalid arguments.
     """
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
-        self.seed: int | None = None
-        self.task: str | None = None
-        self.course: Rollout | None = None
-        self.seen = 0  # observations since the last plan
-        self.missing = 0  # steps of the episode whose observation never came
+        self.planner = Planner(sessions.planner, sessions.act, sessions.plan)
+
+    @property
+    def task(self) -> str | None:
+        """Return the task of the episode."""
+        return self.planner.task
 
     @property
     def plans(self) -> int:
-        """Return how many plans the episode has had."""
-        return len(self.course.commands) if self.course else 0
+        """Return the number of plans of the episode so far."""
+        return self.planner.plan_count
+
+    @property
+    def missing(self) -> int:
+        """Return how many executed steps of the episode were not observed."""
+        return self.planner.missing
 
     def reset(self, seed: int, task: str | None = None) -> None:
-        """Begin an episode: same seed and observations, same plans.
-
-        ``task`` names one of the policy's, of which there may be several.
-        """
-        if not 0 <= seed < 2**63:
-            raise UserError(f"reset: seed is {seed!r}; give one from 0 to 2**63 - 1")
-        self.sessions.shape.place(task)
-        self.seed, self.course, self.seen, self.missing = seed, None, 0, 0
-        self.task = task
+        """Start an episode, as ``Planner.reset`` does."""
+        self.planner.reset(seed, task)
 
     def observe(self, rgb_kVHW3: NDArray[Any], joints_kA: NDArray[Any]) -> None:
-        """Remember the newest observations, oldest first."""
-        if self.seed is None:
-            raise UserError("observe: no episode has begun; reset first")
-        self._check(rgb_kVHW3, joints_kA)
-        if self.course is None:
-            self.course = course.start_rollout(
-                self.sessions.planner, self.sessions.act, self.seed, joints_kA[0], self.task
-            )
-        self.course.history.add(rgb_kVHW3, joints_kA)
-        self.seen += len(rgb_kVHW3)
+        """Add the newest observations, oldest first."""
+        self.planner.observe_many(rgb_kVHW3, joints_kA)
 
     def act(self) -> NDArray[np.float32]:
-        """Return the actions (n, A) to execute next, each of which is to be observed."""
-        if self.seed is None or self.course is None or not self.seen:
-            raise UserError("act: nothing was seen since the last plan; observe first")
-        if self.plans:
-            self.missing += max(self.sessions.shape.n_action_steps - self.seen, 0)
-        self.seen = 0
-        return self.sessions.plan(self.seed, self.course)
+        """Return the actions (n, A) to execute next."""
+        return self.planner.act()
 
     def close(self) -> None:
         """End the session."""
         self.sessions.end()
-
-    def _check(self, rgb_kVHW3: NDArray[Any], joints_kA: NDArray[Any]) -> None:
-        shape = self.sessions.shape
-        wanted = (len(shape.cameras), *shape.image, 3)
-        if rgb_kVHW3.dtype != np.uint8 or rgb_kVHW3.shape[1:] != wanted or not len(rgb_kVHW3):
-            cameras, (height, width) = ", ".join(shape.cameras), shape.image
-            raise UserError(
-                f"observe: rgb is {rgb_kVHW3.dtype} {rgb_kVHW3.shape[1:]}, the policy sees uint8"
-                f" {wanted}: {cameras} at {height}x{width}; send those cameras at that size"
-            )
-        names = shape.action_names
-        if joints_kA.shape != (len(rgb_kVHW3), len(names)) or joints_kA.dtype != np.float32:
-            raise UserError(
-                f"observe: joints are {joints_kA.dtype} {joints_kA.shape[1:]}, the policy knows"
-                f" float32 ({len(names)},): {', '.join(names)}; send these"
-            )
-        if not np.isfinite(joints_kA).all():
-            raise UserError("observe: joints hold NaN or infinity; look at the simulator")

@@ -1,8 +1,8 @@
-"""Act: the policy drives the environment closed-loop with a receding horizon.
+"""Act: evaluate the policy closed-loop in its environment, with a receding horizon.
 
-Episodes run in waves of a fixed size and composition, each episode draws from its own generator,
-and a batch always has the same shape: the same seeds give the same result, whatever the workers,
-and a run that was stopped goes on with the next wave.
+Episodes run in batches of fixed size and composition, each episode samples from its own generator,
+and the policy always plans for a batch of the same shape. The same seeds therefore give the same
+results for any number of workers, and an interrupted run resumes with the next batch.
 """
 
 from __future__ import annotations
@@ -11,96 +11,120 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.seeds import Seeds, choose
-from ..evaluation.waves import EpisodeBatch, planner_of, simulators_of, summary
-from ..policy.planner import Planner
+from ..evaluation.episode_batch import EpisodeBatch, open_batch_planner, summary
+from ..evaluation.seeds import Seeds, select_seeds
+from ..evaluation.task import EvaluationTask
+from ..policy.batch_planner import BatchPlanner
 from ..policy.saving import load_policy
+from ..spec.conditions import seen_backbones
 from ..store.files import guard, read_json, write_json
 from ..store.run import Run
 from ..system.devices import device_of
-from ..system.progress import task
+from ..system.progress import task as progress
 from .tasks import Tasks
 
 
 def act(
     run: Run, tasks: Tasks, policy_folder: Path, folder: Path, title: str = "act"
 ) -> dict[str, Any]:
-    """Try the policy on the spec's seeds in ``folder`` and return the success rate and episodes.
+    """Evaluate the policy on the spec's seeds and return success rate and episodes.
 
-    Of several tasks, each on seeds of its own, there are the rates of each besides.
+    Results are also written to ``folder``. Each of several tasks is evaluated on its own seeds,
+    and the results contain the success rate of each.
     """
     planner = _planner(run, policy_folder)
-    place = folder / "episodes.json"
-    episodes: list[dict[str, Any]] = read_json(place)["episodes"] if place.exists() else []
-    losses = folder / "lost.json"
-    lost: list[dict[str, Any]] = read_json(losses)["lost"] if losses.exists() else []
+    path, lost_path = folder / "episodes.json", folder / "lost.json"
+    episodes: list[dict[str, Any]] = read_json(path)["episodes"] if path.exists() else []
+    lost: list[dict[str, Any]] = read_json(lost_path)["lost"] if lost_path.exists() else []
     with guard(folder):
         (folder / "videos").mkdir(exist_ok=True)
-    tries, several = run.spec.act, len(tasks) > 1
-    chosen = [choose(alone) for alone in run.tasks]
-    told = {t.name: seeds.plain() for t, seeds in zip(tasks, chosen, strict=True)}
-    write_json(folder / "seeds.json", told if several else chosen[0].plain())
-    count, end = sum(len(seeds.accepted) for seeds in chosen), 0
-    with task(title, count, "episodes", done=len(episodes)) as advance:
-        for alone, each, seeds in zip(run.tasks, tasks, chosen, strict=True):
+    evaluations = evaluation_tasks(run, tasks.names)
+    all_seeds = [select_seeds(evaluation) for evaluation in evaluations]
+    _write_seeds(folder / "seeds.json", tasks, all_seeds)
+    count, end = sum(len(seeds.accepted) for seeds in all_seeds), 0
+    with progress(title, count, "episodes", done=len(episodes)) as advance:
+        for evaluation, seeds in zip(evaluations, all_seeds, strict=True):
             first, end = end, end + len(seeds.accepted)
             if len(episodes) >= end:
-                continue  # a run that was stopped did them
-            name = each.name if several else None
-            films = _films(folder, seeds.accepted[: tries.videos], name)
-            with simulators_of(alone, planner) as simulators:
+                continue  # done before an interruption
+            videos = video_paths(folder, seeds.accepted[: run.spec.act.videos], evaluation.name)
+            with evaluation.simulators(planner.batch, planner.frames_needed) as simulators:
                 while len(episodes) < end:
-                    wave = list(seeds.accepted[len(episodes) - first :][: planner.batch])
-                    known = {seed: seeds.told[seed] for seed in wave if seed in seeds.told}
-                    played = EpisodeBatch(tries, planner, simulators, wave, films, known, name)
-                    episodes += played.play(advance)
-                    write_json(place, {"episodes": episodes})
-                    if simulators.lost:  # apart from the results, which they do not change
-                        write_json(losses, {"lost": [*lost, *simulators.lost]})
+                    part = seeds.accepted[len(episodes) - first :][: planner.batch]
+                    scenes, name = seeds.scenes_of(part), evaluation.name
+                    batch = EpisodeBatch(
+                        run.spec.act, planner, simulators, part, videos, scenes, name
+                    )
+                    episodes += batch.run(advance)
+                    write_json(path, {"episodes": episodes})
+                    if simulators.lost:  # kept apart from the results, which losses do not change
+                        write_json(lost_path, {"lost": [*lost, *simulators.lost]})
                     advance(0, success=sum(e["success"] for e in episodes) / len(episodes))
                 lost += simulators.lost
-    return _results(run, tasks, chosen, episodes, folder) | {
-        "fingerprint_errors": list(planner.fingerprint_errors)
+    return _results(run, tasks, all_seeds, episodes, folder) | {
+        "fingerprint_errors": list(planner.encoders.fingerprint_errors)
     }
 
 
-def _films(folder: Path, seeds: Sequence[int], task: str | None) -> dict[int, Path]:
-    """Return where the seeds are filmed, a task's name in front where there are several."""
-    front = f"{task}_" if task else ""
-    return {seed: folder / f"videos/{front}seed_{seed:07d}.mp4" for seed in seeds}
+def evaluation_tasks(run: Run, names: Sequence[str]) -> tuple[EvaluationTask, ...]:
+    """Return how a run evaluates in each of its tasks, which have these names."""
+    return tuple(
+        EvaluationTask(
+            environment=environment,
+            act=run.spec.act,
+            compute=run.spec.compute,
+            store=run.store,
+            name=name if len(names) > 1 else None,
+        )
+        for environment, name in zip(run.spec.environments, names, strict=True)
+    )
+
+
+def video_paths(folder: Path, seeds: Sequence[int], task: str | None = None) -> dict[int, Path]:
+    """Return the paths of the seeds' videos; their names begin with the task, if given."""
+    prefix = f"{task}_" if task else ""
+    return {seed: folder / f"videos/{prefix}seed_{seed:07d}.mp4" for seed in seeds}
+
+
+def _write_seeds(path: Path, tasks: Tasks, all_seeds: Sequence[Seeds]) -> None:
+    if len(tasks) == 1:
+        write_json(path, all_seeds[0].plain())
+    else:
+        by_task = zip(tasks.names, all_seeds, strict=True)
+        write_json(path, {name: seeds.plain() for name, seeds in by_task})
 
 
 def _results(
     run: Run,
     tasks: Tasks,
-    chosen: Sequence[Seeds],
+    all_seeds: Sequence[Seeds],
     episodes: list[dict[str, Any]],
     folder: Path,
 ) -> dict[str, Any]:
-    """Return what was reached, over all and in each of several tasks; environments publish it."""
+    """Return the results over all episodes and those of each of several tasks; publish them."""
     parts, first = {}, 0
-    for each, seeds in zip(tasks, chosen, strict=True):
+    for task, seeds in zip(tasks, all_seeds, strict=True):
         part = episodes[first : first + len(seeds.accepted)]
         first += len(part)
-        parts[each.name] = summary(part, each.info.max_steps) | {
+        parts[task.name] = summary(part, task.info.max_steps) | {
             **({"seeds": seeds.summary()} if seeds.source else {}),
-            **simulator_of(part),
+            **take_simulator(part),
         }
-        each.publish(folder, parts[each.name] | {"episodes": part})
+        task.publish(folder, parts[task.name] | {"episodes": part})
     if len(parts) == 1:
         return next(iter(parts.values())) | {"episodes": episodes}
     return summary(episodes, tasks.info.max_steps) | {"episodes": episodes, "tasks": parts}
 
 
-def simulator_of(episodes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Take what the simulator told of itself from the episodes, and return it once."""
+def take_simulator(episodes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Remove the simulator's facts from the episodes and return them once."""
     facts = [facts for episode in episodes if (facts := episode.pop("simulator", None))]
     return {"simulator": facts[0]} if facts else {}
 
 
-def _planner(run: Run, folder: Path) -> Planner:
+def _planner(run: Run, folder: Path) -> BatchPlanner:
     device = device_of(run.spec.compute)
-    policy = load_policy(folder).to(device)
+    policy = load_policy(folder, device)
     if run.spec.act.compile:
         policy.compile_plans()
-    return planner_of(run, policy, device)
+    return open_batch_planner(policy, seen_backbones(run.spec), run.spec.act, device)

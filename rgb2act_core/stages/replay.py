@@ -1,8 +1,7 @@
-"""Replay: recorded actions in place of a policy's, a check of their order, their timing and the
-environment.
+"""Replay: execute recorded actions instead of a policy's, to check data, timing and environment.
 
-Nothing is encoded or trained. Each episode begins from the seed that a recorded one was begun from,
-and is told its actions, every ``stride``-th; the last is repeated until the episode ends.
+Nothing is encoded or trained. Each episode starts from the seed of a recorded one and executes its
+actions, every ``stride``-th; the last one is repeated until the episode ends.
 
 Shapes: T = steps, A = actions, X = hands
 """
@@ -10,7 +9,7 @@ Shapes: T = steps, A = actions, X = hands
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,201 +17,195 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from ..builtin.heads.replay import Replay
 from ..data.dataset import Dataset, EpisodeRef
 from ..errors import UserError
-from ..evaluation.seeds import Seeds, named
+from ..evaluation.episode_batch import summary
+from ..evaluation.episode_metrics import smoothness
+from ..evaluation.seeds import Seeds, named_seeds
 from ..evaluation.simulator_pool import SimulatorPool
 from ..evaluation.simulator_worker import StepResult
-from ..evaluation.waves import summary
 from ..interfaces import EnvironmentInfo
-from ..policy import smoothness
+from ..spec import Act
 from ..store.files import guard, write_json
 from ..store.run import Run
-from ..system.devices import workers_of
-from ..system.progress import task
-from .act import simulator_of
+from ..system.progress import task as progress
+from .act import evaluation_tasks, take_simulator, video_paths
 from .tasks import Tasks
 
-CHUNK = 8  # actions between two looks at where the joints are
+CHUNK = 8  # actions between two measurements of the joints
 
 
 def replay(
     run: Run, tasks: Tasks, data: Dataset, folder: Path, title: str = "act"
 ) -> dict[str, Any]:
-    """Play recorded episodes in ``folder`` and return the success rate and what became of each.
+    """Replay recorded episodes and return the success rate and the outcome of each.
 
-    ``[act] episodes`` of them are played, the first recorded unless ``first_seed`` or ``seeds``
-    names others.
+    ``[act] episodes`` of them are replayed: the first recorded ones, unless ``first_seed`` or
+    ``seeds`` selects others.
     """
     if len(tasks) > 1:
-        raise UserError("environment: several tasks are named; replay one of them")
-    (each,) = tasks
-    (choice,) = run.spec.environments
-    sources = by_seed(data)
-    chosen = _chosen(run, sources)
-    write_json(folder / "seeds.json", chosen.plain())
-    count = min(run.spec.act.parallel_episodes, len(chosen.accepted))
-    workers = workers_of(run.spec.compute)
-    with SimulatorPool(choice.component.name, choice.config, count, 1, workers) as simulators:
-        episodes = _waves(run, each.info, sources, chosen, folder, simulators, title)
-        if simulators.lost:  # apart from the results, which they do not change
+        raise UserError("environment: the spec has several tasks; replay one of them")
+    (task,) = tasks
+    (evaluation,) = evaluation_tasks(run, tasks.names)
+    recorded, act = episodes_by_seed(data), run.spec.act
+    stride = run.spec.policy.head.config.stride
+    seeds = _select_seeds(act, recorded)
+    write_json(folder / "seeds.json", seeds.plain())
+    slots = min(act.parallel_episodes, len(seeds.accepted))
+    with evaluation.simulators(slots, 1) as simulators:
+        episodes = _replay_all(act, stride, task.info, recorded, seeds, folder, simulators, title)
+        if simulators.lost:  # kept apart from the results, which losses do not change
             write_json(folder / "lost.json", {"lost": simulators.lost})
-    config = run.spec.policy.head.config
     error = max(episode["joint_error"] for episode in episodes)
     results = {
-        **summary(episodes, each.info.max_steps),
-        "replay": {"stride": config.stride, "joint_error": error},
-        **({"seeds": chosen.summary()} if chosen.source else {}),
-        **simulator_of(episodes),
+        **summary(episodes, task.info.max_steps),
+        "replay": {"stride": stride, "joint_error": error},
+        **({"seeds": seeds.summary()} if seeds.source else {}),
+        **take_simulator(episodes),
         "episodes": episodes,
     }
-    each.publish(folder, results)
+    task.publish(folder, results)
     return results
 
 
-def _waves(
-    run: Run,
+def _replay_all(
+    act: Act,
+    stride: int,
     info: EnvironmentInfo,
-    sources: Mapping[int, EpisodeRef],
-    chosen: Seeds,
+    recorded: Mapping[int, EpisodeRef],
+    seeds: Seeds,
     folder: Path,
     simulators: SimulatorPool,
     title: str,
 ) -> list[dict[str, Any]]:
-    """Play all chosen episodes, as many at once as act side by side."""
-    seeds, tries = chosen.accepted, run.spec.act
+    """Replay all selected episodes, in batches of ``act.parallel_episodes``."""
     with guard(folder):
         (folder / "videos").mkdir(exist_ok=True)
-    films = {seed: folder / f"videos/seed_{seed:07d}.mp4" for seed in seeds[: tries.videos]}
+    videos = video_paths(folder, seeds.accepted[: act.videos])
     episodes: list[dict[str, Any]] = []
-    with task(title, len(seeds), "episodes") as advance:
-        for wave in (
-            seeds[i : i + tries.parallel_episodes]
-            for i in range(0, len(seeds), tries.parallel_episodes)
-        ):
-            told = {seed: chosen.told[seed] for seed in wave if seed in chosen.told}
-            paths = {seed: _Path.of(sources[seed], run.spec.policy.head.config) for seed in wave}
-            trial = _Trial(seeds=wave, films=films, told=told, advance=advance)
-            episodes += _play(info, simulators, paths, trial)
+    with progress(title, len(seeds.accepted), "episodes") as advance:
+        for first in range(0, len(seeds.accepted), act.parallel_episodes):
+            part = seeds.accepted[first : first + act.parallel_episodes]
+            batch = _ReplayBatch(
+                info=info,
+                simulators=simulators,
+                recordings={s: _Recording.read(recorded[s], stride) for s in part},
+                videos=videos,
+                scenes=seeds.scenes_of(part),
+            )
+            episodes += batch.run(advance)
             advance(0, success=sum(e["success"] for e in episodes) / len(episodes))
     return episodes
 
 
-@attrs.frozen(eq=False, kw_only=True)
-class _Trial:
-    """Say which episodes to play side by side; ``advance(1)`` is called when one has ended."""
-
-    seeds: Sequence[int]
-    films: Mapping[int, Path]  # by seed
-    told: Mapping[int, Mapping[str, Any]]  # by seed, what its screening told of the scene
-    advance: Callable[..., None]
-
-
-def by_seed(data: Dataset) -> dict[int, EpisodeRef]:
-    """Return the demonstrations by their seeds, in order; UserError when one tells none."""
+def episodes_by_seed(data: Dataset) -> dict[int, EpisodeRef]:
+    """Return the demonstrations by their seeds, in order; UserError if one has no known seed."""
     found: dict[int, EpisodeRef] = {}
     for source in data.demonstrations:
-        named = re.fullmatch(r"episode_(\d{7})", source.name) if source.path else None
-        seed = int(named[1]) if named else source.open().seed
+        match = re.fullmatch(r"episode_(\d{7})", source.name) if source.path else None
+        seed = int(match[1]) if match else source.open().seed
         if seed is None:
             raise UserError(
-                f"episode {source.name}: does not tell the seed that it was recorded from, so that"
-                " it cannot be replayed; RoboTwin's data sets have seed.txt beside their episodes"
+                f"episode {source.name}: the seed it was recorded from is unknown, so it cannot be"
+                " replayed; RoboTwin's data sets have a seed.txt next to their episodes"
             )
         found.setdefault(seed, source)
     return dict(sorted(found.items()))
 
 
-def _chosen(run: Run, sources: Mapping[int, EpisodeRef]) -> Seeds:
-    tries = run.spec.act
-    if tries.seeds is None and tries.first_seed is None:
-        return Seeds(accepted=tuple(sources)[: tries.episodes])
-    chosen = named(tries)
-    if unknown := [seed for seed in chosen.accepted if seed not in sources]:
+def _select_seeds(act: Act, recorded: Mapping[int, EpisodeRef]) -> Seeds:
+    if act.seeds is None and act.first_seed is None:
+        return Seeds(accepted=tuple(recorded)[: act.episodes])
+    seeds = named_seeds(act)
+    if unknown := [seed for seed in seeds.accepted if seed not in recorded]:
         raise UserError(
-            f"act: there is no recorded episode of seed {unknown[0]}; there are those of"
-            f" {', '.join(map(str, list(sources)[:20]))}"
+            f"act: no episode was recorded from seed {unknown[0]}; recorded seeds are"
+            f" {', '.join(map(str, list(recorded)[:20]))}"
         )
-    return chosen
+    return seeds
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class _Path:
-    """Hold what an episode recorded, and which rows of it are played."""
+class _Recording:
+    """A recorded episode, and which of its actions are executed."""
 
     joints_TA: NDArray[np.float32]
     actions_TA: NDArray[np.float32]
     stride: int
 
     @classmethod
-    def of(cls, source: EpisodeRef, config: Replay) -> _Path:
+    def read(cls, source: EpisodeRef, stride: int) -> _Recording:
         """Read an episode."""
         episode = source.open()
         assert episode.joints is not None
         assert episode.actions is not None
         joints, actions = np.asarray(episode.joints[:]), np.asarray(episode.actions[:])
-        return cls(joints_TA=joints, actions_TA=actions, stride=config.stride)
+        return cls(joints_TA=joints, actions_TA=actions, stride=stride)
 
     def row(self, steps: int) -> int:
-        """Return the recorded row whose action is the last of so many steps."""
+        """Return the recorded row of the last action after this number of steps."""
         return min(self.stride * steps, len(self.actions_TA)) - 1
 
-    def actions(self, begin: int, count: int) -> NDArray[np.float32]:
+    def actions(self, first: int, count: int) -> NDArray[np.float32]:
         """Return the actions (n, A) of ``count`` steps."""
-        rows = [self.row(step + 1) for step in range(begin, begin + count)]
+        rows = [self.row(step + 1) for step in range(first, first + count)]
         return self.actions_TA[rows]
 
-    def error(self, seen: StepResult) -> float:
-        """Return how far joints are from the recorded ones; 0 when the path has ended."""
-        row = self.row(seen.steps) + 1
-        if row >= len(self.joints_TA) or self.stride * seen.steps > len(self.actions_TA):
+    def joint_error(self, result: StepResult) -> float:
+        """Return the largest distance of a joint from the recording; 0 after its end."""
+        row = self.row(result.steps) + 1
+        if row >= len(self.joints_TA) or self.stride * result.steps > len(self.actions_TA):
             return 0.0
-        return float(np.abs(seen.joints[-1] - self.joints_TA[row]).max())
+        return float(np.abs(result.joints[-1] - self.joints_TA[row]).max())
 
 
-def _play(
-    info: EnvironmentInfo, simulators: SimulatorPool, paths: Mapping[int, _Path], trial: _Trial
-) -> list[dict[str, Any]]:
-    slots = dict(enumerate(trial.seeds))
-    seen = simulators.reset(
-        slots,
-        {slot: trial.films[seed] for slot, seed in slots.items() if seed in trial.films},
-        {slot: trial.told[seed] for slot, seed in slots.items() if seed in trial.told},
-    )
-    views = {slot: [first] for slot, first in seen.items()}
-    running = set(slots)
-    while running:
-        chunks = {
-            slot: paths[slots[slot]].actions(views[slot][-1].steps, CHUNK) for slot in running
+@attrs.frozen(eq=False, kw_only=True)
+class _ReplayBatch:
+    """Recorded episodes that are replayed in parallel."""
+
+    info: EnvironmentInfo
+    simulators: SimulatorPool
+    recordings: Mapping[int, _Recording]  # by seed
+    videos: Mapping[int, Path]  # by seed
+    scenes: Mapping[int, Mapping[str, Any]]  # by seed, what screening reported
+
+    def run(self, advance: Callable[[int], None]) -> list[dict[str, Any]]:
+        """Return the outcome of each episode; ``advance(1)`` is called when one ends."""
+        slots = dict(enumerate(self.recordings))
+        first = self.simulators.reset(
+            slots,
+            {slot: self.videos[seed] for slot, seed in slots.items() if seed in self.videos},
+            {slot: self.scenes[seed] for slot, seed in slots.items() if seed in self.scenes},
+        )
+        results = {slot: [result.without_images()] for slot, result in first.items()}
+        running = set(slots)
+        while running:
+            chunks = {
+                slot: self.recordings[slots[slot]].actions(results[slot][-1].steps, CHUNK)
+                for slot in running
+            }
+            for slot, result in self.simulators.step(chunks).items():
+                results[slot].append(result.without_images())
+                if result.done:
+                    running.remove(slot)
+                    advance(1)
+        return [self._outcome(seed, results[slot]) for slot, seed in slots.items()]
+
+    def _outcome(self, seed: int, results: list[StepResult]) -> dict[str, Any]:
+        recording, video = self.recordings[seed], self.videos.get(seed)
+        first, last = results[0], results[-1]
+        hands_TX3 = np.concatenate([result.hands for result in results])
+        commands_TA = recording.actions(0, last.steps)
+        start_error = float(np.abs(first.joints[-1] - recording.joints_TA[0]).max())
+        return {
+            "seed": seed,
+            "success": last.success,
+            "steps": last.steps,
+            "plans": 0,
+            "seam": 0.0,
+            **smoothness(commands_TA, self.info.action_names, hands_TX3),
+            "joint_error": max(start_error, *map(recording.joint_error, results[1:])),
+            **first.info,
+            **last.info,
+            "video": None if video is None else "/".join(video.parts[-2:]),
         }
-        for slot, result in simulators.step(chunks).items():
-            views[slot].append(attrs.evolve(result, rgb=result.rgb[:0]))
-            if result.done:
-                running.remove(slot)
-                trial.advance(1)
-    return [
-        _row(info, paths[seed], views[slot], seed, trial.films.get(seed))
-        for slot, seed in slots.items()
-    ]
-
-
-def _row(
-    info: EnvironmentInfo, path: _Path, views: list[StepResult], seed: int, film: Path | None
-) -> dict[str, Any]:
-    first, last = views[0], views[-1]
-    hands_TX3 = np.concatenate([view.hands for view in views])
-    commands_TA = path.actions(0, last.steps)
-    begins = float(np.abs(first.joints[-1] - path.joints_TA[0]).max())
-    return {
-        "seed": seed,
-        "success": last.success,
-        "steps": last.steps,
-        "plans": 0,
-        "seam": 0.0,
-        **smoothness.measure(commands_TA, info.action_names, hands_TX3),
-        "joint_error": max(begins, *map(path.error, views[1:])),
-        **first.told,
-        **last.told,
-        "video": None if film is None else "/".join(film.parts[-2:]),
-    }

@@ -20,7 +20,8 @@ from ..alignment.aligner import Aligner
 from ..alignment.saving import load_aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
-from ..evaluation.trials import trials_of
+from ..evaluation.trials import open_trials
+from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_aligner, check_features
 from ..features.frames import open_frames, rows_of
 from ..interfaces import EnvironmentInfo
@@ -35,6 +36,7 @@ from ..system.devices import device_of
 from ..system.progress import say
 from ..training.budget import fitted_steps
 from ..training.loop import TrainingJob, train_loop
+from .act import evaluation_tasks
 from .align import new_aligner
 from .keys import stored_embeddings, stored_features
 
@@ -89,21 +91,20 @@ def train(
     if aligner is not None and aligner_folder is not None:
         check_aligner(aligner_folder, aligner.fingerprints, fingerprints)
     samples = open_samples(run, data, features, info, aligner, device, folder)
-    policy = _new_policy(run, info, aligner, samples).to(device)
-    policy.form = run.spec.extract.tokens
+    policy = _new_policy(run, info, aligner, samples, fingerprints).to(device)
     job = _job(run, policy, samples, folder, tensorboard, title)
     if budget is not None:
         job = attrs.evolve(job, steps=fitted_steps(job, budget))
-    with trials_of(run, folder, title, device) as trials:
-        if trials and run.spec.policy.closed_loop:
-            every = run.spec.policy.closed_loop.every
+    evaluations, closed_loop = evaluation_tasks(run, samples.tasks), run.spec.policy.closed_loop
+    backbones = seen_backbones(run.spec)
+    with open_trials(evaluations, closed_loop, backbones, folder, title, device) as trials:
+        if trials and closed_loop:
+            every = closed_loop.every
             job = attrs.evolve(job, attempt=trials.attempt, attempt_every=every)
         trained = train_loop(job)
         best = {"closed_loop": trials.take_best(trained.module)} if trials else {}
     acting = trained.module
     assert isinstance(acting, Policy)
-    acting.fingerprints = fingerprints
-    backbones = seen_backbones(run.spec)
     save_policy(folder, acting, run.spec.policy.head, run.spec.align.fusion, backbones)
     (folder / SPILLED).unlink(missing_ok=True)
     torch.manual_seed(run.spec.seed)
@@ -132,14 +133,24 @@ def _aligner(run: Run, data: Dataset, folder: Path | None, device: str) -> Align
 
 
 def _new_policy(
-    run: Run, info: EnvironmentInfo, aligner: Aligner | None, samples: Samples
+    run: Run,
+    info: EnvironmentInfo,
+    aligner: Aligner | None,
+    samples: Samples,
+    fingerprints: tuple[Fingerprint, ...],
 ) -> Policy:
     torch.manual_seed(run.spec.seed)
     width, tokens = samples.features_R.vector.shape[1], samples.features_R.tokens
     parts = parts_of(run.spec.policy.condition, aligner, pooled=width, states=width)
     size = None if tokens is None else (tokens.shape[1], tokens.shape[2])
     shape = policy_shape(run, info, parts, size, samples.tasks)
-    policy = Policy(shape, run.spec.policy.head.build(), aligner)
+    policy = Policy(
+        shape,
+        run.spec.policy.head.build(),
+        aligner,
+        token_format=run.spec.extract.tokens,
+        fingerprints=fingerprints,
+    )
     keeps = policy.aligner is not None and samples.frames is not None
     rows = samples.rows
     policy.set_statistics(
@@ -149,7 +160,7 @@ def _new_policy(
         run.spec.policy.normalise,
         samples.task_R[torch.from_numpy(rows)],
     )
-    _say_beyond(policy, samples, rows)
+    _report_unreachable(policy, samples, rows)
     return policy
 
 
@@ -161,17 +172,17 @@ def _some(features_R: Features, rows: NDArray[np.int64]) -> Features:
     return Features(vector=features_R.vector[rows], tokens=features_R.tokens[few])
 
 
-def _say_beyond(policy: Policy, samples: Samples, rows: NDArray[np.int64]) -> None:
-    """Say how many demonstrated actions lie where the head, which clips, cannot reach."""
-    if policy.limit is None:
+def _report_unreachable(policy: Policy, samples: Samples, rows: NDArray[np.int64]) -> None:
+    """Report the share of demonstrated actions that a head that clips cannot reach."""
+    if policy.plan_limit is None:
         return
     task_N = samples.task_R[torch.from_numpy(rows)]
     normalised = policy.normalised(samples.actions_RA[rows], task_N)
-    beyond = (normalised.abs() > policy.limit + 1e-4).any(1)
+    beyond = (normalised.abs() > policy.plan_limit + 1e-4).any(1)
     if share := float(beyond.float().mean()):
         say(
-            f"train: {share:.1%} of the demonstrated actions lie beyond {policy.limit:g} times the"
-            " normalised range, to which the head clips its plans; it cannot reach them"
+            f"train: {share:.1%} of the demonstrated actions are outside of the range to which the"
+            f" head clips its plans ({policy.plan_limit:g} times the normalised range)"
         )
 
 
@@ -225,7 +236,8 @@ def _evaluate(samples: Samples, policy: nn.Module) -> Mapping[str, float]:
         loss = policy.loss(obs, actions, mask)
         generators = [torch.Generator().manual_seed(i) for i in range(len(obs))]
         executed = slice(0, policy.shape.n_action_steps)
-        wrong, mask = (policy.plan(obs, generators) - actions)[:, executed], mask[:, executed]
+        plans = policy.plans(obs, generators).actions[:, 0]
+        wrong, mask = (plans - actions)[:, executed], mask[:, executed]
         found = {"loss": float(loss), "action_rmse": _rms(wrong[mask])}
         for place, name in enumerate(samples.tasks if len(samples.tasks) > 1 else ()):
             own = samples.task_R[torch.from_numpy(samples.held)] == place

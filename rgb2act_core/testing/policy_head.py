@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..interfaces import Clipping, HeadShape, PolicyHead
+from ..interfaces import HeadShape, Plans, PolicyHead
 from ..plugins.components import Capability
 from .capabilities import capabilities_are_as_declared
 from .subject import Subject
@@ -58,8 +58,16 @@ def _plan(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(around)
-        plan: Tensor = module.plan(obs_BOD, generators, *tokens)
-    return plan
+        plans = _record(module.plan(obs_BOD, generators, *tokens), "plan")
+    assert [plans.actions.ndim, plans.actions.shape[1]] == [4, 1], (
+        f"plan() returns actions of shape {tuple(plans.actions.shape)}; return (B, 1, S, A)"
+    )
+    return plans.actions[:, 0]
+
+
+def _record(plans: Any, method: str) -> Plans:
+    assert isinstance(plans, Plans), f"{method}() returns {type(plans).__name__}; return Plans"
+    return plans
 
 
 def check_answers_in_words(subject: Subject) -> None:
@@ -189,8 +197,7 @@ def many_plans_agree_with_one(subject: Subject) -> None:
 
     def plans(**options: Any) -> Tensor:
         generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
-        found: Tensor = module.plans(obs_BOD, generators, **options)
-        return found
+        return _record(module.plans(obs_BOD, generators, **options), "plans").actions
 
     one = _plan(module, obs_BOD, [1, 2, 3])
     assert torch.equal(plans()[:, 0], one), "plans(count=1) is not plan()"
@@ -204,19 +211,30 @@ def many_plans_agree_with_one(subject: Subject) -> None:
     assert not torch.equal(warm, other), "plans do not depend on the start"
 
 
-def clipping_is_told(subject: Subject) -> None:
-    """``clipped_by``, if there is one: (B, N, S, A), not negative, of plans within the limit."""
-    module, (obs_BOD, _, _) = _module(subject).eval(), _data()
-    if not isinstance(module, Clipping) or module.plan_limit is None:
+def clipping_is_reported(subject: Subject) -> None:
+    """With a ``plan_limit``, plans stay within it and ``clipped_by`` is how far they moved."""
+    head, module = subject.built, _module(subject).eval()
+    limit: Any = getattr(head, "plan_limit", ...)
+    assert limit is None or isinstance(limit, float), (
+        f"plan_limit of the head is {limit!r}; set it to a float, or to None without clipping"
+    )
+    obs_BOD, _, _ = _data()
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+    with torch.no_grad():
+        plans = _record(module.plan(obs_BOD, generators), "plan")
+    clipped_by = plans.clipped_by
+    assert (clipped_by is None) == (limit is None), (
+        f"clipped_by is {'None' if clipped_by is None else 'set'} with plan_limit = {limit};"
+        " return both or neither"
+    )
+    if limit is None or clipped_by is None:
         return
-    limit = module.plan_limit
-    assert isinstance(limit, float), f"plan_limit is {limit!r}, neither a float nor None"
-    plan = _plan(module, obs_BOD, [1, 2, 3])
-    assert float(plan.abs().max()) <= limit + CLOSE, f"a plan goes beyond plan_limit = {limit:g}"
-    expected, told = (BATCH, 1, SHAPE.horizon, SHAPE.action_dim), module.clipped_by
-    assert told is not None, "clipped_by is None after a plan"
-    assert tuple(told.shape) == expected, f"clipped_by is {tuple(told.shape)}, not {expected}"
-    assert bool((told >= 0).all()), "clipped_by is negative or NaN"
+    largest = float(plans.actions.abs().max())
+    assert largest <= limit + CLOSE, f"an action is {largest:g}, beyond plan_limit = {limit:g}"
+    assert clipped_by.shape == plans.actions.shape, (
+        f"clipped_by is {tuple(clipped_by.shape)}, not {tuple(plans.actions.shape)}"
+    )
+    assert bool((clipped_by >= 0).all()), "clipped_by is negative or NaN"
 
 
 CHECKS = (
@@ -230,5 +248,5 @@ CHECKS = (
     state_is_the_whole_of_it,
     tokens_are_looked_at,
     many_plans_agree_with_one,
-    clipping_is_told,
+    clipping_is_reported,
 )

@@ -10,13 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from rgb2act_core.builtin.heads.diffusion_config import (
-    Diffusion,
-    DiffusionHead,
-    Mlp,
-    Transformer,
-    Unet,
-)
+from rgb2act_core.builtin.heads.denoiser_config import Mlp, Transformer, Unet
+from rgb2act_core.builtin.heads.diffusion_config import Diffusion
+from rgb2act_core.builtin.heads.factories import DiffusionHead
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import Compilable, HeadShape
 from rgb2act_core.serving.server import load
@@ -38,7 +34,7 @@ def plan(config: Diffusion, compiled: bool) -> torch.Tensor:
     if compiled:
         policy.compile_plans()
     obs_BOD = torch.linspace(-1, 1, 32).view(2, 2, 8)
-    return policy.plan(obs_BOD, [torch.Generator().manual_seed(i) for i in range(2)])
+    return policy.plan(obs_BOD, [torch.Generator().manual_seed(i) for i in range(2)]).actions[:, 0]
 
 
 @pytest.mark.slow

@@ -7,14 +7,10 @@ import attrs
 import pytest
 import torch
 
+from rgb2act_core.builtin.heads.denoiser_config import Mlp, Transformer, Unet
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy, acting, sampling
-from rgb2act_core.builtin.heads.diffusion_config import (
-    Diffusion,
-    DiffusionHead,
-    Mlp,
-    Transformer,
-    Unet,
-)
+from rgb2act_core.builtin.heads.diffusion_config import Diffusion
+from rgb2act_core.builtin.heads.factories import DiffusionHead
 from rgb2act_core.interfaces import HeadShape
 
 SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=3, horizon=8)
@@ -72,7 +68,7 @@ def test_plans_equal_those_of_diffusers_loop(sampler, prediction, schedule):
     )
     torch.manual_seed(0)
     policy = DiffusionPolicy(config, SHAPE)
-    plans = policy.plan(observations(), generators(1, 2, 3, 4))
+    plans = policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
     expected = reference_plan(policy, config, observations(), (1, 2, 3, 4))
     # single precision; DPM-Solver++ goes through log(alpha / sigma) and back
     torch.testing.assert_close(plans, expected, atol=1e-5, rtol=1e-5)
@@ -87,7 +83,7 @@ def test_plans_of_large_networks_equal_those_of_diffusers_loop(denoiser, sampler
     steps["clip_sample"] = sampler != "dpm++"
     config = Diffusion(denoiser=denoiser, **SMALL[denoiser], **steps)
     policy = small(denoiser, **steps)
-    plans = policy.plan(observations(), generators(1, 2, 3, 4))
+    plans = policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
     expected = reference_plan(policy, config, observations(), (1, 2, 3, 4))
     torch.testing.assert_close(plans, expected, atol=1e-5, rtol=1e-5)
 
@@ -98,7 +94,7 @@ def test_clipped_plans_stay_in_range_and_unclipped_ones_do_not(sampler):
     for clip, kept in ((True, True), (False, False)):
         policy = small(sampler=sampler, clip_sample=clip)
         policy.net.out.bias.fill_(5.0)
-        plans = policy.plan(observations(), generators(1, 2, 3, 4))
+        plans = policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
         assert bool(plans.abs().max() <= 1) is kept
 
 
@@ -108,19 +104,21 @@ def test_unclipped_ddim_misses_the_clipped_reference():
     policy = small(clip_sample=False)
     policy.net.out.bias.fill_(5.0)
     expected = reference_plan(policy, Diffusion(**SMALL["mlp"]), observations(), (1, 2, 3, 4))
-    assert (policy.plan(observations(), generators(1, 2, 3, 4)) - expected).abs().max() > 1
+    assert (
+        policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0] - expected
+    ).abs().max() > 1
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
 def test_a_row_plans_the_same_bits_whatever_the_other_rows(denoiser, sampler):
     policy, obs = small(denoiser, sampler=sampler), observations()
-    plans = policy.plan(obs, generators(1, 2, 3, 4))
+    plans = policy.plan(obs, generators(1, 2, 3, 4)).actions[:, 0]
     other = torch.cat([obs[:1] + 9, obs[1:2], obs[2:] * -3])
-    assert torch.equal(policy.plan(obs, generators(1, 2, 3, 4)), plans)
-    assert torch.equal(policy.plan(other, generators(7, 2, 8, 9))[1], plans[1])
-    assert not torch.equal(policy.plan(obs, generators(1, 5, 3, 4))[1], plans[1])
-    alone = policy.plan(obs[1:2], generators(2))[0]
+    assert torch.equal(policy.plan(obs, generators(1, 2, 3, 4)).actions[:, 0], plans)
+    assert torch.equal(policy.plan(other, generators(7, 2, 8, 9)).actions[1, 0], plans[1])
+    assert not torch.equal(policy.plan(obs, generators(1, 5, 3, 4)).actions[1, 0], plans[1])
+    alone = policy.plan(obs[1:2], generators(2)).actions[0, 0]
     torch.testing.assert_close(alone, plans[1], atol=1e-5, rtol=1e-5)  # another batch size rounds
 
 
@@ -136,12 +134,14 @@ def test_a_plan_leaves_the_global_generator_alone(denoiser):
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
 def test_many_plans_differ_and_begin_with_the_one(denoiser, sampler):
     policy, obs = small(denoiser, sampler=sampler), observations(2)
-    many = policy.plans(obs, generators(1, 2), count=3)
+    many = policy.plans(obs, generators(1, 2), count=3).actions
     assert many.shape == (2, 3, 8, 3)
     assert (many[:, 1] - many[:, 0]).abs().max() > 0.01
     if sampler == "ddpm":  # its later draws come after those of the row's other plans
         return
-    single = [policy.plan(o[None], generators(s))[0] for o, s in zip(obs, (1, 2), strict=True)]
+    single = [
+        policy.plan(o[None], generators(s)).actions[0, 0] for o, s in zip(obs, (1, 2), strict=True)
+    ]
     torch.testing.assert_close(many[:, 0], torch.stack(single), atol=1e-5, rtol=1e-5)
 
 
@@ -157,7 +157,7 @@ def test_a_start_with_little_noise_is_kept_and_saves_steps(sampler):
     far = []
     for level in (0.05, 0.3, 1.0):
         calls.clear()
-        warm = policy.plans(obs, generators(1, 2, 3, 4), start_BSA=start, level=level)[:, 0]
+        warm = policy.plans(obs, generators(1, 2, 3, 4), start_BSA=start, level=level).actions[:, 0]
         far.append((len(calls), float((warm - start).square().mean().sqrt())))
     assert [n for n, _ in far] == [1, 3, 10]
     assert far[0][1] < 0.2
@@ -179,19 +179,21 @@ def test_a_plan_follows_weights_that_changed():
     """What is kept between plans is made anew after a training step or a load."""
     for precision in ("float32", "bfloat16", "int8"):
         policy, other = small(precision=precision), small(seed=1, precision=precision)
-        before = policy.plan(observations(), generators(1, 2, 3, 4))
+        before = policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
         with torch.no_grad():
             policy.net.step.outer.weight.mul_(2)
-        stepped = policy.plan(observations(), generators(1, 2, 3, 4))
+        stepped = policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
         assert not torch.equal(stepped, before)
         policy.load_state_dict(other.state_dict())
-        expected = other.plan(observations(), generators(1, 2, 3, 4))
-        assert torch.equal(policy.plan(observations(), generators(1, 2, 3, 4)), expected)
+        expected = other.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
+        assert torch.equal(
+            policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0], expected
+        )
 
 
 def test_a_plan_needs_a_generator_for_each_row():
-    with pytest.raises(ValueError, match="4 rows need as many generators, got 1"):
-        small().plan(observations(), generators(1))
+    with pytest.raises(ValueError, match="4 rows need one generator each, got 1"):
+        small().plan(observations(), generators(1)).actions[:, 0]
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
@@ -248,7 +250,7 @@ def test_every_horizon_works(denoiser, horizon, tokens):
     seen = () if tokens is None else (torch.randn(2, 1, *tokens),)
     obs, actions = torch.zeros(2, 1, 6), torch.zeros(2, horizon, 3)
     policy.loss(obs, actions, torch.ones(2, horizon, dtype=torch.bool), *seen).backward()
-    assert policy.plan(obs, generators(1, 2), *seen).shape == (2, horizon, 3)
+    assert policy.plan(obs, generators(1, 2), *seen).actions[:, 0].shape == (2, horizon, 3)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +281,8 @@ def test_a_config_that_cannot_be_meant_is_refused(make, message):
 def test_a_copy_loads_the_weights_and_plans_the_same_bits():
     policy, other = small(), small(seed=1)
     other.load_state_dict(policy.state_dict())
-    plans = [m.plan(observations(), generators(1, 2, 3, 4)) for m in (policy, other)]
-    plans.append(copy.deepcopy(policy).plan(observations(), generators(1, 2, 3, 4)))
+    plans = [m.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0] for m in (policy, other)]
+    plans.append(copy.deepcopy(policy).plan(observations(), generators(1, 2, 3, 4)).actions[:, 0])
     assert torch.equal(plans[0], plans[1])
     assert torch.equal(plans[0], plans[2])
 
@@ -331,7 +333,7 @@ def test_both_ways_around_are_learned_and_never_their_mean(steps, net):
     far = torch.linspace(0.35, 0.85, 100)[:, None, None]
     for sampler in ("ddim", "ddpm", "dpm++"):
         policy.times, policy.steps = sampling(attrs.evolve(config, sampler=sampler))
-        plans = policy.plan(far * 4 - 2.4, generators(*range(100)))
+        plans = policy.plan(far * 4 - 2.4, generators(*range(100))).actions[:, 0]
         assert 0.3 < (plans.mean((1, 2)) > 0).float().mean() < 0.7
         # 0.6 is the error of the two ways' mean, 0.125 that of not looking at the observation
         assert (plans.abs() - far).abs().mean() < 0.08

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from rgb2act_core.builtin.heads.diffusion_config import Mlp, Transformer, Unet
+from rgb2act_core.builtin.heads.denoiser_config import Mlp, Transformer, Unet
+from rgb2act_core.builtin.heads.factories import FlowHead
 from rgb2act_core.builtin.heads.flow import FlowPolicy
-from rgb2act_core.builtin.heads.flow_config import Flow, FlowHead
+from rgb2act_core.builtin.heads.flow_config import Flow
 from rgb2act_core.interfaces import HeadShape
 
 SHAPE = HeadShape(obs_dim=1, n_obs_steps=1, action_dim=2, horizon=4)
@@ -73,7 +74,7 @@ def test_the_loss_is_the_error_of_the_velocity_on_valid_steps():
 def test_a_straight_way_ends_where_it_leads(solver):
     goal = torch.full((4, 2), 0.7)
     policy = given(lambda x, t: (goal - x) / (1 - t), solver=solver, sample_steps=3)
-    plans = policy.plan(torch.zeros(2, 1, 1), generators(1, 2))
+    plans = policy.plan(torch.zeros(2, 1, 1), generators(1, 2)).actions[:, 0]
     torch.testing.assert_close(plans, goal.expand(2, -1, -1))
 
 
@@ -84,7 +85,7 @@ def test_solvers_have_their_orders():
     for solver in ("euler", "midpoint"):
         for steps in (16, 32):
             policy = given(lambda x, t: x, solver=solver, sample_steps=steps)
-            plan = policy.plan(torch.zeros(1, 1, 1), generators(1))
+            plan = policy.plan(torch.zeros(1, 1, 1), generators(1)).actions[:, 0]
             errors[solver, steps] = float((plan - start * torch.e).abs().max())
     assert 1.8 < errors["euler", 16] / errors["euler", 32] < 2.1
     assert 3.6 < errors["midpoint", 16] / errors["midpoint", 32] < 4.3
@@ -106,7 +107,9 @@ def test_times_run_from_noise_to_plan():
 def test_a_start_is_mixed_with_noise_by_level():
     policy, start = given(lambda x, t: 0 * x), torch.full((1, 4, 2), 5.0)
     for level in (0.2, 1.0):
-        got = policy.plans(torch.zeros(1, 1, 1), generators(3), start_BSA=start, level=level)[0]
+        got = policy.plans(
+            torch.zeros(1, 1, 1), generators(3), start_BSA=start, level=level
+        ).actions[0]
         torch.testing.assert_close(got, (1 - level) * start + level * noise(3))
 
 
@@ -134,7 +137,7 @@ def test_both_ways_around_are_learned_and_never_their_mean(precision):
         optimiser.step()
         schedule.step()
     far = torch.linspace(0.35, 0.85, 100)[:, None, None]
-    plans = policy.plan(far * 4 - 2.4, generators(*range(100)))
+    plans = policy.plan(far * 4 - 2.4, generators(*range(100))).actions[:, 0]
     assert 0.3 < (plans.mean((1, 2)) > 0).float().mean() < 0.7
     # 0.6 is the error of the two ways' mean, 0.125 that of not looking at the observation
     assert (plans.abs() - far).abs().mean() < 0.1

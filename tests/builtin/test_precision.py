@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
+from rgb2act_core.builtin.heads.denoiser_config import Mlp, Transformer, Unet
 from rgb2act_core.builtin.heads.denoisers import make
-from rgb2act_core.builtin.heads.diffusion_config import Mlp, Transformer, Unet
 from rgb2act_core.builtin.heads.precision import acting_copy, pack
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import HeadShape

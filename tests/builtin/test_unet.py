@@ -1,5 +1,6 @@
 """The UNet against torch's own convolutions and a plain version of the official network."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -7,21 +8,30 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from rgb2act_core.builtin.heads.denoiser_config import Unet
 from rgb2act_core.builtin.heads.denoisers import make
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
-from rgb2act_core.builtin.heads.diffusion_config import Diffusion, DiffusionHead, Unet
+from rgb2act_core.builtin.heads.diffusion_config import Diffusion
+from rgb2act_core.builtin.heads.factories import DiffusionHead
 from rgb2act_core.builtin.heads.unet import Convolution, Growth, alive
-from rgb2act_core.builtin.heads.unet_weights import read_official, write_official
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import HeadShape
 
 DIMS = (16, 24, 32)
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def official(monkeypatch):
+    """Return the module that converts official weights."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("official_unet")
 
 
 @pytest.fixture
 def plain(monkeypatch):
     """Return the plain network, whose parameters have the official names."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.delitem(sys.modules, "plain_unet", raising=False)
     from plain_unet import PlainUnet
 
@@ -79,9 +89,9 @@ def test_gradients_are_those_of_the_convolution(length, size, stride):
 
 @pytest.mark.parametrize("horizon", [4, 8, 16])
 @torch.no_grad()
-def test_official_weights_give_the_official_networks_output(plain, horizon):
+def test_official_weights_give_the_official_networks_output(plain, official, horizon):
     net = unet(horizon)
-    read_official(net, plain.state_dict())
+    official.read_official(net, plain.state_dict())
     x, obs, times = torch.randn(5, horizon, 3), torch.randn(5, 2, 6), torch.arange(5) * 20
     expected = plain(x, times, obs)
     torch.testing.assert_close(predict(net, x, times, obs), expected, atol=1e-5, rtol=1e-5)
@@ -93,45 +103,49 @@ def test_official_weights_give_the_official_networks_output(plain, horizon):
     assert (predict(net, x, times, obs) - expected).abs().max() > 1e-3
 
 
-def test_gradients_of_the_loss_are_the_official_networks(plain):
+def test_gradients_of_the_loss_are_the_official_networks(plain, official):
     net = unet()
-    read_official(net, plain.state_dict())
+    official.read_official(net, plain.state_dict())
     x, obs, times = torch.randn(5, 8, 3), torch.randn(5, 2, 6), torch.arange(5) * 20
     plain(x, times, obs).square().mean().backward()
     predict(net, x, times, obs).square().mean().backward()
     for weight in net.parameters():
         weight.data = weight.grad
-    for name, gradient in write_official(net).items():
+    for name, gradient in official.write_official(net).items():
         expected = plain.get_parameter(name).grad
         torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-4, msg=name)
 
 
-def test_official_weights_survive_the_way_there_and_back(plain):
+def test_official_weights_survive_the_way_there_and_back(plain, official):
     net, state = unet(), plain.state_dict()
-    read_official(net, state)
-    back = write_official(net)
+    official.read_official(net, state)
+    back = official.write_official(net)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[key], weight) for key, weight in state.items())
 
 
-def test_weights_that_do_not_fit_are_told_and_change_nothing(plain):
+def test_weights_that_do_not_fit_are_told_and_change_nothing(plain, official):
     net, state = unet(), plain.state_dict()
-    before = write_official(net)
+    before = official.write_official(net)
     state["model.x"] = state.pop("final_conv.1.bias")
     with pytest.raises(UserError, match=r"a.ckpt: has no 'final_conv.1.bias' and an unknown 'mod"):
-        read_official(net, state, "a.ckpt")
+        official.read_official(net, state, "a.ckpt")
     with pytest.raises(
         UserError, match=r"weights: 'down_modules.* is \(16, 3, 5\), .* \(16, 3, 7\)"
     ):
-        read_official(unet(kernel_size=7), plain.state_dict())
-    assert all(torch.equal(weight, before[key]) for key, weight in write_official(net).items())
+        official.read_official(unet(kernel_size=7), plain.state_dict())
+    assert all(
+        torch.equal(weight, before[key]) for key, weight in official.write_official(net).items()
+    )
 
 
-def test_a_reader_of_tokens_keeps_its_weights(plain):
+def test_a_reader_of_tokens_keeps_its_weights(plain, official):
     shape = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=3, horizon=8, tokens=(5, 4))
     policy = DiffusionPolicy(Diffusion(denoiser="unet", unet=Unet(down_dims=DIMS)), shape)
     reader = policy.net.observed.reader.queries.clone()
-    read_official(policy.net, {k: v + 1 for k, v in write_official(policy.net).items()})
+    official.read_official(
+        policy.net, {k: v + 1 for k, v in official.write_official(policy.net).items()}
+    )
     assert torch.equal(policy.net.observed.reader.queries, reader)
 
 

@@ -504,7 +504,7 @@ def test_executed_actions_are_the_first_of_the_newest_plan(
             with torch.no_grad():
                 features = policy.features([tokens])[None]
         obs = policy.observe(features, torch.from_numpy(joints[None, :, :1]))
-        plan = policy.plan(obs, [generator])[0].numpy()
+        plan = policy.plans(obs, [generator]).actions[0, 0].numpy()
         for step in range(n_action_steps):
             if len(expected) == 11:
                 break

@@ -11,9 +11,11 @@ import attrs
 import pytest
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.evaluation.seeds import choose, folder_of
+from rgb2act_core.evaluation.seeds import Seeds, select_seeds, verdicts_folder
+from rgb2act_core.evaluation.task import EvaluationTask
 from rgb2act_core.pipeline.status import check
 from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.stages.act import evaluation_tasks
 from rgb2act_core.stages.keys import act_inputs
 from rgb2act_core.stages.tasks import open_tasks
 from rgb2act_core.store.run import Run
@@ -27,11 +29,20 @@ def bound(spec_file: SpecFile, root: Path, **changes: Any) -> Run:
     return open_tasks(run).run
 
 
+def evaluation_of(run: Run) -> EvaluationTask:
+    (task,) = evaluation_tasks(run, open_tasks(run).names)
+    return task
+
+
+def selected(run: Run) -> Seeds:
+    return select_seeds(evaluation_of(run))
+
+
 @pytest.mark.usefixtures("puppet")
 def test_seeds_are_in_a_row_where_nothing_screens_them(spec_file: SpecFile, tmp_path: Path) -> None:
     run = bound(spec_file, tmp_path, act={"episodes": 3, "first_seed": 7})
-    chosen = choose(run)
-    assert (chosen.accepted, chosen.source, dict(chosen.told)) == ((7, 8, 9), "", {})
+    chosen = selected(run)
+    assert (chosen.accepted, chosen.source, dict(chosen.scenes)) == ((7, 8, 9), "", {})
     assert not (tmp_path / "store").exists()
 
 
@@ -43,38 +54,38 @@ def test_screening_takes_the_first_that_are_accepted(
     monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:lose:1:{tmp_path / 'lost'}")
     run = bound(spec_file, tmp_path, environment=choosy, seed=1, act={"episodes": 3})
     assert (run.spec.act.start, run.spec.collect.start) == (2000, 0)
-    chosen = choose(run)
+    chosen = selected(run)
     assert chosen.accepted == (2000, 2002, 2004)
     assert chosen.rejected == {2001: "odd", 2003: "odd"}
-    assert chosen.told[2002] == {"half": 1001}
+    assert chosen.scenes[2002] == {"half": 1001}
     assert (tmp_path / "lost").exists()
 
     # what is known is not asked again, what is not is
     monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:raise:0:{tmp_path / 'asked'}")
-    place = folder_of(run) / "verdicts.json"
+    place = verdicts_folder(evaluation_of(run)) / "verdicts.json"
     before = place.read_bytes()
-    assert choose(run).plain() == chosen.plain()
+    assert selected(run).plain() == chosen.plain()
     assert place.read_bytes() == before
     tries = attrs.evolve(run.spec.act, episodes=4)
     more = attrs.evolve(run, spec=attrs.evolve(run.spec, act=tries))
     with pytest.raises(RuntimeError, match="strings are cut"):
-        choose(more)
-    assert choose(more).accepted == (2000, 2002, 2004, 2006)
+        selected(more)
+    assert selected(more).accepted == (2000, 2002, 2004, 2006)
 
 
 @pytest.mark.usefixtures("puppet")
 def test_screening_that_accepts_nothing_ends(spec_file: SpecFile, tmp_path: Path) -> None:
     never = {"use": "choosy", "fault": "choosy"}
     run = bound(spec_file, tmp_path, environment=never, act={"episodes": 1})
-    said = "only 0 of 30 seeds were accepted, 30 not because of 'od"
+    said = "only 0 of 30 seeds were accepted; 30 were rejected as 'odd'"
     with pytest.raises(UserError, match=said):
-        choose(run)
+        selected(run)
 
     # nothing is held against seeds once what rejected them is mended
-    place = folder_of(run) / "verdicts.json"
+    place = verdicts_folder(evaluation_of(run)) / "verdicts.json"
     assert json.loads(place.read_text()) == {"verdicts": {}}
     with pytest.raises(UserError, match=said):  # asked again: here it is not mended
-        choose(run)
+        selected(run)
 
 
 @pytest.mark.usefixtures("puppet")
@@ -84,20 +95,20 @@ def test_seeds_of_a_file(spec_file: SpecFile, tmp_path: Path) -> None:
     for content, expected in (([9, 4, 5], {}), (told, {9: {"a": 1}})):
         place.write_text(json.dumps(content))
         run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
-        chosen = choose(run)
-        assert (chosen.accepted, chosen.told, chosen.source) == ((9, 4), expected, "file")
+        chosen = selected(run)
+        assert (chosen.accepted, chosen.scenes, chosen.source) == ((9, 4), expected, "file")
 
 
 @pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("no JSON", "is no list of seeds; give a list of numbers"),
-        ("[1, -2]", "is no list of seeds"),
-        ('["1"]', "is no list of seeds"),
-        ('{"rejected": []}', "is no list of seeds"),
-        ("[1]", "holds 1 different seeds in 1, .act. episodes = 2"),
-        ("[1, 1, 2]", "holds 2 different seeds in 3"),
+        ("no JSON", "not a list of seeds; give a list of numbers"),
+        ("[1, -2]", "not a list of seeds"),
+        ('["1"]', "not a list of seeds"),
+        ('{"rejected": []}', "not a list of seeds"),
+        ("[1]", "1 seeds, 1 of them different, but .act. episodes = 2"),
+        ("[1, 1, 2]", "3 seeds, 2 of them different"),
     ],
 )
 def test_file_that_holds_no_seeds_is_told(
@@ -107,7 +118,7 @@ def test_file_that_holds_no_seeds_is_told(
     place.write_text(content)
     run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
     with pytest.raises(UserError, match=f"seeds.json: {said}"):
-        choose(run)
+        selected(run)
 
 
 @pytest.mark.usefixtures("puppet")
@@ -132,7 +143,7 @@ def test_content_of_a_file_of_seeds_enters_the_key(spec_file: SpecFile, tmp_path
     ("content", "said"),
     [
         ("[7, 100001]", "act.seeds: 100001 meets the seeds of the demonstrations"),
-        ("[1]", "seeds.json: holds 1 different seeds in 1"),
+        ("[1]", "seeds.json: 1 seeds, 1 of them different"),
     ],
 )
 def test_file_that_cannot_be_acted_on_is_told_before_any_work(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.evaluation.simulator_pool import REPEATS, SimulatorPool
+from rgb2act_core.evaluation.simulator_pool import RETRIES, SimulatorPool
 from rgb2act_core.plugins import registry
 from rgb2act_core.plugins.components import Kind
 
@@ -36,7 +36,7 @@ def test_loss_in_an_episode_changes_no_result(
     assert [item["seed"] for item in lost] == [0, 1][:slots]
     said = "a worker process died (exit -9)" if kind == "die" else "the stage is on fire"
     assert all(said in item["why"] for item in lost)
-    assert done.stderr.count("act: repeats the episode of seed") == slots
+    assert done.stderr.count("act: restarting the episode with seed") == slots
     film, other = (place / "videos/seed_0000000.mp4" for place in (folder, acted(puppet_done)[1]))
     assert film.read_bytes() == other.read_bytes()
 
@@ -49,9 +49,9 @@ def test_what_is_lost_again_and_again_is_given_up(monkeypatch: pytest.MonkeyPatc
     with SimulatorPool("puppet", config, 1, 1, 1) as simulators:
         simulators.reset({0: 5}, {})
         simulators.step({0: chunk})
-        with pytest.raises(UserError, match="seed 5, repeated 3 times in vain: a worker"):
+        with pytest.raises(UserError, match="seed 5 failed after 3 retries: a worker"):
             simulators.step({0: chunk})
-        assert [item["chunk"] for item in simulators.lost] == [2] * REPEATS
+        assert [item["chunk"] for item in simulators.lost] == [2] * RETRIES
 
 
 @pytest.mark.usefixtures("puppet")
@@ -60,9 +60,9 @@ def test_a_repeat_that_goes_another_way_is_told(monkeypatch: pytest.MonkeyPatch)
     chunk = np.zeros((2, 4), np.float32)
     with SimulatorPool("puppet", config, 2, 1, 1) as simulators:
         simulators.reset({0: 5, 1: 6}, {})
-        simulators._courses[0].marks[0] = "what a repeat will not give"
+        simulators._episodes[0].digests[0] = "what a repeat will not give"
         simulators.processes[0].kill()
-        with pytest.raises(UserError, match=r"seed 5 was repeated .* does not repeat itself"):
+        with pytest.raises(UserError, match=r"seed 5 was replayed .* is not deterministic"):
             simulators.step({0: chunk})
 
 

@@ -51,13 +51,13 @@ def test_weights_that_did_best_become_the_policy(
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
 
-    def play(wave: Any, advance: Any) -> list[dict[str, bool]]:
-        state = wave.planner.policy.state_dict()
+    def run(batch: Any, advance: Any) -> list[dict[str, bool]]:
+        state = batch.planner.policy.state_dict()
         seen.append({name: tensor.clone() for name, tensor in state.items()})
-        assert wave.seeds == [60_000, 60_001, 60_002]
+        assert batch.seeds == (60_000, 60_001, 60_002)
         return [{"success": i < wins[len(seen) - 1]} for i in range(3)]
 
-    monkeypatch.setattr(closed_loop.EpisodeBatch, "play", play)
+    monkeypatch.setattr(closed_loop.EpisodeBatch, "run", run)
     spec = spec_file(policy={"closed_loop": TRIALS}, act={"parallel_episodes": 3})
     chain.run_pipeline(read_spec(spec), puppet_root, "train")
     found = results(puppet_root)["closed_loop"]
@@ -123,11 +123,11 @@ def test_trials_are_on_seeds_that_the_environment_accepts(
     spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played: list[Any] = []
-    play = closed_loop.EpisodeBatch.play
+    play = closed_loop.EpisodeBatch.run
     monkeypatch.setattr(
         closed_loop.EpisodeBatch,
-        "play",
-        lambda w, a: played.append((w.seeds, w.told)) or play(w, a),
+        "run",
+        lambda w, a: played.append((w.seeds, w.scenes)) or play(w, a),
     )
     choosy = {"use": "choosy"}
     spec = spec_file(
@@ -136,7 +136,7 @@ def test_trials_are_on_seeds_that_the_environment_accepts(
     chain.run_pipeline(read_spec(spec), puppet_root, "train")
     assert len(played) == 3
     for seeds, told in played:
-        assert seeds == [60_000, 60_002, 60_004]
+        assert seeds == (60_000, 60_002, 60_004)
         assert told[60_002] == {"half": 30_001}
 
 
@@ -146,7 +146,8 @@ def test_trials_that_would_run_into_the_seeds_of_acting_end_with_an_error(
 ) -> None:
     choosy = {"use": "choosy"}  # accepts even seeds, and acts from 1000 on
     spec = spec_file(environment=choosy, policy={"closed_loop": TRIALS | {"first_seed": 997}})
-    with pytest.raises(UserError, match=r"first_seed: 997; .* 1000, which \[act\] acts on, is the"):
+    words = r"first_seed: 997 is too high: .* the trials reach seed 1000 of \[act\]"
+    with pytest.raises(UserError, match=words):
         chain.run_pipeline(read_spec(spec), puppet_root, "train")
 
 

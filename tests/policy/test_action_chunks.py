@@ -45,12 +45,12 @@ def test_plans_that_do_not_overlap_have_no_seam() -> None:
 
 def test_the_next_plan_may_start_at_what_is_left_of_the_one_before() -> None:
     plans = ActionChunker(Act(warm_start=0.5), HALF)
-    assert plans.start(0) is None
+    assert plans.warm_start(0) is None
     plans.add(0, plan(0, 1, 2, 3)[None])
-    start = plans.start(2)
+    start = plans.warm_start(2)
     assert start is not None
     assert start.ravel().tolist() == [2, 3, 3, 3]
-    assert plans.start(4) is None
+    assert plans.warm_start(4) is None
 
 
 def test_ensembling_is_the_mean_of_all_plans_of_a_step_the_older_the_heavier() -> None:

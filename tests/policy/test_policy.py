@@ -10,7 +10,7 @@ from rgb2act_core.policy.conditioning import Features, Observation
 from rgb2act_core.policy.config import PolicyConfig
 from rgb2act_core.policy.policy import Policy
 from rgb2act_core.policy.saving import load_policy, save_policy
-from rgb2act_core.spec import FusionChoice, HeadChoice
+from rgb2act_core.spec import FusionChoice, HeadChoice, Tokens
 
 HEAD, WEIGHTED = find(Kind.POLICY_HEAD, "diffusion"), find(Kind.FUSION, "weighted")
 
@@ -35,7 +35,7 @@ def shape(**changes: Any) -> PolicyConfig:
 
 def build(**changes: Any) -> Policy:
     torch.manual_seed(0)
-    return Policy(shape(**changes), HEAD.build(HEAD.tiny), None).eval()
+    return Policy(shape(**changes), HEAD.build(HEAD.tiny), None, token_format=Tokens()).eval()
 
 
 def fitted() -> tuple[Policy, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -55,7 +55,8 @@ def generators(n: int) -> list[torch.Generator]:
 
 def test_plans_stay_within_the_demonstrated_range_and_keep_what_never_changes() -> None:
     policy, _, _, actions = fitted()
-    plans = policy.plan(Observation(vector=torch.randn(8, 2, 5)), generators(8)).flatten(0, 1)
+    obs = Observation(vector=torch.randn(8, 2, 5))
+    plans = policy.plans(obs, generators(8)).actions.flatten(0, 2)
     assert (plans[:, :2] >= actions[:, :2].min(0).values - 1e-5).all()
     assert (plans[:, :2] <= actions[:, :2].max(0).values + 1e-5).all()
     assert torch.allclose(plans[:, 2], torch.tensor(0.7), atol=2e-3)
@@ -93,11 +94,11 @@ def test_several_plans_a_row_differ_and_begin_with_the_one(
     if not several:
         monkeypatch.setattr(module, "MultiPlan", type("Other", (), {}))  # a head without them
     seen = Observation(vector=torch.randn(3, 2, 5))
-    plans = policy.plans(seen, generators(3), 4)
+    plans = policy.plans(seen, generators(3), 4).actions
     assert plans.shape == (3, 4, 4, 3)
-    assert torch.allclose(plans[:, 0], policy.plan(seen, generators(3)), atol=1e-6)
+    assert torch.allclose(plans[:, 0], policy.plans(seen, generators(3)).actions[:, 0], atol=1e-6)
     assert not torch.allclose(plans[:, 0], plans[:, 1], atol=1e-4)
-    assert torch.equal(policy.plans(seen, generators(3), 4), plans)
+    assert torch.equal(policy.plans(seen, generators(3), 4).actions, plans)
 
 
 def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
@@ -110,7 +111,8 @@ def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
         (),
     )
     loaded, obs = load_policy(tmp_path), Observation(vector=torch.randn(3, 2, 5))
-    assert torch.equal(loaded.plan(obs, generators(3)), policy.plan(obs, generators(3)))
+    plans = [one.plans(obs, generators(3)).actions for one in (loaded, policy)]
+    assert torch.equal(*plans)
     assert loaded.shape == policy.shape
     assert {p.name for p in tmp_path.iterdir()} == {"policy.json", "policy.safetensors"}
     assert str(tmp_path) not in (tmp_path / "policy.json").read_text()
@@ -125,14 +127,15 @@ def test_each_head_has_ranges_of_its_own_and_plans_alone() -> None:
         Features(vector=torch.randn(40, 2)), torch.randn(40, 3), actions, task_N=task
     )
     assert policy.state_dict()["action_middle"].shape == (2, 3)
-    assert torch.allclose(policy.half_of(1), (actions[1::2].amax(0) - actions[1::2].amin(0)) / 2)
+    assert torch.allclose(policy.half_range(1), (actions[1::2].amax(0) - actions[1::2].amin(0)) / 2)
     again = policy.physical(policy.normalised(actions[:, None], task), task)
     assert torch.allclose(again[:, 0], actions, atol=1e-5)
     vector = torch.randn(4, 2, 5)
     mixed = Observation(vector=vector, task=torch.tensor([0, 1, 1, 0]))
-    plans = policy.plan(mixed, generators(4))
+    plans = policy.plans(mixed, generators(4)).actions[:, 0]
     for place in (0, 1):
-        alone = policy.plan(Observation(vector=vector, task=torch.full((4,), place)), generators(4))
+        same = Observation(vector=vector, task=torch.full((4,), place))
+        alone = policy.plans(same, generators(4)).actions[:, 0]
         assert torch.equal(plans[mixed.task == place], alone[mixed.task == place])
     assert (plans[1:3] > 3).all()
     assert (plans[[0, 3]] < 3).all()

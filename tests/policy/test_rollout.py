@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from rgb2act_core.errors import UserError
+from rgb2act_core.evaluation.episode_metrics import episode_facts
 from rgb2act_core.pipeline import chain
 from rgb2act_core.policy.action_chunks import ActionChunker
+from rgb2act_core.policy.batch_planner import BatchPlanner, Candidates, open_encoders
 from rgb2act_core.policy.config import PolicyConfig
 from rgb2act_core.policy.history import ObservationHistory
-from rgb2act_core.policy.planner import Planner
 from rgb2act_core.policy.rollout import Rollout, full_actions
 from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.spec import Act
@@ -88,8 +89,8 @@ def test_acting_tells_where_clipping_held_a_joint(
         shares.append(results(puppet_root)["smoothness"].get("clipped_steps"))
         told = capfd.readouterr().err
         tight = len(shares) == 1
-        assert ("the head's clipping moved a joint" in told) == tight
-        assert ("demonstrated actions lie beyond" in told) == tight
+        assert ("action clipping changed a joint" in told) == tight
+        assert ("demonstrated actions are outside" in told) == tight
     assert shares[0] > 0.9
     assert shares[1:] == [0, None]
 
@@ -114,18 +115,18 @@ def test_clipping_is_told_of_joints_in_the_steps_that_are_executed(candidates: i
     history = ObservationHistory(1, 1)
     history.joints = [np.zeros(3, np.float32)]
     plans = ActionChunker(Act(candidates=candidates), np.ones(3, np.float32))
-    course = Rollout(shape, history, torch.Generator(), plans, np.zeros(3, np.float32))
-    plans_NSA = np.arange(candidates, dtype=np.float32).repeat(12).reshape(candidates, 4, 3)
-    moved_NSA = np.zeros_like(plans_NSA)
-    moved_NSA[0, 1, 1] = 0.06  # told: a joint, executed
-    moved_NSA[0, 0, 0] = 0.04  # little
-    moved_NSA[0, 0, 2] = 1.0  # a gripper
-    moved_NSA[0, 2:, 0] = 1.0  # not executed
-    moved_NSA[1:] = 1.0  # not taken
-    course.next(plans_NSA, moved_NSA)
-    course.next(plans_NSA, np.zeros_like(moved_NSA))
-    assert course.facts(np.zeros((5, 0, 3), np.float32))["clipped_steps"] == 0.25
-    assert course.facts(np.zeros((2, 0, 3), np.float32))["clipped_steps"] == 0.0
+    rollout = Rollout(shape, history, torch.Generator(), plans, np.zeros(3, np.float32))
+    plans_PSA = np.arange(candidates, dtype=np.float32).repeat(12).reshape(candidates, 4, 3)
+    clipped_by_PSA = np.zeros_like(plans_PSA)
+    clipped_by_PSA[0, 1, 1] = 0.06  # told: a joint, executed
+    clipped_by_PSA[0, 0, 0] = 0.04  # little
+    clipped_by_PSA[0, 0, 2] = 1.0  # a gripper
+    clipped_by_PSA[0, 2:, 0] = 1.0  # not executed
+    clipped_by_PSA[1:] = 1.0  # not taken
+    for clipped_by in (clipped_by_PSA, np.zeros_like(clipped_by_PSA)):
+        rollout.next(Candidates(actions_PSA=plans_PSA, clipped_by_PSA=clipped_by))
+    assert episode_facts(rollout, np.zeros((5, 0, 3), np.float32))["clipped_steps"] == 0.25
+    assert episode_facts(rollout, np.zeros((2, 0, 3), np.float32))["clipped_steps"] == 0.0
 
 
 # --- warm start ---
@@ -161,7 +162,7 @@ def test_a_slot_without_a_start_plans_from_noise_beside_one_that_has_one(
     spec = spec_file(policy={"head": DIFFUSION, "condition": "proprio_only"})
     chain.run_pipeline(read_spec(spec), puppet_root, "train")
     policy = load_policy(stage_path(puppet_root, "train"))
-    planner = Planner(policy, [], 2, "cpu")
+    planner = BatchPlanner(policy, open_encoders(policy, [], "cpu"), 2, "cpu")
     histories = {slot: planner.history() for slot in range(2)}
     for slot, history in histories.items():
         history.add(np.zeros((1, 1, 8, 8, 3), np.uint8), np.full((1, 4), slot, np.float32))
@@ -169,7 +170,8 @@ def test_a_slot_without_a_start_plans_from_noise_beside_one_that_has_one(
 
     def draw(starts: Mapping[int, Any] = {}, level: float = 1.0) -> dict[int, Any]:
         generators = {slot: torch.Generator().manual_seed(slot) for slot in histories}
-        return planner.plan(histories, generators, 2, starts, level)
+        plans = planner.plan(histories, generators, 2, starts, level)
+        return {slot: candidates.actions_PSA for slot, candidates in plans.items()}
 
     cold = draw()
     start = cold[1][0] + 0.1

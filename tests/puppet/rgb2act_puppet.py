@@ -36,6 +36,7 @@ from rgb2act_core.interfaces import (
     Episode,
     FusedTokens,
     HeadShape,
+    Plans,
     PointCloud,
     SeedVerdict,
     TeacherInfo,
@@ -431,9 +432,12 @@ def _head(config: Linear) -> Any:
 
         def plan(self, obs_BOD: Any, generators: Any, tokens_BONC: Any = None) -> Any:
             noise = [torch.randn(self.size, generator=g) for g in generators]
-            return self(obs_BOD, tokens_BONC) + 0.01 * torch.stack(noise)
+            plans = self(obs_BOD, tokens_BONC) + 0.01 * torch.stack(noise)
+            return Plans(actions=plans[:, None])
 
     class Head:
+        plan_limit = None
+
         def check(self, shape: HeadShape) -> str | None:
             return None
 
@@ -466,9 +470,11 @@ def _memory(config: Memory) -> Any:
 
         def plan(self, obs_BOD: Any, generators: Any) -> Any:
             apart = (obs_BOD.flatten(1)[:, None] - self.seen).square().sum(-1)
-            return self.done[apart.nan_to_num(torch.inf).argmin(1)]
+            return Plans(actions=self.done[apart.nan_to_num(torch.inf).argmin(1)][:, None])
 
     class Head:
+        plan_limit = None
+
         def check(self, shape: HeadShape) -> str | None:
             return None
 

@@ -22,7 +22,7 @@ from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.run_record import open_dataset, read_run
 from rgb2act_core.pipeline.status import check
 from rgb2act_core.pipeline.verify import verify
-from rgb2act_core.policy.planner import Planner
+from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
 from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages import align
@@ -163,14 +163,15 @@ def test_a_window_is_the_same_however_its_frames_come_in(
     run = tasks.run
     (path,) = (folder.parent / "store" / "policy").glob("*[0-9a-f]")
     policy = load_policy(path)
-    planner = Planner(policy, build_backbones(run.spec.backbone, "cpu"), 1, "cpu")
-    assert planner.frames_kept == 2 + 4
+    backbones = build_backbones(run.spec.backbone, "cpu")
+    planner = BatchPlanner(policy, open_encoders(policy, backbones, "cpu"), 1, "cpu")
+    assert planner.frames_needed == 2 + 4
     rgb = np.asarray(data.demonstrations[1].open().rgb[:])
     joints = np.zeros((len(rgb), 4), np.float32)
     history, whole = planner.history(), planner.history()
     for first in range(0, len(rgb), together):
         last = min(first + together, len(rgb))
-        newest = slice(max(first, last - planner.frames_kept), last)
+        newest = slice(max(first, last - planner.frames_needed), last)
         history.add(rgb[newest], joints[newest])
         planner.see([history], [])
     for frame in rgb:

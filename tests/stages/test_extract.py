@@ -25,7 +25,7 @@ from rgb2act_core.features.encoder import Encoder, Stream
 from rgb2act_core.features.fingerprint import Fingerprint
 from rgb2act_core.features.reader import StoredFeatures
 from rgb2act_core.interfaces import BackboneInfo, Episode
-from rgb2act_core.policy.planner import Planner
+from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
 from rgb2act_core.spec import BackboneChoice, Compute, Tokens
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.extract import extract_features
@@ -353,8 +353,9 @@ def test_control_encodes_each_frame_once_and_sees_what_was_stored(
     chunk: int, windowed: bool
 ) -> None:
     backbones = [build(Seeing(context=3, windowed=windowed)), build(Seeing())]
-    policy = SimpleNamespace(fingerprints=(), form=Tokens())
-    planner = Planner(policy, backbones, 1, "cpu")  # type: ignore[arg-type]
+    policy: Any = SimpleNamespace(fingerprints=(), token_format=Tokens())
+    encoders = open_encoders(policy, backbones, "cpu")
+    planner = BatchPlanner(policy, encoders, 1, "cpu")
     histories = [planner_history(planner) for _ in range(2)]
     found: dict[tuple[int, int], Tensor] = {}
     for first in range(0, 9, chunk):
@@ -362,7 +363,7 @@ def test_control_encodes_each_frame_once_and_sees_what_was_stored(
         for episode, history in enumerate(histories):
             new = frames(episode, 9)[first : first + chunk]
             history.add(new, np.zeros((len(new), 1), np.float32))
-            todo += [(history, t) for t in history.wanted()]
+            todo += [(history, t) for t in history.frames_without_features()]
         tokens = planner.tokens(todo)
         assert tokens[1].shape == (len(todo), 2, 1, 3)
         found |= {(histories.index(h), t): row for (h, t), row in zip(todo, tokens[0], strict=True)}
@@ -376,10 +377,10 @@ def test_control_encodes_each_frame_once_and_sees_what_was_stored(
         assert max(Counter(Witness.seen).values()) == 2  # once by each backbone
 
 
-def planner_history(planner: Planner) -> Any:
+def planner_history(planner: BatchPlanner) -> Any:
     from rgb2act_core.policy.history import ObservationHistory
 
-    return ObservationHistory(2, planner.context)
+    return ObservationHistory(2, planner.encoders.context)
 
 
 def test_a_stream_that_failed_goes_on_where_it_was() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rgb2act_core.evaluation.simulator_worker import StepResult
-from rgb2act_core.stages.replay import _Path
+from rgb2act_core.stages.replay import _Recording
 
 Cli = Callable[..., Any]
 SMOKE: dict[str, Any] = {
@@ -45,7 +45,7 @@ def test_expert_succeeds_again_and_nothing_is_learned(
     assert episode["seed"] == 100_001
     unknown = cli("act", spec, "--root", root, "--seeds", "7:9")
     assert unknown.returncode == 2
-    assert "there is no recorded episode of seed 7; there are those of 100000" in unknown.stderr
+    assert "no episode was recorded from seed 7; recorded seeds are 100000" in unknown.stderr
     check = cli("check", spec, "--root", root)
     assert check.returncode == 0, check.stderr
     assert "train" in check.stdout
@@ -57,7 +57,7 @@ def test_expert_succeeds_again_and_nothing_is_learned(
 
 def test_paths_that_are_off_by_one_are_seen() -> None:
     path_TA = np.arange(10, dtype=np.float32)[:, None]
-    path = _Path(joints_TA=path_TA[:-1], actions_TA=path_TA[1:], stride=2)
+    path = _Recording(joints_TA=path_TA[:-1], actions_TA=path_TA[1:], stride=2)
     assert path.actions(0, 6)[:, 0].tolist() == [2, 4, 6, 8, 9, 9]
 
     def error(steps: int, joint: float) -> float:
@@ -70,7 +70,7 @@ def test_paths_that_are_off_by_one_are_seen() -> None:
             success=False,
             done=False,
         )
-        return path.error(seen)
+        return path.joint_error(seen)
 
     assert error(3, 6.0) == 0
     assert (error(3, 5.0), error(3, 7.0)) == (1, 1)

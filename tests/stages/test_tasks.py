@@ -307,7 +307,7 @@ def test_killed_run_of_two_tasks_ends_as_one_that_was_not(
 def test_acting_goes_on_in_the_task_where_it_was_stopped(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rgb2act_core.evaluation.waves import EpisodeBatch
+    from rgb2act_core.evaluation.episode_batch import EpisodeBatch
 
     spec = read_spec(spec_file(environment=TWO))
     chain.run_pipeline(spec, tmp_path)
@@ -317,12 +317,12 @@ def test_acting_goes_on_in_the_task_where_it_was_stopped(
     partial.mkdir()
     (partial / "episodes.json").write_text(json.dumps({"episodes": whole["episodes"][:6]}))
     played: list[Any] = []
-    play = EpisodeBatch.play
+    play = EpisodeBatch.run
     monkeypatch.setattr(
-        EpisodeBatch, "play", lambda w, a: played.append((w.task, w.seeds)) or play(w, a)
+        EpisodeBatch, "run", lambda w, a: played.append((w.task, w.seeds)) or play(w, a)
     )
     chain.run_pipeline(spec, tmp_path)
-    assert played == [("waltz", [2, 3])]
+    assert played == [("waltz", (2, 3))]
     assert results(tmp_path, "act") == whole
 
 

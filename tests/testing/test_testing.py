@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rgb2act_core import Capability, Component, Kind, UserError
-from rgb2act_core.interfaces import FusedTokens, PointCloud, fields
+from rgb2act_core.interfaces import FusedTokens, Plans, PointCloud, fields
 from rgb2act_core.scaffold import write
 from rgb2act_core.testing import checks, component_checks
 
@@ -253,27 +253,41 @@ def careless(good: Callable[..., Tensor], obs: Tensor, actions: Tensor, mask: Te
     return good(obs, actions, mask) + actions.square().mean()
 
 
-def first_generator(good: Callable[..., Tensor], obs: Tensor, generators: Any) -> Tensor:
+def first_generator(good: Callable[..., Plans], obs: Tensor, generators: Any) -> Plans:
     return good(obs, [generators[0]] * len(generators))
 
 
-def offering(**attributes: Any) -> Callable[[Any], Any]:
-    """Return an alteration that gives the head's module some attributes."""
+def planned(change: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
+    """Return an alteration of the actions of plans."""
 
-    def fault(good: Callable[..., Any], shape: Any) -> Any:
-        module = good(shape)
-        for name, value in attributes.items():
-            setattr(module, name, value)
-        return module
+    def fault(good: Callable[..., Plans], obs: Tensor, generators: Any) -> Plans:
+        plans = good(obs, generators)
+        return attrs.evolve(plans, actions=change(plans.actions))
 
-    return wrap("module", fault)
+    return flow("plan", fault)
+
+
+def clipping(limit: Any, clipped_by: Tensor | None) -> Callable[[Any], Any]:
+    """Return an alteration that makes a head claim to clip."""
+
+    def alter(built: Any) -> Any:
+        def fault(good: Callable[..., Plans], obs: Tensor, generators: Any) -> Plans:
+            return attrs.evolve(good(obs, generators), clipped_by=clipped_by)
+
+        altered = flow("plan", fault)(built)
+        altered.plan_limit = limit
+        return altered
+
+    return alter
 
 
 HEAD_FAULTS = [
     ("check_answers_in_words", wrap("check", lambda f, shape: "no")),
     ("check_answers_in_words", wrap("check", lambda f, shape: None if shape.horizon > 9 else "")),
-    ("plans_have_the_shape_asked_for", flow("plan", lambda f, o, g: f(o, g)[:, 1:])),
-    ("plans_have_the_shape_asked_for", flow("plan", lambda f, o, g: f(o, g).double())),
+    ("plans_have_the_shape_asked_for", planned(lambda actions: actions[:, :, 1:])),
+    ("plans_have_the_shape_asked_for", planned(lambda actions: actions[:, 0])),
+    ("plans_have_the_shape_asked_for", planned(lambda actions: actions.double())),
+    ("plans_have_the_shape_asked_for", flow("plan", lambda f, o, g: f(o, g).actions)),
     ("loss_is_a_finite_scalar", flow("loss", lambda f, *a: f(*a)[None])),
     ("loss_is_a_finite_scalar", flow("loss", lambda f, *a: f(*a) / 0)),
     ("loss_depends_on_what_is_seen", flow("loss", lambda f, o, a, m: f(o.detach(), a, m))),
@@ -281,13 +295,15 @@ HEAD_FAULTS = [
     ("masked_steps_do_not_count", flow("loss", careless)),
     (
         "row_draws_from_its_own_generator",
-        flow("plan", lambda f, o, g: f(o, g) + 1e-6 * torch.randn(())),
+        planned(lambda actions: actions + 1e-6 * torch.randn(())),
     ),
     ("row_draws_from_its_own_generator", flow("plan", first_generator)),
-    ("clipping_is_told", offering(plan_limit=1e-4, clipped_by=None)),
-    ("clipping_is_told", offering(plan_limit=9, clipped_by=None)),
-    ("clipping_is_told", offering(plan_limit=9.0, clipped_by=None)),
-    ("clipping_is_told", offering(plan_limit=9.0, clipped_by=torch.zeros(1))),
+    ("clipping_is_reported", clipping(None, torch.zeros(3, 1, 16, 5))),
+    ("clipping_is_reported", clipping(1e-4, torch.zeros(3, 1, 16, 5))),
+    ("clipping_is_reported", clipping(9, torch.zeros(3, 1, 16, 5))),
+    ("clipping_is_reported", clipping(9.0, None)),
+    ("clipping_is_reported", clipping(9.0, torch.zeros(1))),
+    ("clipping_is_reported", clipping(9.0, -torch.ones(3, 1, 16, 5))),
 ]
 
 

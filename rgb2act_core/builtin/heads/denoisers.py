@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from ...interfaces import HeadShape
-from .diffusion_config import Mlp, Transformer, Unet
+from .denoiser_config import Mlp, Transformer, Unet
 from .observation_encoder import Observed, StepEmbedding, Tokens, attend
 from .unet import UnetDenoiser
 

@@ -1,12 +1,13 @@
-"""The policy head ``diffusion``: plans are learned and drawn by denoising (arXiv 2303.04137).
+"""The module of the policy head ``diffusion`` (Diffusion Policy, arXiv 2303.04137).
 
-Noise schedules and time steps are those of diffusers. Sampling steps are linear in the noisy plan,
-the network's output and the clean plans, so their coefficients are computed once, by the formulas
-of DDIM (arXiv 2010.02502), DDPM (2006.11239) and DPM-Solver++ (2211.01095), and give what
-diffusers' own loop gives.
+Noise schedules and time steps come from diffusers. A sampling step is linear in the noisy plan,
+the network's output and the clean plans, so its coefficients are computed once, from the formulas
+of DDIM (arXiv 2010.02502), DDPM (2006.11239) and DPM-Solver++ (2211.01095). The resulting plans
+equal those of diffusers' own loop.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N and C = number and width of an
-observation step's tokens, S = horizon, A = action dims, K = sampling steps, N = plans a row
+observation step's tokens, S = horizon, A = action dims, K = sampling steps,
+P = plans for each row
 """
 
 from __future__ import annotations
@@ -24,23 +25,21 @@ from diffusers import (
     DDPMScheduler,
     DPMSolverMultistepScheduler,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...interfaces import HeadShape
-from .compiled import Compiled
-from .denoisers import make
+from ...interfaces import HeadShape, Plans
+from .denoising_policy import DenoisingPolicy, masked_mean
 from .diffusion_config import Diffusion
-from .plan_sampling import Kept, check_start, draw, repeat
-from .precision import acting_copy
+from .plan_sampling import check_start, draw_noise, repeat
 
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """Hold the coefficients of one sampling step.
+    """The coefficients of one sampling step.
 
-    The clean plan is clean_x * x + clean_out * out, clipped; the next x is the sum of x, the
-    network's output, the clean plan, the clean plan of the step before, and fresh noise, each
-    times the coefficient of its name.
+    The clean plan is clean_x * x + clean_out * out, clipped. The next x is the sum of x, the
+    network's output, the clean plan, the previous step's clean plan and new noise, each times the
+    coefficient of that name.
     """
 
     clean_x: float
@@ -53,12 +52,12 @@ class Step:
 
 
 def schedule(config: Diffusion, kind: Any, **options: Any) -> Any:
-    """Return a diffusers scheduler of this kind with the config's noise levels, on the CPU."""
-    with torch.device("cpu"):  # whatever default device a module is built under
+    """Return a diffusers scheduler of this class with the config's noise levels, on the CPU."""
+    with torch.device("cpu"):  # independent of the default device
         return kind(
             num_train_timesteps=config.train_steps,
             beta_schedule=config.schedule,
-            beta_start=0.1 / config.train_steps,  # of 'linear' alone: 1e-4 .. 0.02 at 1,000 steps
+            beta_start=0.1 / config.train_steps,  # for 'linear' only: 1e-4 .. 0.02 at 1,000 steps
             beta_end=min(0.999, 20 / config.train_steps),
             prediction_type=config.prediction,
             **options,
@@ -66,13 +65,13 @@ def schedule(config: Diffusion, kind: Any, **options: Any) -> Any:
 
 
 def acting(config: Diffusion) -> Any:
-    """Return the diffusers scheduler that plans are equal to, its time steps set."""
+    """Return the equivalent diffusers scheduler, with its time steps set."""
     clip = {"clip_sample": config.clip_sample, "clip_sample_range": config.clip_range}
     if config.sampler == "ddim":
         scheduler = schedule(config, DDIMScheduler, **clip)
     elif config.sampler == "ddpm":
         scheduler = schedule(config, DDPMScheduler, **clip)
-    else:  # the limit leaves out levels of almost pure noise, where the solver is unstable
+    else:  # the limit skips levels of almost pure noise, where the solver is unstable
         scheduler = schedule(config, DPMSolverMultistepScheduler, lambda_min_clipped=-5.1)
     with warnings.catch_warnings(), torch.device("cpu"):
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy 2 on np.array(tensor)
@@ -81,7 +80,7 @@ def acting(config: Diffusion) -> Any:
 
 
 def sampling(config: Diffusion) -> tuple[list[int], list[Step]]:
-    """Return the K time steps of a plan and their coefficients."""
+    """Return the K time steps of sampling and their coefficients."""
     scheduler = acting(config)
     times = [int(t) for t in scheduler.timesteps]
     shares = [float(scheduler.alphas_cumprod[t]) for t in times] + [1.0]
@@ -110,7 +109,7 @@ Levels = list[tuple[float, float]]
 def _ddim(config: Diffusion, levels: Levels, k: int) -> Step:
     (alpha, sigma), (alpha_next, sigma_next) = levels[k : k + 2]
     clean_x, clean_out = _clean(config, alpha, sigma)
-    noise_x, noise_out = _epsilon(config, alpha, sigma)  # of the clean plan before it is clipped
+    noise_x, noise_out = _epsilon(config, alpha, sigma)  # noise implied by the unclipped plan
     return Step(  # eq. 12 with eta = 0
         clean_x=clean_x,
         clean_out=clean_out,
@@ -139,7 +138,7 @@ def _dpm(config: Diffusion, levels: Levels, k: int) -> Step:
     ratio = sigma_next * alpha / (alpha_next * sigma)  # e^-h
     pull = alpha_next * (1 - ratio)
     before = 0.0
-    if 0 < k < len(levels) - 2:  # second order (algorithm 2), but for the first and last step
+    if 0 < k < len(levels) - 2:  # second order (algorithm 2), except in the first and last step
         lambdas = [math.log(a / s) for a, s in levels[k - 1 : k + 2]]
         h_before, h = (b - a for a, b in pairwise(lambdas))
         before = -0.5 * pull * h / h_before
@@ -160,24 +159,19 @@ def _mix(*terms: tuple[float, Tensor]) -> Tensor:
     return total
 
 
-class DiffusionPolicy(nn.Module):
-    """Learn and sample plans in normalised space, a ``interfaces.PolicyModule`` that meets all
-    ``offers``.
+class DiffusionPolicy(DenoisingPolicy):
+    """A policy that learns and samples plans by denoising diffusion, in normalised space.
 
-    Training and eval mode differ by rounding at most. Padded actions are still part of the
-    network's input: pad by repeating the last action, not with numbers that no plan holds.
+    Padded actions are still part of the network's input: pad by repeating the last action, not
+    with numbers that no plan contains.
     """
 
     def __init__(self, config: Diffusion, shape: HeadShape) -> None:
-        super().__init__()
-        self.shape, self.prediction = shape, config.prediction
-        self.plan_limit = config.clip_range if config.clip_sample else None
-        self.clipped_by: Tensor | None = None
+        super().__init__(config, shape)
+        self.prediction = config.prediction
+        self.clip = config.clip_range if config.clip_sample else None
         self.noising = schedule(config, DDPMScheduler)
         self.times, self.steps = sampling(config)
-        self.net = make(config.net, shape, config.step_dim)
-        self.precision, self.compiled = config.precision, False
-        self._acting, self._clock = Kept(), Kept()
 
     def loss(
         self,
@@ -197,26 +191,13 @@ class DiffusionPolicy(nn.Module):
         context = self.net.context(obs_BOD, tokens_BONC)
         out_BSA = self.net(noisy_BSA, self.net.clock(times_B), context)
         error_BS = (out_BSA - self._target(actions_BSA, noise_BSA, times_B)).square().mean(-1)
-        total: Tensor = error_BS.where(mask_BS, 0).sum()
-        return total / mask_BS.sum().clamp(min=1)
+        return masked_mean(error_BS, mask_BS)
 
     def _target(self, actions_BSA: Tensor, noise_BSA: Tensor, times_B: Tensor) -> Tensor:
         if self.prediction == "v_prediction":
             velocity_BSA: Tensor = self.noising.get_velocity(actions_BSA, noise_BSA, times_B)
             return velocity_BSA
         return actions_BSA if self.prediction == "sample" else noise_BSA
-
-    def plan(
-        self,
-        obs_BOD: Tensor,
-        generators: Sequence[torch.Generator],
-        tokens_BONC: Tensor | None = None,
-    ) -> Tensor:
-        """Return plans (B, S, A); row i draws on the CPU from ``generators[i]`` alone.
-
-        A row's bits do not depend on the other rows; they may on how many there are.
-        """
-        return self.plans(obs_BOD, generators, tokens_BONC)[:, 0]
 
     @torch.no_grad()
     def plans(
@@ -228,55 +209,44 @@ class DiffusionPolicy(nn.Module):
         count: int = 1,
         start_BSA: Tensor | None = None,
         level: float = 1.0,
-    ) -> Tensor:
-        """Return ``count`` plans a row, (B, N, S, A), as ``interfaces.ManyPlans`` says.
+    ) -> Plans:
+        """Return ``count`` plans per row, as ``interfaces.MultiPlan`` specifies.
 
-        From a start, the sampling steps at noisier times than ``level`` are left out.
+        From a start, the sampling steps at noisier times than ``level`` are skipped.
         """
         check_start(start_BSA, level, self.shape, len(obs_BOD))
-        weights = list(self.net.parameters())
-        net = self._acting.get(weights, self._planner)
-        clock = self._clock.get(weights, lambda: self._clock_of(self.times))
+        net = self._acting_net()
+        clock = self._clock.get(
+            self.net.parameters(), lambda: self._times_embedding(torch.tensor(self.times))
+        )
         context = repeat(net.context(obs_BOD, tokens_BONC), count)
-        x_BSA, first = draw(self.shape, obs_BOD, generators, count), 0
+        x_BSA, first = draw_noise(self.shape, obs_BOD, generators, count), 0
         if start_BSA is not None:
             x_BSA, first = self._noised(repeat(start_BSA, count), x_BSA, level)
         before_BSA = None
         for k, step in enumerate(self.steps[first:], first):
             out_BSA = net(x_BSA, clock[k : k + 1], context)
-            clean_BSA = _mix((step.clean_x, x_BSA), (step.clean_out, out_BSA))
-            wanted_BSA = clean_BSA
-            if self.plan_limit is not None:
-                clean_BSA = clean_BSA.clamp(-self.plan_limit, self.plan_limit)
+            unclipped_BSA = _mix((step.clean_x, x_BSA), (step.clean_out, out_BSA))
+            clean_BSA = unclipped_BSA
+            if self.clip is not None:
+                clean_BSA = unclipped_BSA.clamp(-self.clip, self.clip)
             x_BSA = _mix(
                 (step.x, x_BSA),
                 (step.out, out_BSA),
-                (step.clean, clean_BSA),  # without a step before, its share is this one's
+                (step.clean, clean_BSA),  # the first step has no clean plan before it: its own
                 (step.before, clean_BSA if before_BSA is None else before_BSA),
             )
             if step.noise:
-                x_BSA = x_BSA + step.noise * draw(self.shape, obs_BOD, generators, count)
+                x_BSA = x_BSA + step.noise * draw_noise(self.shape, obs_BOD, generators, count)
             before_BSA = clean_BSA
-        plans_BNSA: Tensor = x_BSA.unflatten(0, (len(obs_BOD), count))
-        if self.plan_limit is not None:  # the last step ends at its clean plan
-            self.clipped_by = (wanted_BSA - x_BSA).abs().view_as(plans_BNSA)
-        return plans_BNSA
-
-    def compile_plans(self) -> None:
-        """Compile the network that plans at the next plan."""
-        self.compiled = True
-
-    def _planner(self) -> Any:
-        net = acting_copy(self.net, self.precision)
-        return Compiled(net) if self.compiled else net
-
-    def _clock_of(self, times: list[int]) -> Tensor:
-        device = next(self.net.parameters()).device
-        clock: Tensor = self.net.clock(torch.tensor(times, device=device))
-        return clock
+        rows = (len(obs_BOD), count)
+        if self.clip is None:
+            return Plans(actions=x_BSA.unflatten(0, rows))
+        clipped_by_BSA = (unclipped_BSA - x_BSA).abs()  # the last step ends at its clean plan
+        return Plans(actions=x_BSA.unflatten(0, rows), clipped_by=clipped_by_BSA.unflatten(0, rows))
 
     def _noised(self, start_BSA: Tensor, noise_BSA: Tensor, level: float) -> tuple[Tensor, int]:
-        """Return the start with noise, and the first sampling step."""
+        """Return the start with noise added, and the index of the first sampling step."""
         most = level * self.noising.config.num_train_timesteps
         first = next((k for k, t in enumerate(self.times) if t < most), len(self.times) - 1)
         share = float(self.noising.alphas_cumprod[self.times[first]])

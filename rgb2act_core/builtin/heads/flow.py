@@ -1,45 +1,39 @@
-"""The policy head ``flow``: plans lie at the end of straight ways from noise (arXiv 2210.02747).
+"""The module of the policy head ``flow`` (flow matching, arXiv 2210.02747).
 
-A way is x_t = (1 - t) noise + t plan (eq. 22 without a smallest sigma, as in rectified flow,
-arXiv 2209.03003); the network learns its velocity, plan - noise, and sampling follows it from
-t = 0 to 1.
+A plan is reached along the straight line x_t = (1 - t) noise + t plan (eq. 22 with smallest sigma
+0, as in rectified flow, arXiv 2209.03003). The network learns the velocity plan - noise, and
+sampling integrates it from t = 0 to 1.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N and C = number and width of an
-observation step's tokens, S = horizon, A = action dims, K = network evaluations, N = plans a row
+observation step's tokens, S = horizon, A = action dims, K = network evaluations,
+P = plans for each row
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...interfaces import HeadShape
-from .compiled import Compiled
-from .denoisers import make
+from ...interfaces import HeadShape, Plans
+from .denoising_policy import DenoisingPolicy, masked_mean
 from .flow_config import Flow
-from .plan_sampling import Kept, check_start, draw, repeat
-from .precision import acting_copy
+from .plan_sampling import check_start, draw_noise, repeat
 
-TICKS = 100.0  # of the embedding's clock, from noise to plan
+TIME_SCALE = 100.0  # of the time embedding's input: t = 1 is embedded like diffusion step 100
 
 
-class FlowPolicy(nn.Module):
-    """Learn and sample plans in normalised space, a ``interfaces.PolicyModule`` that
-    draws ``interfaces.ManyPlans``.
+class FlowPolicy(DenoisingPolicy):
+    """A policy that learns and samples plans by flow matching, in normalised space.
 
-    Nothing is clipped: a plan may lie a little outside of what was demonstrated.
+    Nothing is clipped: a plan can leave the demonstrated range a little.
     """
 
     def __init__(self, config: Flow, shape: HeadShape) -> None:
-        super().__init__()
-        self.shape, self.solver, self.steps = shape, config.solver, config.sample_steps
-        self.net = make(config.net, shape, config.step_dim)
-        self.precision, self.compiled = config.precision, False
-        self._acting, self._clock = Kept(), Kept()
+        super().__init__(config, shape)
+        self.solver, self.steps = config.solver, config.sample_steps
 
     def loss(
         self,
@@ -56,22 +50,9 @@ class FlowPolicy(nn.Module):
         times_B = torch.rand(len(actions_BSA), device=actions_BSA.device)
         at_BSA = torch.lerp(noise_BSA, actions_BSA, times_B[:, None, None])
         context = self.net.context(obs_BOD, tokens_BONC)
-        velocity_BSA = self.net(at_BSA, self.net.clock(TICKS * times_B), context)
+        velocity_BSA = self.net(at_BSA, self.net.clock(TIME_SCALE * times_B), context)
         error_BS = (velocity_BSA - (actions_BSA - noise_BSA)).square().mean(-1)
-        total: Tensor = error_BS.where(mask_BS, 0).sum()
-        return total / mask_BS.sum().clamp(min=1)
-
-    def plan(
-        self,
-        obs_BOD: Tensor,
-        generators: Sequence[torch.Generator],
-        tokens_BONC: Tensor | None = None,
-    ) -> Tensor:
-        """Return plans (B, S, A); row i draws on the CPU from ``generators[i]`` alone.
-
-        A row's bits do not depend on the other rows; they may on how many there are.
-        """
-        return self.plans(obs_BOD, generators, tokens_BONC)[:, 0]
+        return masked_mean(error_BS, mask_BS)
 
     @torch.no_grad()
     def plans(
@@ -83,27 +64,25 @@ class FlowPolicy(nn.Module):
         count: int = 1,
         start_BSA: Tensor | None = None,
         level: float = 1.0,
-    ) -> Tensor:
-        """Return ``count`` plans a row, (B, N, S, A), as ``interfaces.ManyPlans`` says.
+    ) -> Plans:
+        """Return ``count`` plans per row, as ``interfaces.MultiPlan`` specifies.
 
-        From a start, the way begins at t = 1 - level, in steps at most as long as otherwise.
+        From a start, integration begins at t = 1 - level, in steps no longer than otherwise.
         """
         check_start(start_BSA, level, self.shape, len(obs_BOD))
-        weights = list(self.net.parameters())
-        net = self._acting.get(weights, self._planner)
+        net = self._acting_net()
         steps = math.ceil(level * self.steps)
         if level == 1:
-            clock = self._clock.get(weights, lambda: self._clock_of(steps, level))
+            clock = self._clock.get(self.net.parameters(), lambda: self._clock_of(steps, level))
         else:
             clock = self._clock_of(steps, level)
         context = repeat(net.context(obs_BOD, tokens_BONC), count)
-        x_BSA = draw(self.shape, obs_BOD, generators, count)
+        x_BSA = draw_noise(self.shape, obs_BOD, generators, count)
         if start_BSA is not None:
             x_BSA = torch.lerp(repeat(start_BSA, count), x_BSA, level)
         for k in range(steps):
             x_BSA = self._step(net, x_BSA, clock, k, level / steps, context)
-        plans_BNSA: Tensor = x_BSA.unflatten(0, (len(obs_BOD), count))
-        return plans_BNSA
+        return Plans(actions=x_BSA.unflatten(0, (len(obs_BOD), count)))
 
     def _step(
         self, net: nn.Module, x_BSA: Tensor, clock: Tensor, k: int, size: float, context: Tensor
@@ -115,18 +94,9 @@ class FlowPolicy(nn.Module):
         velocity_BSA = net(middle_BSA, clock[2 * k + 1 : 2 * k + 2], context)
         return torch.add(x_BSA, velocity_BSA, alpha=size)
 
-    def compile_plans(self) -> None:
-        """Compile the network that plans at the next plan."""
-        self.compiled = True
-
-    def _planner(self) -> Any:
-        net = acting_copy(self.net, self.precision)
-        return Compiled(net) if self.compiled else net
-
     def _clock_of(self, steps: int, level: float) -> Tensor:
-        """Return what the network is told of each evaluation's time."""
+        """Return the embedded time of each network evaluation."""
         count = steps * (1 if self.solver == "euler" else 2)
         device = next(self.net.parameters()).device
         times_K = 1 - level + level * torch.arange(count, device=device) / count
-        clock: Tensor = self.net.clock(TICKS * times_K)
-        return clock
+        return self._times_embedding(TIME_SCALE * times_K)

@@ -1,18 +1,16 @@
-"""What a spec can say about the policy head ``flow``, and its check that needs no torch."""
+"""Options of the policy head ``flow``.
+
+Start-up loads this module, so it does not import torch.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
 from attrs.validators import ge
 
-from .diffusion_config import Mlp, Transformer, Unet, check_denoiser, chosen
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ...interfaces import HeadShape
+from .denoiser_config import Mlp, Transformer, Unet, check_denoiser, chosen
 
 
 @attrs.frozen(kw_only=True)
@@ -48,20 +46,3 @@ class Flow:
     def net(self) -> Mlp | Unet | Transformer:
         """Return the sizes of the chosen denoiser."""
         return chosen(self)
-
-
-@attrs.frozen
-class FlowHead:
-    """Make flow modules, a ``interfaces.PolicyHead``; torch is imported by ``module`` alone."""
-
-    config: Flow
-
-    def check(self, shape: HeadShape) -> str | None:
-        """Return None: every shape will do."""
-        return None
-
-    def module(self, shape: HeadShape) -> nn.Module:
-        """Return a new module with random weights from torch's global generator."""
-        from .flow import FlowPolicy
-
-        return FlowPolicy(self.config, shape)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ...interfaces import HeadShape
-from .diffusion_config import Unet
+from .denoiser_config import Unet
 from .observation_encoder import Observed, StepEmbedding
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from rgb2act_core.policy import smoothness
+from rgb2act_core.evaluation.episode_metrics import smoothness, step_lengths
 
 NAMES = ("left_a", "left_b", "left_gripper")
 
@@ -17,7 +17,7 @@ def hands(*points: tuple[float, float, float]) -> np.ndarray:
 
 def measure(commands: np.ndarray, ways: np.ndarray | None = None) -> dict[str, float | int]:
     blind = np.zeros((len(commands) + 1, 0, 3), np.float32)
-    return smoothness.measure(commands, NAMES, blind if ways is None else ways)
+    return smoothness(commands, NAMES, blind if ways is None else ways)
 
 
 def test_a_steady_path_has_neither_jumps_nor_rewinds() -> None:
@@ -27,12 +27,12 @@ def test_a_steady_path_has_neither_jumps_nor_rewinds() -> None:
 
 
 def test_going_back_at_once_to_an_earlier_place_is_a_rewind() -> None:
-    there = [(0.1 * i, 0.0) for i in range(15)]
-    found = measure(path(*there, (0.12, 0.01)))
+    path_out = [(0.1 * i, 0.0) for i in range(15)]
+    found = measure(path(*path_out, (0.12, 0.01)))
     assert (found["jumps"], found["rewinds"]) == (1, 1)
-    found = measure(path(*there, (0.12, 0.5)))  # a jump to somewhere new
+    found = measure(path(*path_out, (0.12, 0.5)))  # a jump to somewhere new
     assert (found["jumps"], found["rewinds"]) == (1, 0)
-    found = measure(path(*there[:6], (0.1, 0.0)))  # 5 steps ago is too near to count
+    found = measure(path(*path_out[:6], (0.1, 0.0)))  # 5 steps ago is too near to count
     assert (found["jumps"], found["rewinds"]) == (1, 0)
 
 
@@ -60,9 +60,9 @@ def test_a_hand_that_is_where_it_was_before_has_rewound() -> None:
     assert found["jumps"] == 0  # the joints were still
 
 
-def test_steps_are_told_for_pictures() -> None:
+def test_step_lengths_of_joints_and_of_the_fastest_hand() -> None:
     ways = hands((0, 0, 0), (0, 0, 0.01), (0, 0, 0.03))
-    found = smoothness.steps(path((0, 0), (0.3, 0.4)), NAMES, ways)
+    found = step_lengths(path((0, 0), (0.3, 0.4)), NAMES, ways)
     np.testing.assert_allclose(found["joints"], [0.5], rtol=1e-6)
     np.testing.assert_allclose(found["hands"], [0.01, 0.02], rtol=1e-5)
-    assert "hands" not in smoothness.steps(path((0, 0)), NAMES, ways[:, :0])
+    assert "hands" not in step_lengths(path((0, 0)), NAMES, ways[:, :0])

@@ -1,0 +1,86 @@
+"""What the modules of ``diffusion`` and ``flow`` share: the network, and how it plans.
+
+Shapes: B = batch, O = n_obs_steps, D = observation width, N and C = number and width of an
+observation step's tokens, S = horizon, A = action dims, K = network evaluations,
+P = plans for each row
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...interfaces import HeadShape, Plans
+from .compiled import Compiled
+from .denoisers import make
+from .diffusion_config import Diffusion
+from .flow_config import Flow
+from .plan_sampling import ParameterCache
+from .precision import acting_copy
+
+
+class DenoisingPolicy(nn.Module):
+    """A policy that turns noise into plans with a denoising network.
+
+    Implements ``interfaces.PolicyModule``, ``MultiPlan`` and ``Compilable``; a subclass adds
+    ``loss`` and ``plans``. Training and eval mode differ by floating-point rounding at most.
+    """
+
+    def __init__(self, config: Diffusion | Flow, shape: HeadShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.net = make(config.net, shape, config.step_dim)
+        self.precision, self.compiled = config.precision, False
+        self._acting, self._clock = ParameterCache(), ParameterCache()
+
+    def plan(
+        self,
+        obs_BOD: Tensor,
+        generators: Sequence[torch.Generator],
+        tokens_BONC: Tensor | None = None,
+    ) -> Plans:
+        """Return one plan per row; row i takes its noise, on the CPU, from ``generators[i]`` only.
+
+        A row's bits do not depend on the content of other rows, but may depend on their number.
+        """
+        return self.plans(obs_BOD, generators, tokens_BONC)
+
+    @abstractmethod
+    def plans(
+        self,
+        obs_BOD: Tensor,
+        generators: Sequence[torch.Generator],
+        tokens_BONC: Tensor | None = None,
+        *,
+        count: int = 1,
+        start_BSA: Tensor | None = None,
+        level: float = 1.0,
+    ) -> Plans:
+        """Return ``count`` plans per row, as ``interfaces.MultiPlan`` specifies."""
+
+    def compile_plans(self) -> None:
+        """Compile the network when the next plan is sampled."""
+        self.compiled = True
+
+    def _acting_net(self) -> Any:
+        """Return the network for planning: reduced precision and compiled if so configured."""
+        return self._acting.get(self.net.parameters(), self._make_acting_net)
+
+    def _make_acting_net(self) -> Any:
+        net = acting_copy(self.net, self.precision)
+        return Compiled(net) if self.compiled else net
+
+    def _times_embedding(self, times_K: Tensor) -> Tensor:
+        """Return the network's embedding of K times, for all evaluations of a plan."""
+        embedding: Tensor = self.net.clock(times_K.to(next(self.net.parameters()).device))
+        return embedding
+
+
+def masked_mean(error_BS: Tensor, mask_BS: Tensor) -> Tensor:
+    """Return the mean error over steps whose mask is True, 0 if there are none."""
+    total: Tensor = error_BS.where(mask_BS, 0).sum()
+    return total / mask_BS.sum().clamp(min=1)

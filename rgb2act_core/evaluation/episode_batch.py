@@ -1,0 +1,120 @@
+"""Run a batch of episodes in parallel under one policy, and summarise episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from ..features.encoder import build_backbones
+from ..policy.batch_planner import BatchPlanner, open_encoders
+from ..policy.policy import Policy
+from ..policy.rollout import Rollout, start_rollout, step_rollouts
+from ..spec import Act, BackboneChoice
+from ..store.files import write_json
+from .episode_metrics import episode_curves, episode_facts
+from .simulator_pool import SimulatorPool
+from .simulator_worker import StepResult
+from .success_rate import wilson
+
+MEAN_METRICS = (  # means over episodes, those of hands if the environment reports hands
+    *("seam", "largest_step", "jumps", "rewinds"),
+    *("largest_hand_step", "hand_jumps", "hand_rewinds"),
+    "clipped_steps",  # if the head clips
+)
+
+
+def summary(episodes: Sequence[Mapping[str, Any]], max_steps: int) -> dict[str, Any]:
+    """Return success rate, confidence interval and mean smoothness of episodes."""
+    successes = sum(episode["success"] for episode in episodes)
+    low, high = wilson(successes, len(episodes))
+    return {
+        "successes": successes,
+        "rate": successes / len(episodes),
+        "interval": [low, high],
+        "max_steps": max_steps,
+        "smoothness": {
+            name: float(np.mean([episode[name] for episode in episodes]))
+            for name in MEAN_METRICS
+            if all(name in episode for episode in episodes)
+        },
+    }
+
+
+def open_batch_planner(
+    policy: Policy, backbones: Sequence[BackboneChoice], act: Act, device: str
+) -> BatchPlanner:
+    """Return a planner for the episodes that ``[act]`` runs in parallel."""
+    encoders = open_encoders(policy, build_backbones(backbones, device), device)
+    return BatchPlanner(policy, encoders, min(act.parallel_episodes, act.episodes), device)
+
+
+@attrs.frozen(eq=False)
+class EpisodeBatch:
+    """Episodes that run in parallel until each has ended."""
+
+    act: Act
+    planner: BatchPlanner
+    simulators: SimulatorPool
+    seeds: Sequence[int]
+    videos: Mapping[int, Path] = attrs.field(factory=dict)  # paths by seed, for recorded episodes
+    scenes: Mapping[int, Mapping[str, Any]] = attrs.field(factory=dict)  # by seed, from screening
+    task: str | None = None  # None if the policy has one task
+
+    def run(self, advance: Callable[[int], None]) -> list[dict[str, Any]]:
+        """Return the outcome of each seed; ``advance(1)`` is called when an episode ends."""
+        slots = dict(enumerate(self.seeds))
+        videos = {slot: self.videos[seed] for slot, seed in slots.items() if seed in self.videos}
+        scenes = {slot: self.scenes[seed] for slot, seed in slots.items() if seed in self.scenes}
+        first = self.simulators.reset(slots, videos, scenes)
+        rollouts = {
+            slot: start_rollout(self.planner, self.act, seed, first[slot].joints[-1], self.task)
+            for slot, seed in slots.items()
+        }
+        results = self._play(first, rollouts, advance)
+        hands = {slot: np.concatenate([r.hands for r in parts]) for slot, parts in results.items()}
+        for slot, video in videos.items():
+            curves = episode_curves(rollouts[slot], hands[slot])
+            write_json(video.with_suffix(".json"), curves)
+        task = {"task": self.task} if self.task else {}
+        return [
+            task
+            | {"seed": seed, "success": results[slot][-1].success, "steps": results[slot][-1].steps}
+            | episode_facts(rollouts[slot], hands[slot])
+            | {**results[slot][0].info, **results[slot][-1].info}
+            | {"video": "/".join(videos[slot].parts[-2:]) if slot in videos else None}
+            for slot, seed in slots.items()
+        ]
+
+    def _play(
+        self,
+        first: Mapping[int, StepResult],
+        rollouts: Mapping[int, Rollout],
+        advance: Callable[[int], None],
+    ) -> dict[int, list[StepResult]]:
+        """Step all episodes to their end; return what each slot's simulator reported, no images."""
+        results = {slot: [result.without_images()] for slot, result in first.items()}
+        newest, running = dict(first), dict(rollouts)
+        while running:
+            self._observe({slot: newest[slot] for slot in running}, running)
+            newest = self.simulators.step(step_rollouts(self.planner, self.act, running))
+            for slot, result in newest.items():
+                results[slot].append(result.without_images())
+                if result.done:
+                    del running[slot]
+                    advance(1)
+        return results
+
+    def _observe(self, results: Mapping[int, StepResult], running: Mapping[int, Rollout]) -> None:
+        names = self.planner.policy.shape.states
+        states = []
+        for slot, result in results.items():
+            running[slot].history.add(result.rgb, result.joints)
+            rows = [
+                np.concatenate([s[n].reshape(-1) for n in names]) for s in result.state if names
+            ]
+            states.append(np.array(rows, np.float32))
+        self.planner.see([rollout.history for rollout in running.values()], states)

@@ -1,0 +1,32 @@
+"""One task in which a policy is evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from ..spec import Act, Compute, EnvironmentChoice
+from ..system.devices import workers_of
+from .simulator_pool import SimulatorPool
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationTask:
+    """A task's environment and how to evaluate in it."""
+
+    environment: EnvironmentChoice
+    act: Act
+    compute: Compute
+    store: Path  # where the verdicts of screened seeds are kept
+    name: str | None = None  # among the policy's tasks; None if it has one
+
+    @property
+    def workers(self) -> int:
+        """Return the number of simulator processes."""
+        return workers_of(self.compute)
+
+    def simulators(self, slots: int, frames: int) -> SimulatorPool:
+        """Start simulators for ``slots`` episodes; each returns its newest ``frames`` frames."""
+        component, config = self.environment.component, self.environment.config
+        return SimulatorPool(component.name, config, slots, frames, self.workers)

@@ -1,0 +1,208 @@
+"""The online path for a batch of episodes: raw frames in, plans out.
+
+Evaluation, the policy server, ``Planner`` and ``verify`` all plan through this class.
+
+Shapes: B = batch, O = n_obs_steps, K = context, V = cameras, H W = pixels, F = features of a frame,
+J = all joints, P = candidates, S = horizon, A = dimensions moved
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data.windows import window_index
+from ..features.encoder import Encoder
+from ..features.fingerprint_checks import check_encoders
+from ..interfaces import Backbone
+from .conditioning import Features, Observation
+from .history import ObservationHistory
+from .policy import Policy
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Candidates:
+    """The plans drawn for one episode."""
+
+    actions_PSA: NDArray[np.float32]  # physical units
+    clipped_by_PSA: NDArray[np.float32] | None = None  # half ranges; None: the head does not clip
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class PolicyEncoders:
+    """A policy's backbones on a device, checked against those that it was trained with."""
+
+    encoders: tuple[Encoder, ...]
+    fingerprint_errors: tuple[float, ...]  # distance of each from its fingerprint
+
+    @property
+    def context(self) -> int:
+        """Return K, the largest number of frames from which a backbone computes one frame."""
+        return max([encoder.context for encoder in self.encoders], default=1)
+
+
+def open_encoders(policy: Policy, backbones: Sequence[Backbone], device: str) -> PolicyEncoders:
+    """Return the policy's encoders.
+
+    Raises UserError if a backbone's features differ from those that the policy was trained with.
+    """
+    encoders = tuple(Encoder(backbone, device, policy.token_format) for backbone in backbones)
+    errors = check_encoders(policy.fingerprints, encoders) if policy.fingerprints else ()
+    return PolicyEncoders(encoders=encoders, fingerprint_errors=errors)
+
+
+class BatchPlanner:
+    """Plan for up to ``batch`` episodes at once, from raw frames."""
+
+    def __init__(self, policy: Policy, encoders: PolicyEncoders, batch: int, device: str) -> None:
+        self.policy, self.batch, self.device = policy, batch, device
+        self.encoders = encoders
+
+    def history(self, task: str | None = None) -> ObservationHistory:
+        """Return an empty history for one episode of a task; None if the policy has one task.
+
+        Raises UserError that lists the policy's tasks if it has no such task.
+        """
+        windowed, shape = self.policy.aligner if self.policy.reach else None, self.policy.shape
+        return ObservationHistory(
+            shape.n_obs_steps, self.encoders.context, windowed, shape.task_index(task)
+        )
+
+    @property
+    def frames_needed(self) -> int:
+        """Return the number of newest frames from which a plan can be computed."""
+        return self.policy.shape.n_obs_steps + self.policy.reach + self.encoders.context - 1
+
+    def tokens(self, frames: Sequence[tuple[ObservationHistory, int]]) -> list[Tensor]:
+        """Return each backbone's tokens (B, V, N, C) float16 of the frames with these numbers.
+
+        What depends on a single frame is computed once and stored in its history.
+        """
+        return [self._tokens(which, frames) for which in range(len(self.encoders.encoders))]
+
+    def _tokens(self, which: int, frames: Sequence[tuple[ObservationHistory, int]]) -> Tensor:
+        encoder = self.encoders.encoders[which]
+        numbers_BK = window_index(np.array([n for _, n in frames]), encoder.context).tolist()
+        windows_BK = [[(h, n) for n in row] for (h, _), row in zip(frames, numbers_BK, strict=True)]
+        index = {frame: i for i, frame in enumerate(dict.fromkeys(chain(*windows_BK)))}
+        new = [(history, n) for history, n in index if n not in history.parts[which]]
+        if new:
+            parts = encoder.frames(np.stack([history.frame(n) for history, n in new]))
+            for i, (history, n) in enumerate(new):
+                history.parts[which][n] = {name: part[i] for name, part in parts.items()}
+        of_frames = [history.parts[which][n] for history, n in index]
+        index_BK = np.array([[index[frame] for frame in row] for row in windows_BK])
+        image = frames[0][0].rgb[0].shape[1:3]
+        parts_F = {name: torch.stack([p[name] for p in of_frames]) for name in of_frames[0]}
+        return encoder.windows(parts_F, index_BK, image)
+
+    def see(
+        self, histories: Sequence[ObservationHistory], states: Sequence[NDArray[np.float32]]
+    ) -> list[Tensor]:
+        """Compute the features that the next plans need.
+
+        ``states`` are true states, a row for each frame, if the policy sees them, else empty.
+        Returns the tokens (B, V, N, C) that were computed, one tensor per backbone.
+        """
+        if self.policy.shape.states:
+            for history, rows in zip(histories, states, strict=True):
+                for number in history.frames_without_features():
+                    row = torch.from_numpy(rows[number - history.count])
+                    history.features[number] = Features(vector=row.to(self.device))
+            return []
+        frames = [(history, n) for history in histories for n in history.frames_without_features()]
+        tokens: list[Tensor] = []
+        if not self.encoders.encoders:
+            features = Features(vector=torch.zeros(len(frames), 0, device=self.device))
+        elif frames:
+            tokens = self.tokens(frames)
+            with torch.no_grad():
+                features = self.policy.features(tokens)
+        for i, (history, number) in enumerate(frames):
+            history.features[number] = features[i]
+        return tokens
+
+    def plan(
+        self,
+        histories: Mapping[int, ObservationHistory],
+        generators: Mapping[int, torch.Generator],
+        candidates: int = 1,
+        starts: Mapping[int, NDArray[np.float32]] = {},
+        level: float = 1.0,
+    ) -> dict[int, Candidates]:
+        """Return the plans of each slot.
+
+        For slots in ``starts`` sampling starts from that plan (S, A) with a share ``level`` of the
+        noise. The batch always has the same size, so a slot's plans do not depend on which other
+        slots are in use.
+        """
+        observation = self._observation(histories)
+        cold = {slot: generators[slot] for slot in histories if slot not in starts}
+        plans = self._sample(observation, cold, candidates, None, 1.0) if cold else {}
+        if warm := {slot: generators[slot] for slot in starts}:
+            start_BSA = np.zeros((self.batch, *next(iter(starts.values())).shape), np.float32)
+            for slot, start_SA in starts.items():
+                start_BSA[slot] = start_SA
+            start = torch.from_numpy(start_BSA).to(self.device)
+            plans |= self._sample(observation, warm, candidates, start, level)
+        return plans
+
+    def warm(self, candidates: int) -> None:
+        """Plan once for a blank observation, so that the first plan is as fast as later ones."""
+        shape = self.policy.shape
+        history, steps = self.history(next(iter(shape.tasks), None)), shape.n_obs_steps
+        history.joints = [np.zeros(len(shape.action_names), np.float32)] * steps
+        history.count = steps
+        tokens = torch.zeros(shape.tokens, device=self.device) if shape.tokens else None
+        blank = Features(vector=torch.zeros(shape.features, device=self.device), tokens=tokens)
+        history.features = dict.fromkeys(range(steps), blank)
+        self.plan({0: history}, {0: torch.Generator()}, candidates)
+
+    def _sample(
+        self,
+        observation: Observation,
+        generators: Mapping[int, torch.Generator],
+        candidates: int,
+        start_BSA: Tensor | None,
+        level: float,
+    ) -> dict[int, Candidates]:
+        spare = torch.Generator()
+        rows = [generators.get(slot, spare) for slot in range(self.batch)]
+        plans = self.policy.plans(observation, rows, candidates, start_BSA, level)
+        actions_BPSA = plans.actions.cpu().numpy()
+        clipped = None if plans.clipped_by is None else plans.clipped_by.cpu().numpy()
+        return {
+            slot: Candidates(
+                actions_PSA=actions_BPSA[slot],
+                clipped_by_PSA=None if clipped is None else clipped[slot],
+            )
+            for slot in generators
+        }
+
+    def _observation(self, histories: Mapping[int, ObservationHistory]) -> Observation:
+        """Return the observation of each slot, one row per slot, zeros in idle ones."""
+        shape = self.policy.shape
+        moved = list(shape.action_index)
+        steps = (self.batch, shape.n_obs_steps)
+        features = Features(
+            vector=torch.zeros(*steps, shape.features, device=self.device),
+            tokens=torch.zeros(*steps, *shape.tokens, device=self.device) if shape.tokens else None,
+        )
+        joints = torch.zeros(*steps, len(moved), device=self.device)
+        tasks = [next(iter(histories.values())).task] * self.batch  # idle slots use no other head
+        for slot, history in histories.items():
+            frames, measured = history.observation()
+            for step, frame in enumerate(frames):
+                features.vector[slot, step] = frame.vector
+                if features.tokens is not None and frame.tokens is not None:
+                    features.tokens[slot, step] = frame.tokens
+            joints[slot] = torch.from_numpy(measured[:, moved])
+            tasks[slot] = history.task
+        task_B = torch.tensor(tasks, device=self.device)
+        return self.policy.observe(features, joints, task_B=task_B)
