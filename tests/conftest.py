@@ -26,6 +26,18 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# fixtures that run the command line in a process of its own
+PROCESSES = {"cli", "smoke_done", "puppet_done", "puppets_done"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test slow that starts ``rgb2act`` in another process."""
+    for item in items:
+        if PROCESSES & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.slow)
+
+
 PUPPET_SPEC: dict[str, Any] = {
     "name": "puppet",
     "environment": {"use": "puppet"},
