@@ -157,7 +157,7 @@ def _sheet(found: DatasetSummary, path: Path) -> None:
 
 def _write_spec(found: DatasetSummary, path: Path) -> None:
     """Write a spec that passes ``rgb2act check``; never overwrite a file."""
-    from ..reporting.html import toml
+    from ..reporting.formats import toml
 
     for kind, name in ((Kind.BACKBONE, "patchstats"), (Kind.TEACHER, "cloudstats")):
         registry.find(kind, name)  # raises UserError if it is not installed

@@ -1,1 +1,1 @@
-"""reporting."""
+"""The report of a run: one self-contained HTML page."""

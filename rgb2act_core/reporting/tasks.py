@@ -1,69 +1,73 @@
-"""Tell on a run's page how each of several tasks went: acting, plans held out, alignment."""
+"""Results of each of several tasks: success rates, held-out action errors, alignment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from html import escape
 from typing import Any
 
-from . import charts
-from .html import number, percent, table
+from ..store.stage_id import Stage, StageId
+from .blocks import Block, Cell, Styled, Table
+from .charts import bar
+from .formats import number, percent
+from .stage_results import StageResults, Stages
 
 
-def show(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return tables of what stages, by name, say of each task; empty where there is one task."""
-    return "".join(part for part in (_acted(results), _trained(results), _aligned(results)) if part)
+def tables(stages: Stages) -> Iterator[Block]:
+    """Yield a table per kind of result; stages of a single task have none."""
+    yield from _success_table(stages)
+    yield from _training_table(stages)
+    yield from _alignment_table(stages)
 
 
-def _of(results: Mapping[str, Mapping[str, Any]], kind: str) -> Iterator[tuple[str, str, Any, int]]:
-    """Yield policy, task, what a stage says of it, and its episodes."""
-    for stage, found in results.items():
-        first, _, baseline = stage.partition("/")
-        if first == kind:
-            for task, said in found.get("tasks", {}).items():
-                tries = sum(e.get("task") == task for e in found.get("episodes", ()))
-                yield baseline or "policy of this run", task, said, tries
+def _results(stages: Stages, kind: Stage) -> Iterator[tuple[StageResults, str, Mapping[str, Any]]]:
+    """Yield each stage of a kind, each of its tasks, and the task's results."""
+    for stage in stages.values():
+        if stage.id.stage is kind:
+            for task, results in stage.results.get("tasks", {}).items():
+                yield stage, task, results
 
 
-def _acted(results: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = [
-        [
-            escape(policy),
-            escape(task),
-            f"<b>{percent(said['rate'])}</b>",
-            charts.bar(said["rate"], tuple(said["interval"]), policy == "policy of this run"),
-            " to ".join(percent(end) for end in said["interval"]),
-            f"{int(said['successes'])} of {tries}",
+def _success_table(stages: Stages) -> Iterator[Table]:
+    def row(stage: StageResults, task: str, results: Mapping[str, Any]) -> list[Cell]:
+        low, high = results["interval"]
+        episodes = [e for e in stage.results.get("episodes", ()) if e.get("task") == task]
+        return [
+            stage.policy_name,
+            task,
+            Styled(percent(results["rate"]), "bold"),
+            bar(results["rate"], (low, high), not stage.is_baseline),
+            f"{percent(low)} to {percent(high)}",
+            f"{int(results['successes'])} of {len(episodes)}",
         ]
-        for policy, task, said, tries in _of(results, "act")
-    ]
+
     headings = ("policy", "task", "#success", "", "#95 % interval", "#seeds")
-    return table(headings, rows) if rows else ""
+    if rows := [row(*found) for found in _results(stages, Stage.ACT)]:
+        yield Table(headings, rows)
 
 
-def _trained(results: Mapping[str, Mapping[str, Any]]) -> str:
+def _training_table(stages: Stages) -> Iterator[Table]:
     rows = [
-        [escape(policy), escape(task), number(said["action_rmse"]), number(said["loss"])]
-        for policy, task, said, _ in _of(results, "train")
+        [stage.policy_name, task, number(results["action_rmse"]), number(results["loss"])]
+        for stage, task, results in _results(stages, Stage.TRAIN)
     ]
-    headings = ("policy", "task", "#RMSE of actions, held out", "#loss, held out")
-    return table(headings, rows) if rows else ""
+    if rows:
+        yield Table(("policy", "task", "#action RMSE, held out", "#loss, held out"), rows)
 
 
-def _aligned(results: Mapping[str, Mapping[str, Any]]) -> str:
-    tasks = results.get("align", {}).get("tasks", {})
+def _alignment_table(stages: Stages) -> Iterator[Table]:
+    align = stages.get(StageId(Stage.ALIGN))
+    tasks = align.results.get("tasks", {}) if align else {}
     if not tasks:
-        return ""
+        return
     names = list(next(iter(tasks.values()))["after"])
     rows = [
         [
-            escape(name),
+            name,
             *(
-                f"{number(said['before'].get(name))} to {number(said['after'].get(name))}"
-                for said in tasks.values()
+                f"{number(results['before'].get(name))} to {number(results['after'].get(name))}"
+                for results in tasks.values()
             ),
         ]
         for name in names
     ]
-    headings = ("alignment, before and after", *(f"#{escape(task)}" for task in tasks))
-    return table(headings, rows)
+    yield Table(("alignment, before and after", *(f"#{task}" for task in tasks)), rows)

@@ -1,3 +1,5 @@
+"""The report page: its content, escaping, and damaged files."""
+
 from __future__ import annotations
 
 import json
@@ -15,7 +17,8 @@ from rgb2act_core.data.episode_store import write_episode
 from rgb2act_core.data.video import write_mp4
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import Episode
-from rgb2act_core.reporting import charts, html, report
+from rgb2act_core.reporting import report
+from rgb2act_core.reporting.formats import toml
 from rgb2act_core.store.group_writer import GroupWriter
 from rgb2act_core.training.metrics_log import MetricsLog
 
@@ -24,12 +27,12 @@ NASTY = "<script>alert('x')</script>&\""
 
 def frames(count, size=48):
     y, x = np.mgrid[:size, :size]
-    film = np.zeros((count, size, size, 3), np.uint8)
-    film[:] = np.stack([90 + y, 110 + x, 120 + 0 * x], -1)
+    video = np.zeros((count, size, size, 3), np.uint8)
+    video[:] = np.stack([90 + y, 110 + x, 120 + 0 * x], -1)
     for t in range(count):
         inside = (y - size / 2) ** 2 + (x - 8 - 30 * t / count) ** 2 < 60
-        film[t][inside] = (220, 60, 40)
-    return film
+        video[t][inside] = (220, 60, 40)
+    return video
 
 
 def store_demonstration(root, cameras=("left", NASTY)):
@@ -60,21 +63,21 @@ def align_results():
         "after": after,
         "pooled": {"probe/object": 0.0765},
         "measured": {"frames": 240, "pool": 100},
-        "frames_per_second": 1234.5,
+        "frames_per_second": 1234.0,
         "waiting": 0.031,
         "fusion": {"patchstats": 0.4, "randconv": 0.6},
         "episodes": {"train": 18, "held_out": 2},
     }
 
 
-def act_results(wins, filmed, count=30):
+def act_results(wins, recorded, count=30):
     episodes = [
         {
             "seed": seed,
             "success": seed < wins,
             "steps": 60 + seed,
             "plans": 8,
-            "video": f"videos/seed_{seed:07d}.mp4" if seed in filmed else None,
+            "video": f"videos/seed_{seed:07d}.mp4" if seed in recorded else None,
         }
         for seed in range(count)
     ]
@@ -112,8 +115,8 @@ def write_stages(root):
     write_stage(root, "align", align_results(), align_rows())
     write_stage(root, "train", {"cpu_seconds": 61.0}, train_rows())
     write_stage(root, "train/proprio_only", {"cpu_seconds": 60.5}, train_rows())
-    act = write_stage(root, "act", act_results(26, filmed=(0, 29)))
-    write_stage(root, "act/proprio_only", act_results(1, filmed=()))
+    act = write_stage(root, "act", act_results(26, recorded=(0, 29)))
+    write_stage(root, "act/proprio_only", act_results(1, recorded=()))
     for seed in (0, 29):
         write_mp4(act / f"videos/seed_{seed:07d}.mp4", frames(30, 96), 25)
     curves = {"joints": [0.1, 0.3, 0.2], "hands": [0.01, 0.06, 0.0], "seams": [0.2]}
@@ -124,6 +127,18 @@ NAMES = (
     *("collect", "extract/patchstats", "teacher/cloudstats"),
     *("align", "train", "act", "train/proprio_only", "act/proprio_only"),
 )
+
+
+def stage_entry(name):
+    return {
+        "stage": name,
+        "key": "0123456789abcdef",
+        "path": f"../store/{name.replace('/', '-')}",
+        "cached": name == "collect",
+        "reason": NASTY if name == "align" else "",
+        "seconds": 75.0,
+        "cpu_seconds": 140.0,
+    }
 
 
 @pytest.fixture
@@ -146,23 +161,19 @@ def run(tmp_path):
             "episode": "../store/episodes/a/episode_000003",
             "features": {"patchstats": "../store/features/patchstats-1/abc"},
         },
-        "stages": [
-            {
-                "stage": name,
-                "key": "0123456789abcdef",
-                "path": f"../store/{name.replace('/', '-')}",
-                "cached": name == "collect",
-                "reason": NASTY if name == "align" else "",
-                "seconds": 75.0,
-                "cpu_seconds": 140.0,
-            }
-            for name in NAMES
-        ],
+        "stages": [stage_entry(name) for name in NAMES],
     }
     folder = tmp_path / "runs/lift-demo"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(facts))
     return folder
+
+
+def add_episode(run, episode):
+    path = store(run, "act/stage.json")
+    stage = json.loads(path.read_text())
+    stage["results"]["episodes"].append(episode)
+    path.write_text(json.dumps(stage))
 
 
 def edit(run, change):
@@ -171,9 +182,9 @@ def edit(run, change):
     (run / "run.json").write_text(json.dumps(facts))
 
 
-def test_page_tells_rejected_seeds_and_repeated_episodes(run):
-    assert "not accepted" not in page(run)
-    assert "repeated" not in page(run)
+def test_page_lists_rejected_seeds_and_repeated_episodes(run):
+    assert "Rejected" not in page(run)
+    assert "Repeated" not in page(run)
     act = run.parent.parent / "store/act"
     stage = json.loads((act / "stage.json").read_text())
     rows = [{"seed": s, "reason": NASTY if s == 9 else "unstable: box"} for s in (*range(7), 9)]
@@ -182,13 +193,13 @@ def test_page_tells_rejected_seeds_and_repeated_episodes(run):
     loss = {"seed": 5, "chunk": 2, "why": f"it died {NASTY}\nits last output"}
     (act / "lost.json").write_text(json.dumps({"lost": [loss]}))
     text = page(run)
-    assert "8 of 38; none of them counts as a failure." in text
+    assert "8 of 38 seeds; none counts as a failure." in text
     assert '<td>unstable: box</td><td class="n">7</td><td>0, 1, 2, 3, 4, 5, 6</td>' in text
     assert '<td class="n">5</td><td class="n">2</td><td>it died &lt;script&gt;' in text
     assert "its last output<" not in text
     assert NASTY not in text
     (act / "lost.json").write_text("{")
-    assert "lost.json" in page(run)  # the rest of the page stands
+    assert "lost.json" in page(run)  # the rest of the page is shown
 
 
 def page(run):
@@ -220,15 +231,15 @@ def tags(text):
     return parser
 
 
-def test_page_tells_success_with_its_interval(run):
+def test_page_shows_the_success_rate_with_its_interval(run):
     text = page(run)
     assert "<b>87 %</b>" in text
     assert "95 % interval 70 % to 95 %; 26 of 30 seeds" in text
 
 
-def test_baselines_stand_beside_the_policy(run):
+def test_baselines_are_compared_with_the_policy(run):
     comparison = page(run).partition("<h2>Success</h2>")[2].partition("</section>")[0]
-    rows = re.sub("<[^>]+>", " ", comparison.replace("</tr>", "\n")).split("\n")
+    rows = [re.sub("<[^>]+>", " ", row) for row in comparison.split("</tr>")]
     assert [row.split()[:4] for row in rows[1:3]] == [
         ["policy", "of", "this", "run"],
         ["proprio_only", "3", "%", "1"],
@@ -248,22 +259,22 @@ def test_page_has_every_part(run):
         assert re.search(rf"<h[23]>{heading}</h[23]>", text), heading
     assert "probe/object" in text
     assert "0.0765" in text
-    assert "1,234 samples/s, 3.1 % of it waiting for data." in text or "1,235" in text
+    assert "1,234 samples/s, 3.1% of the time waiting for data." in text
     assert "patchstats 40 %, randconv 60 %" in text
     assert "1 min 15 s" in text
 
 
-def test_course_of_a_filmed_episode_is_drawn(run):
+def test_smoothness_of_an_episode_with_a_video_is_drawn(run):
     rollouts = page(run).partition("<h2>Rollouts</h2>")[2].partition("</section>")[0]
     titles = re.findall('aria-label="(seed[^"]*)"', rollouts)
     assert titles == [
-        "seed 29: joints&#x27; steps, rad",
-        "seed 29: fastest hand&#x27;s steps, m",
-        "seed 29: seams, by plan",
+        "seed 29: joint steps, rad",
+        "seed 29: steps of the fastest hand, m",
+        "seed 29: seam per plan",
     ]
 
 
-def test_page_needs_nothing_else(run):
+def test_page_refers_to_no_other_file(run):
     parser = tags(page(run))
     assert all(address.startswith("data:") for address in parser.addresses)
     assert "script" not in parser.seen
@@ -272,9 +283,16 @@ def test_page_needs_nothing_else(run):
 
 def test_text_from_files_is_escaped(run):
     edit(run, lambda facts: facts.update(name=NASTY, version=NASTY))
+    for name in ("extract", "train"):  # names of a backbone, of a metric and of a task
+        edit(run, lambda facts, name=name: facts["stages"].append(stage_entry(f"{name}/{NASTY}")))
+    with store(run, "train/metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps({"step": 8000, f"val/{NASTY}": 1.0}) + "\n")
+    episode = {"seed": 30, "success": True, "steps": 3, "task": NASTY, "video": f"videos/{NASTY}"}
+    add_episode(run, episode)
     text = page(run)
     assert "<script" not in text
-    assert text.count("&lt;script&gt;") >= 5
+    assert "alert(&#39;x&#39;)" in text
+    assert text.count("&lt;script&gt;") >= 12
     tags(text)
 
 
@@ -283,21 +301,26 @@ def test_same_run_gives_the_same_page(run):
     assert [p.name for p in run.iterdir() if "part" in p.name] == []
 
 
-def test_run_that_stopped_early_says_so(run):
+def test_unfinished_run_lists_the_missing_stages(run):
     edit(run, lambda facts: facts.update(stages=facts["stages"][:4], pictures=None))
     text = page(run)
-    assert "there is no train and no act stage yet" in text
-    assert "the policy has not acted" in text
+    assert "has not finished: train, act did not run yet." in text
+    assert "the policy was not evaluated" in text
     assert "<h2>Alignment</h2>" in text
 
 
 def test_run_without_any_stage_has_a_page(run):
     edit(run, lambda facts: facts.update(stages=[]) or facts.pop("pictures"))
-    assert "no align and no train and no act stage" in page(run)
+    assert "align, train, act did not run yet" in page(run)
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", '{"name": "a", "spec": {}, "stages": [1]}', None]
+    "content",
+    [
+        *("{", "[]", "{}", None),
+        '{"name": "a", "spec": {}, "stages": [1]}',
+        '{"name": "a", "spec": {}, "stages": [{"stage": "dream"}]}',
+    ],
 )
 def test_damaged_run_file_is_named(run, content):
     (run / "run.json").unlink()
@@ -312,9 +335,9 @@ def store(run, *parts):
     return run.parent.parent.joinpath("store", *parts)
 
 
-def test_cut_video_becomes_a_note(run):
-    film = store(run, "act/videos/seed_0000000.mp4")
-    film.write_bytes(film.read_bytes()[:-200])
+def test_truncated_video_becomes_a_note(run):
+    video = store(run, "act/videos/seed_0000000.mp4")
+    video.write_bytes(video.read_bytes()[:-200])
     text = page(run)
     assert re.search(r'class="note">[^<]*seed_0000000\.mp4: ', text)
     assert tags(text).seen.count("video") == 1
@@ -323,6 +346,19 @@ def test_cut_video_becomes_a_note(run):
 def test_missing_video_becomes_a_note(run):
     store(run, "act/videos/seed_0000029.mp4").unlink()
     assert re.search(r'class="note">[^<]*seed_0000029\.mp4: ', page(run))
+
+
+def test_video_of_a_task_with_a_slash_in_its_name_is_shown(run):
+    video = "videos/libero/goal_seed_0000030.mp4"
+    write_mp4(store(run, "act", video), frames(30, 96), 25)
+    store(run, "act/videos/libero/goal_seed_0000030.json").write_text('{"seams": [0.5, 0.1]}')
+    named = "/".join(video.split("/")[-2:])  # results name the last two parts
+    add_episode(
+        run, {"seed": 30, "success": True, "steps": 3, "task": "libero/goal", "video": named}
+    )
+    text = page(run)
+    assert tags(text).seen.count("video") == 3
+    assert 'aria-label="libero/goal, seed 30: seam per plan"' in text
 
 
 @pytest.mark.parametrize(
@@ -348,8 +384,8 @@ def test_features_of_another_episode_become_a_note(run):
         writer.create("tokens", (2, 64, 3), "float16")
         writer.append("tokens", np.zeros((4, 2, 64, 3), np.float16))
         writer.commit({"grid": [8, 8]})
-    place = "../store/features/patchstats-1/other"
-    edit(run, lambda facts: facts["pictures"]["features"].update(patchstats=place))
+    path = "../store/features/patchstats-1/other"
+    edit(run, lambda facts: facts["pictures"]["features"].update(patchstats=path))
     assert "tokens do not fit episode episode_000003" in page(run)
 
 
@@ -358,59 +394,16 @@ def test_spec_is_shown_as_toml(run):
 
     facts = json.loads((run / "run.json").read_text())
     del facts["spec"]["policy"]["nothing"]
-    assert tomllib.loads(html.toml(facts["spec"])) == facts["spec"]
-
-
-def test_chart_leaves_out_what_is_not_finite():
-    points = [(0, 1.0), (1, math.nan), (2, math.inf), (3, 0.5)]
-    svg = charts.chart("loss", {"loss": points}, log=True)
-    assert "nan" not in svg
-    assert "inf" not in svg
-    assert len(re.search(r'points="([^"]*)"', svg)[1].split()) == 2
-
-
-@pytest.mark.parametrize("points", [[], [(5, 2.0)], [(0, 3.0), (1, 3.0)], [(0, 0.0), (1, 0.0)]])
-@pytest.mark.parametrize("log", [False, True])
-def test_chart_of_hardly_anything_is_drawn(points, log):
-    tags(charts.chart("t", {"a": points}, log=log))
-
-
-def test_like_tokens_have_like_colours():
-    rng = np.random.default_rng(0)
-    kinds = rng.normal(size=(3, 5))
-    at = rng.integers(0, 3, (2, 1, 12))
-    colours = charts.pca_rgb(kinds[at].astype(np.float16), (3, 4))
-    assert colours.shape == (2, 1, 3, 4, 3)
-    by_kind = [np.unique(colours.reshape(2, 1, 12, 3)[at == kind], axis=0) for kind in range(3)]
-    assert [len(found) for found in by_kind] == [1, 1, 1]
-    assert len(np.unique(np.concatenate(by_kind), axis=0)) == 3
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [
-        (0.03, 0.4, [0.02, 0.05, 0.1, 0.2, 0.5]),
-        (1.0, 1.0, [1, 2]),
-        (1e-6, 900.0, [1e-6, 1e-4, 1e-2, 1, 100, 1e4]),
-    ],
-)
-def test_ticks_of_a_log_axis_are_round_and_enclose(low, high, ticks):
-    assert charts._log_ticks(low, high) == pytest.approx(ticks)
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_few_channels_still_give_colours(channels):
-    tokens = np.random.default_rng(0).normal(size=(2, 1, 6, channels))
-    assert charts.pca_rgb(tokens, (2, 3)).shape == (2, 1, 2, 3, 3)
+    assert tomllib.loads(toml(facts["spec"])) == facts["spec"]
 
 
 PROBE = """<script>
 addEventListener("load", async () => {
-  const films = [...document.querySelectorAll("video")];
-  const ready = () => films.every((film) => film.readyState >= 2 && film.videoWidth === 96);
+  const videos = [...document.querySelectorAll("video")];
+  const ready = () => videos.every((video) => video.readyState >= 2 && film.videoWidth === 96);
   for (let i = 0; i < 100 && !ready(); i++) await new Promise((go) => setTimeout(go, 50));
   const images = [...document.images].every((image) => image.naturalWidth > 0);
-  document.title = `films=${films.map((film) => film.readyState)} images=${images}`;
+  document.title = `films=${videos.map((video) => video.readyState)} images=${images}`;
 });
 </script></body>"""
 
@@ -437,15 +430,15 @@ def browse(tmp_path):
 
 
 @pytest.mark.slow
-def test_chromium_plays_the_films_and_shows_the_pictures(run, browse, tmp_path):
+def test_chromium_plays_the_videos_and_shows_the_images(run, browse, tmp_path):
     text = page(run).replace("default-src 'none'", "script-src 'unsafe-inline'")
     probed = tmp_path / "probed.html"
     probed.write_text(text.replace("</body>", PROBE), encoding="utf-8")
     dom = browse(probed, "--virtual-time-budget=20000", "--dump-dom")
     title = re.search("<title>(.*?)</title>", dom)[1]
-    films = re.fullmatch(r"films=(\d),(\d) images=true", title)
-    assert films, title
-    assert all(int(state) >= 2 for state in films.groups())  # 2: a frame is there to be shown
+    videos = re.fullmatch(r"videos=(\d),(\d) images=true", title)
+    assert videos, title
+    assert all(int(state) >= 2 for state in videos.groups())  # 2: a frame is decoded
 
 
 @pytest.mark.slow

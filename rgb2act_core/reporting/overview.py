@@ -1,0 +1,95 @@
+"""What a run is: its head, the boxes with the main numbers, its stages and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from ..evaluation.success_rate import wilson
+from ..spec.conditions import ALIGNED
+from ..store.stage_id import Stage, StageId
+from .blocks import Block, Fact, Paragraph, Styled, Table, guarded, note
+from .episodes import count_successes
+from .formats import duration, percent
+from .stage_results import Stages
+
+KEY_DIGITS = 12  # shown of a stage's key
+
+
+def subtitle(record: Mapping[str, Any]) -> str:
+    """Return the version and the date of a run."""
+    created = record.get("created", "at an unknown time")
+    return f"rgb2act {record.get('version', '?')}, {created}"
+
+
+def notes(record: Mapping[str, Any], stages: Stages) -> list[Paragraph]:
+    """Return which stages are missing or damaged."""
+    policy = record["spec"].get("policy")
+    aligned = not isinstance(policy, dict) or policy.get("condition") in (None, *ALIGNED)
+    wanted = (Stage.ALIGN, Stage.TRAIN, Stage.ACT) if aligned else (Stage.TRAIN, Stage.ACT)
+    missing = [stage for stage in wanted if StageId(stage) not in stages]
+    found = []
+    if missing:
+        found.append(note(f"This run has not finished: {', '.join(missing)} did not run yet."))
+    return found + [note(f"{s.id}: {s.problem}") for s in stages.values() if s.problem]
+
+
+def facts(stages: Stages) -> list[Fact | Paragraph]:
+    """Return the boxes with the main numbers; a damaged file's box becomes a note."""
+    boxes: list[Fact | Paragraph] = []
+    for build in (_success, _retrieval, _times):
+        boxes += guarded(partial(build, stages))
+    return boxes
+
+
+def _success(stages: Stages) -> Iterator[Fact]:
+    act = stages.get(StageId(Stage.ACT))
+    if act is None or act.problem:
+        yield Fact("-", "success rate: the policy was not evaluated", main=True)
+        return
+    successes, n = count_successes(act)
+    low, high = wilson(successes, n)
+    interval = f"95 % interval {percent(low)} to {percent(high)}"
+    text = f"success rate, {interval}; {successes} of {n} seeds"
+    yield Fact(percent(successes / n) if n else "-", text, main=True)
+
+
+def _retrieval(stages: Stages) -> Iterator[Fact]:
+    align = stages.get(StageId(Stage.ALIGN))
+    if align is not None and not align.problem:
+        before, after = (align.results[when]["retrieval@1"] for when in ("before", "after"))
+        yield Fact(percent(after), f"retrieval@1 on held-out frames, {percent(before)} untrained")
+
+
+def _times(stages: Stages) -> Iterator[Fact]:
+    seconds, cpu_seconds = (
+        sum(float(stage.entry.get(key) or 0) for stage in stages.values())
+        for key in ("seconds", "cpu_seconds")
+    )
+    cached = sum(bool(stage.entry.get("cached")) for stage in stages.values())
+    text = f"wall time of {len(stages)} stages when they ran; {cached} were cached this time"
+    yield Fact(duration(seconds), text)
+    yield Fact(duration(cpu_seconds), "CPU time of these stages")
+
+
+def stage_table(stages: Stages) -> Iterator[Block]:
+    """Yield a table of the stages: whether and why they ran, and how long that took."""
+    rows = [
+        [
+            str(stage.id),
+            "cached" if stage.entry.get("cached") else "ran",
+            str(stage.entry.get("reason") or ""),
+            duration(stage.entry.get("seconds")),
+            duration(stage.entry.get("cpu_seconds")),
+            Styled(str(stage.entry.get("key", ""))[:KEY_DIGITS], "code"),
+        ]
+        for stage in stages.values()
+    ]
+    yield Table(("stage", "", "reason", "#wall time", "#CPU time", "key"), rows)
+
+
+def versions(record: Mapping[str, Any]) -> Iterator[Block]:
+    """Yield a table of the versions of what computed the run."""
+    found = {"rgb2act": record.get("version", "?"), **record.get("environment", {})}
+    yield Table(("", ""), [[str(name), str(version)] for name, version in found.items()])
