@@ -1,13 +1,14 @@
-"""The aligner: adapters, fusion, pool, embedding, and the map into the teacher's space.
+"""The aligner: maps tokens of several backbones to one embedding in the teacher's space.
 
-One module with one code path serves training, export and control. What it computes per frame:
-standardise tokens -> one grid for all backbones -> an MLP a backbone -> fusion per place ->
-context, if any -> pool per camera -> trunk -> projector into the teacher's space, where the policy
-looks too. Training may look at places that were drawn, everything else looks at all of them.
+Training, evaluation and control run the same module. For each frame it standardises the tokens,
+maps those of each backbone to a common width with an MLP (the adapter), resamples them to a common
+grid, fuses the backbones position by position, optionally applies a transformer to the fused tokens
+(the context), pools them camera by camera, and projects the result into the teacher's space.
+Training may use a random sample of the grid's positions; everything else uses all of them.
 
-Shapes: B = frames, L = windows of K frames, M = backbones, V = cameras, N = places of the common
-grid that are looked at, C = channels of a backbone, W = width of fused tokens, D = embedding, as
-wide as the teacher's
+Shapes: B = frames, L = windows of K frames, M = backbones, V = cameras, N = positions of the common
+grid that are used, C = channels of a backbone, W = token_dim, D = width of the embedding, equal to
+the teacher's, X = width of the pooled vector
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
 from torch import Tensor, nn
 
+from ..data.standardization import Standardization
 from ..features import token_grids as grids
 from ..features.fingerprint import Fingerprint
 from ..features.token_grids import TokenSample, finest
@@ -29,130 +31,141 @@ from . import pooling
 from .context_encoder import ContextEncoder
 from .local_loss import LocalHead
 from .losses import Temperature
-from .teacher_space import Map, Space
-
-FLOOR = 1e-4  # smallest standard deviation that standardising divides by
+from .teacher_space import Space, TeacherTransform
 
 
 @attrs.frozen(kw_only=True)
 class AlignerConfig:
-    """Say what an aligner is built for: everything but its weights."""
+    """Everything that determines an aligner's network; stored next to its weights."""
 
-    backbones: tuple[str, ...]  # M labels
+    backbones: tuple[str, ...]  # labels of the M backbones
     channels: tuple[int, ...]  # C of each
     grids: tuple[tuple[int, int], ...]  # rows and columns of each
     cameras: int
     teacher_dim: int
     teacher_space: Space
-    dim: int
-    width: int
+    embedding_dim: int
+    token_dim: int
     pool: pooling.Kind
-    maps: int
-    values: int
-    hidden: int
-    tau: float | None  # the temperature it began to learn with, if any
+    keypoint_maps: int
+    keypoint_values: int
+    mlp_dim: int
+    temperature: float | None  # initial value of a learned temperature; None without one
     adapter: Literal["narrow", "wide"] = "narrow"
     context: Context = attrs.field(factory=Context)
-    window: int = 1  # frames that an embedding is of
-    stride: int = 1  # steps between them
+    window: int = 1  # frames per embedding
+    stride: int = 1  # steps between the frames of a window
     aggregate: Literal["mean", "attention"] = "mean"
-    groups: int = 0  # width of the teacher's group tokens that it was trained with
+    group_dim: int = 0  # width of the teacher's group tokens, for the local losses; 0 without
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Return the common grid: the finest of all."""
+        """Return the common grid: the finest of the backbones' grids."""
         return finest(self.grids)
 
     @property
     def reach(self) -> int:
-        """Return how many steps an embedding looks back on."""
+        """Return how many steps before the newest frame an embedding depends on."""
         return (self.window - 1) * self.stride
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Aligned:
-    """Hold what the aligner made of B frames."""
+    """The aligner's outputs for B frames."""
 
     embedding: Tensor  # (B, D), in the teacher's space
     tokens: Tensor  # (B, V, N, W), fused
-    weights: Tensor  # (M,), share of each backbone
-    loss: Tensor  # scalar, the fusion's own term
-    pooled: Tensor | None = None  # (B, M, W), each backbone's mean adapted token, if asked for
-    local: Tensor | None = None  # (B, V * N, C), beside the teacher's group tokens, if asked for
+    weights: Tensor  # (M,), mean share of each backbone
+    fusion_loss: Tensor  # scalar, the fusion's own loss term
+    pooled: Tensor | None = None  # (B, M, W), mean adapted token of each backbone, on request
+    local: Tensor | None = None  # (B, V * N, C), in the space of the group tokens, on request
 
 
 class Aligner(nn.Module):
-    """Map tokens of M backbones to one embedding a frame."""
+    """Map tokens of M backbones to one embedding per frame.
+
+    ``fingerprints`` identify the backbones whose features the aligner was trained on.
+    """
 
     teacher_mean: Tensor  # (D,)
-    teacher_std: Tensor
-    teacher_turn: Tensor | None  # (D, D), where the teacher's space is whitened
-    fingerprints: tuple[Fingerprint, ...] = ()  # of the backbones that it learned from
+    teacher_std: Tensor  # (D,)
+    teacher_whitening: Tensor | None  # (D, D), for a whitened teacher space
 
-    def __init__(self, shape: AlignerConfig, fusion: Fusion) -> None:
+    def __init__(
+        self, config: AlignerConfig, fusion: Fusion, fingerprints: Sequence[Fingerprint] = ()
+    ) -> None:
         super().__init__()
-        self.shape = shape
-        self.register_buffer("teacher_mean", torch.zeros(shape.teacher_dim))
-        self.register_buffer("teacher_std", torch.ones(shape.teacher_dim))
-        turn = torch.eye(shape.teacher_dim) if shape.teacher_space == "whitened" else None
-        self.register_buffer("teacher_turn", turn)
-        wide = shape.adapter == "wide"
-        self.adapters = nn.ModuleList(Adapter(c, shape.width, wide) for c in shape.channels)
-        self.fusion = fusion.module(len(shape.channels), shape.width)
+        self.config, self.fingerprints = config, tuple(fingerprints)
+        width, dim = config.token_dim, config.teacher_dim
+        self.register_buffer("teacher_mean", torch.zeros(dim))
+        self.register_buffer("teacher_std", torch.ones(dim))
+        whitening = torch.eye(dim) if config.teacher_space == "whitened" else None
+        self.register_buffer("teacher_whitening", whitening)
+        wide = config.adapter == "wide"
+        self.adapters = nn.ModuleList(Adapter(c, width, wide) for c in config.channels)
+        self.fusion = fusion.module(len(config.channels), width)
         self.pool = pooling.build(
-            shape.pool, shape.cameras, shape.width, shape.maps, shape.values, shape.grid
+            config.pool,
+            config.cameras,
+            width,
+            config.keypoint_maps,
+            config.keypoint_values,
+            config.grid,
         )
         self.trunk = nn.Sequential(
-            nn.Linear(self.pool.out, shape.hidden),
+            nn.Linear(self.pool.out, config.mlp_dim),
             nn.GELU(),
-            nn.Linear(shape.hidden, shape.dim),
+            nn.Linear(config.mlp_dim, config.embedding_dim),
             nn.GELU(),
         )
-        self.projector = nn.Linear(shape.dim, shape.teacher_dim)
-        self.temperature = Temperature(shape.tau) if shape.tau else None
+        self.projector = nn.Linear(config.embedding_dim, dim)
+        self.temperature = Temperature(config.temperature) if config.temperature else None
         self.context = None
-        if shape.context.layers:
-            self.context = ContextEncoder(shape.context, shape.width, shape.cameras, shape.grid)
-
-        self.ages = None
-        if shape.window > 1 and shape.aggregate == "attention":
-            self.ages = pooling.WindowAttention(shape.window, shape.teacher_dim)
-
-        self.local = LocalHead(shape.width, shape.groups) if shape.groups else None
+        if config.context.layers:
+            self.context = ContextEncoder(config.context, width, config.cameras, config.grid)
+        self.window_attention = None
+        if config.window > 1 and config.aggregate == "attention":
+            self.window_attention = pooling.WindowAttention(config.window, dim)
+        self.local = LocalHead(width, config.group_dim) if config.group_dim else None
 
     def forward(
         self,
         tokens_BVNC: Sequence[Tensor],
         pooled: bool = False,
-        drawn: TokenSample | None = None,
+        sample: TokenSample | None = None,
         windows_LK: Tensor | None = None,
         local: bool = False,
     ) -> Aligned:
-        """Return embeddings of B frames from one tensor a backbone, any float dtype.
+        """Return the embeddings of B frames.
 
-        With ``drawn`` the tokens are those alone that the drawn places are made of. With
-        ``windows_LK``, places among the B frames, the embeddings are of L windows, and the rest is
-        of the newest frame of each.
+        Args:
+            tokens_BVNC: one tensor per backbone, any float dtype. With ``sample`` they hold only
+                the tokens that the sampled positions are interpolated from.
+            pooled: whether to return each backbone's mean adapted token.
+            sample: positions of the common grid; None uses all.
+            windows_LK: indices into the B frames, oldest first. The embeddings are then those of L
+                windows, and the other outputs those of each window's newest frame.
+            local: whether to map the fused tokens into the space of the teacher's group tokens.
         """
         adapted = [
-            adapter(self._one_grid(tokens.float(), i, drawn))
+            adapter(self._on_common_grid(tokens.float(), i, sample))
             for i, (adapter, tokens) in enumerate(zip(self.adapters, tokens_BVNC, strict=True))
         ]
-        stacked_BVNMW = torch.stack(adapted).movedim(0, 3)  # one copy, in order
-        cameras, patches = stacked_BVNMW.shape[1:3]
+        stacked_BVNMW = torch.stack(adapted).movedim(0, 3)  # one contiguous copy
+        cameras, positions = stacked_BVNMW.shape[1:3]
         fused: FusedTokens = self.fusion(stacked_BVNMW.flatten(1, 2))
-        fused_BVNW = fused.tokens.unflatten(1, (cameras, patches))
-        at_N = None if drawn is None else drawn.at.to(fused_BVNW.device)
+        fused_BVNW = fused.tokens.unflatten(1, (cameras, positions))
+        at_N = None if sample is None else sample.at.to(fused_BVNW.device)
         if self.context is not None:
             fused_BVNW = self.context(fused_BVNW, at_N)
-        with torch.autocast(fused_BVNW.device.type, enabled=False):  # few sums, of many terms
+        with torch.autocast(fused_BVNW.device.type, enabled=False):  # sums of many terms
             pooled_BX = self.pool(F.gelu(fused_BVNW.float()), at_N)
             embedding = self.projector(self.trunk(pooled_BX))
         aligned = Aligned(
             embedding=embedding,
             tokens=fused_BVNW,
             weights=fused.weights,
-            loss=fused.loss,
+            fusion_loss=fused.loss,
             pooled=stacked_BVNMW.mean((1, 2)) if pooled else None,
             local=self.local(fused_BVNW) if local and self.local is not None else None,
         )
@@ -169,74 +182,75 @@ class Aligner(nn.Module):
         )
 
     def over_windows(self, embedding_BD: Tensor, windows_LK: Tensor) -> Tensor:
-        """Return embeddings (L, D) of windows, places among the B frames, oldest first."""
-        seen_LKD = embedding_BD[windows_LK.to(embedding_BD.device)]
-        made: Tensor = seen_LKD.mean(1) if self.ages is None else self.ages(seen_LKD)
-        return made
+        """Return the embeddings (L, D) of windows, given as indices into B frames, oldest first."""
+        frames_LKD = embedding_BD[windows_LK.to(embedding_BD.device)]
+        if self.window_attention is None:
+            return frames_LKD.mean(1)
+        attended: Tensor = self.window_attention(frames_LKD)
+        return attended
 
-    def _one_grid(self, tokens_BVNC: Tensor, i: int, drawn: TokenSample | None = None) -> Tensor:
-        """Resample tokens to the common grid by place, or to the drawn places of it."""
-        if drawn is not None:
-            return drawn.blends[i](tokens_BVNC)
-        return grids.resample(tokens_BVNC, self.shape.grids[i], self.shape.grid)
+    def _on_common_grid(self, tokens_BVNC: Tensor, i: int, sample: TokenSample | None) -> Tensor:
+        """Resample backbone i's tokens to the common grid, or to the sampled positions of it."""
+        if sample is not None:
+            return sample.blends[i](tokens_BVNC)
+        return grids.resample(tokens_BVNC, self.config.grids[i], self.config.grid)
 
-    def draw(self, count: int, replacement: bool) -> TokenSample:
-        """Draw places of the common grid with torch's global generator."""
-        return grids.draw(self.shape.grids, self.shape.grid, count, replacement)
+    def sample_positions(
+        self, count: int, replacement: bool, generator: torch.Generator
+    ) -> TokenSample:
+        """Draw positions of the common grid."""
+        config = self.config
+        return grids.draw(config.grids, config.grid, count, replacement, generator)
 
     def teacher_space(self, embedding_BD: Tensor) -> Tensor:
-        """Return teacher embeddings in the space that the aligner's embeddings are in."""
-        into = Map(mean=self.teacher_mean, std=self.teacher_std, turn=self.teacher_turn)
-        return into(embedding_BD)
+        """Map teacher embeddings (B, D) into the space of the aligner's embeddings."""
+        transform = TeacherTransform(
+            mean=self.teacher_mean, std=self.teacher_std, whitening=self.teacher_whitening
+        )
+        return transform(embedding_BD)
 
     @torch.no_grad()
-    def set_statistics(self, tokens: Sequence[Tensor], teacher: Map) -> None:
-        """Take means and deviations from tokens (F, V, N, C_m), and the map of the teacher's."""
-        for adapter, part in zip(self.adapters, tokens, strict=True):
+    def set_statistics(self, tokens: Sequence[Tensor], teacher: TeacherTransform) -> None:
+        """Set the standardisation of the tokens, given samples (B, V, N, C), and of the teacher."""
+        for adapter, tokens_BVNC in zip(self.adapters, tokens, strict=True):
             assert isinstance(adapter, Adapter)
-            _take(part.flatten(0, 2), adapter.mean, adapter.std)
+            Standardization.of(tokens_BVNC.flatten(0, 2)).copy_to(adapter.mean, adapter.std)
         self.teacher_mean.copy_(teacher.mean)
         self.teacher_std.copy_(teacher.std)
-        if self.teacher_turn is not None and teacher.turn is not None:
-            self.teacher_turn.copy_(teacher.turn)
-
-
-def _take(values_FC: Tensor, mean: Tensor, std: Tensor) -> None:
-    values_FC = values_FC.double()
-    mean.copy_(values_FC.mean(0))
-    deviation = values_FC.std(0, correction=min(1, len(values_FC) - 1))
-    std.copy_(deviation.clamp_min(FLOOR))
+        if self.teacher_whitening is not None and teacher.whitening is not None:
+            self.teacher_whitening.copy_(teacher.whitening)
 
 
 class Adapter(nn.Module):
     """Standardise tokens and map them to the common width: (..., C) -> (..., W).
 
-    A wide one is twice as wide between and ends with a normalisation of each token.
+    A wide adapter has a hidden layer of twice the width and normalises each token at the end.
     """
 
     mean: Tensor  # (C,)
-    std: Tensor
+    std: Tensor  # (C,)
 
     def __init__(self, channels: int, width: int, wide: bool = False) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
-        between = 2 * width if wide else width
-        self.first = nn.Linear(channels, between)
-        self.second = nn.Linear(between, width)
+        hidden = 2 * width if wide else width
+        self.first = nn.Linear(channels, hidden)
+        self.second = nn.Linear(hidden, width)
         self.norm = nn.LayerNorm(width) if wide else None
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return adapted tokens; standardising is folded into the first product.
+        """Return adapted tokens.
 
-        Not so in lower precision, which would round away how tokens differ from a large mean.
+        In float32 the standardisation is folded into the first layer. In lower precision it is not,
+        because rounding would lose the differences between tokens with a large mean.
         """
         if torch.is_autocast_enabled(tokens.device.type):
-            first = self.first((tokens - self.mean) / self.std)
+            hidden = self.first((tokens - self.mean) / self.std)
         else:
             weight = self.first.weight / self.std
-            first = F.linear(tokens, weight, self.first.bias - weight @ self.mean)
-        adapted: Tensor = self.second(F.gelu(first))
+            hidden = F.linear(tokens, weight, self.first.bias - weight @ self.mean)
+        adapted: Tensor = self.second(F.gelu(hidden))
         if self.norm is not None:
             adapted = self.norm(adapted)
         return adapted

@@ -1,4 +1,4 @@
-"""Make tokens poorer while an aligner learns, so that it leans on none of them.
+"""Feature augmentation during alignment, so that the aligner relies on no single feature.
 
 Shapes: B = frames, V = cameras, N = patches, C = channels of a backbone, M = backbones
 """
@@ -18,31 +18,37 @@ def augment(
     means_C: Sequence[Tensor],
     stds_C: Sequence[Tensor],
     config: Augment,
+    generator: torch.Generator,
 ) -> list[Tensor]:
-    """Return tokens, one tensor a backbone, some of them lost or noisy, as float32.
+    """Return augmented tokens as float32, one tensor per backbone.
 
-    What is lost is replaced by the backbone's mean token. At least one backbone of each frame is
-    kept. Everything is drawn from torch's global generator.
+    Dropped tokens are replaced by the backbone's mean token; noise is scaled by each channel's
+    standard deviation. Every frame keeps at least one backbone. ``generator`` is a CPU generator.
     """
-    whole = [tokens.float() for tokens in tokens_BVNC]
-    lost_BM = _lost_backbones(len(whole[0]), len(whole), config.backbone_dropout)
-    parts = []
-    for i, (tokens, mean, std) in enumerate(zip(whole, means_C, stds_C, strict=True)):
+    inputs = [tokens.float() for tokens in tokens_BVNC]
+    dropped_BM = _dropped_backbones(len(inputs[0]), len(inputs), config.backbone_dropout, generator)
+    augmented = []
+    for i, (tokens, mean, std) in enumerate(zip(inputs, means_C, stds_C, strict=True)):
         if config.noise:
-            tokens = tokens + config.noise * std * torch.randn(tokens.shape).to(tokens)
-        lost = lost_BM[:, i, None, None, None]
+            noise = torch.randn(tokens.shape, generator=generator)
+            tokens = tokens + config.noise * std * noise.to(tokens)
+        dropped = dropped_BM[:, i, None, None, None]
         if config.token_dropout:
-            lost = lost | (torch.rand(*tokens.shape[:3], 1) < config.token_dropout)
-        parts.append(torch.where(lost.to(tokens.device), mean, tokens) if lost.any() else tokens)
-    return parts
+            uniform = torch.rand(*tokens.shape[:3], 1, generator=generator)
+            dropped = dropped | (uniform < config.token_dropout)
+        if dropped.any():
+            tokens = torch.where(dropped.to(tokens.device), mean, tokens)
+        augmented.append(tokens)
+    return augmented
 
 
-def _lost_backbones(frames: int, backbones: int, share: float) -> Tensor:
-    """Return which backbones (B, M) each frame loses."""
-    if not share:
+def _dropped_backbones(
+    frames: int, backbones: int, probability: float, generator: torch.Generator
+) -> Tensor:
+    """Return which backbones (B, M) are dropped in each frame."""
+    if not probability:
         return torch.zeros(frames, backbones, dtype=torch.bool)
-    draw_BM = torch.rand(frames, backbones)
-    lost_BM = draw_BM < share
-    kept_B = draw_BM.argmax(1)
-    lost_BM[torch.arange(frames), kept_B] = False
-    return lost_BM
+    uniform_BM = torch.rand(frames, backbones, generator=generator)
+    dropped_BM = uniform_BM < probability
+    dropped_BM[torch.arange(frames), uniform_BM.argmax(1)] = False
+    return dropped_BM

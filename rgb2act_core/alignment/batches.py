@@ -1,169 +1,187 @@
-"""What one step of alignment learns from: a drawn batch, its tokens and targets, and the loss.
+"""What one step of alignment computes its loss from: tokens, targets and excluded negatives.
 
-Shapes: B = batch, F = frames, L = windows, K = frames of a window, H = group tokens of a cloud,
-C = their channels, G = training frames, D = embedding
+Shapes: B = batch, F = frames, G = training frames, L = windows, K = frames of a window, H = group
+tokens of a point cloud, C = their width, D = embedding
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.dataset import Dataset
-from ..data.sampling import WeightedSampler, weight_of
-from ..features.frames import TokenFrames
-from ..features.prefetch import TokenPrefetcher
-from ..features.reader import EpisodeArrays
+from ..features.prefetch import TokenPrefetcher, TokenRequest
 from ..features.token_grids import TokenSample
-from ..spec import Augment
-from ..spec.conditions import labels_of
-from ..store.run import Run
+from ..spec import Align, Augment
+from ..training.randomness import Purpose, step_generator
+from ..training.sampler import Rows
 from . import losses
 from .aligner import Adapter, Aligner
 from .augmentation import augment
 from .gradient_cache import gradcache_backward
-from .losses import Alike
-from .objective import LossInputs, embedded, joined, objective, shown
+from .inputs import AlignmentInputs
+from .losses import Similarity
+from .objective import LossTargets, embed, objective
+from .outputs import AlignedOutputs
+
+Metrics = Mapping[str, float | Tensor]
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class _Part:
+    """Rows of a batch that are embedded together."""
+
+    number: int
+    request: TokenRequest
+    windows_LK: Tensor | None  # indices into the request's rows
 
 
 class AlignmentBatches:
-    """Draw batches with torch's global generator and compute the loss."""
+    """Compute the loss of a batch of training frames, given their rows and the step.
+
+    Args:
+        aligner: the module that is trained.
+        config: the spec's ``[align]`` table.
+        inputs: tokens of all frames, the training frames, and group tokens.
+        target_FD: the target of each frame, in the aligner's space.
+        seed: seed of the run.
+    """
 
     def __init__(
         self,
-        run: Run,
-        data: Dataset,
-        frames: TokenFrames,
+        aligner: Aligner,
+        config: Align,
+        inputs: AlignmentInputs,
         target_FD: Tensor,
-        rows: NDArray[np.int64],
-        groups: EpisodeArrays | None = None,
+        seed: int,
     ) -> None:
-        self.groups = groups
-        self.align, self.size = run.spec.align, min(run.spec.align.batch_size, len(rows))
-        self.frames, self.target_FD, self.rows = frames, target_FD, rows
-        self.episode = torch.from_numpy(frames.index.episode).to(target_FD.device)
-        self.step = torch.from_numpy(frames.index.step).to(target_FD.device)
-        self.every = torch.from_numpy(rows)
-        self.bank_GD = None  # of length 1, as all that compares with it needs
-        if run.spec.align.loss.negatives == "bank":
-            self.bank_GD = F.normalize(target_FD[self.every], dim=1)
-        self.names = labels_of(run.spec.backbone)
-        weight_E = weight_of(self.align.task_weights, data)
-        self.some = WeightedSampler(len(rows), weight_E[frames.index.episode[rows]])
-        self.waited = 0.0  # seconds spent on getting tokens
-        self.ahead = TokenPrefetcher(frames.gather)
+        self.aligner, self.config, self.target_FD, self.seed = aligner, config, target_FD, seed
+        frames, train_rows = inputs.frames, inputs.train_rows
+        self.frames, self.train_rows, self.groups = frames, train_rows, inputs.groups
+        self.episode_F = torch.from_numpy(frames.index.episode).to(target_FD.device)
+        self.step_F = torch.from_numpy(frames.index.step).to(target_FD.device)
+        self.bank_GD = None  # unit length, as everything that is compared with it
+        if config.loss.negatives == "bank":
+            self.bank_GD = F.normalize(target_FD[torch.from_numpy(train_rows)], dim=1)
+        self.waiting_seconds = 0.0  # spent waiting for tokens
+        self.prefetcher = TokenPrefetcher(frames.gather)
 
-    def draw(self) -> NDArray[np.int64]:
-        """Return places (B,) among the training rows, each at most once."""
-        return self.some.few(self.size)
+    def loss(self, rows: Rows, step: int) -> tuple[Tensor, Metrics]:
+        """Return the loss of a batch and its terms.
 
-    def loss(self, aligner: Aligner) -> tuple[Tensor, Mapping[str, float | Tensor]]:
-        """Return the loss of a batch and its parts; cached, its gradients are added already."""
-        config, places = self.align.loss, self.draw()
-        batch = self.batch(places)
-        if self.groups is not None and aligner.local is not None:
-            groups = torch.from_numpy(self.groups.gather(self.rows[places]))
-            groups_BHC = aligner.local.standardised(groups.to(self.target_FD.device))
-            batch = attrs.evolve(batch, groups_BHC=groups_BHC)
-        drawn = self.places(aligner)
+        With GradCache the loss is detached and its gradients have already been added.
+        """
+        config, targets = self.config.loss, self.targets(rows)
+        parts = self._parts(rows, step)
 
-        def embed(rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-            rows, windows = self.frames.made_of(rows, aligner.shape)
-            return embedded(
-                aligner,
-                self.poorer(aligner, self.gather(rows, drawn)),
-                pooled=bool(config.self_contrast),
-                local=config.grouped,
-                drawn=drawn,
-                windows_LK=windows,
-                precision=self.align.precision,
+        def embed_part(part: _Part) -> AlignedOutputs:
+            return embed(
+                self.aligner,
+                self._tokens(part, step),
+                config,
+                sample=part.request.sample,
+                windows_LK=part.windows_LK,
+                precision=self.config.precision,
             )
 
-        def total(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, dict[str, float | Tensor]]:
-            loss, terms = objective(config, parts, batch, aligner.temperature)
-            return loss, shown(terms, self.names, joined(parts)[1])
+        def total(embedded: Sequence[AlignedOutputs]) -> tuple[Tensor, Metrics]:
+            outputs = AlignedOutputs.concatenate(embedded)
+            value = objective(config, outputs, targets, self.aligner.temperature)
+            shares = zip(self.aligner.config.backbones, outputs.weights_M.detach(), strict=True)
+            return value.loss, {**value.terms, **{f"weight/{name}": w for name, w in shares}}
 
-        parts = self.parts(self.rows[places])
         if config.negatives == "gradcache":
-            return gradcache_backward(parts, embed, total)
-        return total([embed(part) for part in parts])
+            return gradcache_backward(parts, embed_part, total)
+        return total([embed_part(part) for part in parts])
 
-    def gather(self, rows: NDArray[np.int64], drawn: TokenSample | None) -> list[Tensor]:
-        """Return the tokens of some frames; the time that it takes is counted."""
-        began = time.monotonic()
-        tokens = self.ahead.get(rows, drawn)
-        self.waited += time.monotonic() - began
-        return tokens
+    def prefetch(self, rows: Rows, step: int) -> None:
+        """Begin to read the tokens of a later step in the background."""
+        passes = 2 if self.config.loss.negatives == "gradcache" else 1
+        self.prefetcher.submit(step, [part.request for part in self._parts(rows, step)] * passes)
 
-    def fetch(self, aligner: Aligner) -> None:
-        """Begin to fetch the batch that the seeded generator draws next, in its parts."""
-        parts = self.parts(self.rows[self.draw()])
-        drawn = self.places(aligner)
-        twice = 2 if self.align.loss.negatives == "gradcache" else 1
-        rows = [self.frames.made_of(part, aligner.shape)[0] for part in parts]
-        self.ahead.expect([(each, drawn) for each in rows] * twice)
+    def describe(self, rows: Rows) -> str:
+        """Return the names of a batch's episodes."""
+        numbers = np.unique(self.frames.index.episode[rows])
+        return ", ".join(self.frames.sources[i].name for i in numbers)
 
-    def parts(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Return a batch's rows in the parts that are embedded at once."""
-        if self.align.loss.negatives != "gradcache":
-            return [rows]
-        return np.array_split(rows, -(-len(rows) // self.align.micro_batch))
-
-    def batch(self, places: NDArray[np.int64]) -> LossInputs:
-        """Return the targets of a batch, and which frames are too alike to be negatives."""
-        at = torch.from_numpy(self.rows[places])
-        target_BD = self.target_FD[at]
+    def targets(self, rows: Rows) -> LossTargets:
+        """Return the teacher's side of a batch."""
+        at_B = torch.from_numpy(rows)
+        target_BD = self.target_FD[at_B]
         unit_BD = F.normalize(target_BD, dim=1)
-        alike = self.alike(at, unit_BD, at, unit_BD)
-        if self.bank_GD is None:
-            return LossInputs(target_BD=target_BD, alike=alike)
-        return LossInputs(
+        targets = LossTargets(
             target_BD=target_BD,
-            alike=alike,
+            similar=self._similarity(at_B, unit_BD, at_B, unit_BD),
+            groups_BHC=self._groups(rows),
+        )
+        if self.bank_GD is None:
+            return targets
+        position_B = np.searchsorted(self.train_rows, rows)
+        bank_rows = torch.from_numpy(self.train_rows)
+        return attrs.evolve(
+            targets,
             bank_GD=self.bank_GD,
-            place_B=torch.from_numpy(places).to(target_BD.device),
-            alike_bank=self.alike(at, unit_BD, self.every, self.bank_GD),
+            position_B=torch.from_numpy(position_B).to(target_BD.device),
+            similar_bank=self._similarity(at_B, unit_BD, bank_rows, self.bank_GD),
         )
 
-    def alike(self, at: Tensor, unit_BD: Tensor, others: Tensor, unit_GD: Tensor) -> Alike:
-        """Return what tells which of the other frames are too alike to be negatives of some.
+    def _groups(self, rows: Rows) -> Tensor | None:
+        if self.groups is None or self.aligner.local is None:
+            return None
+        groups_BHC = torch.from_numpy(self.groups.gather(rows)).to(self.target_FD.device)
+        return self.aligner.local.standardised(groups_BHC)
 
-        Their targets are given in length 1.
-        """
-        config = self.align.loss
-        these, those = ((self.episode[rows], self.step[rows]) for rows in (at, others))
+    def _similarity(
+        self, rows_B: Tensor, unit_BD: Tensor, rows_G: Tensor, unit_GD: Tensor
+    ) -> Similarity:
+        """Return which of G frames are too similar to each of B frames to be negatives."""
+        config = self.config.loss
+        episode_B, step_B = self.episode_F[rows_B], self.step_F[rows_B]
+        episode_G, step_G = self.episode_F[rows_G], self.step_F[rows_G]
 
-        def told(rows: slice) -> Tensor:
-            mask = losses.alike_to(
-                these[0][rows], these[1][rows], *those, config.exclude_within_steps
+        def similar(block: slice) -> Tensor:
+            mask = losses.steps_within(
+                episode_B[block], step_B[block], episode_G, step_G, config.exclude_within_steps
             )
             if config.exclude_above_cosine < 1:
-                mask = mask | losses.similar(unit_BD[rows], unit_GD, config.exclude_above_cosine)
+                limit = config.exclude_above_cosine
+                mask = mask | losses.cosine_above(unit_BD[block], unit_GD, limit)
             return mask
 
-        return told
+        return similar
 
-    def places(self, aligner: Aligner) -> TokenSample | None:
-        """Draw the places that a step looks at; None is all."""
-        align = self.align
-        return aligner.draw(align.tokens, align.replacement) if align.tokens else None
+    def _sample(self, step: int) -> TokenSample | None:
+        """Return the grid positions that a step uses; None is all."""
+        if not self.config.tokens:
+            return None
+        generator = step_generator(self.seed, step, Purpose.POSITIONS)
+        return self.aligner.sample_positions(self.config.tokens, self.config.replacement, generator)
 
-    def poorer(self, aligner: Aligner, tokens: list[Tensor]) -> list[Tensor]:
-        """Return the tokens as the spec's augmentation leaves them."""
-        if self.align.augment == Augment():
+    def _parts(self, rows: Rows, step: int) -> list[_Part]:
+        """Return the parts of a batch: micro-batches with GradCache, otherwise one."""
+        count = 1
+        if self.config.loss.negatives == "gradcache":
+            count = -(-len(rows) // self.config.micro_batch)
+        sample, parts = self._sample(step), []
+        for number, part_rows in enumerate(np.array_split(rows, count)):
+            needed, windows_LK = self.frames.made_of(part_rows, self.aligner.config)
+            request = TokenRequest(rows=needed, sample=sample)
+            parts.append(_Part(number=number, request=request, windows_LK=windows_LK))
+        return parts
+
+    def _tokens(self, part: _Part, step: int) -> list[Tensor]:
+        """Return the augmented tokens of a part, the same in every call."""
+        started = time.monotonic()
+        tokens = self.prefetcher.take(step, part.request)
+        self.waiting_seconds += time.monotonic() - started
+        if self.config.augment == Augment():
             return tokens
-        adapters = [a for a in aligner.adapters if isinstance(a, Adapter)]
+        adapters = [a for a in self.aligner.adapters if isinstance(a, Adapter)]
         means, stds = [a.mean for a in adapters], [a.std for a in adapters]
-        return augment(tokens, means, stds, self.align.augment)
-
-    def episodes(self) -> str:
-        """Name the episodes of the batch that the seeded generator draws next."""
-        numbers = np.unique(self.frames.index.episode[self.rows[self.draw()]])
-        return ", ".join(self.frames.sources[i].name for i in numbers)
+        generator = step_generator(self.seed, step, Purpose.AUGMENTATION, part.number)
+        return augment(tokens, means, stds, self.config.augment, generator)

@@ -1,10 +1,11 @@
-"""Let the fused tokens of a frame look at one another, whatever their order.
+"""A transformer over the fused tokens of a frame, all cameras together.
 
-A transformer (arXiv 1706.03762) normalised before each step (arXiv 2002.04745). Where a token is,
-by place and camera, is added to what attention looks at in each layer, and not to the tokens. The
-last map of each step begins at zero: at first the tokens pass as they are.
+Pre-norm transformer layers (arXiv 1706.03762, 2002.04745). The position of a token in the grid and
+its camera are added to the input of the attention in each layer and not to the tokens, so the order
+of the tokens does not matter. The last linear map of each residual branch starts at zero: an
+untrained encoder returns its input.
 
-Shapes: B = frames, V = cameras, N = places of the common grid, K = those that are given, T = V * K
+Shapes: B = frames, V = cameras, N = positions of the common grid, K = those in use, T = V * K
 tokens of a frame, W = width, H = heads
 """
 
@@ -16,33 +17,33 @@ from torch import Tensor, nn
 
 from ..spec import Context
 
-SMALL = 0.02  # standard deviation that learned positions begin with
+POSITION_STD = 0.02  # initial standard deviation of learned positions, as in ViT
 
 
 class ContextEncoder(nn.Module):
-    """Map fused tokens (B, V, K, W) to tokens of the same shape that know of one another."""
+    """Transform fused tokens with attention among them: (B, V, K, W) -> (B, V, K, W)."""
 
     def __init__(self, config: Context, width: int, cameras: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(_Block(config, width) for _ in range(config.layers))
-        self.camera_VW = nn.Parameter(SMALL * torch.randn(cameras, width))
+        self.camera_VW = nn.Parameter(POSITION_STD * torch.randn(cameras, width))
         if config.position == "learned":
-            self.place_NW = nn.Parameter(SMALL * torch.randn(grid[0] * grid[1], width))
+            self.position_NW = nn.Parameter(POSITION_STD * torch.randn(grid[0] * grid[1], width))
         else:
-            self.register_buffer("place_NW", sincos(grid, width), persistent=False)
+            self.register_buffer("position_NW", sincos(grid, width), persistent=False)
 
     def forward(self, tokens_BVKW: Tensor, at_K: Tensor | None = None) -> Tensor:
-        """Return tokens; ``at_K`` says at which places they are, None is all in reading order."""
-        place_KW = self.place_NW if at_K is None else self.place_NW[at_K]
-        where_TW = (self.camera_VW[:, None] + place_KW).flatten(0, 1)
+        """Return the tokens; ``at_K`` are their positions, None is all positions in row order."""
+        position_KW = self.position_NW if at_K is None else self.position_NW[at_K]
+        position_TW = (self.camera_VW[:, None] + position_KW).flatten(0, 1)
         tokens: Tensor = tokens_BVKW.flatten(1, 2)
         for block in self.blocks:
-            tokens = block(tokens, where_TW)
+            tokens = block(tokens, position_TW)
         return tokens.view(tokens_BVKW.shape)
 
 
 class _Block(nn.Module):
-    """Attend and transform, each with its norm before and added to what came in."""
+    """One pre-norm transformer layer."""
 
     def __init__(self, config: Context, width: int) -> None:
         super().__init__()
@@ -58,25 +59,26 @@ class _Block(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x_BTW: Tensor, where_TW: Tensor) -> Tensor:
-        qkv = self.qkv(self.attention_norm(x_BTW) + where_TW).unflatten(-1, (3, self.heads, -1))
+    def forward(self, x_BTW: Tensor, position_TW: Tensor) -> Tensor:
+        qkv = self.qkv(self.attention_norm(x_BTW) + position_TW).unflatten(-1, (3, self.heads, -1))
         q_BHTW, k_BHTW, v_BHTW = qkv.permute(2, 0, 3, 1, 4)
-        seen_BHTW = F.scaled_dot_product_attention(q_BHTW, k_BHTW, v_BHTW)
-        x_BTW = x_BTW + self.dropout(self.out(seen_BHTW.transpose(1, 2).flatten(2)))
+        attended_BHTW = F.scaled_dot_product_attention(q_BHTW, k_BHTW, v_BHTW)
+        x_BTW = x_BTW + self.dropout(self.out(attended_BHTW.transpose(1, 2).flatten(2)))
         hidden = F.gelu(self.up(self.mlp_norm(x_BTW)))
         y_BTW: Tensor = x_BTW + self.dropout(self.down(hidden))
         return y_BTW
 
 
 def sincos(grid: tuple[int, int], width: int) -> Tensor:
-    """Return (N, W): sines and cosines of rows, then of columns; zeros where W is no multiple of 4.
+    """Return 2D sinusoidal position embeddings (N, W).
 
-    The wave lengths are those of arXiv 1706.03762, a quarter of the width for each of the four.
+    A quarter of the width each for the sines and cosines of the row and of the column, with the
+    wavelengths of arXiv 1706.03762. The rest, if W is not a multiple of 4, is zero.
     """
     quarter = width // 4
     waves = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64) / max(quarter, 1))
     rows, columns = (torch.arange(size, dtype=torch.float64) for size in grid)
-    at_NS = torch.cartesian_prod(rows, columns)
-    angles = [at_NS[:, i : i + 1] * waves for i in (0, 1)]
+    positions_N2 = torch.cartesian_prod(rows, columns)
+    angles = [positions_N2[:, i : i + 1] * waves for i in (0, 1)]
     table = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], 1)
     return F.pad(table, (0, width - 4 * quarter)).to(torch.get_default_dtype())

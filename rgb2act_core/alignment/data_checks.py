@@ -1,9 +1,9 @@
-"""Look at what alignment is to learn from before it begins.
+"""Checks of the training data before alignment starts.
 
-What cannot be learned from is an error that names it; what is merely of no use is said.
+Data that cannot be learned from raises UserError; data that carries no information is reported.
 
-Shapes: F = frames, B = some of them, M = backbones, V = cameras, N = patches, C = channels,
-D = embedding
+Shapes: F = frames, B = some of them, T = frames of an episode, M = backbones, V = cameras,
+N = patches, C = channels, D = embedding
 """
 
 from __future__ import annotations
@@ -19,91 +19,82 @@ from torch import Tensor
 from ..data.dataset import EpisodeRef
 from ..errors import UserError
 from ..features.frames import TokenFrames
-from ..features.reader import EpisodeArrays, StoredEmbeddings, StoredFeatures
 from ..system.progress import say
+from ..training.sampler import Rows
 
-LOOKED_AT = 256  # training frames, at most
-SAME = 1e-6  # of the largest value: deviations up to here are rounding
+SAMPLED_FRAMES = 256  # largest number of training frames that are compared
+ROUNDING = 1e-6  # standard deviations up to this share of the largest value are rounding errors
 
 
-def check_pooled(
-    features: Sequence[StoredFeatures],
-    pooled: Sequence[EpisodeArrays],
-    sources: Sequence[EpisodeRef],
+def check_finite(
+    what: str, parts: Sequence[NDArray[np.float32]], sources: Sequence[EpisodeRef], folder: Path
 ) -> None:
-    """Raise UserError when a backbone's means (V, C) over patches are not finite in some frame."""
-    for each, table in zip(features, pooled, strict=True):
-        for source, part in zip(sources, table.parts, strict=True):
-            _prove(f"features of backbone {each.label}", part, source, each.folder)
+    """Raise UserError if stored values, an array (T, ...) per episode, are not all finite.
+
+    ``what`` describes the values and ``folder`` holds them, one subfolder per episode.
+    """
+    for part, source in zip(parts, sources, strict=True):
+        finite_T = np.isfinite(part.reshape(len(part), -1)).all(1)
+        if not finite_T.all():
+            raise UserError(
+                f"align: {what}: episode {source.name}, frame {int(finite_T.argmin())} contains NaN"
+                f" or infinity; delete {folder / source.digest} and run again"
+            )
 
 
-def check_teacher(
-    stored: StoredEmbeddings,
-    frames: TokenFrames,
-    teacher_FD: Tensor,
-    train_rows: NDArray[np.int64],
+def check_distinct_embeddings(
+    teacher: str, embedding_FD: NDArray[np.float32], train_rows: Rows
 ) -> None:
-    """Raise UserError when embeddings are not finite or all the same; say it when few differ."""
-    name, starts = stored.label, frames.index.starts.tolist()
-    embeddings = teacher_FD.cpu().numpy()
-    for source, first, end in zip(frames.sources, starts, starts[1:], strict=False):
-        _prove(f"embeddings of teacher {name}", embeddings[first:end], source, stored.folder)
-    seen_FD = embeddings[train_rows]
-    if len(seen_FD) < 2:
+    """Raise UserError if all training embeddings are equal; report if more than half are repeated.
+
+    ``teacher`` is the component's name.
+    """
+    train_BD = embedding_FD[train_rows]
+    if len(train_BD) < 2:
         return
-    if float(seen_FD.std(0).max()) <= SAME * float(np.abs(seen_FD).max()):
+    if float(train_BD.std(0).max()) <= ROUNDING * float(np.abs(train_BD).max()):
         raise UserError(
-            f"align: teacher {name}: its embeddings of all {len(seen_FD)} training frames are the"
-            " same, there is nothing to align with; look at the point clouds or choose another"
+            f"align: teacher {teacher}: the embeddings of all {len(train_BD)} training frames are"
+            " equal, so there is nothing to align with; check the point clouds or choose another"
             " teacher"
         )
-    distinct = len(np.unique(seen_FD, axis=0))
-    if distinct <= len(seen_FD) // 2:
+    distinct = len(np.unique(train_BD, axis=0))
+    if distinct <= len(train_BD) // 2:
         say(
-            f"align: teacher {name}: only {distinct} of its embeddings of {len(seen_FD)} training"
-            " frames differ; frames that share one cannot be told apart"
-        )
-
-
-def _prove(what: str, values: NDArray[np.float32], source: EpisodeRef, folder: Path) -> None:
-    whole = np.isfinite(values.reshape(len(values), -1)).all(1)
-    if not whole.all():
-        raise UserError(
-            f"align: {what}: episode {source.name}, frame {int(whole.argmin())} holds NaN or"
-            f" infinity; delete {folder / source.digest} and run again"
+            f"align: teacher {teacher}: only {distinct} distinct embeddings in {len(train_BD)}"
+            " training frames; frames with equal embeddings cannot be distinguished"
         )
 
 
 def report_constant_features(
-    names: Sequence[str], frames: TokenFrames, train_rows: NDArray[np.int64], cameras: Sequence[str]
+    labels: Sequence[str], frames: TokenFrames, train_rows: Rows, cameras: Sequence[str]
 ) -> None:
-    """Say which backbones, or cameras of one, show the same in every frame.
+    """Report backbones, or cameras of a backbone, whose features are the same in every frame.
 
-    Raises UserError when all backbones do.
+    Raises UserError if this is true of all backbones.
     """
-    rows = frames.spread(train_rows, LOOKED_AT)
+    rows = frames.spread(train_rows, SAMPLED_FRAMES)
     if len(rows) < 2:
         return
-    dead = 0
-    for name, tokens in zip(names, frames.gather(rows), strict=True):
-        alive_V = (tokens != tokens[:1]).flatten(2).any(2).any(0)
-        if alive_V.all():
-            continue
-        dead += not alive_V.any()
-        for camera in _silent(alive_V, cameras):
-            all_zero = "all zero" if not tokens[:1].any() else "the same"
+    constant = 0
+    for label, tokens_BVNC in zip(labels, frames.gather(rows), strict=True):
+        varies_V = (tokens_BVNC != tokens_BVNC[:1]).flatten(2).any(2).any(0)
+        constant += not varies_V.any()
+        state = "identical" if tokens_BVNC[:1].any() else "zero"
+        for camera in _constant(varies_V, cameras):
             say(
-                f"align: backbone {name}{camera}: its features are {all_zero} in each of"
-                f" {len(rows)} frames; it says nothing"
+                f"align: backbone {label}{camera}: its features are {state} in all {len(rows)}"
+                " sampled frames, so it carries no information"
             )
-    if dead == len(names):
+    if constant == len(labels):
         raise UserError(
-            "align: no backbone's features change from frame to frame, nothing can be learned from"
-            " them; look at the images and the backbones' weights"
+            "align: no backbone's features change between frames, so nothing can be learned from"
+            " them; check the images and the backbones' weights"
         )
 
 
-def _silent(alive_V: Tensor, cameras: Sequence[str]) -> list[str]:
-    if not alive_V.any():
+def _constant(varies_V: Tensor, cameras: Sequence[str]) -> list[str]:
+    """Return a suffix for the message of each constant camera; one empty suffix if all are."""
+    if not varies_V.any():
         return [""]
-    return [f", camera {cameras[i]}" for i in torch.nonzero(~alive_V).flatten().tolist()]
+    return [f", camera {cameras[i]}" for i in torch.nonzero(~varies_V).flatten().tolist()]

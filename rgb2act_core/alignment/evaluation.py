@@ -1,7 +1,7 @@
-"""Measure an aligner on held-out frames, and what the backbones' tokens said before it.
+"""Evaluate an aligner on held-out frames, and the backbones' pooled features as a baseline.
 
-Shapes: F = frames, B = a part of them, M = backbones, V = cameras, C = channels, S = numbers of a
-state, D = embedding, as wide as the teacher's
+Shapes: F = frames, B = some of them, M = backbones, V = cameras, C = channels, S = numbers of a
+state, D = embedding, equal to the teacher's width
 """
 
 from __future__ import annotations
@@ -12,124 +12,133 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..features.frames import TokenFrames
 from ..features.reader import EpisodeArrays
+from ..training.sampler import Rows
 from . import metrics
-from .aligner import Aligned, Aligner
+from .aligner import Aligner
+from .outputs import AlignedOutputs
 
-MEASURED_FRAMES = 1000  # held-out frames that are measured, and training frames a probe learns from
-AT_ONCE = 256  # frames, or windows of them, embedded at once where they fit
+MAX_FRAMES = 1000  # held-out frames that are evaluated, and training frames a probe is fitted to
+BATCH_SIZE = 256  # frames or windows embedded at once, fewer if they do not fit
 
 
 class AlignerEvaluator:
-    """Measure an aligner on held-out frames."""
+    """Retrieval, similarity to the teacher, and linear probes of an aligner's embeddings.
+
+    Args:
+        frames: tokens of all frames.
+        target_FD: the teacher's side of all frames, in the aligner's space.
+        train_rows: training frames, which the probes are fitted to.
+        held_rows: frames to evaluate on.
+    """
 
     def __init__(
-        self,
-        frames: TokenFrames,
-        names: Sequence[str],
-        target_FD: Tensor,
-        train_rows: NDArray[np.int64],
-        held_rows: NDArray[np.int64],
+        self, frames: TokenFrames, target_FD: Tensor, train_rows: Rows, held_rows: Rows
     ) -> None:
-        self.frames, self.names, self.target_FD = frames, names, target_FD
-        self.train, self.held = _some(train_rows), _some(held_rows)
-        self.known = known(frames)
+        self.frames, self.target_FD = frames, target_FD
+        self.train_rows, self.held_rows = _subset(train_rows), _subset(held_rows)
+        self.states = known_states(frames)
 
-    def only(self, rows: NDArray[np.int64]) -> AlignerEvaluator:
-        """Return a probe of those of its training and held-out rows that are among the given."""
-        probe = copy.copy(self)
-        probe.train, probe.held = (part[np.isin(part, rows)] for part in (self.train, self.held))
-        return probe
+    def restricted_to(self, rows: Rows) -> AlignerEvaluator:
+        """Return an evaluator that uses only those of its frames that are among ``rows``."""
+        evaluator = copy.copy(self)
+        evaluator.train_rows = self.train_rows[np.isin(self.train_rows, rows)]
+        evaluator.held_rows = self.held_rows[np.isin(self.held_rows, rows)]
+        return evaluator
 
-    def measure(self, aligner: nn.Module, states: bool = True) -> dict[str, float]:
-        """Return retrieval and closeness to the teacher, probes, and each backbone's share."""
-        held = self._embed(aligner, self.held)
-        seen, target = held.embedding, self.target_FD[torch.from_numpy(self.held)]
-        episode = torch.from_numpy(self.frames.index.episode[self.held]).to(target.device)
+    def evaluate(self, aligner: Aligner, probes: bool = True) -> dict[str, float]:
+        """Return the metrics of an aligner by name, and the mean share of each backbone."""
+        held = self._embed(aligner, self.held_rows)
+        embedding, target = held.embedding_BD, self.target_FD[torch.from_numpy(self.held_rows)]
+        episode = torch.from_numpy(self.frames.index.episode[self.held_rows]).to(target.device)
         found = {}
         for k in (1, 5):
-            found[f"retrieval@{k}"] = metrics.retrieval(seen, target, k)
-            found[f"retrieval@{k}/episode"] = metrics.retrieval_within(seen, target, episode, k)
-            found[f"retrieval@{k}/pool"] = metrics.retrieval_in_pool(seen, target, k)
-        found["uniformity"] = metrics.uniformity(seen)
-        found["cosine"] = metrics.cosine(seen, target)
-        found["r2"] = metrics.r2(seen, target)
-        if states:
-            found |= self._probes(self._embed(aligner, self.train).embedding, seen)
-        shares = zip(self.names, held.weights.tolist(), strict=True)
-        return found | {f"weight/{name}": share for name, share in shares}
+            found[f"retrieval@{k}"] = metrics.retrieval(embedding, target, k)
+            found[f"retrieval@{k}/episode"] = metrics.retrieval_within(
+                embedding, target, episode, k
+            )
+            found[f"retrieval@{k}/pool"] = metrics.retrieval_in_pool(embedding, target, k)
+        found["uniformity"] = metrics.uniformity(embedding)
+        found["cosine"] = metrics.cosine(embedding, target)
+        found["r2"] = metrics.r2(embedding, target)
+        if probes:
+            found |= self._probes(self._embed(aligner, self.train_rows).embedding_BD, embedding)
+        shares = zip(aligner.config.backbones, held.weights_M.tolist(), strict=True)
+        return found | {f"weight/{label}": share for label, share in shares}
 
-    def measure_pooled(self, tables: Sequence[EpisodeArrays]) -> dict[str, float]:
-        """Return probes of all backbones' means over patches (V, C), side by side."""
+    def evaluate_pooled(self, pooled: Sequence[EpisodeArrays]) -> dict[str, float]:
+        """Return the probes of all backbones' pooled features (V, C), concatenated."""
 
-        def seen(rows: NDArray[np.int64]) -> Tensor:
-            parts = [torch.from_numpy(table.gather(rows)).flatten(1) for table in tables]
+        def concatenated(rows: Rows) -> Tensor:
+            parts = [torch.from_numpy(part.gather(rows)).flatten(1) for part in pooled]
             return torch.cat(parts, 1).float()
 
-        return self._probes(seen(self.train), seen(self.held))
+        return self._probes(concatenated(self.train_rows), concatenated(self.held_rows))
 
     def size(self) -> dict[str, int]:
-        """Return how many frames are measured, and how many a pool has."""
-        return {"frames": len(self.held), "pool": min(len(self.held), metrics.POOL)}
+        """Return the number of evaluated frames and of frames in a retrieval pool."""
+        count = len(self.held_rows)
+        return {"frames": count, "pool": min(count, metrics.POOL)}
 
-    def _probes(self, train_FD: Tensor, held_FD: Tensor) -> dict[str, float]:
+    def _probes(self, train_BD: Tensor, held_BD: Tensor) -> dict[str, float]:
+        """Return the error of a linear probe of each state that both parts know."""
         found = {}
-        for name, known_FS in self.known.items():
-            train_BS, held_BS = known_FS[self.train], known_FS[self.held]
-            some, others = train_BS.isfinite().all(1), held_BS.isfinite().all(1)
-            if some.any() and others.any():
+        for name, states_FS in self.states.items():
+            train_BS, held_BS = states_FS[self.train_rows], states_FS[self.held_rows]
+            train_known, held_known = train_BS.isfinite().all(1), held_BS.isfinite().all(1)
+            if train_known.any() and held_known.any():
                 found[f"probe/{name}"] = metrics.ridge_error(
-                    train_FD.cpu()[some], train_BS[some], held_FD.cpu()[others], held_BS[others]
+                    train_BD.cpu()[train_known],
+                    train_BS[train_known],
+                    held_BD.cpu()[held_known],
+                    held_BS[held_known],
                 )
         return found
 
-    def _embed(self, aligner: nn.Module, rows: NDArray[np.int64]) -> Aligned:
-        assert isinstance(aligner, Aligner)
+    @torch.no_grad()
+    def _embed(self, aligner: Aligner, rows: Rows) -> AlignedOutputs:
         training = aligner.training
         aligner.eval()
-        with torch.no_grad():
-            window = aligner.shape.window
-            size = max(self.frames.at_most(AT_ONCE * window) // window, 1)
-            made_of = [
-                self.frames.made_of(part, aligner.shape)
-                for part in np.array_split(rows, -(-len(rows) // size))
-            ]
-            parts = [aligner(self.frames.gather(f), windows_LK=w) for f, w in made_of]
+        window = aligner.config.window
+        size = max(self.frames.at_most(BATCH_SIZE * window) // window, 1)
+        parts = []
+        for batch_rows in np.array_split(rows, -(-len(rows) // size)):
+            needed, windows_LK = self.frames.made_of(batch_rows, aligner.config)
+            aligned = aligner(self.frames.gather(needed), windows_LK=windows_LK)
+            parts.append(AlignedOutputs.of(aligned))
         aligner.train(training)
-        sizes = torch.tensor([float(len(p.embedding)) for p in parts])
-        share = (sizes / sizes.sum()).to(parts[0].weights.device)
-        return Aligned(
-            embedding=torch.cat([p.embedding for p in parts]),
-            tokens=parts[0].tokens,
-            weights=(torch.stack([p.weights for p in parts]) * share[:, None]).sum(0),
-            loss=parts[0].loss,
-        )
+        return AlignedOutputs.concatenate(parts)
 
 
-def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    at = np.linspace(0, len(rows) - 1, min(len(rows), MEASURED_FRAMES)).astype(np.int64)
+def _subset(rows: Rows) -> Rows:
+    """Return at most MAX_FRAMES rows, evenly spaced."""
+    at = np.linspace(0, len(rows) - 1, min(len(rows), MAX_FRAMES)).astype(np.int64)
     return rows[at]
 
 
-def known(frames: TokenFrames) -> dict[str, Tensor]:
-    """Return joint positions and states (F, S) by name; NaN in episodes that do not know them."""
+def known_states(frames: TokenFrames) -> dict[str, Tensor]:
+    """Return joint positions and simulator states (F, S) by name.
+
+    Frames of episodes that do not record a state are NaN. A state whose width differs between
+    episodes is left out, because it is not the same quantity in all of them.
+    """
     episodes = [source.open() for source in frames.sources]
     lengths = [episode.rgb.shape[0] for episode in episodes]
-    told: list[Mapping[str, NDArray[np.float32]]] = [
+    recorded: list[Mapping[str, NDArray[np.float32]]] = [
         episode.state if episode.joints is None else {"joints": episode.joints, **episode.state}
         for episode in episodes
     ]
     found = {}
-    for name in dict.fromkeys(name for each in told for name in each):
+    for name in dict.fromkeys(name for states in recorded for name in states):
         parts = [
-            each[name].reshape(length, -1) if name in each else None
-            for each, length in zip(told, lengths, strict=True)
+            states[name].reshape(length, -1) if name in states else None
+            for states, length in zip(recorded, lengths, strict=True)
         ]
         widths = {part.shape[1] for part in parts if part is not None}
-        if len(widths) == 1:  # else it is not the same quantity in all of them
+        if len(widths) == 1:
             unknown = np.full((1, *widths), np.nan, np.float32)
             rows = [
                 np.repeat(unknown, length, 0) if part is None else part

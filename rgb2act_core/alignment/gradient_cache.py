@@ -1,8 +1,8 @@
-"""Gradients of a loss over a large batch, at the memory of a small one (arXiv 2101.06983).
+"""GradCache: gradients of a large batch at the memory of a small one (arXiv 2101.06983).
 
-All parts of the batch are embedded without a graph; the loss of all embeddings together gives its
-gradient for each of them; then each part is embedded again, with the same random numbers, and that
-gradient is passed on. The parameters' gradients are those of the whole batch.
+All parts of the batch are embedded without a graph. The loss of all embeddings together gives its
+gradient with respect to each of them. Each part is then embedded again, with the same random
+numbers, and its gradient is propagated. The parameters receive the gradients of the full batch.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from .outputs import AlignedOutputs
+
 Part = TypeVar("Part")
-Outputs = tuple[Tensor, ...]
-Parts = Mapping[str, float | Tensor]
+Metrics = Mapping[str, float | Tensor]
 
 
 def gradcache_backward(
     parts: Sequence[Part],
-    embed: Callable[[Part], Outputs],
-    loss: Callable[[list[Outputs]], tuple[Tensor, Parts]],
-) -> tuple[Tensor, Parts]:
-    """Add a loss's gradients to the parameters and return the loss, without a graph, and its parts.
+    embed: Callable[[Part], AlignedOutputs],
+    loss: Callable[[list[AlignedOutputs]], tuple[Tensor, Metrics]],
+) -> tuple[Tensor, Metrics]:
+    """Add a loss's gradients to the parameters; return the loss, detached, and its metrics.
 
-    ``embed`` draws from torch's global generator alone. ``loss`` may have parameters of its own.
+    ``embed`` is called twice for each part and must return the same values both times. Draws from
+    torch's global generators are replayed. ``loss`` may have parameters of its own.
     """
-    states, outputs = [], []
+    states, leaves = [], []
     with torch.no_grad():
         for part in parts:
             states.append(_random_state())
-            outputs.append(embed(part))
-    leaves = [tuple(t.detach().requires_grad_(True) for t in output) for output in outputs]
-    total, shown = loss(leaves)
+            leaves.append(embed(part).as_leaves())
+    total, metrics = loss(leaves)
     total.backward()
     after = _random_state()
-    for part, state, output in zip(parts, states, leaves, strict=True):
+    for part, state, leaf in zip(parts, states, leaves, strict=True):
         _set_random_state(state)
-        again = embed(part)
         pairs = [
-            (new, old.grad)
-            for new, old in zip(again, output, strict=True)
-            if old.grad is not None and new.requires_grad
+            (output, cached.grad)
+            for output, cached in zip(embed(part).tensors(), leaf.tensors(), strict=True)
+            if cached.grad is not None and output.requires_grad
         ]
-        torch.autograd.backward([new for new, _ in pairs], [grad for _, grad in pairs])
+        torch.autograd.backward([output for output, _ in pairs], [grad for _, grad in pairs])
     _set_random_state(after)
-    return total.detach(), shown
+    return total.detach(), metrics
 
 
 def _random_state() -> tuple[Tensor, list[Tensor]]:

@@ -1,10 +1,10 @@
-"""Losses of alignment.
+"""Losses between RGB embeddings (the student) and teacher embeddings.
+
+Large batches are compared in blocks of rows, so that memory does not grow with the square of the
+batch.
 
 Shapes: B = frames of a batch, D = width of the teacher's embedding, G = training frames,
 M = backbones, W = width of fused tokens, R = rows of a block
-
-What a large batch is compared with is held in blocks of its rows, so that memory does not grow with
-the square of the batch.
 """
 
 from __future__ import annotations
@@ -19,63 +19,66 @@ from torch.utils.checkpoint import checkpoint
 
 from ..spec import LEARNED_TEMPERATURES
 
-Alike = Callable[[slice], Tensor]  # rows -> (R, B or G), True where frames are too alike
-BLOCK = 1 << 18  # pairs that are compared at once
-LEAST = 64  # rows of a block that reads all embeddings
-SIGMOID_BIAS = -10.0  # at the start, as most pairs are negatives (arXiv 2303.15343)
+# rows of the batch -> (R, B or G), True where two frames are too similar to be negatives
+Similarity = Callable[[slice], Tensor]
+BLOCK = 1 << 18  # largest number of pairs compared at once
+MIN_ROWS = 64  # fewest rows of a block that reads all embeddings
+SIGMOID_BIAS = -10.0  # initial bias, as most pairs are negatives (arXiv 2303.15343)
 
 
 class Temperature(nn.Module):
-    """Hold a learned temperature, kept within 0.01 to 1, and the bias of the sigmoid loss."""
+    """A learned temperature between 0.01 and 1, and the bias of the sigmoid loss."""
 
-    def __init__(self, tau: float) -> None:
+    def __init__(self, initial: float) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(tau)))
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(initial)))
         self.bias = nn.Parameter(torch.tensor(SIGMOID_BIAS))
 
-    def tau(self) -> Tensor:
+    def forward(self) -> Tensor:
         """Return the temperature, a scalar."""
-        low, high = (-math.log(tau) for tau in reversed(LEARNED_TEMPERATURES))
-        with torch.no_grad():  # the parameter itself: beyond a bound no gradient would lead back
+        low, high = (-math.log(bound) for bound in reversed(LEARNED_TEMPERATURES))
+        with torch.no_grad():  # clamps the parameter itself: outside the bounds its gradient is 0
             self.log_scale.clamp_(low, high)
         return torch.exp(-self.log_scale)
 
 
-def in_blocks(
-    part: Callable[[Tensor, slice], Tensor], rows_B: Tensor, width: int, least: int = 1
+def sum_in_blocks(
+    block: Callable[[Tensor, slice], Tensor], rows_B: Tensor, width: int, min_rows: int = 1
 ) -> Tensor:
-    """Return the sum of what ``part`` gives for blocks of rows (B, ...).
+    """Return the sum of ``block(rows, slice)`` over blocks of rows (B, ...).
 
-    Each row makes ``width`` pairs; a block makes up to BLOCK, but has so many rows at least. What
-    several blocks come to is computed again for the gradient.
+    Each row is compared with ``width`` others. A block has at most BLOCK pairs, but at least
+    ``min_rows`` rows. If there are several blocks, the backward pass recomputes them.
     """
-    rows = max(least, BLOCK // width)
+    rows = max(min_rows, BLOCK // width)
     if len(rows_B) <= rows:
-        return part(rows_B, slice(0, len(rows_B)))
+        return block(rows_B, slice(0, len(rows_B)))
     values = [
         checkpoint(
-            part, some, slice(i, i + len(some)), use_reentrant=False, preserve_rng_state=False
+            block, part, slice(i, i + len(part)), use_reentrant=False, preserve_rng_state=False
         )
-        for i, some in zip(range(0, len(rows_B), rows), rows_B.split(rows), strict=True)
+        for i, part in zip(range(0, len(rows_B), rows), rows_B.split(rows), strict=True)
     ]
     return torch.stack(values).sum()
 
 
-def infonce(student_BD: Tensor, teacher_BD: Tensor, tau: float | Tensor, alike: Alike) -> Tensor:
-    """Return the two-way InfoNCE loss, scalar (eq. 1 of arXiv 2103.00020, symmetric).
+def infonce(
+    student_BD: Tensor, teacher_BD: Tensor, temperature: float | Tensor, similar: Similarity
+) -> Tensor:
+    """Return the symmetric InfoNCE loss, a scalar (arXiv 2103.00020).
 
-    ``alike`` tells which frames are too alike to be negatives of one another, the same both ways; a
-    frame with itself always counts as the positive.
+    ``similar`` is symmetric and excludes pairs from the negatives. Each frame with itself is always
+    the positive pair.
     """
     student, teacher = F.normalize(student_BD, dim=1), F.normalize(teacher_BD, dim=1)
     count = len(student)
     target = torch.arange(count, device=student.device)
     if count**2 > BLOCK:
-        there = _one_way(student, teacher, target, tau, alike)
-        return (there + _one_way(teacher, student, target, tau, alike)) / 2
-    logits = student @ teacher.T / tau  # one product for both ways
+        forward = _one_way(student, teacher, target, temperature, similar)
+        return (forward + _one_way(teacher, student, target, temperature, similar)) / 2
+    logits = student @ teacher.T / temperature  # one product for both directions
     own = torch.eye(count, dtype=torch.bool, device=logits.device)
-    logits = logits.masked_fill(alike(slice(0, count)) & ~own, -torch.inf)
+    logits = logits.masked_fill(similar(slice(0, count)) & ~own, -torch.inf)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
@@ -83,82 +86,86 @@ def infonce_bank(
     student_BD: Tensor,
     teacher_BD: Tensor,
     bank_GD: Tensor,
-    place_B: Tensor,
-    tau: float | Tensor,
-    alike: Alike,
-    alike_bank: Alike,
+    position_B: Tensor,
+    temperature: float | Tensor,
+    similar: Similarity,
+    similar_bank: Similarity,
 ) -> Tensor:
-    """Return InfoNCE whose student looks for its teacher among all training frames.
+    """Return InfoNCE whose student is compared with the teacher embeddings of all training frames.
 
-    The teacher is frozen, so its embeddings never grow stale. Its own direction is within the
-    batch, as in ``infonce``. ``place_B`` is where in the bank each frame's own embedding is; the
-    bank's are of length 1.
+    The teacher is frozen, so the bank is never stale. The direction from teacher to student stays
+    within the batch, as in ``infonce``. ``bank_GD`` has unit length, and ``position_B`` is the
+    position of each frame's own embedding in it.
     """
     student, teacher = F.normalize(student_BD, dim=1), F.normalize(teacher_BD, dim=1)
     target = torch.arange(len(student), device=student.device)
-    there = _one_way(student, bank_GD, place_B, tau, alike_bank)
-    return (there + _one_way(teacher, student, target, tau, alike)) / 2
+    forward = _one_way(student, bank_GD, position_B, temperature, similar_bank)
+    return (forward + _one_way(teacher, student, target, temperature, similar)) / 2
 
 
 def sigmoid(
-    student_BD: Tensor, teacher_BD: Tensor, scale: Tensor, bias: Tensor, alike: Alike
+    student_BD: Tensor, teacher_BD: Tensor, scale: Tensor, bias: Tensor, similar: Similarity
 ) -> Tensor:
-    """Return the pairwise sigmoid loss, a mean over frames (arXiv 2303.15343, algorithm 1)."""
+    """Return the pairwise sigmoid loss, averaged over frames (arXiv 2303.15343, algorithm 1)."""
     teacher = F.normalize(teacher_BD, dim=1)
     count, at = len(teacher), torch.arange(len(teacher), device=teacher.device)
 
-    def part(student_RD: Tensor, rows: slice) -> Tensor:
+    def block(student_RD: Tensor, rows: slice) -> Tensor:
         logits = student_RD @ teacher.T * scale + bias
         own = at[rows, None] == at
         each = -F.logsigmoid(torch.where(own, 1.0, -1.0) * logits)
-        return each.masked_fill(alike(rows) & ~own, 0.0).sum()
+        return each.masked_fill(similar(rows) & ~own, 0.0).sum()
 
-    return in_blocks(part, F.normalize(student_BD, dim=1), count, LEAST) / count
+    return sum_in_blocks(block, F.normalize(student_BD, dim=1), count, MIN_ROWS) / count
 
 
 def _one_way(
-    query_BD: Tensor, key_GD: Tensor, place_B: Tensor, tau: float | Tensor, alike: Alike
+    query_BD: Tensor,
+    key_GD: Tensor,
+    position_B: Tensor,
+    temperature: float | Tensor,
+    similar: Similarity,
 ) -> Tensor:
-    """Return InfoNCE of normalised queries that look for their keys, a mean over queries."""
+    """Return the InfoNCE of unit-length queries against unit-length keys, averaged over queries."""
 
-    def part(query_RD: Tensor, rows: slice) -> Tensor:
-        place_R = place_B[rows]
-        apart = alike(rows).scatter(1, place_R[:, None], False)
-        logits = (query_RD @ key_GD.T / tau).masked_fill(apart, -torch.inf)
-        return F.cross_entropy(logits, place_R, reduction="sum")
+    def block(query_RD: Tensor, rows: slice) -> Tensor:
+        position_R = position_B[rows]
+        excluded = similar(rows).scatter(1, position_R[:, None], False)
+        logits = (query_RD @ key_GD.T / temperature).masked_fill(excluded, -torch.inf)
+        return F.cross_entropy(logits, position_R, reduction="sum")
 
-    return in_blocks(part, query_BD, len(key_GD), LEAST) / len(query_BD)
+    return sum_in_blocks(block, query_BD, len(key_GD), MIN_ROWS) / len(query_BD)
 
 
 def cosine(student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
-    """Return one minus the mean cosine of pairs."""
+    """Return one minus the mean cosine similarity of pairs."""
     return 1 - F.cosine_similarity(student_BD, teacher_BD, dim=1).mean()
 
 
-def self_contrast(pooled_BMW: Tensor, tau: float, alike: Alike) -> Tensor:
-    """Return InfoNCE between every two backbones' pooled tokens of the same frames; 0 of one."""
+def self_contrast(pooled_BMW: Tensor, temperature: float, similar: Similarity) -> Tensor:
+    """Return the mean InfoNCE between the pooled tokens of every two backbones; 0 if M = 1."""
     count = pooled_BMW.shape[1]
     pairs = [(i, j) for i in range(count) for j in range(i)]
     if not pairs:
         return pooled_BMW.new_zeros(())
-    terms = [infonce(pooled_BMW[:, i], pooled_BMW[:, j], tau, alike) for i, j in pairs]
+    terms = [infonce(pooled_BMW[:, i], pooled_BMW[:, j], temperature, similar) for i, j in pairs]
     return torch.stack(terms).mean()
 
 
-def collapse(weights_M: Tensor) -> Tensor:
-    """Return how far the backbones' mean shares are from equal, 0 to log M: the missing entropy."""
+def missing_entropy(weights_M: Tensor) -> Tensor:
+    """Return log M minus the entropy of the mean shares (0 if equal, log M if one takes all)."""
     entropy = -(weights_M * weights_M.clamp_min(1e-12).log()).sum()
     return math.log(len(weights_M)) - entropy
 
 
-def similar(teacher_BD: Tensor, others_GD: Tensor, limit: float) -> Tensor:
-    """Return (B, G): True where two embeddings of length 1 have a cosine above the limit."""
+def cosine_above(teacher_BD: Tensor, others_GD: Tensor, limit: float) -> Tensor:
+    """Return (B, G), True where two unit-length embeddings have a cosine above ``limit``."""
     return teacher_BD @ others_GD.T > limit
 
 
-def alike_to(
-    episode_B: Tensor, step_B: Tensor, episode_G: Tensor, step_G: Tensor, near: int
+def steps_within(
+    episode_B: Tensor, step_B: Tensor, episode_G: Tensor, step_G: Tensor, steps: int
 ) -> Tensor:
-    """Return (B, G): True where two frames are of one episode and at most ``near`` steps apart."""
+    """Return (B, G), True where two frames of one episode are at most ``steps`` steps apart."""
     same = episode_B[:, None] == episode_G[None, :]
-    return same & ((step_B[:, None] - step_G[None, :]).abs() <= near)
+    return same & ((step_B[:, None] - step_G[None, :]).abs() <= steps)

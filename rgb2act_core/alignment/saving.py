@@ -17,26 +17,39 @@ from .aligner import Aligner, AlignerConfig
 
 def save_aligner(folder: Path, aligner: Aligner, fusion: Choice) -> None:
     """Write ``aligner.json`` and ``aligner.safetensors``."""
-    data = {"shape": _plain(aligner.shape), "fusion": canonical(fusion)}
+    data = aligner_data(aligner, fusion)
     data["fingerprints"] = [fingerprint.plain() for fingerprint in aligner.fingerprints]
     _save(folder, "aligner", aligner, data)
 
 
 def load_aligner(folder: Path) -> Aligner:
-    """Read an aligner; raise UserError when it is damaged or a component of it is not there."""
-    data = _read(folder / "aligner.json")
-    aligner = _empty_aligner(folder / "aligner.json", data)
-    aligner.fingerprints = _fingerprints(folder / "aligner.json", data)
+    """Load an aligner, frozen and in eval mode.
+
+    Raises UserError if its files are damaged, of another format, or need a component that is not
+    installed.
+    """
+    path = folder / "aligner.json"
+    data = _read(path)
+    aligner = build_aligner(path, data, read_fingerprints(path, data))
     return _fill(folder / "aligner.safetensors", aligner)
 
 
-def _fingerprints(place: Path, data: Mapping[str, Any]) -> tuple[Fingerprint, ...]:
-    marks = data.get("fingerprints")
-    return tuple(Fingerprint.of(m, place) for m in (marks if isinstance(marks, list) else [None]))
+def aligner_data(aligner: Aligner, fusion: Choice) -> dict[str, Any]:
+    """Return the JSON data from which ``build_aligner`` builds the aligner's network."""
+    return {"config": _plain(aligner.config), "fusion": canonical(fusion)}
 
 
-def _empty_aligner(place: Path, data: Any) -> Aligner:
+def build_aligner(path: Path, data: Any, fingerprints: tuple[Fingerprint, ...] = ()) -> Aligner:
+    """Return an aligner without trained weights; errors name the JSON file at ``path``."""
     if not isinstance(data, Mapping):
-        raise UserError(f"{place}: damaged; delete its folder and run again")
-    shape = _structure(place, AlignerConfig, data.get("shape"))
-    return Aligner(shape, _build(place, Kind.FUSION, data.get("fusion")))
+        raise UserError(f"{path}: damaged; delete its folder and run again")
+    config = _structure(path, AlignerConfig, data.get("config"))
+    return Aligner(config, _build(path, Kind.FUSION, data.get("fusion")), fingerprints)
+
+
+def read_fingerprints(path: Path, data: Mapping[str, Any]) -> tuple[Fingerprint, ...]:
+    """Return the backbone fingerprints in a model's JSON data."""
+    entries = data.get("fingerprints")
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: fingerprints are missing; delete its folder and run again")
+    return tuple(Fingerprint.of(entry, path) for entry in entries)

@@ -1,7 +1,7 @@
-"""The space in which student and teacher are compared, and the statistics that make it.
+"""The space in which RGB and teacher embeddings are compared.
 
-Raw embeddings of a teacher are nearly parallel. What is taken off and divided by is computed once
-for the training frames of a data set, kept beside the embeddings, and copied into each aligner.
+A teacher's raw embeddings are nearly parallel. Statistics of the training frames are computed once
+per data set, stored next to the embeddings, and copied into each aligner.
 
 Shapes: F = frames, D = width of the teacher's embedding
 """
@@ -16,72 +16,83 @@ import attrs
 import torch
 from torch import Tensor
 
+from ..data.standardization import FLOOR, Standardization
 from ..store.tensors import read_tensors, write_tensors
 
 Space = Literal["raw", "centred", "standardised", "whitened"]
-FLOOR = 1e-4  # smallest deviation that is divided by
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Statistics:
-    """Hold what is known of the teacher's embeddings of a data set's training frames."""
-
-    mean: Tensor  # (D,)
-    std: Tensor  # (D,), at least 1e-4
-    covariance: Tensor | None = None  # (D, D), where the space needs it
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class Map:
-    """Bring embeddings into a space: (e - mean) / std, then turned where the space is whitened."""
+class TeacherStatistics:
+    """Statistics of the teacher's embeddings of the training frames, float32."""
 
     mean: Tensor  # (D,)
     std: Tensor  # (D,)
-    turn: Tensor | None = None  # (D, D)
+    covariance: Tensor | None = None  # (D, D), if the space needs it
+
+    @classmethod
+    def of(cls, embedding_FD: Tensor, covariance: bool) -> TeacherStatistics:
+        """Return the statistics of training embeddings, computed in float64."""
+        scale = Standardization.of(embedding_FD)
+        covariance_DD = None
+        if covariance:
+            centred_FD = embedding_FD.double() - embedding_FD.double().mean(0)
+            count = max(len(embedding_FD) - 1, 1)
+            covariance_DD = (centred_FD.T @ centred_FD / count).float()
+        return cls(mean=scale.mean, std=scale.std, covariance=covariance_DD)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class TeacherTransform:
+    """Map embeddings into a teacher space: ``(e - mean) / std``, then ``@ whitening`` if set."""
+
+    mean: Tensor  # (D,)
+    std: Tensor  # (D,)
+    whitening: Tensor | None = None  # (D, D)
 
     def __call__(self, embedding_FD: Tensor) -> Tensor:
-        """Return embeddings (F, D) in the space."""
-        scaled = (embedding_FD - self.mean) / self.std
-        return scaled if self.turn is None else scaled @ self.turn
+        """Return embeddings (F, D) in the teacher space."""
+        scaled_FD = (embedding_FD - self.mean) / self.std
+        return scaled_FD if self.whitening is None else scaled_FD @ self.whitening
 
 
-def measure(embedding_FD: Tensor, covariance: bool) -> Statistics:
-    """Return the statistics of training embeddings."""
-    values = embedding_FD.double()
-    mean, std = values.mean(0), values.std(0, correction=min(1, len(values) - 1))
-    spread = None
-    if covariance:
-        centred = values - mean
-        spread = (centred.T @ centred / max(len(values) - 1, 1)).float()
-    return Statistics(mean=mean.float(), std=std.clamp_min(FLOOR).float(), covariance=spread)
-
-
-def stored(place: Path, measured: Callable[[], Statistics]) -> Statistics:
-    """Return the statistics kept at a path, measured and written there if they are not yet."""
-    if not place.exists():
-        found = measured()
-        tensors = {"mean": found.mean, "std": found.std}
-        if found.covariance is not None:
-            tensors["covariance"] = found.covariance
-        write_tensors(place, {name: tensor.cpu() for name, tensor in tensors.items()}, {})
-    tensors, _ = read_tensors(place)
-    return Statistics(
+def load_or_compute(path: Path, compute: Callable[[], TeacherStatistics]) -> TeacherStatistics:
+    """Return the statistics stored at ``path``; compute and store them if there are none."""
+    if not path.exists():
+        computed = compute()
+        tensors = {"mean": computed.mean, "std": computed.std}
+        if computed.covariance is not None:
+            tensors["covariance"] = computed.covariance
+        write_tensors(path, {name: tensor.cpu() for name, tensor in tensors.items()}, {})
+    tensors, _ = read_tensors(path)
+    return TeacherStatistics(
         mean=tensors["mean"], std=tensors["std"], covariance=tensors.get("covariance")
     )
 
 
-def map_to(space: Space, statistics: Statistics, floor: float) -> Map:
-    """Return the map into a space; deviations are at least ``floor`` of their root mean square."""
+def transform_into(space: Space, statistics: TeacherStatistics, floor: float) -> TeacherTransform:
+    """Return the transform into a space.
+
+    Standard deviations are at least ``floor`` times their root mean square over dimensions, so that
+    dimensions which hardly vary are not amplified.
+    """
     mean, std = statistics.mean.clone(), statistics.std.clone()
     if space == "raw":
-        return Map(mean=torch.zeros_like(mean), std=torch.ones_like(std))
+        return TeacherTransform(mean=torch.zeros_like(mean), std=torch.ones_like(std))
     if space == "centred":
-        return Map(mean=mean, std=torch.ones_like(std))
+        return TeacherTransform(mean=mean, std=torch.ones_like(std))
     if space == "standardised":
-        return Map(mean=mean, std=std.clamp_min(floor * std.square().mean().sqrt()))
+        std = std.clamp_min(floor * std.square().mean().sqrt())
+        return TeacherTransform(mean=mean, std=std)
     assert statistics.covariance is not None
-    values, vectors = torch.linalg.eigh(statistics.covariance.double())
-    spread = values.clamp_min(0).sqrt()
-    spread = spread.clamp_min(max(floor * float(values.clamp_min(0).mean().sqrt()), FLOOR))
-    turn = (vectors / spread) @ vectors.T  # back on the teacher's own axes (ZCA)
-    return Map(mean=mean, std=torch.ones_like(std), turn=turn.float())
+    whitening = _zca(statistics.covariance, floor)
+    return TeacherTransform(mean=mean, std=torch.ones_like(std), whitening=whitening)
+
+
+def _zca(covariance_DD: Tensor, floor: float) -> Tensor:
+    """Return the ZCA whitening matrix (D, D), which keeps the teacher's axes."""
+    values, vectors = torch.linalg.eigh(covariance_DD.double())
+    values = values.clamp_min(0)
+    std = values.sqrt().clamp_min(max(floor * float(values.mean().sqrt()), FLOOR))
+    whitening: Tensor = (vectors / std) @ vectors.T
+    return whitening.float()

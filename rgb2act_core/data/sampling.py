@@ -1,21 +1,17 @@
-"""Frames of several tasks in one training set: held out by task, drawn with a weight a task.
+"""Split the episodes of several tasks, and weigh their frames.
 
-Shapes: E = episodes, F = frames to draw from
+Shapes: E = episodes
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset, EpisodeRef
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -53,45 +49,6 @@ def weight_of(weights: Mapping[str, float], data: Dataset) -> NDArray[np.float64
     tasks = np.array([weights.get(name, 1.0) for name in data.tasks or ("",)])
     found: NDArray[np.float64] = tasks[tasks_of(data.sources)]
     return found
-
-
-class WeightedSampler:
-    """Draw frames with torch's global generator; ``weight_F`` is None where all count alike.
-
-    A frame of weight 2 comes twice as often as one of weight 1, however many its task has.
-    """
-
-    def __init__(self, count: int, weight_F: NDArray[np.float64] | None = None) -> None:
-        import torch
-
-        self.count = count
-        self.weight: Tensor | None = None
-        if weight_F is not None and len(set(weight_F.tolist())) > 1:
-            self.weight = torch.from_numpy(weight_F)
-            self.until = self.weight.cumsum(0)
-
-    def few(self, size: int) -> NDArray[np.int64]:
-        """Return places (size,), each at most once."""
-        import torch
-
-        if self.weight is None:
-            drawn: NDArray[np.int64] = torch.randperm(self.count)[:size].numpy()
-            return drawn
-        # the largest of u ** (1 / w): a weighted sample without replacement (Efraimidis, Spirakis)
-        keys = torch.rand(self.count, dtype=torch.float64).log() / self.weight
-        drawn = keys.topk(size).indices.numpy()
-        return drawn
-
-    def any(self, size: int) -> NDArray[np.int64]:
-        """Return places (size,), each drawn anew."""
-        import torch
-
-        if self.weight is None:
-            drawn: NDArray[np.int64] = torch.randint(self.count, (size,)).numpy()
-            return drawn
-        points = torch.rand(size, dtype=torch.float64) * self.until[-1]
-        drawn = torch.searchsorted(self.until, points, right=True).clamp_max(self.count - 1).numpy()
-        return drawn
 
 
 def split(episodes: int, holdout: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

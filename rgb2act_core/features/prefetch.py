@@ -1,8 +1,4 @@
-"""Fetch the next steps' tokens in a thread while the present step is computed.
-
-What is fetched ahead is a guess: a step takes it only if it is what it asks for, so that training
-gives the same bits with and without.
-"""
+"""Gather the tokens of the next training step in a thread while the current step is computed."""
 
 from __future__ import annotations
 
@@ -10,54 +6,60 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .token_grids import TokenSample
 
-Part = tuple[NDArray[np.int64], TokenSample | None]  # rows, and which of their places
-DEPTH = 2  # parts that are fetched and not yet taken
+DEPTH = 2  # parts in memory that are gathered and not taken yet
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class TokenRequest:
+    """Rows whose tokens are needed, and which places of the grid."""
+
+    rows: NDArray[np.int64]
+    sample: TokenSample | None  # None: all places
+
+
+Gather = Callable[[NDArray[np.int64], TokenSample | None], list[Tensor]]
 
 
 class TokenPrefetcher:
-    """Fetch parts of batches in the order in which they will be asked for."""
+    """Gather requested tokens in the background, in the order in which they were requested.
 
-    def __init__(
-        self, gather: Callable[[NDArray[np.int64], TokenSample | None], list[Tensor]]
-    ) -> None:
+    A training step is a pure function of its number, so the requests of a step are the same when
+    they are submitted and when they are taken.
+    """
+
+    def __init__(self, gather: Gather) -> None:
         self.gather = gather
-        self.thread = ThreadPoolExecutor(1, "tokens")
-        self.expected: deque[Part] = deque()
-        self.fetched: deque[tuple[Part, Future[list[Tensor]]]] = deque()
-        self.hits = 0  # parts that were there or under way when they were asked for
+        self.hits = 0  # requests that were gathered in the background
+        self._thread = ThreadPoolExecutor(1, "tokens")
+        self._waiting: deque[tuple[int, TokenRequest]] = deque()
+        self._gathered: deque[tuple[int, Future[list[Tensor]]]] = deque()
 
-    def expect(self, parts: Sequence[Part]) -> None:
-        """Name parts that will be asked for after those named before."""
-        self.expected.extend(parts)
-        self._fill()
+    def submit(self, step: int, requests: Sequence[TokenRequest]) -> None:
+        """Queue all requests of a step, in the order in which the step takes them."""
+        self._waiting.extend((step, request) for request in requests)
+        self._start()
 
-    def get(self, rows: NDArray[np.int64], drawn: TokenSample | None) -> list[Tensor]:
-        """Return the tokens of some rows; those that were not expected are gathered now."""
-        if not self.fetched:
-            return self.gather(rows, drawn)
-        part, coming = self.fetched.popleft()
-        if not _same(part, (rows, drawn)):
-            self.expected.clear()
-            self.fetched.clear()
-            return self.gather(rows, drawn)
-        self._fill()
+    def take(self, step: int, request: TokenRequest) -> list[Tensor]:
+        """Return the tokens (B, V, N, C) of a step's next request, one tensor per backbone.
+
+        Requests of a step that was not submitted are gathered in the calling thread.
+        """
+        if not self._gathered or self._gathered[0][0] != step:
+            return self.gather(request.rows, request.sample)
+        _, tokens = self._gathered.popleft()
+        self._start()
         self.hits += 1
-        return coming.result()
+        return tokens.result()
 
-    def _fill(self) -> None:
-        while self.expected and len(self.fetched) < DEPTH:
-            part = self.expected.popleft()
-            self.fetched.append((part, self.thread.submit(self.gather, *part)))
-
-
-def _same(one: Part, other: Part) -> bool:
-    places = [None if drawn is None else drawn.at for _, drawn in (one, other)]
-    if not np.array_equal(one[0], other[0]) or (places[0] is None) != (places[1] is None):
-        return False
-    return places[0] is None or places[1] is None or places[0].equal(places[1])
+    def _start(self) -> None:
+        while self._waiting and len(self._gathered) < DEPTH:
+            step, request = self._waiting.popleft()
+            tokens = self._thread.submit(self.gather, request.rows, request.sample)
+            self._gathered.append((step, tokens))

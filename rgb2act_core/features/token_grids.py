@@ -51,13 +51,22 @@ class TokenSample:
     blends: tuple[Interpolation, ...]  # one a backbone
 
 
-def draw(grids: Sequence[Grid], target: Grid, count: int, replacement: bool) -> TokenSample:
-    """Draw places of the common grid with torch's global generator, in reading order.
+def draw(
+    grids: Sequence[Grid],
+    target: Grid,
+    count: int,
+    replacement: bool,
+    generator: torch.Generator,
+) -> TokenSample:
+    """Draw places of the common grid, in reading order.
 
     Without replacement each comes at most once, so there are no more than the grid has.
     """
     places = math.prod(target)
-    at = torch.randint(places, (count,)) if replacement else torch.randperm(places)[:count]
+    if replacement:
+        at = torch.randint(places, (count,), generator=generator)
+    else:
+        at = torch.randperm(places, generator=generator)[:count]
     at = at.sort().values  # neighbours lie side by side in the store
     return TokenSample(at=at, blends=tuple(blend(at, grid, target) for grid in grids))
 

@@ -91,7 +91,7 @@ def _export_curves(metrics: Path, tensorboard: Path, title: str) -> None:
     if metrics.exists() and not (tensorboard / title).exists():
         from ..training import metrics_log
 
-        metrics_log.export(metrics, tensorboard, title)
+        metrics_log.export_tensorboard(metrics, tensorboard, title)
 
 
 def _reason(record: RunRecord, stage: StageId, target: StageFolder) -> str:

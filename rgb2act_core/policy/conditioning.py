@@ -65,7 +65,7 @@ def features_of(
 
 def over_windows(aligner: Aligner, frames: Features, windows_LK: Tensor) -> Features:
     """Return features of windows from features of frames: embeddings together, the rest newest."""
-    width, newest_L = aligner.shape.teacher_dim, windows_LK[:, -1]
+    width, newest_L = aligner.config.teacher_dim, windows_LK[:, -1]
     embedding = aligner.over_windows(frames.vector[:, :width], windows_LK)
     return Features(
         vector=torch.cat([embedding, frames.vector[newest_L, width:]], 1),
@@ -82,5 +82,6 @@ def parts_of(condition: str, aligner: Aligner | None, pooled: int, states: int) 
         width = {"proprio_only": 0, "oracle": states, "single_backbone": pooled}[condition]
         return (width,) if width else ()
     assert aligner is not None
-    shape = aligner.shape
-    return (shape.teacher_dim, *([shape.cameras * shape.width] if condition == "dual" else []))
+    config = aligner.config
+    dual = [config.cameras * config.token_dim] if condition == "dual" else []
+    return (config.teacher_dim, *dual)

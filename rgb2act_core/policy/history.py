@@ -27,7 +27,7 @@ class ObservationHistory:
     ) -> None:
         self.task = task  # index among the policy's tasks
         self.n_obs_steps, self.windowed = n_obs_steps, windowed
-        self.featured = n_obs_steps + (windowed.shape.reach if windowed else 0)
+        self.featured = n_obs_steps + (windowed.config.reach if windowed else 0)
         self.size = self.featured + context - 1
         self.rgb: list[NDArray[np.uint8]] = []
         self.joints: list[NDArray[np.float32]] = []
@@ -71,8 +71,8 @@ class ObservationHistory:
         """Return a frame's features, of the window that ends at it if the aligner has windows."""
         if self.windowed is None:
             return self.features[number]
-        shape = self.windowed.shape
-        numbers = window_index(np.array([number]), shape.window, shape.stride)[0].tolist()
+        config = self.windowed.config
+        numbers = window_index(np.array([number]), config.window, config.stride)[0].tolist()
         vector_KF = torch.stack([self.features[n].vector for n in numbers])
         with torch.no_grad():
             every = torch.arange(len(numbers))[None]

@@ -144,14 +144,14 @@ class Policy(nn.Module):
     @property
     def reach(self) -> int:
         """Return how many steps the features of a frame look back on: 0 without windows."""
-        return 0 if self.aligner is None else self.aligner.shape.reach
+        return 0 if self.aligner is None else self.aligner.config.reach
 
     def over_windows(self, frames: Features) -> Features:
         """Return features of all frames of an episode, each by the window that ends at it."""
         if not self.reach:
             return frames
         assert self.aligner is not None
-        shape, steps = self.aligner.shape, np.arange(len(frames.vector))
+        shape, steps = self.aligner.config, np.arange(len(frames.vector))
         windows = torch.from_numpy(window_index(steps, shape.window, shape.stride))
         return over_windows(self.aligner, frames, windows)
 

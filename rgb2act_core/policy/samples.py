@@ -22,7 +22,7 @@ from torch import Tensor
 from ..alignment.aligner import Aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
-from ..data.sampling import WeightedSampler, halve, tasks_of, weight_of
+from ..data.sampling import halve, tasks_of, weight_of
 from ..data.windows import plan_index, window_index
 from ..errors import UserError
 from ..features.frames import TokenFrames, open_frames
@@ -32,6 +32,7 @@ from ..store.files import guard
 from ..store.run import Run
 from ..system.devices import free_memory
 from ..system.progress import say, task
+from ..training.sampler import BatchSampler, Rows
 from .conditioning import Features, Observation, features_of, over_windows
 from .policy import Policy
 
@@ -52,7 +53,7 @@ class Samples:
     actions_RA: Tensor
     task_R: Tensor  # places of the rows' tasks
     tasks: tuple[str, ...]  # their names
-    some: WeightedSampler
+    sampler: BatchSampler  # of training batches
     rows: NDArray[np.int64]  # that train
     held: NDArray[np.int64]  # that are measured on
 
@@ -65,12 +66,16 @@ class Samples:
         at, task_B = torch.from_numpy(rows_BO), self.task_R[torch.from_numpy(rows)]
         if self.frames is not None:
             assert policy.aligner is not None
-            made_of, windows = self.frames.made_of(rows_BO.reshape(-1), policy.aligner.shape)
+            made_of, windows = self.frames.made_of(rows_BO.reshape(-1), policy.aligner.config)
             aligned = policy.align(self.frames.gather(made_of), windows)
             features = Features(vector=aligned.embedding.unflatten(0, rows_BO.shape))
             # what is still being learned has no scale that noise could be measured in
-            return policy.observe(features, self.joints_RJ[at], task_B=task_B), aligned.loss
+            return policy.observe(features, self.joints_RJ[at], task_B=task_B), aligned.fusion_loss
         return policy.observe(self.features_R[at], self.joints_RJ[at], noise, task_B), 0.0
+
+    def describe(self, rows: Rows) -> str:
+        """Return the names of a batch's episodes."""
+        return ", ".join(self.names[i] for i in np.unique(self.index.episode[rows]))
 
     def plans(self, rows: NDArray[np.int64], horizon: int) -> tuple[Tensor, Tensor]:
         """Return demonstrated actions (B, S, A) from the given rows on, and their mask (B, S)."""
@@ -114,7 +119,13 @@ def open_samples(
         actions_RA=_column([e.actions for e in episodes])[:, chosen].to(device),
         task_R=torch.from_numpy(task_R).to(device),
         tasks=data.tasks or (info.task,),
-        some=WeightedSampler(len(rows), weight_E[index.episode[rows]]),
+        sampler=BatchSampler(
+            rows,
+            spec.batch_size,
+            run.spec.seed,
+            replacement=True,
+            weights=weight_E[index.episode[rows]],
+        ),
         rows=rows,
         held=np.concatenate([_few(held[task_R[held] == task]) for task in np.unique(task_R)]),
     )
@@ -182,8 +193,8 @@ def _aligned(
                 tokens[first : first + len(rows)] = seen.tokens.half()
             advance(len(rows))
     vector = torch.cat(vectors)
-    if aligner.shape.window > 1:
-        windows = torch.from_numpy(frames.windows(np.arange(count), aligner.shape))
+    if aligner.config.window > 1:
+        windows = torch.from_numpy(frames.windows(np.arange(count), aligner.config))
         with torch.no_grad():
             vector = over_windows(aligner, Features(vector=vector), windows).vector
     return Features(vector=vector, tokens=tokens)

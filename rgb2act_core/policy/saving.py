@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..alignment.saving import _empty_aligner, _fingerprints
+from ..alignment.saving import aligner_data, build_aligner, read_fingerprints
 from ..errors import UserError
 from ..plugins.components import Kind
 from ..plugins.registry import find
@@ -28,7 +28,7 @@ def save_policy(
     data["fingerprints"] = [fingerprint.plain() for fingerprint in policy.fingerprints]
     data["tokens"] = canonical(policy.token_format)
     if policy.aligner is not None:
-        data["aligner"] = {"shape": _plain(policy.aligner.shape), "fusion": canonical(fusion)}
+        data["aligner"] = aligner_data(policy.aligner, fusion)
     _save(folder, "policy", policy, data)
 
 
@@ -43,9 +43,9 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
     policy = Policy(
         _structure(path, PolicyConfig, data.get("shape")),
         _build(path, Kind.POLICY_HEAD, data.get("head")),
-        _empty_aligner(path, data["aligner"]) if "aligner" in data else None,
+        build_aligner(path, data["aligner"]) if "aligner" in data else None,
         token_format=_structure(path, Tokens, _without_none(data.get("tokens"))),
-        fingerprints=_fingerprints(path, data),
+        fingerprints=read_fingerprints(path, data),
     )
     _fill(folder / "policy.safetensors", policy)
     return policy.to(device_of(Compute(device=device)))

@@ -1,7 +1,4 @@
-"""Align: RGB features learn to land where the point-cloud teacher's embedding lands.
-
-Shapes: F = frames, K = frames of a window, D = embedding, as wide as the teacher's
-"""
+"""Align: train an aligner that maps RGB features to the point-cloud teacher's embeddings."""
 
 from __future__ import annotations
 
@@ -12,218 +9,220 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from ..alignment import data_checks
-from ..alignment.aligner import Aligner, AlignerConfig
+from ..alignment.aligner import Aligner
 from ..alignment.batches import AlignmentBatches
+from ..alignment.building import new_aligner, targets_of
 from ..alignment.evaluation import AlignerEvaluator
+from ..alignment.inputs import AlignmentInputs
 from ..alignment.saving import save_aligner
-from ..alignment.teacher_space import Map, Statistics, map_to, measure, stored
+from ..alignment.teacher_space import (
+    TeacherStatistics,
+    TeacherTransform,
+    load_or_compute,
+    transform_into,
+)
 from ..data.dataset import Dataset
-from ..data.sampling import tasks_of
+from ..data.sampling import tasks_of, weight_of
+from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_features
-from ..features.frames import TokenFrames, load_into_memory, open_frames, rows_of
-from ..features.reader import EpisodeArrays
+from ..features.frames import load_into_memory, open_frames, rows_of
+from ..features.reader import EpisodeArrays, StoredEmbeddings, StoredFeatures
 from ..features.token_grids import check_token_count, finest
-from ..spec.conditions import labels_of
+from ..spec import Align, Spec
 from ..store.files import locked
 from ..store.keys import key_of
 from ..store.run import Run
 from ..system.devices import device_of
 from ..system.progress import say
-from ..training.loop import TrainingJob, train_loop
+from ..training.loop import Optimization, TrainingJob, train_loop
+from ..training.sampler import BatchSampler
 from .keys import stored_embeddings, stored_features
 
-STATISTICS_FRAMES = 2000  # frames at most that token statistics are taken from
-GROUP_FRAMES = 100  # frames that statistics of the teacher's group tokens are taken from
 BETAS = (0.9, 0.999)
 
-
-def shape_of(run: Run, frames: TokenFrames, teacher_dim: int) -> AlignerConfig:
-    """Return the shape of the aligner that fits the spec and the stored features."""
-    align = run.spec.align
-    return AlignerConfig(
-        backbones=labels_of(run.spec.backbone),
-        channels=tuple(table.frame[2] for table in frames.tokens),
-        grids=tuple(each.grid(frames.sources[0]) for each in stored_features(run)),
-        cameras=frames.tokens[0].frame[0],
-        teacher_dim=teacher_dim,
-        teacher_space=align.teacher_space,
-        dim=align.embedding_dim,
-        width=align.token_dim,
-        pool=align.pool,
-        maps=align.keypoint_maps,
-        values=align.keypoint_values,
-        hidden=align.mlp_dim,
-        tau=align.loss.temperature if align.loss.learn_temperature or align.loss.sigmoid else None,
-        adapter=align.adapter,
-        context=align.context,
-        window=align.window if align.sample == "window" else 1,
-        stride=align.stride,
-        aggregate=align.aggregate,
-    )
-
-
-def new_aligner(
-    run: Run,
-    data: Dataset,
-    frames: TokenFrames,
-    teacher_FD: Tensor,
-    rows: NDArray[np.int64],
-    groups: EpisodeArrays | None = None,
-) -> Aligner:
-    """Return an untrained aligner with the statistics of the given training rows."""
-    torch.manual_seed(run.spec.seed)
-    shape = shape_of(run, frames, teacher_FD.shape[1])
-    if groups is not None:
-        shape = attrs.evolve(shape, groups=groups.frame[1])
-    aligner = Aligner(shape, run.spec.align.fusion.build()).to(frames.device)
-    some = frames.gather(frames.spread(rows, STATISTICS_FRAMES))
-    aligner.set_statistics(some, teacher_map(run, data, teacher_FD, rows))
-    if groups is not None and aligner.local is not None:
-        few = rows[np.linspace(0, len(rows) - 1, min(len(rows), GROUP_FRAMES)).astype(np.int64)]
-        aligner.local.set_statistics(torch.from_numpy(groups.gather(few)).to(frames.device))
-    return aligner
-
-
-def teacher_map(run: Run, data: Dataset, teacher_FD: Tensor, rows: NDArray[np.int64]) -> Map:
-    """Return the map into the spec's teacher space, its statistics kept beside the embeddings."""
-    align = run.spec.align
-    whitened = align.teacher_space == "whitened"
-    split = {"data": data.key, "holdout": align.holdout, "seed": run.spec.seed}
-    folder = stored_embeddings(run).folder
-    place = folder / f"statistics-{key_of(split | {'covariance': whitened})}.safetensors"
-
-    def measured() -> Statistics:
-        return measure(teacher_FD[torch.from_numpy(rows)], covariance=whitened)
-
-    with locked(folder.with_name(folder.name + ".lock")):
-        statistics = stored(place, measured)
-    return map_to(align.teacher_space, statistics, align.teacher_floor)
-
-
-def targets(aligner: Aligner, frames: TokenFrames, teacher_FD: Tensor) -> Tensor:
-    """Return what is aligned with at each row: the mean of the teacher's embeddings of a window."""
-    target_FD = aligner.teacher_space(teacher_FD)
-    if aligner.shape.window == 1:
-        return target_FD
-    rows_FK = torch.from_numpy(frames.windows(np.arange(len(target_FD)), aligner.shape))
-    total_FD = torch.zeros_like(target_FD)
-    for rows_F in rows_FK.unbind(1):  # one age at a time: a window's worth may not fit in memory
-        total_FD += target_FD[rows_F]
-    return total_FD / aligner.shape.window
+MetricsByTask = dict[str, dict[str, float]]
 
 
 def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> dict[str, Any]:
-    """Train an aligner in ``folder`` and return measures before and after, and what it took."""
-    device = device_of(run.spec.compute)
+    """Train an aligner in ``folder`` and return its metrics before and after, and the cost."""
+    spec, device = run.spec, device_of(run.spec.compute)
     features, embeddings = stored_features(run), stored_embeddings(run)
     fingerprints = check_features(features, data.sources, device)
-    frames = load_into_memory(open_frames(features, data.sources, device), "align")
-    teacher_FD = torch.from_numpy(embeddings.embeddings(data.sources)).to(device)
-    train_rows, held_rows, counts = rows_of(
-        data, frames.index, run.spec.align.holdout, run.spec.seed
-    )
+    inputs = open_inputs(spec, data, features, embeddings, fingerprints, device)
+    inputs = attrs.evolve(inputs, frames=load_into_memory(inputs.frames, "align"))
     pooled = [each.pooled(data.sources) for each in features]
-    _look_at(run, frames, pooled, teacher_FD, train_rows, counts)
-    groups = embeddings.groups(data.sources) if embeddings.grouped else None
-    aligner = new_aligner(run, data, frames, teacher_FD, train_rows, groups)
-    target_FD = targets(aligner, frames, teacher_FD)
-    probe = AlignerEvaluator(frames, labels_of(run.spec.backbone), target_FD, train_rows, held_rows)
-    probes = _probes(probe, data)
-    before, before_of = probe.measure(aligner), _each(probes, aligner)
-    batch = AlignmentBatches(run, data, frames, target_FD, train_rows, groups)
-    trained = train_loop(
-        TrainingJob(
-            title="align",
-            module=aligner,
-            loss=lambda: batch.loss(aligner),
-            ahead=None if frames.resident else lambda: batch.fetch(aligner),
-            episodes=batch.episodes,
-            evaluate=lambda module: _curves(probe, probes, module),
-            evaluations=10,
-            steps=run.spec.align.steps,
-            lr=run.spec.align.lr,
-            betas=BETAS,
-            weight_decay=run.spec.align.weight_decay,
-            warmup=run.spec.align.warmup,
-            clip=run.spec.align.grad_clip,
-            ema=run.spec.align.ema or None,
-            seed=run.spec.seed,
-            folder=folder,
-            tensorboard=tensorboard,
-            checkpoint_seconds=run.spec.compute.checkpoint_seconds,
-        )
+    _check(spec.align, inputs, features, pooled, embeddings)
+    _, held_rows, counts = rows_of(data, inputs.frames.index, spec.align.holdout, spec.seed)
+    _report_holdout(spec.align.holdout, counts)
+    transform = teacher_transform(spec, data, embeddings, inputs)
+    aligner = new_aligner(spec.align, inputs, transform, spec.seed)
+    target_FD = targets_of(aligner, inputs.frames, inputs.teacher_FD)
+    evaluator = AlignerEvaluator(inputs.frames, target_FD, inputs.train_rows, held_rows)
+    evaluators = _by_task(evaluator, data)
+    before, before_by_task = evaluator.evaluate(aligner), _evaluate(evaluators, aligner)
+    batches = AlignmentBatches(aligner, spec.align, inputs, target_FD, spec.seed)
+
+    def learning_curve(module: Aligner) -> dict[str, float]:
+        by_task = _evaluate(evaluators, module, probes=False)
+        return evaluator.evaluate(module) | _flat(by_task)
+
+    sampler = _sampler(spec, data, inputs)
+    job = TrainingJob(
+        title="align",
+        module=aligner,
+        sampler=sampler,
+        loss=batches.loss,
+        prefetch=None if inputs.frames.resident else batches.prefetch,
+        describe=batches.describe,
+        evaluate=learning_curve,
+        evaluations=10,
+        folder=folder,
+        tensorboard=tensorboard,
+        steps=spec.align.steps,
+        optimization=_optimization(spec.align),
+        seed=spec.seed,
+        checkpoint_seconds=spec.compute.checkpoint_seconds,
     )
-    assert isinstance(trained.module, Aligner)
-    aligner = trained.module
-    aligner.fingerprints = fingerprints
-    save_aligner(folder, aligner, run.spec.align.fusion)
-    after = probe.measure(aligner)
+    trained = train_loop(job)
+    save_aligner(folder, trained.module, spec.align.fusion)
+    after = evaluator.evaluate(trained.module)
+    after_by_task = _evaluate(evaluators, trained.module)
     return {
-        "pooled": probe.measure_pooled(pooled),
+        "pooled": evaluator.evaluate_pooled(pooled),
         "before": before,
         "after": after,
-        "measured": probe.size(),
-        "fusion": {name: after[f"weight/{name}"] for name in labels_of(run.spec.backbone)},
+        "measured": evaluator.size(),
+        "fusion": {label: after[f"weight/{label}"] for label in inputs.labels},
         "episodes": counts,
-        "frames_per_second": batch.size * trained.rate,
-        "waiting": batch.waited / max(trained.step_seconds, 1e-9),
+        "frames_per_second": sampler.batch_size * trained.steps_per_second,
+        "waiting": batches.waiting_seconds / max(trained.step_seconds, 1e-9),
         "seconds": trained.seconds,
         "cpu_seconds": trained.cpu_seconds,
-    } | _of_tasks(before_of, _each(probes, aligner))
+    } | _before_and_after(before_by_task, after_by_task)
 
 
-Measures = dict[str, dict[str, float]]  # by task
+def open_inputs(
+    spec: Spec,
+    data: Dataset,
+    features: Sequence[StoredFeatures],
+    embeddings: StoredEmbeddings,
+    fingerprints: Sequence[Fingerprint],
+    device: str,
+) -> AlignmentInputs:
+    """Open the stored features of all backbones and the embeddings; tokens are not read yet."""
+    frames = open_frames(features, data.sources, device)
+    train_rows, _, _ = rows_of(data, frames.index, spec.align.holdout, spec.seed)
+    return AlignmentInputs(
+        labels=tuple(each.label for each in features),
+        grids=tuple(each.grid(data.sources[0]) for each in features),
+        fingerprints=fingerprints,
+        frames=frames,
+        teacher_FD=torch.from_numpy(embeddings.embeddings(data.sources)).to(device),
+        train_rows=train_rows,
+        groups=embeddings.groups(data.sources) if embeddings.grouped else None,
+    )
 
 
-def _probes(probe: AlignerEvaluator, data: Dataset) -> dict[str, AlignerEvaluator]:
-    """Return a probe of each task, where there are several."""
-    task_F = tasks_of(data.sources)[probe.frames.index.episode]
-    return {name: probe.only(np.flatnonzero(task_F == i)) for i, name in enumerate(data.tasks)}
+def teacher_transform(
+    spec: Spec, data: Dataset, embeddings: StoredEmbeddings, inputs: AlignmentInputs
+) -> TeacherTransform:
+    """Return the transform into the spec's teacher space.
+
+    Its statistics are stored next to the embeddings.
+    """
+    whitened = spec.align.teacher_space == "whitened"
+    split = {"data": data.key, "holdout": spec.align.holdout, "seed": spec.seed}
+    folder = embeddings.folder
+    path = folder / f"statistics-{key_of(split | {'covariance': whitened})}.safetensors"
+
+    def compute() -> TeacherStatistics:
+        train_FD = inputs.teacher_FD[torch.from_numpy(inputs.train_rows)]
+        return TeacherStatistics.of(train_FD, covariance=whitened)
+
+    with locked(folder.with_name(folder.name + ".lock")):
+        statistics = load_or_compute(path, compute)
+    return transform_into(spec.align.teacher_space, statistics, spec.align.teacher_floor)
 
 
-def _each(
-    probes: Mapping[str, AlignerEvaluator], aligner: nn.Module, states: bool = True
-) -> Measures:
-    return {name: probe.measure(aligner, states) for name, probe in probes.items()}
+def _check(
+    align: Align,
+    inputs: AlignmentInputs,
+    features: Sequence[StoredFeatures],
+    pooled: Sequence[EpisodeArrays],
+    embeddings: StoredEmbeddings,
+) -> None:
+    """Raise UserError if nothing can be learned from the inputs; report features of no use."""
+    frames, teacher = inputs.frames, embeddings.label
+    check_token_count(align, finest(inputs.grids))
+    for each, arrays in zip(features, pooled, strict=True):
+        what = f"features of backbone {each.label}"
+        data_checks.check_finite(what, arrays.parts, frames.sources, each.folder)
+    embedding_FD = inputs.teacher_FD.cpu().numpy()
+    by_episode = np.split(embedding_FD, frames.index.starts[1:-1])
+    data_checks.check_finite(
+        f"embeddings of teacher {teacher}", by_episode, frames.sources, embeddings.folder
+    )
+    data_checks.check_distinct_embeddings(teacher, embedding_FD, inputs.train_rows)
+    cameras = frames.sources[0].open().cameras
+    data_checks.report_constant_features(inputs.labels, frames, inputs.train_rows, cameras)
 
 
-def _curves(
-    probe: AlignerEvaluator, probes: Mapping[str, AlignerEvaluator], aligner: nn.Module
-) -> dict[str, float]:
-    """Return what is measured while the aligner learns, over all tasks and of each."""
-    of_each = _each(probes, aligner, states=False).items()
-    return probe.measure(aligner) | {
-        f"{what}/{name}": value for name, found in of_each for what, value in found.items()
+def _report_holdout(holdout: float, counts: Mapping[str, int]) -> None:
+    if not counts["held_out"]:
+        say(
+            f"align: no episode is held out (holdout = {holdout} of {counts['train']} episodes), so"
+            " the metrics are those of training frames"
+        )
+
+
+def _sampler(spec: Spec, data: Dataset, inputs: AlignmentInputs) -> BatchSampler:
+    weights_E = weight_of(spec.align.task_weights, data)
+    return BatchSampler(
+        inputs.train_rows,
+        spec.align.batch_size,
+        spec.seed,
+        replacement=False,
+        weights=weights_E[inputs.frames.index.episode[inputs.train_rows]],
+    )
+
+
+def _optimization(align: Align) -> Optimization:
+    return Optimization(
+        lr=align.lr,
+        betas=BETAS,
+        weight_decay=align.weight_decay,
+        warmup=align.warmup,
+        grad_clip=align.grad_clip,
+        ema=align.ema,
+    )
+
+
+def _by_task(evaluator: AlignerEvaluator, data: Dataset) -> dict[str, AlignerEvaluator]:
+    """Return an evaluator for each task, if there are several."""
+    task_F = tasks_of(data.sources)[evaluator.frames.index.episode]
+    return {
+        name: evaluator.restricted_to(np.flatnonzero(task_F == i))
+        for i, name in enumerate(data.tasks)
     }
 
 
-def _of_tasks(before: Measures, after: Measures) -> dict[str, Any]:
+def _evaluate(
+    evaluators: Mapping[str, AlignerEvaluator], aligner: Aligner, probes: bool = True
+) -> MetricsByTask:
+    return {name: each.evaluate(aligner, probes) for name, each in evaluators.items()}
+
+
+def _flat(by_task: MetricsByTask) -> dict[str, float]:
+    """Return metrics named ``METRIC/TASK``."""
+    return {
+        f"{metric}/{name}": value
+        for name, found in by_task.items()
+        for metric, value in found.items()
+    }
+
+
+def _before_and_after(before: MetricsByTask, after: MetricsByTask) -> dict[str, Any]:
     tasks = {name: {"before": before[name], "after": after[name]} for name in after}
     return {"tasks": tasks} if tasks else {}
-
-
-def _look_at(
-    run: Run,
-    frames: TokenFrames,
-    pooled: Sequence[EpisodeArrays],
-    teacher_FD: Tensor,
-    train_rows: NDArray[np.int64],
-    counts: Mapping[str, int],
-) -> None:
-    """Raise UserError when there is nothing to learn from, and say what is doubtful."""
-    features = stored_features(run)
-    grids = [each.grid(frames.sources[0]) for each in features]
-    check_token_count(run.spec.align, finest(grids))
-    data_checks.check_pooled(features, pooled, frames.sources)
-    data_checks.check_teacher(stored_embeddings(run), frames, teacher_FD, train_rows)
-    cameras = frames.sources[0].open().cameras
-    data_checks.report_constant_features(labels_of(run.spec.backbone), frames, train_rows, cameras)
-    if not counts["held_out"]:
-        say(
-            f"align: no episode is held out (holdout = {run.spec.align.holdout} of"
-            f" {counts['train']}): measures are of frames that were learned from"
-        )

@@ -20,7 +20,7 @@ from .tensors import read_tensors, write_tensors
 Module = TypeVar("Module", bound=nn.Module)
 
 
-FORMAT = 1  # raise when what is written here changes
+FORMAT = 2  # raise when the files of aligners or policies change
 
 
 def _save(folder: Path, name: str, module: nn.Module, data: Mapping[str, Any]) -> None:
@@ -33,7 +33,10 @@ def _read(place: Path) -> dict[str, Any]:
         raise UserError(f"{place}: not there; name the folder of a finished stage")
     data = read_json(place)
     if data.get("format") != FORMAT:
-        raise UserError(f"{place}: format {data.get('format')!r}, this rgb2act reads {FORMAT}")
+        raise UserError(
+            f"{place}: has format {data.get('format')!r}, but this version of rgb2act reads format"
+            f" {FORMAT}; train again"
+        )
     return data
 
 

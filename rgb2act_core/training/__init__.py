@@ -1,1 +1,1 @@
-"""training."""
+"""The training loop, its random numbers, checkpoints and metrics."""

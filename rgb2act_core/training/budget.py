@@ -1,43 +1,49 @@
-"""How many training steps a budget of CPU time allows."""
+"""How many training steps fit into a budget of CPU time."""
 
 from __future__ import annotations
 
 import copy
 import time
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..store.files import read_json, write_json
 from .loop import TrainingJob
+from .randomness import seed_modules
 
-CALIBRATION = (5, 20)  # steps to warm up, steps to time
-
-
-def fitted_steps(job: TrainingJob, budget: float) -> int:
-    """Return how many steps the budget allows; timed once, then kept for a resumed run."""
-    place = job.folder / "steps.json"
-    if not place.exists():
-        spent = _step_time(job)
-        write_json(place, {"steps": max(int(budget / spent), 1), "step_cpu_seconds": spent})
-    return int(read_json(place)["steps"])
+WARMUP_STEPS, TIMED_STEPS = 5, 20
 
 
-def _step_time(job: TrainingJob) -> float:
-    """Return CPU seconds of a training step, measured on the module, which is then put back."""
+def steps_within(job: TrainingJob[Any], cpu_seconds: float) -> int:
+    """Return how many steps the CPU time allows, at least one.
+
+    The first call times a few steps and stores the result in the job's folder as ``steps.json``, so
+    that a resumed run trains for the same number of steps.
+    """
+    path = job.folder / "steps.json"
+    if not path.exists():
+        per_step = _cpu_seconds_per_step(job)
+        steps = max(int(cpu_seconds / per_step), 1)
+        write_json(path, {"steps": steps, "step_cpu_seconds": per_step})
+    return int(read_json(path)["steps"])
+
+
+def _cpu_seconds_per_step(job: TrainingJob[Any]) -> float:
+    """Return the CPU seconds of a training step; the module's weights are restored afterwards."""
     state = copy.deepcopy(job.module.state_dict())
     parameters = [p for p in job.module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, 1e-5, fused=True)
-    warm, timed = CALIBRATION
-    torch.manual_seed(job.seed)
     start = time.process_time()
-    for step in range(warm + timed):
-        if step == warm:
+    for step in range(WARMUP_STEPS + TIMED_STEPS):
+        if step == WARMUP_STEPS:
             start = time.process_time()
+        seed_modules(job.seed, step)
         optimizer.zero_grad()
-        job.loss()[0].backward()
-        nn.utils.clip_grad_norm_(parameters, job.clip)
+        job.loss(job.sampler.indices(step), step)[0].backward()
+        nn.utils.clip_grad_norm_(parameters, job.optimization.grad_clip)
         optimizer.step()
     spent = time.process_time() - start
     job.module.load_state_dict(state)
-    return spent / timed
+    return spent / TIMED_STEPS

@@ -1,7 +1,7 @@
-"""Training state on disk: one safetensors file, replaced whole, that a run resumes from.
+"""Training state in one safetensors file, from which a run resumes.
 
-Random draws of step n are a function of (seed, n) alone (``seed_step``), so the sampler and the
-random state are the step number itself, and a resumed run draws what an unstopped one draws.
+The file holds no random state: the random numbers of a step depend on the seed and the step only
+(see ``randomness``).
 """
 
 from __future__ import annotations
@@ -16,13 +16,8 @@ from torch import Tensor, nn
 from ..store.tensors import read_tensors, write_tensors
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed torch's generators for one training step."""
-    torch.manual_seed((seed * 1_000_003 + step) % 2**63)
-
-
 class Checkpoint:
-    """Save and restore a module, its averaged copy and its optimiser by name."""
+    """The state of a module, its averaged copy and its optimiser, saved by parameter name."""
 
     def __init__(
         self, path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module | None
@@ -31,7 +26,7 @@ class Checkpoint:
         self.names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
 
     def save(self, step: int, **meta: Any) -> None:
-        """Write the state before step ``step``."""
+        """Replace the file atomically by the state before step ``step``."""
         tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
         if self.ema is not None:
             tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
@@ -43,15 +38,15 @@ class Checkpoint:
         write_tensors(self.path, tensors, {"step": step} | meta)
 
     def load(self) -> dict[str, Any] | None:
-        """Restore the state and return its metadata; None when there is none yet."""
+        """Restore the state and return its metadata; None if there is no checkpoint yet."""
         if not self.path.exists():
             return None
         tensors, meta = read_tensors(self.path)
-        self.module.load_state_dict(_below(tensors, "module."))
+        self.module.load_state_dict(_with_prefix(tensors, "module."))
         if self.ema is not None:
-            self.ema.load_state_dict(_below(tensors, "ema."))
+            self.ema.load_state_dict(_with_prefix(tensors, "ema."))
         for name, parameter in self.module.named_parameters():
-            state = _below(tensors, f"optimizer.{name}.")
+            state = _with_prefix(tensors, f"optimizer.{name}.")
             if state:
                 self.optimizer.state[parameter] = {
                     k: v.to(parameter.device) for k, v in state.items()
@@ -59,5 +54,5 @@ class Checkpoint:
         return meta
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""The training loop that alignment and the policy share: checkpoints, curves, averaged weights."""
+"""The training loop of alignment and policy: checkpoints, learning curves, averaged weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 import torch
@@ -15,132 +16,156 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..system.interrupts import deferred
 from ..system.progress import say, task
-from .checkpoint import Checkpoint, seed_step
+from .checkpoint import Checkpoint
 from .metrics_log import MetricsLog
+from .randomness import seed_modules
+from .sampler import Rows
 
-CURVE_POINTS = 400  # rows a learning curve has at most
+CURVE_POINTS = 400  # largest number of rows in a learning curve
+
+Module = TypeVar("Module", bound=nn.Module)
+Metrics = Mapping[str, float | Tensor]
+
+
+class Sampler(Protocol):
+    """Choose the batch of each step."""
+
+    def indices(self, step: int) -> Rows:
+        """Return the rows of a step's batch, a pure function of the step."""
+
+
+@attrs.frozen(kw_only=True)
+class Optimization:
+    """AdamW with warm-up, cosine decay, gradient clipping and averaged weights."""
+
+    lr: float  # peak learning rate
+    betas: tuple[float, float]
+    weight_decay: float
+    warmup: int  # steps
+    grad_clip: float  # largest gradient norm
+    ema: float  # decay of the averaged weights; 0 trains without them
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class TrainingJob:
-    """Say what to train and how.
+class TrainingJob(Generic[Module]):
+    """A module, what it is trained on, and how.
 
-    ``loss()`` draws a batch with torch's global generator, which is seeded for the step, and
-    returns the scalar loss and what to show of it. ``episodes()``, the generator seeded anew, names
-    the episodes of that batch for an error. ``evaluate(module)`` returns measures on held-out data.
-    ``ahead()``, the generator seeded for a step to come, may begin to fetch its batch.
-    ``attempt(module, step)`` tries what was trained up to a step, every so many steps and after
-    the last one, and returns measures; the time it takes does not count as training.
+    All draws of a step depend on ``seed`` and the step only: ``sampler`` and ``loss`` use
+    generators of their own (``randomness.step_generator``), and torch's global generators are
+    seeded at the beginning of each step for modules that draw from them.
     """
 
-    title: str
-    module: nn.Module
-    loss: Callable[[], tuple[Tensor, Mapping[str, float | Tensor]]]
-    episodes: Callable[[], str]
-    evaluate: Callable[[nn.Module], Mapping[str, float]]
+    title: str  # of progress bars, curves and messages
+    module: Module
+    sampler: Sampler
+    loss: Callable[[Rows, int], tuple[Tensor, Metrics]]  # of rows in a step; what to plot
+    describe: Callable[[Rows], str]  # names a batch's episodes in error messages
+    evaluate: Callable[[Module], Mapping[str, float]]  # metrics on held-out data
     steps: int
-    evaluations: int
-    lr: float
-    betas: tuple[float, float]
-    weight_decay: float
-    warmup: int
-    clip: float
-    ema: float | None
+    evaluations: int  # evenly spaced over the steps
+    optimization: Optimization
     seed: int
-    folder: Path
-    tensorboard: Path | None
-    checkpoint_seconds: float
-    ahead: Callable[[], None] | None = None
-    attempt: Callable[[nn.Module, int], Mapping[str, float]] | None = None
+    folder: Path  # of checkpoint and metrics
+    tensorboard: Path | None  # folder of event files; None writes none
+    checkpoint_seconds: float  # between checkpoints
+    prefetch: Callable[[Rows, int], None] | None = None  # begin to read a later step's rows
+    # closed-loop metrics every ``attempt_every`` steps and after the last one, given the module and
+    # the step; its time does not count as training time
+    attempt: Callable[[Module, int], Mapping[str, float]] | None = None
     attempt_every: int = 1
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class TrainingResult:
-    """Hold the module that acts (averaged if asked) and what training it took.
+class TrainingResult(Generic[Module]):
+    """The trained module (its averaged weights, if there are any) and the cost of training.
 
-    A resumed training's ``seconds`` count what came before; its ``steps`` do not.
+    ``seconds`` include the time before a resumed run was interrupted; ``steps`` do not.
     """
 
-    module: nn.Module
+    module: Module
     seconds: float
     cpu_seconds: float
-    steps: int  # done now
-    step_seconds: float  # that they took, without evaluations and checkpoints
+    steps: int  # of this process
+    step_seconds: float  # of these steps, without evaluations and checkpoints
 
     @property
-    def rate(self) -> float:
-        """Return steps a second, 0 when none was left to do."""
+    def steps_per_second(self) -> float:
+        """Return the training speed of this process; 0 if no step was left to do."""
         return self.steps / self.step_seconds if self.steps else 0.0
 
 
-def learning_rate(job: TrainingJob, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then half a cosine to zero."""
-    if step < job.warmup:
-        return job.lr * (step + 1) / job.warmup
-    return job.lr * 0.5 * (1 + math.cos(math.pi * step / job.steps))
+def learning_rate(job: TrainingJob[Module], step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then cosine decay to zero."""
+    lr, warmup = job.optimization.lr, job.optimization.warmup
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    return lr * 0.5 * (1 + math.cos(math.pi * step / job.steps))
 
 
-def train_loop(job: TrainingJob) -> TrainingResult:
-    """Train to the last step, from the newest checkpoint if there is one.
+def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
+    """Train to the last step, starting from the job's checkpoint if it has one.
 
-    Ctrl-C ends the step and saves a checkpoint first. A loss or gradient that is not finite
-    raises UserError with the step and the batch's episodes.
+    Ctrl-C finishes the current step and saves a checkpoint first. Raises UserError with the step
+    and the batch's episodes if the loss or the gradient is not finite.
     """
-    module = job.module.train()
+    module, options = job.module.train(), job.optimization
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters, job.lr, job.betas, weight_decay=job.weight_decay, fused=True
+        parameters, options.lr, options.betas, weight_decay=options.weight_decay, fused=True
     )
-    ema = None if job.ema is None else copy.deepcopy(module).eval().requires_grad_(False)
+    ema = copy.deepcopy(module).eval().requires_grad_(False) if options.ema else None
     checkpoint = Checkpoint(job.folder / "checkpoint.safetensors", module, optimizer, ema)
     state = checkpoint.load() or {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0}
     first = state["step"]
     if first:
-        say(f"{job.title}: resumes at step {first} of {job.steps}")
+        say(f"{job.title}: resuming at step {first} of {job.steps}")
     wall, cpu = time.monotonic() - state["seconds"], time.process_time() - state["cpu_seconds"]
-    saved, step, stepping = time.monotonic(), first, 0.0
-    every, look = max(job.steps // CURVE_POINTS, 1), max(job.steps // job.evaluations, 1)
+    saved, step_seconds = time.monotonic(), 0.0
+    log_every = max(job.steps // CURVE_POINTS, 1)
+    evaluate_every = max(job.steps // job.evaluations, 1)
 
     def save(step: int) -> None:
         spent = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
         checkpoint.save(step, **spent)
 
     with (
-        MetricsLog(job.folder / "metrics.jsonl", job.tensorboard, job.title, first) as journal,
+        MetricsLog(job.folder / "metrics.jsonl", job.tensorboard, job.title, first) as log,
         task(job.title, job.steps, "steps", done=first) as advance,
         deferred() as stopping,
     ):
         for step in range(first, job.steps):
-            began = time.monotonic()
-            _look_ahead(job, step, first)
-            seed_step(job.seed, step)
+            started, last = time.monotonic(), step == job.steps - 1
+            seed_modules(job.seed, step)
+            rows = job.sampler.indices(step)
+            if job.prefetch and not last:
+                job.prefetch(job.sampler.indices(step + 1), step + 1)
             lr = learning_rate(job, step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.zero_grad()
-            loss, shown = job.loss()
-            if loss.requires_grad:  # else it has added its gradients itself
+            loss, metrics = job.loss(rows, step)
+            if loss.requires_grad:  # otherwise the loss has computed its gradients itself
                 loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, job.clip)
-            _check_finite(job, step, loss, norm)
+            norm = nn.utils.clip_grad_norm_(parameters, options.grad_clip)
+            _check_finite(job, rows, step, loss, norm)
             optimizer.step()
             if ema is not None:
-                _average(ema, module, job.ema or 0.0, step)
-            stepping += time.monotonic() - began
-            if step % every == 0 or step == job.steps - 1:
-                parts = {k: float(torch.as_tensor(v).detach()) for k, v in shown.items()}
-                journal.write(step, loss=loss.item(), lr=lr, grad_norm=float(norm), **parts)
-            if (step + 1) % look == 0 or step == job.steps - 1:
-                measures = _measured(job, ema or module, step)
-                journal.write(step, **{f"val/{k}": v for k, v in measures.items()})
+                _average(ema, module, options.ema, step)
+            step_seconds += time.monotonic() - started
+            if step % log_every == 0 or last:
+                parts = {k: float(torch.as_tensor(v).detach()) for k, v in metrics.items()}
+                log.write(step, loss=loss.item(), lr=lr, grad_norm=float(norm), **parts)
+            if (step + 1) % evaluate_every == 0 or last:
+                with torch.no_grad():
+                    found = job.evaluate((ema or module).eval())
+                log.write(step, **{f"val/{name}": value for name, value in found.items()})
                 module.train()
-            last = step == job.steps - 1
             if job.attempt and ((step + 1) % job.attempt_every == 0 or last):
-                at, spent = time.monotonic(), time.process_time()
-                journal.write(step, **job.attempt((ema or module).eval(), step))
+                began, cpu_began = time.monotonic(), time.process_time()
+                log.write(step, **job.attempt((ema or module).eval(), step))
                 module.train()
-                wall, cpu = wall + time.monotonic() - at, cpu + time.process_time() - spent
+                wall += time.monotonic() - began
+                cpu += time.process_time() - cpu_began
             advance(1, loss=loss.item())
             if stopping() or time.monotonic() - saved > job.checkpoint_seconds:
                 save(step + 1)
@@ -152,38 +177,24 @@ def train_loop(job: TrainingJob) -> TrainingResult:
         seconds=time.monotonic() - wall,
         cpu_seconds=time.process_time() - cpu,
         steps=job.steps - first,
-        step_seconds=stepping,
+        step_seconds=step_seconds,
     )
 
 
-def _look_ahead(job: TrainingJob, step: int, first: int) -> None:
-    """Let the next step's batch be fetched while this one is computed; first, this one's too."""
-    for coming in (step, step + 1) if step == first else (step + 1,):
-        if job.ahead and coming < job.steps:
-            seed_step(job.seed, coming)
-            job.ahead()
-
-
-def _measured(job: TrainingJob, module: nn.Module, step: int) -> Mapping[str, float]:
-    module.eval()
-    with torch.no_grad():
-        seed_step(job.seed, -1 - step)  # an evaluation draws the same whether resumed or not
-        return job.evaluate(module)
-
-
-def _check_finite(job: TrainingJob, step: int, loss: Tensor, norm: Tensor) -> None:
+def _check_finite(
+    job: TrainingJob[Module], rows: Rows, step: int, loss: Tensor, norm: Tensor
+) -> None:
     if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-        seed_step(job.seed, step)
         raise UserError(
-            f"{job.title}: step {step}: loss is {loss.item()}, gradient norm {norm.item()};"
-            f" batch of {job.episodes()}; lower the learning rate or look at these episodes"
+            f"{job.title}: step {step}: loss is {loss.item()}, gradient norm is {norm.item()} for a"
+            f" batch of {job.describe(rows)}; lower the learning rate or inspect these episodes"
         )
 
 
 @torch.no_grad()
 def _average(ema: nn.Module, module: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights, faster in the first steps."""
-    keep = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(ema.parameters()), list(module.parameters()), 1 - keep)
-    for old, new in zip(ema.buffers(), module.buffers(), strict=True):
-        old.copy_(new)
+    """Update the averaged weights; the decay is smaller in the first steps."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(ema.parameters()), list(module.parameters()), 1 - decay)
+    for averaged, current in zip(ema.buffers(), module.buffers(), strict=True):
+        averaged.copy_(current)

@@ -1,22 +1,16 @@
-"""Keep the measures of a training: one JSON line a step, and the same for TensorBoard.
+"""Metrics of a training run, one JSON line per row, mirrored to TensorBoard event files.
 
-The JSON lines are the truth; event files are made from them and may be thrown away.
+The JSON lines are authoritative. Event files are derived from them and may be deleted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
-
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
+from typing import Self
 
 from ..errors import UserError
 
@@ -24,22 +18,27 @@ Row = dict[str, float]
 
 
 class MetricsLog:
-    """Append measures to ``jsonl`` and to event files in ``tensorboard/prefix``.
+    """Append metrics to a JSON lines file and to event files in ``tensorboard/prefix``.
 
-    Rows of ``start`` and later steps, and a torn last line, are what a killed run left behind its
-    last checkpoint: they are dropped, so that a resumed run writes the same file as one that was
-    never stopped. ``tensorboard=None`` writes no event files.
+    An interrupted run may have logged steps after its last checkpoint. A resumed run drops them,
+    and an incomplete last line, so that its file equals that of an uninterrupted run.
+
+    Args:
+        jsonl: path of the JSON lines file.
+        tensorboard: folder of the event files; None writes none.
+        prefix: subfolder of the event files and first part of their tags.
+        start: step that the run starts at; rows from this step on are dropped.
     """
 
-    def __init__(self, jsonl: Path, tensorboard: Path | None, prefix: str, start: int = 0):
+    def __init__(self, jsonl: Path, tensorboard: Path | None, prefix: str, start: int = 0) -> None:
         jsonl.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read(jsonl) if row["step"] < start] if jsonl.exists() else []
-        _rewrite(jsonl, kept)
-        self._events = _Events(tensorboard / prefix, prefix, kept) if tensorboard else None
+        rows = [row for row in read(jsonl) if row["step"] < start] if jsonl.exists() else []
+        _rewrite(jsonl, rows)
+        self._events = _EventFile(tensorboard / prefix, prefix, rows) if tensorboard else None
         self._file = jsonl.open("a", encoding="utf-8")
 
     def write(self, step: int, **values: float) -> None:
-        """Append one row and hand it to the system at once: a kill loses at most this row."""
+        """Append one row and flush it, so that a killed process loses at most this row."""
         row = {"step": step, **{name: float(value) for name, value in values.items()}}
         self._file.write(_line(row))
         self._file.flush()
@@ -62,9 +61,9 @@ class MetricsLog:
 
 
 def read(jsonl: Path) -> list[Row]:
-    """Return the rows of a journal in the order they were written, without a torn last line.
+    """Return the rows of a metrics file in file order, without an incomplete last line.
 
-    Raises UserError when the file is missing or a whole line is not a row.
+    Raises UserError if the file is missing or a complete line is not a row of numbers.
     """
     try:
         lines = jsonl.read_bytes().split(b"\n")
@@ -73,22 +72,30 @@ def read(jsonl: Path) -> list[Row]:
     return [_row(jsonl, number, line) for number, line in enumerate(lines[:-1], 1)]
 
 
-def export(jsonl: Path, tensorboard: Path, prefix: str) -> None:
-    """Make the event file of a finished journal anew, as for a stage that was cached."""
+def export_tensorboard(jsonl: Path, tensorboard: Path, prefix: str) -> None:
+    """Replace the event files in ``tensorboard/prefix`` by one with all rows of a metrics file.
+
+    This shows the curves of a cached stage in the run that reuses it.
+    """
     rows = read(jsonl)
     for old in (tensorboard / prefix).glob("events.out.tfevents.*"):
         old.unlink()
-    _Events(tensorboard / prefix, prefix, rows).close()
+    _EventFile(tensorboard / prefix, prefix, rows).close()
 
 
 def _row(jsonl: Path, number: int, line: bytes) -> Row:
     try:
         row = json.loads(line)
     except ValueError as err:
-        raise UserError(f"{jsonl}:{number}: not a JSON line; run the stage anew") from err
+        raise UserError(
+            f"{jsonl}:{number}: not a JSON line; delete the stage's folder and run again"
+        ) from err
     numbers = isinstance(row, dict) and all(isinstance(v, int | float) for v in row.values())
     if not numbers or not isinstance(row.get("step"), int):
-        raise UserError(f"{jsonl}:{number}: not a row of numbers with a step; run the stage anew")
+        raise UserError(
+            f"{jsonl}:{number}: not a row of numbers with a step; delete the stage's folder and run"
+            " again"
+        )
     return {str(name): value for name, value in row.items()}
 
 
@@ -99,41 +106,34 @@ def _line(row: Mapping[str, float]) -> str:
 def _rewrite(jsonl: Path, rows: Iterable[Row]) -> None:
     part = jsonl.with_name(f"{jsonl.name}.{os.getpid()}.part")
     part.write_text("".join(map(_line, rows)), encoding="utf-8")
-    part.replace(jsonl)  # atomic: a reader sees the old rows or the kept ones
+    part.replace(jsonl)  # atomic: a reader sees the old file or the new one
 
 
-class _Events:
-    """Write one event file, without TensorBoard's threads, that stands for all before it.
+class _EventFile:
+    """One event file that supersedes all older ones in its folder.
 
-    It opens with a restart at step 0, upon which TensorBoard drops what older files of the folder
-    held; hence a folder for each prefix. The older files stay: one that watches cannot leave a
-    file that is gone.
+    It starts with all rows so far, because the older files may belong to another run's folder, and
+    with ``purge_step=0``, which makes TensorBoard drop what it has read from the older files. These
+    are kept: a running TensorBoard does not leave a deleted file.
     """
 
-    def __init__(self, folder: Path, prefix: str, rows: Iterable[Row]):
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time_ns():020}.{socket.gethostname()}.{os.getpid()}"
+    def __init__(self, folder: Path, prefix: str, rows: Iterable[Row]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self._prefix = prefix
-        self._file: BinaryIO = (folder / name).open("wb")
-        self._records = RecordWriter(self._file)
-        restart = SessionLog(status=SessionLog.START)
-        self._add(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        self._add(Event(wall_time=time.time(), step=0, session_log=restart))
+        self._writer = SummaryWriter(str(folder), purge_step=0)
         for row in rows:
-            self.write(row)
+            self._add(row)
+        self._writer.flush()
 
     def write(self, row: Mapping[str, float]) -> None:
-        values = [
-            Summary.Value(tag=f"{self._prefix}/{name}", simple_value=value)
-            for name, value in row.items()
-            if name != "step"
-        ]
-        summary = Summary(value=values)
-        self._add(Event(wall_time=time.time(), step=int(row["step"]), summary=summary))
-        self._file.flush()
+        self._add(row)
+        self._writer.flush()
 
     def close(self) -> None:
-        self._file.close()
+        self._writer.close()
 
-    def _add(self, event: Event) -> None:
-        self._records.write(event.SerializeToString())
+    def _add(self, row: Mapping[str, float]) -> None:
+        for name, value in row.items():
+            if name != "step":
+                self._writer.add_scalar(f"{self._prefix}/{name}", value, int(row["step"]))

@@ -9,39 +9,39 @@ from torch.nn.functional import interpolate
 from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
 from rgb2act_core.alignment.pooling import KeypointPool
 from rgb2act_core.alignment.saving import load_aligner, save_aligner
-from rgb2act_core.alignment.teacher_space import map_to, measure
+from rgb2act_core.alignment.teacher_space import TeacherStatistics, transform_into
 from rgb2act_core.plugins.components import Kind
 from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import Context, FusionChoice
 
 WEIGHTED = find(Kind.FUSION, "weighted")
-SHAPE = AlignerConfig(
+CONFIG = AlignerConfig(
     backbones=("a", "b"),
     channels=(3, 5),
     grids=((4, 6), (2, 3)),
     cameras=2,
     teacher_dim=7,
     teacher_space="standardised",
-    dim=8,
-    width=6,
+    embedding_dim=8,
+    token_dim=6,
     pool="keypoints",
-    maps=4,
-    values=2,
-    hidden=9,
-    tau=None,
+    keypoint_maps=4,
+    keypoint_values=2,
+    mlp_dim=9,
+    temperature=None,
 )
 
 
 def build(**changes: Any) -> Aligner:
     torch.manual_seed(0)
-    return Aligner(attrs.evolve(SHAPE, **changes), WEIGHTED.build(WEIGHTED.tiny)).eval()
+    return Aligner(attrs.evolve(CONFIG, **changes), WEIGHTED.build(WEIGHTED.tiny)).eval()
 
 
 def tokens(batch: int, seed: int = 0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [
         torch.randn(batch, 2, rows * columns, c, generator=generator)
-        for (rows, columns), c in zip(SHAPE.grids, SHAPE.channels, strict=True)
+        for (rows, columns), c in zip(CONFIG.grids, CONFIG.channels, strict=True)
     ]
 
 
@@ -56,7 +56,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def stirred(**changes: Any) -> Aligner:
-    """Return an aligner none of whose weights is zero, as after training."""
+    """Return an aligner without zero weights, as after training."""
     aligner = build(**changes)
     with torch.no_grad():
         for parameter in aligner.parameters():
@@ -65,39 +65,41 @@ def stirred(**changes: Any) -> Aligner:
 
 
 @pytest.mark.parametrize("pool", ["mean", "attention", "keypoints"])
-def test_every_pool_gives_the_teachers_width(pool: Any) -> None:
+def test_every_pool_gives_embeddings_of_the_teachers_width(pool: Any) -> None:
     out = build(pool=pool)(tokens(3))
     assert out.embedding.shape == (3, 7)
     assert float(out.weights.detach().sum()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_a_frame_does_not_depend_on_its_batch(options: dict[str, Any]) -> None:
+def test_an_embedding_does_not_depend_on_the_rest_of_the_batch(options: dict[str, Any]) -> None:
     aligner, many = stirred(**options), tokens(5)
     one = [part[2:3] for part in many]
     assert torch.allclose(aligner(many).embedding[2:3], aligner(one).embedding, atol=1e-6)
 
 
-def test_standardising_is_part_of_the_module() -> None:
+def test_the_module_standardises_its_inputs() -> None:
     aligner, part = build(), tokens(50)
     shifted = [10 * p + 3 for p in part]
-    teacher = map_to("standardised", measure(torch.randn(50, 7), covariance=False), 0.0)
+    teacher = transform_into(
+        "standardised", TeacherStatistics.of(torch.randn(50, 7), covariance=False), 0.0
+    )
     plain = build()
     plain.set_statistics(part, teacher)
     aligner.set_statistics(shifted, teacher)
     assert torch.allclose(plain(part).embedding, aligner(shifted).embedding, atol=1e-4)
 
 
-def test_a_backbones_coarse_grid_is_laid_over_the_fine_one_by_place() -> None:
+def test_a_coarse_grid_is_interpolated_to_the_common_grid_by_position() -> None:
     aligner = build()
     coarse = tokens(1)[1]
-    fine = aligner._one_grid(coarse, 1)
+    fine = aligner._on_common_grid(coarse, 1, None)
     image = coarse[0, 0].T.reshape(1, 5, 2, 3)
     wanted = interpolate(image, (4, 6), mode="bilinear", align_corners=False)
     assert torch.allclose(fine[0, 0].T.reshape(1, 5, 4, 6), wanted, atol=1e-6)
 
 
-def test_a_keypoint_is_where_its_map_looks() -> None:
+def test_a_keypoint_is_the_position_that_its_map_attends_to() -> None:
     pool = KeypointPool(cameras=1, width=1, maps=1, values=1, grid=(5, 4))
     with torch.no_grad():
         pool.heads[0].weight.copy_(torch.tensor([[50.0], [1.0]]))
@@ -112,12 +114,12 @@ def test_a_keypoint_is_where_its_map_looks() -> None:
     assert value == pytest.approx(1.0, abs=1e-3)
 
 
-def test_what_hardly_varies_in_the_teacher_is_not_blown_up() -> None:
+def test_teacher_dimensions_that_hardly_vary_are_not_amplified() -> None:
     aligner = build()
     teacher = torch.randn(1000, 7, generator=torch.Generator().manual_seed(0))
     teacher[:, 0] *= 1e-3
-    found = measure(teacher, covariance=False)
-    aligner.set_statistics(tokens(4), map_to("standardised", found, 0.1))
+    found = TeacherStatistics.of(teacher, covariance=False)
+    aligner.set_statistics(tokens(4), transform_into("standardised", found, 0.1))
     spread = aligner.teacher_space(teacher).std(0)
     assert spread[0] < 0.02
     assert torch.allclose(spread[1:], torch.ones(6), atol=1e-3)

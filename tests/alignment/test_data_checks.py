@@ -1,4 +1,4 @@
-"""Data that alignment can learn nothing from: each has an outcome that names it."""
+"""Data that alignment cannot learn from is an error or is reported."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def aligned(spec_file: SpecFile, root: Path, **changes: Any) -> dict[str, Any]:
 
 
 def scaled(folder: Path, scale: float) -> dict[str, Any]:
-    """Return a puppet whose features are all multiplied by a number."""
+    """Return a puppet backbone whose features are multiplied by a number."""
     path = folder / f"puppet-{scale:g}.safetensors"
     save_file({"scale": torch.tensor(scale)}, path)
     return {"use": "puppet", "weights": str(path)}
 
 
 def spoil(group: Path, name: str, frame: int, value: float) -> None:
-    """Write a number into a frame of a stored float32 array."""
+    """Overwrite the first number of a frame in a stored float32 array."""
     array = np.array(read_group(group)[name])
     (file,) = (group / name).rglob("c.*") if (group / name).is_dir() else ()
     content = bytearray(file.read_bytes())
@@ -61,57 +61,57 @@ def groups(root: Path, kind: str) -> list[Path]:
     ],
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_told_with_episode_and_frame(
+def test_values_that_are_not_finite_are_an_error_with_episode_and_frame(
     spec_file: SpecFile, puppet_root: Path, kind: str, array: str, what: str, value: float
 ) -> None:
     group = groups(puppet_root, kind)[1]
     spoil(group, array, 2, value)
-    words = rf"align: {what}: episode \w+, frame 2 holds NaN or infinity; delete {group} and"
+    words = rf"align: {what}: episode \w+, frame 2 contains NaN or infinity; delete {group} and"
     with pytest.raises(UserError, match=words):
         aligned(spec_file, puppet_root, align={"steps": 3})
     shutil.rmtree(group)
     assert aligned(spec_file, puppet_root, align={"steps": 3})["episodes"]["held_out"] == 1
 
 
-def test_features_beyond_float16_are_told(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_features_beyond_float16_are_an_error(spec_file: SpecFile, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="puppet: features of the probe picture hold NaN or inf"):
         aligned(spec_file, tmp_path, backbone=[scaled(tmp_path, 1e9)])
 
 
-def test_a_dead_backbone_is_named_and_the_other_one_is_aligned(
+def test_a_constant_backbone_is_reported_and_the_other_one_is_aligned(
     spec_file: SpecFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     backbones = [{"use": "puppet"}, scaled(tmp_path, 0.0)]
     found = aligned(spec_file, tmp_path, backbone=backbones)
-    said = capsys.readouterr().err
-    assert "align: backbone puppet-1: its features are all zero in each of" in said
-    assert "backbone puppet-0: its features" not in said
+    err = capsys.readouterr().err
+    assert "align: backbone puppet-1: its features are zero in all " in err
+    assert "backbone puppet-0: its features" not in err
     assert all(np.isfinite(list(found["after"].values())))
 
 
-def test_backbones_that_are_all_dead_are_refused(spec_file: SpecFile, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no backbone's features change from frame to frame"):
+def test_constant_backbones_only_are_an_error(spec_file: SpecFile, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no backbone's features change between frames"):
         aligned(spec_file, tmp_path, backbone=[scaled(tmp_path, 0.0)])
 
 
-def test_a_teacher_that_says_one_thing_is_refused(spec_file: SpecFile, tmp_path: Path) -> None:
-    words = r"teacher puppet: its embeddings of all \d+ training frames are the same"
+def test_a_constant_teacher_is_an_error(spec_file: SpecFile, tmp_path: Path) -> None:
+    words = r"teacher puppet: the embeddings of all \d+ training frames are equal"
     with pytest.raises(UserError, match=words):
         aligned(spec_file, tmp_path, teacher={"use": "puppet", "distinct": 1})
 
 
-def test_a_teacher_that_says_little_is_told(
+def test_a_teacher_with_few_distinct_embeddings_is_reported(
     spec_file: SpecFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aligned(spec_file, tmp_path, teacher={"use": "puppet", "distinct": 3})
-    assert "teacher puppet: only 3 of its embeddings of" in capsys.readouterr().err
+    assert "teacher puppet: only 3 distinct embeddings in" in capsys.readouterr().err
 
 
-def test_a_single_episode_is_measured_on_itself_and_that_is_said(
+def test_a_single_episode_is_evaluated_on_itself_which_is_reported(
     spec_file: SpecFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = aligned(spec_file, tmp_path, collect={"episodes": 1, "scenes": 0})
     assert found["episodes"] == {"train": 1, "held_out": 0, "scenes": 0}
     assert found["measured"] == {"frames": 9, "pool": 9}
-    said = "no episode is held out (holdout = 0.25 of 1): measures are of frames that were learned"
-    assert said in capsys.readouterr().err
+    message = "no episode is held out (holdout = 0.25 of 1 episodes), so the metrics are those of"
+    assert message in capsys.readouterr().err

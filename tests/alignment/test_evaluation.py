@@ -1,4 +1,4 @@
-"""What an aligner is measured by, and where it is told."""
+"""The metrics of an aligner, and where they are reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rgb2act_core.alignment.evaluation import known
+from rgb2act_core.alignment.evaluation import known_states
 from rgb2act_core.data.dataset import EpisodeRef
 from rgb2act_core.features.frames import TokenFrames
 from rgb2act_core.features.reader import FrameIndex
@@ -34,24 +34,24 @@ def source(name: str, length: int, joints: bool, **state: tuple[int, ...]) -> Ep
     return EpisodeRef(name=name, digest=name, episode=episode)
 
 
-def test_what_an_episode_does_not_know_is_nan_there() -> None:
+def test_states_that_an_episode_does_not_record_are_nan() -> None:
     sources = [
         source("a", 2, True, cube=(3,), things=(2, 3)),
         source("bb", 3, False, cube=(3,), things=(4, 3)),
         source("ccc", 1, True),
     ]
     frames = TokenFrames(tokens=[], index=FrameIndex.of([2, 3, 1]), sources=sources, device="cpu")
-    found = known(frames)
+    found = known_states(frames)
     assert {name: tuple(value.shape) for name, value in found.items()} == {
         "joints": (6, 3),
         "cube": (6, 3),
-    }  # things are not the same in all episodes
-    whole = {name: value.isfinite().all(1).tolist() for name, value in found.items()}
-    assert whole["joints"] == [True, True, False, False, False, True]
-    assert whole["cube"] == [True, True, True, True, True, False]
+    }  # the width of things differs between episodes
+    known = {name: value.isfinite().all(1).tolist() for name, value in found.items()}
+    assert known["joints"] == [True, True, False, False, False, True]
+    assert known["cube"] == [True, True, True, True, True, False]
 
 
-def test_align_ends_with_a_table_and_the_same_in_json(
+def test_align_prints_a_table_and_returns_the_same_as_json(
     cli: Callable[..., Any], spec_file: Callable[..., Path], puppet_root: Path
 ) -> None:
     done = cli("align", spec_file(), "--root", puppet_root, "--json")
@@ -79,7 +79,7 @@ def test_align_ends_with_a_table_and_the_same_in_json(
 def test_pooled_features_are_the_stored_means(
     spec_file: Callable[..., Path], puppet_root: Path
 ) -> None:
-    """The puppet's tokens hold the means of patches, so their means know no more than these."""
+    """The puppet's tokens are the means of its patches, so their mean is the pooled feature."""
     from rgb2act_core.features.frames import open_frames
     from rgb2act_core.spec.reader import read_spec
     from rgb2act_core.stages import collect

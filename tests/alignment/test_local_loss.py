@@ -1,4 +1,4 @@
-"""Local losses against plain loops, and the whole way from a teacher's groups to them."""
+"""Local losses against plain loops, and the path from a teacher's groups to them."""
 
 import math
 from collections.abc import Callable
@@ -54,14 +54,14 @@ def test_chamfer_equals_a_plain_loop() -> None:
 
 
 @pytest.mark.parametrize("loss", [lambda t, g: matching(t, g, 0.1), chamfer])
-def test_a_loss_in_blocks_of_frames_is_the_loss_of_the_whole(
+def test_a_loss_in_blocks_of_frames_equals_the_loss_in_one_block(
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     groups = torch.randn(7, 5, 3, generator=generator, dtype=torch.float64)
     tokens = torch.randn(7, 4, 3, generator=generator, dtype=torch.float64).requires_grad_()
     found = []
-    for block in (1000, 45):  # all frames, two and a rest of one
+    for block in (1000, 45):  # all frames at once; two frames per block and a rest of one
         monkeypatch.setattr(losses, "BLOCK", block)
         value = loss(tokens, groups)
         found.append([value, *torch.autograd.grad(value, tokens)])
@@ -69,17 +69,17 @@ def test_a_loss_in_blocks_of_frames_is_the_loss_of_the_whole(
         assert torch.allclose(whole, parts, rtol=1e-12, atol=1e-14)
 
 
-def test_both_fall_as_tokens_find_their_groups() -> None:
+def test_both_losses_are_lower_if_tokens_equal_groups() -> None:
     tokens, groups = pair()
     found = groups.repeat(1, 2, 1)
     assert float(chamfer(found, groups)) < 1e-9 < float(chamfer(tokens, groups))
     assert matching(found, groups, 0.1) < matching(tokens, groups, 0.1)
 
 
-def test_groups_are_compared_in_standard_units() -> None:
+def test_groups_are_standardised() -> None:
     head = LocalHead(width=6, channels=4)
     groups = 300 + 20 * torch.randn(50, 3, 4)
-    groups[..., 0] = 7.0  # a channel that never changes
+    groups[..., 0] = 7.0  # a constant channel
     head.set_statistics(groups)
     found = head.standardised(groups).flatten(0, 1)
     assert torch.allclose(found.mean(0), torch.zeros(4), atol=1e-4)
@@ -88,7 +88,7 @@ def test_groups_are_compared_in_standard_units() -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_groups_are_stored_beside_embeddings_when_a_loss_asks(
+def test_groups_are_stored_with_the_embeddings_if_a_loss_needs_them(
     spec_file: SpecFile, tmp_path: Path
 ) -> None:
     plain = read_spec(spec_file(teacher=STATS))
@@ -111,7 +111,7 @@ def test_groups_are_stored_beside_embeddings_when_a_loss_asks(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_a_teacher_without_groups_is_told_before_anything_runs(
+def test_a_teacher_without_groups_is_an_error_before_anything_runs(
     spec_file: SpecFile, tmp_path: Path
 ) -> None:
     spec = read_spec(spec_file(align={"loss": {"chamfer": 0.1}}))

@@ -10,29 +10,29 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rgb2act_core.alignment import losses
 from rgb2act_core.alignment.losses import (
     Temperature,
-    alike_to,
-    collapse,
     cosine,
+    cosine_above,
     infonce,
     infonce_bank,
+    missing_entropy,
     self_contrast,
     sigmoid,
-    similar,
+    steps_within,
 )
 
-NONE = torch.eye(6, dtype=torch.bool).__getitem__  # no frame but itself is too alike
+NONE = torch.eye(6, dtype=torch.bool).__getitem__  # each frame is similar only to itself
 
 
 def unit(rows: Tensor) -> Tensor:
     return torch.nn.functional.normalize(rows, dim=1)
 
 
-def near(episode: list[int], step: list[int], steps: int) -> Tensor:
+def close_in_time(episode: list[int], step: list[int], steps: int) -> Tensor:
     frames = torch.tensor(episode), torch.tensor(step)
-    return alike_to(*frames, *frames, steps)
+    return steps_within(*frames, *frames, steps)
 
 
-def test_infonce_of_one_pair_among_equals_is_the_log_of_their_number() -> None:
+def test_infonce_of_equal_embeddings_is_the_log_of_their_number() -> None:
     same = torch.ones(6, 3)
     assert torch.isclose(infonce(same, same, 0.1, NONE), torch.tensor(math.log(6)))
 
@@ -40,7 +40,7 @@ def test_infonce_of_one_pair_among_equals_is_the_log_of_their_number() -> None:
 def test_infonce_equals_a_plain_loop() -> None:
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(6, 4, generator=generator) for _ in range(2))
-    mask = near([0, 0, 0, 1, 1, 1], [0, 1, 9, 0, 1, 2], 1)
+    mask = close_in_time([0, 0, 0, 1, 1, 1], [0, 1, 9, 0, 1, 2], 1)
     units = [x / x.norm(dim=1, keepdim=True) for x in (a, b)]
     total = 0.0
     for x, y in (units, units[::-1]):
@@ -51,8 +51,8 @@ def test_infonce_equals_a_plain_loop() -> None:
     assert math.isclose(float(infonce(a, b, 0.1, mask.__getitem__)), total / 12, rel_tol=1e-5)
 
 
-def test_only_near_frames_of_one_episode_are_alike() -> None:
-    found = near([0, 0, 0, 1], [0, 2, 3, 0], 2)
+def test_only_close_frames_of_one_episode_are_excluded() -> None:
+    found = close_in_time([0, 0, 0, 1], [0, 2, 3, 0], 2)
     assert found.tolist() == [
         [True, True, False, False],
         [True, True, True, False],
@@ -66,9 +66,9 @@ def pair(seed: int = 0, count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(count, 4, generator=generator), torch.randn(count, 4, generator=generator)
 
 
-def test_a_bank_of_the_batch_alone_is_plain_infonce() -> None:
+def test_a_bank_of_only_the_batch_is_plain_infonce() -> None:
     a, b = pair()
-    mask = near([0, 0, 0, 1, 1, 1], [0, 1, 9, 0, 1, 2], 1)
+    mask = close_in_time([0, 0, 0, 1, 1, 1], [0, 1, 9, 0, 1, 2], 1)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     place = order.argsort()
     found = infonce_bank(
@@ -79,7 +79,7 @@ def test_a_bank_of_the_batch_alone_is_plain_infonce() -> None:
 
 def test_a_larger_bank_is_harder_unless_its_frames_are_masked() -> None:
     a, b = pair()
-    more = unit(torch.cat([b, a]))  # the hardest negatives there are
+    more = unit(torch.cat([b, a]))  # the hardest possible negatives
     place = torch.arange(6)
     wide = torch.cat([torch.eye(6, dtype=torch.bool), torch.zeros(6, 6, dtype=torch.bool)], 1)
     plain = infonce(a, b, 0.1, NONE)
@@ -90,7 +90,7 @@ def test_a_larger_bank_is_harder_unless_its_frames_are_masked() -> None:
 
 def test_the_sigmoid_loss_equals_a_plain_loop() -> None:
     a, b = pair()
-    mask = near([0, 0, 0, 1, 1, 1], [0, 1, 9, 0, 1, 2], 1)
+    mask = close_in_time([0, 0, 0, 1, 1, 1], [0, 1, 9, 0, 1, 2], 1)
     x, y = (v / v.norm(dim=1, keepdim=True) for v in (a, b))
     total = 0.0
     for i in range(6):
@@ -103,15 +103,16 @@ def test_the_sigmoid_loss_equals_a_plain_loop() -> None:
     assert math.isclose(float(found), total / 6, rel_tol=1e-5)
 
 
-def test_cosine_and_collapse_are_zero_where_nothing_is_wrong() -> None:
+def test_cosine_and_missing_entropy_are_zero_at_their_optimum() -> None:
     a, _ = pair()
     assert float(cosine(a, 3 * a)) < 1e-6
     assert float(cosine(a, -a)) > 1.9
-    assert abs(float(collapse(torch.full((4,), 0.25)))) < 1e-6
-    assert math.isclose(float(collapse(torch.tensor([1.0, 0, 0, 0]))), math.log(4), rel_tol=1e-5)
+    assert abs(float(missing_entropy(torch.full((4,), 0.25)))) < 1e-6
+    one_takes_all = missing_entropy(torch.tensor([1.0, 0, 0, 0]))
+    assert math.isclose(float(one_takes_all), math.log(4), rel_tol=1e-5)
 
 
-def test_self_contrast_wants_backbones_to_agree_frame_by_frame() -> None:
+def test_self_contrast_is_lower_if_backbones_agree_per_frame() -> None:
     a, b = pair()
     same, other = torch.stack([a, a], 1), torch.stack([a, b], 1)
     assert self_contrast(same, 0.1, NONE) < self_contrast(other, 0.1, NONE)
@@ -120,60 +121,60 @@ def test_self_contrast_wants_backbones_to_agree_frame_by_frame() -> None:
 
 def test_a_learned_temperature_stays_bounded() -> None:
     temperature = Temperature(0.1)
-    assert math.isclose(float(temperature.tau().detach()), 0.1, rel_tol=1e-5)
+    assert math.isclose(float(temperature().detach()), 0.1, rel_tol=1e-5)
     for log_scale, expected in ((99.0, 0.01), (-99.0, 1.0)):
         temperature.log_scale.data.fill_(log_scale)
-        tau = temperature.tau()
+        tau = temperature()
         assert math.isclose(float(tau.detach()), expected, rel_tol=1e-5)
         tau.backward()
-        assert temperature.log_scale.grad  # a way back
+        assert temperature.log_scale.grad  # not stuck at the bound
 
 
-def test_frames_with_like_teacher_embeddings_are_found() -> None:
+def test_frames_with_similar_teacher_embeddings_are_found() -> None:
     a = unit(pair()[0])
-    found = similar(a[:2], torch.cat([a[:1], -a[1:2]]), 0.99)
+    found = cosine_above(a[:2], torch.cat([a[:1], -a[1:2]]), 0.99)
     assert found.tolist() == [[True, False], [False, False]]
 
 
 EPISODE, STEP = torch.arange(90) // 30, torch.arange(90) % 30
 
 
-def in_blocks(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def loss_of(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """Return a loss of students (90, 4), teachers (90, 4) and a temperature."""
-    mask = alike_to(EPISODE, STEP, EPISODE, STEP, 2)
+    mask = steps_within(EPISODE, STEP, EPISODE, STEP, 2)
     order = torch.randperm(90, generator=torch.Generator().manual_seed(3))
     place, wide = order.argsort(), mask[:, order].__getitem__
 
     def bank(a: Tensor, b: Tensor, tau: Tensor) -> Tensor:
         return infonce_bank(a, b, unit(b[order]), place, tau, mask.__getitem__, wide)
 
-    made: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    functions: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
         "infonce": lambda a, b, tau: infonce(a, b, tau, mask.__getitem__),
         "bank": bank,
         "sigmoid": lambda a, b, tau: sigmoid(a, b, 1 / tau, -10 * tau, mask.__getitem__),
     }
-    return made[name]
+    return functions[name]
 
 
 @pytest.mark.parametrize("name", ["infonce", "bank", "sigmoid"])
-@pytest.mark.parametrize("block", [1, 7 * 90, 45 * 90])  # a row at once, an uneven rest, none
-def test_a_loss_in_blocks_is_the_loss_of_the_whole(
+@pytest.mark.parametrize("block", [1, 7 * 90, 45 * 90])  # rows per block: 1, 7, 45
+def test_a_loss_in_blocks_equals_the_loss_in_one_block(
     monkeypatch: pytest.MonkeyPatch, name: str, block: int
 ) -> None:
     found = []
-    monkeypatch.setattr(losses, "LEAST", 1)
+    monkeypatch.setattr(losses, "MIN_ROWS", 1)
     for size in (90 * 90, block):
         monkeypatch.setattr(losses, "BLOCK", size)
         a, b = (x.double().requires_grad_() for x in pair(1, 90))
         tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-        loss = in_blocks(name)(a, b.detach(), tau)
+        loss = loss_of(name)(a, b.detach(), tau)
         found.append([loss, *torch.autograd.grad(loss, [a, tau])])
     for whole, parts in zip(*found, strict=True):
         assert torch.allclose(whole, parts, rtol=1e-12, atol=1e-14)
 
 
 class Largest(TorchDispatchMode):
-    """Note how many numbers the largest tensor has that is made."""
+    """Record the number of elements of the largest tensor."""
 
     count = 0
 
@@ -186,28 +187,28 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", ["infonce", "bank", "sigmoid"])
-def test_no_tensor_is_as_large_as_the_square_of_the_batch(
+def test_no_tensor_grows_with_the_square_of_the_batch(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(losses, "BLOCK", 1000)
-    monkeypatch.setattr(losses, "LEAST", 1)
+    monkeypatch.setattr(losses, "MIN_ROWS", 1)
     a, b = pair(1, 90)
-    loss = in_blocks(name)
+    loss = loss_of(name)
     with Largest() as largest:
         loss(a.requires_grad_(), b, torch.tensor(0.1)).backward()
     assert 900 <= largest.count <= 1000
 
 
-def test_a_bank_is_read_once_for_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block of a few rows would read a bank of all frames again and again."""
+def test_a_bank_is_read_once_per_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of a few rows would each read the bank of all frames."""
     monkeypatch.setattr(losses, "BLOCK", 100)
     a, b = pair(1, 90)
-    asked: list[slice] = []
+    blocks: list[slice] = []
 
-    def alike_bank(rows: slice) -> Tensor:
-        asked.append(rows)
+    def similar_bank(rows: slice) -> Tensor:
+        blocks.append(rows)
         return torch.zeros(len(range(90)[rows]), 90, dtype=torch.bool)
 
     none = torch.zeros(90, 90, dtype=torch.bool).__getitem__
-    infonce_bank(a, b, unit(b), torch.arange(90), 0.1, none, alike_bank)
-    assert [(rows.start, rows.stop) for rows in asked] == [(0, 64), (64, 90)]
+    infonce_bank(a, b, unit(b), torch.arange(90), 0.1, none, similar_bank)
+    assert [(rows.start, rows.stop) for rows in blocks] == [(0, 64), (64, 90)]

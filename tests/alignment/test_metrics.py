@@ -12,21 +12,21 @@ from rgb2act_core.alignment.metrics import (
 )
 
 
-def test_a_perfect_student_is_measured_as_one() -> None:
+def test_a_perfect_student_scores_one() -> None:
     teacher = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
     assert retrieval(teacher, teacher, 1) == 1.0
     assert cosine(teacher, teacher) == pytest.approx(1.0)
     assert r2(teacher, teacher) == pytest.approx(1.0)
 
 
-def test_retrieval_counts_how_many_are_nearer() -> None:
+def test_retrieval_counts_nearer_embeddings() -> None:
     teacher = torch.eye(3)
     student = torch.tensor([[0.1, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.9, 0.8]])
     assert retrieval(student, teacher, 1) == pytest.approx(1 / 3)
     assert retrieval(student, teacher, 2) == pytest.approx(2 / 3)
 
 
-def test_who_cannot_tell_frames_apart_guesses() -> None:
+def test_a_student_that_cannot_distinguish_frames_scores_at_chance() -> None:
     teacher = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
     nothing, episode = torch.zeros(20, 5), torch.arange(20) // 10
     assert retrieval(nothing, teacher, 1) == pytest.approx(1 / 20)
@@ -53,23 +53,23 @@ def test_the_probe_finds_a_linear_state_and_reports_its_units() -> None:
     assert error == pytest.approx(spread, rel=0.1)
 
 
-def test_retrieval_within_an_episode_looks_at_its_frames_alone() -> None:
+def test_retrieval_within_an_episode_uses_only_its_frames() -> None:
     teacher = torch.eye(4)
-    student = torch.eye(4)[[2, 1, 0, 3]]  # frames 0 and 2 are taken for one another,
-    student = student + 0.1 * teacher  # and rather for themselves than for another still
+    student = torch.eye(4)[[2, 1, 0, 3]]  # frames 0 and 2 are confused with each other,
+    student = student + 0.1 * teacher  # and are closer to themselves than to the rest
     apart, one = torch.tensor([0, 0, 1, 1]), torch.zeros(4)
     assert retrieval_within(student, teacher, apart, 1) == 1.0
     assert retrieval_within(student, teacher, one, 1) == 0.5
 
 
-def test_uniformity_tells_a_spread_from_a_point() -> None:
+def test_uniformity_is_zero_for_a_point_and_lower_for_a_spread() -> None:
     generator = torch.Generator().manual_seed(0)
     assert uniformity(torch.ones(10, 3)) == 0.0
     assert uniformity(torch.randn(200, 3, generator=generator)) < -1.5
     assert uniformity(torch.ones(1, 3)) == 0.0
 
 
-def test_a_pools_chance_is_its_size_and_its_draws_are_the_same() -> None:
+def test_a_pools_chance_level_is_k_over_its_size_and_pools_are_fixed() -> None:
     generator = torch.Generator().manual_seed(3)
     teacher = torch.randn(500, 8, generator=generator)
     blind = torch.randn(500, 8, generator=generator)
@@ -79,5 +79,5 @@ def test_a_pools_chance_is_its_size_and_its_draws_are_the_same() -> None:
     assert retrieval_in_pool(blind, teacher, 5) == retrieval_in_pool(blind, teacher, 5)
     noisy = teacher + 0.7 * blind
     small, whole = (retrieval_in_pool(noisy, teacher, 1, size) for size in (20, 500))
-    assert whole == pytest.approx(retrieval(noisy, teacher, 1))  # a pool of all, whatever its order
+    assert whole == pytest.approx(retrieval(noisy, teacher, 1))  # a pool of all frames
     assert small > whole + 0.1

@@ -1,13 +1,12 @@
-"""Frames of several tasks: what is held out of each, and how often each is drawn."""
+"""Episodes of several tasks: what is held out of each, and their weights."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from rgb2act_core.data.dataset import Dataset, EpisodeRef
-from rgb2act_core.data.sampling import WeightedSampler, halve, split, tasks_of, weight_of
+from rgb2act_core.data.sampling import halve, split, tasks_of, weight_of
 
 
 def data() -> Dataset:
@@ -39,31 +38,3 @@ def test_weights_are_of_the_tasks() -> None:
     assert tasks_of(data().sources).tolist() == [0, 0, 1]
     assert weight_of({"reach": 3.0}, data()).tolist() == [1, 1, 3]
     assert weight_of({"reach": 3.0}, Dataset(demonstrations=data().sources[:2])).tolist() == [1, 1]
-
-
-def test_frames_that_count_alike_are_drawn_as_ever() -> None:
-    draw = WeightedSampler(9, np.full(9, 2.0))
-    torch.manual_seed(0)
-    few, some = draw.few(4), draw.any(5)
-    torch.manual_seed(0)
-    assert few.tolist() == torch.randperm(9)[:4].tolist()
-    assert some.tolist() == torch.randint(9, (5,)).tolist()
-
-
-@pytest.mark.parametrize("way", ["few", "any"])
-def test_frame_of_twice_the_weight_comes_twice_as_often(way: str) -> None:
-    torch.manual_seed(0)
-    draw = WeightedSampler(30, np.array([1.0] * 20 + [2.0] * 10))
-    counts = np.zeros(30)
-    for _ in range(3000):
-        places = getattr(draw, way)(2)
-        assert way == "any" or len(set(places)) == 2
-        np.add.at(counts, places, 1)
-    light, heavy = counts[:20].mean(), counts[20:].mean()
-    assert heavy / light == pytest.approx(2, rel=0.07)  # 6000 draws: a deviation is 0.03
-    assert counts[:20].std() / light < 0.15
-
-
-def test_all_frames_can_be_drawn_at_once_whatever_their_weight() -> None:
-    torch.manual_seed(0)
-    assert sorted(WeightedSampler(5, np.array([1.0, 1e-6, 1e6, 2, 3])).few(5)) == list(range(5))

@@ -407,8 +407,8 @@ def test_teacher_spaces_are_aligned_to_and_kept(
 
     chain.run_pipeline(read_spec(spec_file(align={"teacher_space": space})), puppet_root, "align")
     aligner = load_aligner(stage_path(puppet_root, "align"))
-    assert aligner.shape.teacher_space == space
-    assert (aligner.teacher_turn is None) == (space != "whitened")
+    assert aligner.config.teacher_space == space
+    assert (aligner.teacher_whitening is None) == (space != "whitened")
     kept = list((puppet_root / "store/embeddings").glob("*/statistics-*.safetensors"))
     assert len(kept) == (2 if space == "whitened" else 1)  # the finished run made the first
 

@@ -1,4 +1,4 @@
-"""Tokens in memory, tokens from the store, tokens fetched ahead: the same numbers."""
+"""Tokens in memory, tokens from the store and prefetched tokens are the same numbers."""
 
 from __future__ import annotations
 
@@ -78,25 +78,6 @@ def test_where_tokens_lie_is_decided_by_free_memory_and_said(
     assert second.startswith("align: tokens stay in the store, 10.9 kB is too much for 21.9 kB of")
 
 
-def test_what_is_fetched_ahead_is_taken_only_if_it_is_asked_for() -> None:
-    calls: list[list[int]] = []
-
-    def gather(rows: Any, places: TokenSample | None) -> list[torch.Tensor]:
-        calls.append(rows.tolist())
-        return [torch.from_numpy(rows)]
-
-    ahead = TokenPrefetcher(gather)
-    ahead.expect([(np.array([i]), None) for i in range(4)])
-    assert [ahead.get(np.array([i]), None)[0].item() for i in range(3)] == [0, 1, 2]
-    assert ahead.get(np.array([9]), None)[0].item() == 9
-    assert ahead.get(np.array([3]), drawn())[0].item() == 3
-    assert ahead.hits == 3
-    ahead.expect([(np.array([1]), drawn())])
-    assert ahead.get(np.array([1]), drawn())[0].item() == 1
-    assert ahead.hits == 4
-    assert sorted(calls) == [[0], [1], [1], [2], [3], [3], [9]]  # one thread: all before the last
-
-
 def done(root: Path) -> set[Path]:
     return set(root.glob("store/align/*/aligner.safetensors"))
 
@@ -138,4 +119,4 @@ def test_an_aligner_has_the_same_bits_from_memory_and_from_the_store(
         shutil.rmtree(file.parent)
     assert weights[0] == weights[1]
     parts = 2 * 3 if "micro_batch" in align else 1
-    assert [ahead.hits for ahead in taken] == [0, 12 * parts]
+    assert [prefetcher.hits for prefetcher in taken] == [0, 11 * parts]  # all but the first step

@@ -24,13 +24,13 @@ SHAPE = AlignerConfig(
     cameras=2,
     teacher_dim=7,
     teacher_space="standardised",
-    dim=8,
-    width=6,
+    embedding_dim=8,
+    token_dim=6,
     pool="keypoints",
-    maps=4,
-    values=2,
-    hidden=9,
-    tau=None,
+    keypoint_maps=4,
+    keypoint_values=2,
+    mlp_dim=9,
+    temperature=None,
 )
 CONTEXT = Context(layers=2, heads=3, hidden=2)
 
@@ -60,9 +60,9 @@ def needed(part: list[torch.Tensor], drawn: TokenSample) -> list[torch.Tensor]:
 
 
 def drawn_at(aligner: Aligner, at: torch.Tensor) -> TokenSample:
-    shape = aligner.shape
+    config = aligner.config
     return TokenSample(
-        at=at, blends=tuple(token_grids.blend(at, grid, shape.grid) for grid in shape.grids)
+        at=at, blends=tuple(token_grids.blend(at, grid, config.grid) for grid in config.grids)
     )
 
 
@@ -76,19 +76,19 @@ def test_a_drawn_token_is_that_of_the_resampled_grid(grid: Any, target: Any) -> 
 
 
 def test_no_place_is_drawn_twice_unless_so_asked() -> None:
-    torch.manual_seed(0)
-    every = token_grids.draw([(4, 6)], (4, 6), 24, replacement=False)
+    generator = torch.Generator().manual_seed(0)
+    every = token_grids.draw([(4, 6)], (4, 6), 24, False, generator)
     assert every.at.tolist() == list(range(24))
-    again = token_grids.draw([(4, 6)], (4, 6), 100, replacement=True)
+    again = token_grids.draw([(4, 6)], (4, 6), 100, True, generator)
     assert len(again.at) == 100
     assert set(again.at.tolist()) <= set(range(24))
 
 
-def test_draws_follow_the_global_seed() -> None:
+def test_draws_follow_the_generator() -> None:
     found = []
     for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        found.append(token_grids.draw([(4, 6)], (4, 6), 5, replacement=False).at.tolist())
+        generator = torch.Generator().manual_seed(seed)
+        found.append(token_grids.draw([(4, 6)], (4, 6), 5, False, generator).at.tolist())
     assert found[0] == found[1] != found[2]
 
 
@@ -103,13 +103,13 @@ def test_all_places_drawn_in_any_order_are_all_tokens(pool: Any) -> None:
     assert torch.allclose(found.tokens, whole.tokens[:, :, order], atol=1e-5)
     wrong = drawn_at(aligner, order)
     elsewhere = TokenSample(at=order.roll(1), blends=wrong.blends)
-    moved = aligner(needed(part, elsewhere), drawn=elsewhere)
+    moved = aligner(needed(part, elsewhere), sample=elsewhere)
     assert not torch.allclose(moved.tokens, found.tokens, atol=1e-3)
 
 
 def look(aligner: Aligner, part: list[torch.Tensor], at: torch.Tensor) -> Aligned:
     drawn = drawn_at(aligner, at)
-    found = aligner(needed(part, drawn), drawn=drawn)
+    found = aligner(needed(part, drawn), sample=drawn)
     assert isinstance(found, Aligned)
     return found
 
@@ -124,8 +124,8 @@ def test_a_keypoint_of_few_places_is_where_they_are() -> None:
     """Of one place, a map can look at that place alone."""
     aligner = stirred()
     pool = aligner.pool
-    seen = torch.randn(1, SHAPE.cameras, 1, SHAPE.width)
-    found = pool(seen, torch.tensor([7])).reshape(SHAPE.cameras, SHAPE.maps, -1)
+    seen = torch.randn(1, SHAPE.cameras, 1, SHAPE.token_dim)
+    found = pool(seen, torch.tensor([7])).reshape(SHAPE.cameras, SHAPE.keypoint_maps, -1)
     row, column = -1 + 1 / 4 + 2 * (7 // 6) / 4, -1 + 1 / 6 + 2 * (7 % 6) / 6
     assert torch.allclose(found[..., 0], torch.tensor(row))
     assert torch.allclose(found[..., 1], torch.tensor(column), atol=1e-6)

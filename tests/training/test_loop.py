@@ -2,36 +2,51 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.training.loop import TrainingJob, learning_rate, train_loop
+from rgb2act_core.training.budget import steps_within
+from rgb2act_core.training.loop import (
+    Optimization,
+    TrainingJob,
+    learning_rate,
+    train_loop,
+)
+from rgb2act_core.training.randomness import Purpose, step_generator
+from rgb2act_core.training.sampler import BatchSampler, Rows
+
+OPTIMIZATION = Optimization(
+    lr=1e-2, betas=(0.9, 0.999), weight_decay=0.0, warmup=5, grad_clip=1.0, ema=0.9
+)
 
 
-def job(folder: Path, module: nn.Module | None = None, **changes: Any) -> TrainingJob:
+def job(
+    folder: Path, module: nn.Module | None = None, ema: float = 0.9, **changes: Any
+) -> TrainingJob[nn.Module]:
+    """Return a job whose loss draws noise of its own, and whose module has dropout."""
     torch.manual_seed(0)
     net = module or nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+    data = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
 
-    def loss() -> tuple[Tensor, Mapping[str, float | Tensor]]:
-        x = torch.randn(16, 3)
+    def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        noise = torch.randn(16, 3, generator=step_generator(3, step, Purpose.AUGMENTATION))
+        x = data[torch.from_numpy(rows)] + 0.1 * noise
         return (net(x) - x.sum(1, keepdim=True)).square().mean(), {"part": 1.0}
 
     options: dict[str, Any] = {
         "title": "toy",
         "module": net,
+        "sampler": BatchSampler(np.arange(50), 16, 3, replacement=False),
         "loss": loss,
-        "episodes": lambda: "episode_7",
+        "describe": lambda rows: f"episode_{rows[0]}",
         "evaluate": lambda _: {"seen": float(torch.rand(()))},
         "steps": 40,
         "evaluations": 4,
-        "lr": 1e-2,
-        "betas": (0.9, 0.999),
-        "weight_decay": 0.0,
-        "warmup": 5,
-        "clip": 1.0,
-        "ema": 0.9,
+        "optimization": attrs.evolve(OPTIMIZATION, ema=ema),
         "seed": 3,
         "folder": folder,
         "tensorboard": None,
@@ -44,40 +59,74 @@ class StoppedError(Exception):
     pass
 
 
-def test_a_stopped_training_ends_in_the_same_bits(tmp_path: Path) -> None:
-    folders = [tmp_path / "whole", tmp_path / "stopped"]
+def bits(module: nn.Module) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in module.state_dict().values()]
+
+
+@pytest.mark.parametrize("stop", [1, 22, 39])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_resumed_training_gives_the_same_bits(tmp_path: Path, stop: int, ema: float) -> None:
+    folders = [tmp_path / "uninterrupted", tmp_path / "interrupted"]
     for folder in folders:
         folder.mkdir()
-    whole = train_loop(job(folders[0])).module.state_dict()
-    begun = job(folders[1])
-    calls = 0
+    expected = train_loop(job(folders[0], ema=ema)).module
+    begun = job(folders[1], ema=ema)
 
-    def stop_later() -> tuple[Tensor, Mapping[str, float | Tensor]]:
-        nonlocal calls
-        calls += 1
-        if calls == 23:
+    def stop_later(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        if step == stop:
             raise StoppedError
-        return begun.loss()
+        return begun.loss(rows, step)
 
     with pytest.raises(StoppedError):
-        train_loop(job(folders[1], begun.module, loss=stop_later))
-    again = train_loop(job(folders[1])).module.state_dict()
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
+        train_loop(attrs.evolve(begun, loss=stop_later))
+    result = train_loop(job(folders[1], ema=ema))
+    assert result.steps == 40 - stop
+    assert bits(result.module) == bits(expected)
     assert len({(f / "metrics.jsonl").read_bytes() for f in folders}) == 1
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_the_episodes(tmp_path: Path) -> None:
-    def loss() -> tuple[Tensor, Mapping[str, float | Tensor]]:
-        return net(torch.full((2, 3), torch.inf)).sum(), {}
+def test_the_next_steps_rows_are_prefetched_before_they_are_used(tmp_path: Path) -> None:
+    calls: list[tuple[str, int, list[int]]] = []
+    plain = job(tmp_path, steps=3)
+
+    def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        calls.append(("loss", step, rows.tolist()))
+        return plain.loss(rows, step)
+
+    def prefetch(rows: Rows, step: int) -> None:
+        calls.append(("prefetch", step, rows.tolist()))
+
+    train_loop(attrs.evolve(plain, loss=loss, prefetch=prefetch))
+    order = [("prefetch", 1), ("loss", 0), ("prefetch", 2), ("loss", 1), ("loss", 2)]
+    assert [(what, step) for what, step, _ in calls] == order
+    for step in (1, 2):
+        rows = [rows for _, number, rows in calls if number == step]
+        assert rows[0] == rows[1] == plain.sampler.indices(step).tolist()
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_its_episodes(tmp_path: Path) -> None:
+    def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        return net(torch.full((2, 3), torch.inf if step == 2 else 1.0)).sum(), {}
 
     net = nn.Linear(3, 1)
-    with pytest.raises(UserError, match=r"toy: step 0: loss is .*episode_7"):
-        train_loop(job(tmp_path, net, loss=loss))
+    bad = job(tmp_path, net, loss=loss)
+    first = bad.sampler.indices(2)[0]
+    with pytest.raises(UserError, match=rf"toy: step 2: loss is .*batch of episode_{first};"):
+        train_loop(bad)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_nothing(tmp_path: Path) -> None:
+def test_the_learning_rate_warms_up_and_decays_to_zero(tmp_path: Path) -> None:
     rates = [learning_rate(job(tmp_path), step) for step in range(40)]
     assert rates[0] == pytest.approx(0.002)
     assert max(rates) == pytest.approx(0.01, rel=0.05)
     assert rates[-1] < 1e-4
     assert rates[5:] == sorted(rates[5:], reverse=True)
+
+
+def test_a_budget_is_measured_once_and_leaves_the_weights_alone(tmp_path: Path) -> None:
+    toy = job(tmp_path)
+    before = bits(toy.module)
+    steps = steps_within(toy, 1.0)
+    assert steps >= 1
+    assert bits(toy.module) == before
+    assert steps_within(toy, 100.0) == steps

@@ -1,0 +1,76 @@
+"""Build an untrained aligner that fits the spec and the stored features.
+
+Shapes: F = frames, K = frames of a window, D = embedding, equal to the teacher's width
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..features.frames import TokenFrames
+from ..spec import Align
+from .aligner import Aligner, AlignerConfig
+from .inputs import AlignmentInputs
+from .teacher_space import TeacherTransform
+
+TOKEN_FRAMES = 2000  # largest number of frames for the statistics of tokens
+GROUP_FRAMES = 100  # largest number of frames for the statistics of group tokens
+
+
+def aligner_config(align: Align, inputs: AlignmentInputs) -> AlignerConfig:
+    """Return the configuration of the aligner."""
+    learned = align.loss.learn_temperature or align.loss.sigmoid
+    return AlignerConfig(
+        backbones=inputs.labels,
+        channels=tuple(table.frame[2] for table in inputs.frames.tokens),
+        grids=inputs.grids,
+        cameras=inputs.frames.tokens[0].frame[0],
+        teacher_dim=inputs.teacher_FD.shape[1],
+        teacher_space=align.teacher_space,
+        embedding_dim=align.embedding_dim,
+        token_dim=align.token_dim,
+        pool=align.pool,
+        keypoint_maps=align.keypoint_maps,
+        keypoint_values=align.keypoint_values,
+        mlp_dim=align.mlp_dim,
+        temperature=align.loss.temperature if learned else None,
+        adapter=align.adapter,
+        context=align.context,
+        window=align.window if align.sample == "window" else 1,
+        stride=align.stride,
+        aggregate=align.aggregate,
+        group_dim=0 if inputs.groups is None else inputs.groups.frame[1],
+    )
+
+
+def new_aligner(
+    align: Align, inputs: AlignmentInputs, transform: TeacherTransform, seed: int
+) -> Aligner:
+    """Return an untrained aligner with the statistics of the training frames."""
+    torch.manual_seed(seed)
+    frames = inputs.frames
+    config = aligner_config(align, inputs)
+    aligner = Aligner(config, align.fusion.build(), inputs.fingerprints).to(frames.device)
+    sample = frames.gather(frames.spread(inputs.train_rows, TOKEN_FRAMES))
+    aligner.set_statistics(sample, transform)
+    if inputs.groups is not None and aligner.local is not None:
+        last = len(inputs.train_rows) - 1
+        at = np.linspace(0, last, min(last + 1, GROUP_FRAMES)).astype(np.int64)
+        groups = torch.from_numpy(inputs.groups.gather(inputs.train_rows[at]))
+        aligner.local.set_statistics(groups.to(frames.device))
+    return aligner
+
+
+def targets_of(aligner: Aligner, frames: TokenFrames, teacher_FD: Tensor) -> Tensor:
+    """Return the target (F, D) of each frame: the mean teacher embedding of its window."""
+    target_FD = aligner.teacher_space(teacher_FD)
+    config = aligner.config
+    if config.window == 1:
+        return target_FD
+    rows_FK = torch.from_numpy(frames.windows(np.arange(len(target_FD)), config))
+    total_FD = torch.zeros_like(target_FD)
+    for rows_F in rows_FK.unbind(1):  # one age at a time, as (F, K, D) may not fit into memory
+        total_FD += target_FD[rows_F]
+    return total_FD / config.window

@@ -1,0 +1,29 @@
+"""What an aligner is trained on.
+
+Shapes: F = frames, D = width of the teacher's embedding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from torch import Tensor
+
+from ..features.fingerprint import Fingerprint
+from ..features.frames import TokenFrames
+from ..features.reader import EpisodeArrays
+from ..training.sampler import Rows
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class AlignmentInputs:
+    """The opened features and embeddings of a data set."""
+
+    labels: tuple[str, ...]  # of the backbones
+    grids: tuple[tuple[int, int], ...]  # of the backbones' tokens
+    fingerprints: Sequence[Fingerprint]  # of the backbones
+    frames: TokenFrames  # tokens of all frames
+    teacher_FD: Tensor  # raw embeddings of all frames, on the device
+    train_rows: Rows  # training frames, ascending
+    groups: EpisodeArrays | None = None  # the teacher's group tokens, if a loss needs them
