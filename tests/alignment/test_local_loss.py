@@ -118,6 +118,6 @@ def test_a_teacher_without_groups_is_an_error_before_anything_runs(
     with pytest.raises(UserError) as caught:
         chain.run_pipeline(spec, tmp_path)
     assert str(caught.value) == (
-        "align.loss.chamfer: teacher puppet offers no group tokens; set it to 0 or choose a teacher"
-        " that does, such as ulip"
+        "align.loss.chamfer: teacher 'puppet' has no group tokens; set it to 0 or choose a teacher"
+        " that has, such as ulip"
     )

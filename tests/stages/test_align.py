@@ -1,8 +1,7 @@
-"""Each option of ``[align]`` trains, resumes in the same bits, and passes verify."""
+"""Each option of ``[align]`` trains, resumes with the same bits, and passes verify."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -14,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from rgb2act_core.alignment.batches import AlignmentBatches
+from rgb2act_core.alignment.building import targets_of
 from rgb2act_core.errors import UserError
 from rgb2act_core.features.encoder import build_backbones
 from rgb2act_core.features.frames import TokenFrames
@@ -25,7 +26,6 @@ from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
 from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.stages import align
 
 pytestmark = pytest.mark.usefixtures("puppet")
 SpecFile = Callable[..., Path]
@@ -81,14 +81,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def weights(folder: Path) -> bytes:
-    """Return the bytes of the aligner of a run."""
+    """Return the stored weights of a run's aligner."""
     stages_done = json.loads((folder / "run.json").read_text())["stages"]
     (path,) = [s["path"] for s in stages_done if s["stage"] == "align"]
     return (folder.parent / path / "aligner.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_every_option_trains_resumes_in_its_bits_and_is_verified(
+def test_every_option_trains_resumes_with_the_same_bits_and_is_verified(
     spec_file: SpecFile,
     tmp_path: Path,
     puppets_done: Path,
@@ -101,35 +101,37 @@ def test_every_option_trains_resumes_in_its_bits_and_is_verified(
     folder = chain.run_pipeline(spec, whole, "train")
     assert weights(folder) != weights(puppets_done / "puppets")
     assert verify(folder, 2).problems == ()
-    calls, loss = itertools.count(), align.AlignmentBatches.loss
+    steps: list[int] = []
+    loss = AlignmentBatches.loss
 
-    def trip(*args: Any) -> Any:
-        if next(calls) == 7:
+    def trip(self: AlignmentBatches, rows: Any, step: int) -> Any:
+        steps.append(step)
+        if len(steps) == 8:
             raise RuntimeError("cut")
-        return loss(*args)
+        return loss(self, rows, step)
 
-    monkeypatch.setattr(align.AlignmentBatches, "loss", trip)
+    monkeypatch.setattr(AlignmentBatches, "loss", trip)
     with pytest.raises(RuntimeError, match="cut"):
         chain.run_pipeline(spec, cut, "align")
     assert weights(chain.run_pipeline(spec, cut, "align")) == weights(folder)
-    assert next(calls) == 8 + 12 - 7  # it went on behind the seventh step
+    assert steps == [*range(8), *range(7, 12)]  # resumed after the seventh step
 
 
-def test_more_tokens_than_places_is_told_as_soon_as_the_grid_is_known(
+def test_more_tokens_than_positions_are_an_error_as_soon_as_the_grid_is_known(
     spec_file: SpecFile, tmp_path: Path
 ) -> None:
     words = "align.tokens: 17 is more than the {1} tokens of the common grid {0}; sample fewer"
     spec = read_spec(spec_file("puppets", align={"tokens": 17}))
-    check(spec, tmp_path)  # nothing is known of a grid yet
+    check(spec, tmp_path)  # the grid is not known yet
     for begin in (
         lambda: chain.run_pipeline(spec, tmp_path, "align"),
         lambda: check(spec, tmp_path),
     ):
         with pytest.raises(UserError, match=words.format("4 x 4", 16)):
             begin()
-    told = {"align": {"tokens": 17}, "extract": {"tokens": {"grid": [2, 3]}}}
+    extract_grid = {"align": {"tokens": 17}, "extract": {"tokens": {"grid": [2, 3]}}}
     with pytest.raises(UserError, match=words.format("2 x 3", 6)):
-        check(read_spec(spec_file("puppets", **told)), tmp_path / "empty")
+        check(read_spec(spec_file("puppets", **extract_grid)), tmp_path / "empty")
     several = {"tokens": 17, "replacement": True}
     check(read_spec(spec_file("puppets", align=several)), tmp_path)
 
@@ -138,7 +140,7 @@ CONDITIONS = ("dual", "tokens", "random_aligner", "end_to_end")
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_every_condition_sees_windows_offline_and_online(
+def test_every_condition_uses_the_same_windows_offline_and_online(
     spec_file: SpecFile, tmp_path: Path, puppets_done: Path, condition: str
 ) -> None:
     options = {"sample": "window", "window": 3, "stride": 2, "aggregate": "attention"}
@@ -147,15 +149,15 @@ def test_every_condition_sees_windows_offline_and_online(
     policy = {"condition": condition, "head": head}
     spec = read_spec(spec_file("puppets", align=options, policy=policy))
     root = shutil.copytree(puppets_done, tmp_path / "root")
-    folder = chain.run_pipeline(spec, root)  # acts, too: several steps between plans
+    folder = chain.run_pipeline(spec, root)  # includes acting, with several steps between plans
     assert verify(folder, 3).problems == ()
 
 
 @pytest.mark.parametrize("together", [1, 2, 7])
-def test_a_window_is_the_same_however_its_frames_come_in(
+def test_a_window_does_not_depend_on_how_its_frames_arrive(
     spec_file: SpecFile, tmp_path: Path, puppets_done: Path, together: int
 ) -> None:
-    """Frames come one by one or many at once, of which the newest alone are kept."""
+    """Frames arrive one by one or many at once, of which only the newest are kept."""
     options = {"sample": "window", "window": 3, "stride": 2}
     spec = read_spec(spec_file("puppets", align=options))
     folder = chain.run_pipeline(spec, shutil.copytree(puppets_done, tmp_path / "root"), "train")
@@ -184,12 +186,12 @@ def test_a_window_is_the_same_however_its_frames_come_in(
     assert not torch.allclose(expected[-1].vector, alone, atol=2e-5)
 
 
-def test_a_window_is_aligned_with_the_mean_of_its_frames_and_stays_in_its_episode() -> None:
+def test_a_windows_target_is_the_mean_of_its_frames_within_its_episode() -> None:
     sources = [stub(joints=True), stub(joints=True), stub(joints=False)]
     frames = TokenFrames(tokens=[], index=FrameIndex.of([3, 4, 3]), sources=sources, device="cpu")
-    shape = SimpleNamespace(window=3, stride=2)
-    rows = np.array([0, 2, 3, 6, 8])  # the last in a pack of scenes, which stand still
-    assert frames.windows(rows, shape).tolist() == [
+    config = SimpleNamespace(window=3, stride=2)
+    rows = np.array([0, 2, 3, 6, 8])  # the last is in a pack of static scenes
+    assert frames.windows(rows, config).tolist() == [
         [0, 0, 0],
         [0, 0, 2],
         [3, 3, 3],
@@ -197,9 +199,9 @@ def test_a_window_is_aligned_with_the_mean_of_its_frames_and_stays_in_its_episod
         [8, 8, 8],
     ]
     teacher = torch.randn(10, 2)
-    aligner = SimpleNamespace(shape=shape, teacher_space=lambda e: e)
-    found = align.targets(aligner, frames, teacher)[torch.from_numpy(rows)]
-    wanted = torch.stack([teacher[w].mean(0) for w in frames.windows(rows, shape)])
+    aligner = SimpleNamespace(config=config, teacher_space=lambda e: e)
+    found = targets_of(aligner, frames, teacher)[torch.from_numpy(rows)]
+    wanted = torch.stack([teacher[w].mean(0) for w in frames.windows(rows, config)])
     assert torch.allclose(found, wanted, atol=1e-6)
 
 
@@ -236,7 +238,7 @@ def stub(joints: bool) -> Any:
         ),
     ],
 )
-def test_options_that_contradict_one_another_are_told(
+def test_options_that_contradict_one_another_are_an_error(
     spec_file: SpecFile, options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UserError) as caught:
