@@ -15,7 +15,8 @@ from .system.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from .alignment.saving import load_aligner
     from .data.video import write_mp4
-    from .pipeline.finished_run import find_run
+    from .features.image_encoder import ImageEncoder, backbone
+    from .pipeline.finished_run import FinishedRun, find_run, open_run, runs
     from .plugins.components import Capability, Command, Component, Kind
     from .plugins.hookspecs import hookimpl
     from .policy.planner import Planner
@@ -31,15 +32,20 @@ else:  # ``rgb2act --help`` imports none of these
             "Capability": "plugins.components",
             "Command": "plugins.components",
             "Component": "plugins.components",
+            "FinishedRun": "pipeline.finished_run",
+            "ImageEncoder": "features.image_encoder",
             "Kind": "plugins.components",
             "Planner": "policy.planner",
+            "backbone": "features.image_encoder",
             "file_digest": "store.file_digests",
             "find_run": "pipeline.finished_run",
             "hookimpl": "plugins.hookspecs",
             "key_of": "store.keys",
             "load_aligner": "alignment.saving",
             "load_policy": "policy.saving",
+            "open_run": "pipeline.finished_run",
             "read_spec": "spec.reader",
+            "runs": "pipeline.finished_run",
             "say": "system.progress",
             "task": "system.progress",
             "write_mp4": "data.video",
@@ -51,10 +57,13 @@ __all__ = [
     "Command",
     "Component",
     "EnvironmentLost",
+    "FinishedRun",
+    "ImageEncoder",
     "Kind",
     "Planner",
     "UserError",
     "__version__",
+    "backbone",
     "file_digest",
     "find_run",
     "hookimpl",
@@ -62,7 +71,9 @@ __all__ = [
     "load_aligner",
     "load_policy",
     "near",
+    "open_run",
     "read_spec",
+    "runs",
     "say",
     "task",
     "write_mp4",

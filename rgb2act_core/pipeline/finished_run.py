@@ -1,16 +1,131 @@
-"""Find runs by name."""
+"""Runs on disk, for use from Python: their spec, results, models and planner.
+
+run = open_run("lift_pot")
+print(run.success_rate)
+planner = run.planner(device="cuda")
+
+pandas.DataFrame(runs())
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from ..errors import UserError
+from ..store.files import read_json
+from ..store.stage_id import STAGES, Stage, StageId
+
+if TYPE_CHECKING:
+    from ..alignment.aligner import Aligner
+    from ..policy.policy import Policy
+    from ..spec import Spec
+    from .run_record import RecordedRun, StageRecord
 
 RECORD = "run.json"
 
 
+@attrs.frozen(kw_only=True)
+class SuccessRate:
+    """Successes of a policy on the ``[act]`` seeds."""
+
+    rate: float
+    low: float  # of the 95% Wilson interval
+    high: float
+    successes: int
+    episodes: int
+
+
+class FinishedRun:
+    """A run on disk. Reading its record is fast; models are loaded when asked for."""
+
+    def __init__(self, recorded: RecordedRun) -> None:
+        self._recorded = recorded
+
+    @property
+    def name(self) -> str:
+        """Return the name of the run."""
+        return self.spec.name
+
+    @property
+    def folder(self) -> Path:
+        """Return the run's folder, with ``run.json`` and ``report.html``."""
+        return self._recorded.folder
+
+    @property
+    def spec(self) -> Spec:
+        """Return the spec that was run."""
+        return self._recorded.run.spec
+
+    @property
+    def stages(self) -> dict[str, StageRecord]:
+        """Return the recorded stages by name, such as ``extract/dinov3`` or ``train``.
+
+        Each has ``key``, ``path`` (relative to the folder of all runs), ``cached``, ``reason``,
+        ``seconds`` and ``cpu_seconds``.
+        """
+        return {str(id): stage for id, stage in self._recorded.stages.items()}
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """Return the results of align, train, act and the baselines by name of the stage.
+
+        See docs/json.md for the fields.
+        """
+        found = {}
+        for id in self._recorded.stages:
+            if id.stage in (Stage.ALIGN, Stage.TRAIN, Stage.ACT):
+                path = self._recorded.stage_folder(id) / "stage.json"
+                found[str(id)] = read_json(path)["results"]
+        return found
+
+    @property
+    def success_rate(self) -> SuccessRate | None:
+        """Return the success rate of the run's policy; None if it was not evaluated."""
+        return _success_rate(self.results["act"]) if "act" in self.results else None
+
+    def policy(self) -> Policy:
+        """Return the trained policy, on the CPU. Raises UserError if there is none."""
+        from ..policy.saving import load_policy
+
+        return load_policy(self._recorded.stage_folder(StageId(Stage.TRAIN)))
+
+    def aligner(self) -> Aligner:
+        """Return the trained aligner, on the CPU. Raises UserError if there is none."""
+        from ..alignment.saving import load_aligner
+
+        return load_aligner(self._recorded.stage_folder(StageId(Stage.ALIGN)))
+
+
+def open_run(run: str | Path, root: str | Path = "runs") -> FinishedRun:
+    """Open a run, named by its folder or by its name under ``root``.
+
+    The run need not be complete. Raises UserError if there is none, if its record is damaged or
+    if a component of its spec is not installed.
+    """
+    from .run_record import read_run
+
+    return FinishedRun(read_run(find_run(run, root)))
+
+
+def runs(root: str | Path = "runs") -> list[dict[str, Any]]:
+    """Return one row for each run under ``root``, sorted by name, for ``pandas.DataFrame``.
+
+    Columns: ``name``, ``created``, ``version``, ``condition``, ``backbones``; ``success``,
+    ``low``, ``high`` (95% interval) and ``episodes`` of the run's own policy; for each stage its
+    state (``done``, ``deleted``, or None if it did not run) and ``STAGE_seconds``, wall time when
+    it ran; ``error``, the reason if the record cannot be read. Values that are not known are None.
+    No plugin is needed.
+    """
+    return [_row(path.parent, Path(root)) for path in sorted(Path(root).glob(f"*/{RECORD}"))]
+
+
 def run_folder(run: str | Path, root: str | Path = "runs") -> Path | None:
-    """Return the folder of a run, named by its path or by its name under ``root``, or None."""
+    """Return the folder of a run, named by its folder or by its name under ``root``, or None."""
     for folder in (Path(run), Path(root) / run):
         if (folder / RECORD).is_file():
             return folder
@@ -18,7 +133,7 @@ def run_folder(run: str | Path, root: str | Path = "runs") -> Path | None:
 
 
 def find_run(run: str | Path, root: str | Path = "runs") -> Path:
-    """Return the folder of a run, named by its path or by its name under ``root``.
+    """Return the folder of a run, named by its folder or by its name under ``root``.
 
     Raises UserError if there is none.
     """
@@ -28,3 +143,64 @@ def find_run(run: str | Path, root: str | Path = "runs") -> Path:
         f"{run}: no such run; give the folder of a run, or its name and --root ({root} has no"
         f" {run}/{RECORD})"
     )
+
+
+def _success_rate(results: Mapping[str, Any]) -> SuccessRate:
+    low, high = results["interval"]
+    return SuccessRate(
+        rate=results["rate"],
+        low=low,
+        high=high,
+        successes=results["successes"],
+        episodes=len(results["episodes"]),
+    )
+
+
+def _row(folder: Path, root: Path) -> dict[str, Any]:
+    try:
+        return _columns(read_json(folder / RECORD), root) | {"error": None}
+    except UserError as err:
+        message = str(err)
+    except (KeyError, TypeError, ValueError) as err:
+        message = f"{folder / RECORD}: damaged ({type(err).__name__}: {err}); run the spec again"
+    columns = ("created", "version", "condition", "backbones", "success", "low", "high", "episodes")
+    stages = {column: None for stage in STAGES for column in (stage, f"{stage}_seconds")}
+    return {"name": folder.name} | dict.fromkeys(columns) | stages | {"error": message}
+
+
+def _columns(record: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    spec, stages = record["spec"], list(_own_stages(record))
+    act = next((path for id, path, _ in stages if id.stage is Stage.ACT), None)
+    success = None
+    if act is not None and (root / act / "stage.json").is_file():
+        success = _success_rate(read_json(root / act / "stage.json")["results"])
+    return {
+        "name": record["name"],
+        "created": record["created"],
+        "version": record["version"],
+        "condition": spec["policy"]["condition"],
+        "backbones": ", ".join(table["use"] for table in spec["backbone"]),
+        "success": success and success.rate,
+        "low": success and success.low,
+        "high": success and success.high,
+        "episodes": success and success.episodes,
+        **_stage_columns(stages, root),
+    }
+
+
+def _own_stages(record: Mapping[str, Any]) -> Iterator[tuple[StageId, Path, float]]:
+    """Yield id, path and seconds of each stage but those of the baselines."""
+    for stage in record["stages"]:
+        id = StageId.parse(stage["stage"])
+        if not (id.variant and id.stage in (Stage.TRAIN, Stage.ACT)):
+            yield id, Path(stage["path"]), float(stage["seconds"])
+
+
+def _stage_columns(stages: list[tuple[StageId, Path, float]], root: Path) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for stage in STAGES:
+        parts = [(path, seconds) for id, path, seconds in stages if id.command is stage]
+        stored = all((root / path).is_dir() for path, _ in parts)
+        columns[str(stage)] = ("done" if stored else "deleted") if parts else None
+        columns[f"{stage}_seconds"] = sum(seconds for _, seconds in parts) if parts else None
+    return columns

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rgb2act_core import Capability, Component, hookimpl
-from rgb2act_core.errors import UserError
+from rgb2act_core import Capability, Component, UserError, hookimpl
 
 from .config import Tabletop
 

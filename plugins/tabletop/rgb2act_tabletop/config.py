@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import attrs
 
-from rgb2act_core.errors import UserError, near
+from rgb2act_core import UserError, near
 
 Task = Literal["reach", "lift", "lift_pedestal", "lift_distractors", "transfer"]
 Camera = Literal["head", "top", "front"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 from .raycast import Lens, View, lens
 

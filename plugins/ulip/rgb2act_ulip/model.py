@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgb2act_core import UserError, pointclouds
+from rgb2act_core import UserError, pointclouds, say
 from rgb2act_core.interfaces import PointCloud, TeacherInfo
-from rgb2act_core.system.progress import say
 from rgb2act_core.weights import load_strict, locate_weights, read_checkpoint
 
 from .config import Sizes, Ulip
