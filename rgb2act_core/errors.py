@@ -1,4 +1,4 @@
-"""The one error a user can mend, what a lost environment raises, and near misses of names."""
+"""Exceptions with a meaning for users and plugins, and suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Tell a user what is wrong and what to do: printed without a traceback, exit code 2.
+    """An error that the user can fix. It is printed without a traceback; the exit code is 2.
 
-    Each of ``args`` is one problem on a line of its own, in the form
-    ``place: what is wrong with the value; what to do``.
+    Each of ``args`` is one problem in the form ``place: what is wrong with the value; what to do``.
     """
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.args)
 
 
-class EnvironmentLost(Exception):  # noqa: N818 a state, named as such
-    """Say that what simulates an episode died, hung or answered nonsense.
+class EnvironmentLost(Exception):  # noqa: N818 (a state rather than an error)
+    """The simulator died, hung or sent an invalid reply.
 
-    An environment's ``make``, ``reset`` and ``step`` may raise it, with all that is known in its
-    words. What was asked of the episode is then asked again of a new environment.
+    An environment's ``make``, ``reset`` and ``step`` may raise it. The episode is then repeated in
+    a new simulator.
     """
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known word, or an empty string."""
+    """Return ``"; did you mean 'x'?"`` with the most similar known word, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""

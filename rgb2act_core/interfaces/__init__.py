@@ -1,4 +1,8 @@
-"""What plugins implement, and the records that stages and plugins exchange. Light."""
+"""Protocols that plugins implement, and the records they exchange with rgb2act.
+
+One module per kind of component, all imported from here. ``fields`` declares config fields.
+Importing this package imports no heavy module.
+"""
 
 from . import fields
 from .backbone import Backbone, BackboneInfo, WindowedBackbone

@@ -1,7 +1,7 @@
 """What a vision backbone implements.
 
-Shapes: H W = pixels, B = batch, K = context frames, V = cameras,
-N = patches (row by row over the grid), C = channels
+Shapes: H W = image height and width in pixels, B = batch, K = context frames, V = cameras,
+N = patches, in row-major order of the token grid, C = channels
 """
 
 from __future__ import annotations
@@ -18,41 +18,54 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class BackboneInfo:
-    """Say what a built backbone yields."""
+    """Properties of a built backbone."""
 
-    dim: int  # C
-    context: int = 1  # K, frames a feature looks back on, itself included
-    description: str = ""  # layer, preprocessing: kept with the features
+    dim: int
+    """Channels C of a token."""
+    context: int = 1
+    """Frames K that a token depends on: the newest frame and those before it."""
+    description: str = ""
+    """Layer and preprocessing, stored with the features."""
 
 
 class Backbone(Protocol):
-    """Turn RGB frames into patch tokens; frozen."""
+    """A frozen model that turns RGB frames into patch tokens."""
 
     info: BackboneInfo
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of the token grid for images of that size."""
+        """Return the rows and columns of the token grid for images of that size.
+
+        Raises UserError if the backbone does not take images of that size.
+        """
 
     def encode(self, rgb_BKVHW3: Tensor) -> Tensor:
-        """Return tokens (B, V, N, C) float32 of the newest of K uint8 frames, oldest first."""
+        """Return the tokens of the newest of K frames.
+
+        ``rgb_BKVHW3`` is uint8 in RGB order, with the oldest frame first. Tokens are float32
+        (B, V, N, C) without a gradient, and within the range of float16, in which they are stored.
+        The same config must give the same tokens for an image, whatever else is in the batch.
+        """
 
     def to(self, device: torch.device) -> Backbone:
-        """Move the weights."""
+        """Move the weights to a device and return the backbone."""
 
 
 @runtime_checkable
 class WindowedBackbone(Protocol):
-    """Encode in two steps: what a ``Backbone`` with context > 1 may offer besides ``encode``.
+    """A ``Backbone`` with context > 1 that can also encode in two steps.
 
-    What a frame is by itself is then computed once, not in every window that the frame is in.
-    Both steps together give what ``encode`` gives, but for the order of sums.
+    The first step encodes each frame once, the second combines the frames of a window. Both steps
+    together must equal ``encode`` up to floating-point summation order. Declared by
+    ``Capability.WINDOWED``.
     """
 
     def encode_frames(self, rgb_BVHW3: Tensor) -> Mapping[str, Tensor]:
-        """Return what uint8 frames give to every window they are in, each entry (B, V, ...)."""
+        """Return the features of single uint8 frames, as named tensors (B, V, ...)."""
 
     def encode_windows(self, parts: Mapping[str, Tensor], image: tuple[int, int]) -> Tensor:
-        """Return tokens as ``encode`` does, from entries (B, K, V, ...) of K frames, oldest first.
+        """Return tokens as ``encode`` does, from the features of K frames.
 
-        ``image`` is height and width of the frames.
+        Each tensor in ``parts`` is (B, K, V, ...), with the oldest frame first. ``image`` is the
+        height and width of the frames.
         """

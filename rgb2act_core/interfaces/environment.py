@@ -1,6 +1,6 @@
 """What an environment implements.
 
-Shapes: H W = pixels, V = cameras, A = action dimensions
+Shapes: H W = image height and width in pixels, V = cameras, A = action dimensions, X = hands
 """
 
 from __future__ import annotations
@@ -16,78 +16,110 @@ from .episode import Episode
 
 @attrs.frozen(kw_only=True)
 class EnvironmentInfo:
-    """The task, observations and actions of an environment."""
+    """Observations, actions and abilities of an environment."""
 
     task: str
-    cameras: tuple[str, ...]  # V names
-    image: tuple[int, int]  # H, W
-    action_names: tuple[str, ...]  # A names; 'left_'/'right_' first, grippers end in '_gripper';
-    # joints of a robot without sides can have any name, and its gripper is 'gripper'
+    cameras: tuple[str, ...]
+    """Names of the V cameras."""
+    image: tuple[int, int]
+    """Height and width of the images."""
+    action_names: tuple[str, ...]
+    """Names of the A action dimensions. Those of two arms start with ``left_`` and ``right_``, and
+    those of grippers end in ``_gripper``. A robot with one arm names its joints freely and its
+    gripper ``gripper``."""
     control_hz: float
+    """Control steps per second."""
     max_steps: int
-    demonstrates: bool  # an expert can record new demonstrations and scenes
-    state_names: tuple[str, ...] = ()  # keys of Episode.state and info["state"]
-    hand_states: tuple[str, ...] = ()  # those that are positions of hands: (3,) or (n, 3), metres
-    acts: bool = True  # ``make`` works; False: there are recorded episodes only
+    """Control steps after which an episode ends."""
+    demonstrates: bool
+    """Whether ``demonstrate`` and ``scene`` work."""
+    state_names: tuple[str, ...] = ()
+    """Keys of ``Episode.state`` and ``info["state"]``."""
+    hand_states: tuple[str, ...] = ()
+    """Those of ``state_names`` that are positions of hands in metres, (3,) or (X, 3)."""
+    acts: bool = True
+    """Whether ``make`` works. An environment of recorded episodes only sets it to False."""
 
 
 class Environment(Protocol):
-    """Give demonstrations to learn from and episodes to act in."""
+    """A source of demonstrations, and a simulator in which the policy acts."""
 
     info: EnvironmentInfo
 
     def recorded(self) -> Sequence[Episode]:
-        """Return the episodes that lie on disk, read lazily; empty if the expert records them."""
+        """Return the episodes of a recorded data set, which are read lazily.
+
+        Empty for an environment whose expert records demonstrations.
+        """
 
     def demonstrate(self, seed: int, noise: float) -> Episode | None:
-        """Record the expert on one seed; None when it failed. Same seed, same bytes."""
+        """Record a demonstration of the expert; None if the expert failed.
+
+        ``noise`` is the standard deviation of noise on the executed actions, in radians. The
+        recorded actions have no noise. The same seed gives the same bytes.
+        """
 
     def scene(self, seed: int) -> Episode:
-        """Record one random frame without joints or actions. Same seed, same bytes."""
+        """Record one random frame without joints and actions.
+
+        The same seed gives the same bytes.
+        """
 
     def make(self) -> Any:
-        """Return a gymnasium.Env.
+        """Return a ``gymnasium.Env``.
 
-        Observations are ``{"rgb": uint8 (V, H, W, 3), "joints": float32 (A,)}``, actions float32
-        (A,). After each step ``info["success"]`` is a bool and ``info["state"]`` maps state names
-        to float32 arrays. ``info["hands"]`` (X, 3), metres, are positions of hands that no state
-        contains. Components that declare it: with ``Capability.IMAGE_SKIPPING``,
-        ``env.unwrapped.observe`` is set to False before steps whose images are not needed; with
-        ``Capability.SIMULATOR_FACTS``, ``env.unwrapped.facts`` (plain data about the simulator) is
-        stored with the results, as is ``info["instruction"]`` of ``reset``.
+        Observations are ``{"rgb": uint8 (V, H, W, 3), "joints": float32 (A,)}``, and actions
+        float32 (A,) in the units of ``Episode.actions``. The ``info`` of ``reset`` and ``step`` has
+
+        - ``success``, a bool (``step`` only);
+        - ``state``, a dict from ``EnvironmentInfo.state_names`` to float32 arrays, if any;
+        - optionally ``instruction``, a string that is stored with the results (``reset`` only);
+        - optionally ``hands`` (X, 3), positions of the hands in metres, if no state has them.
+
+        ``reset`` receives the ``SeedVerdict.told`` of an accepted seed as ``options["told"]``.
+
+        With ``Capability.IMAGE_SKIPPING``, ``env.unwrapped.observe`` can be set to False while
+        images are not needed. With ``Capability.SIMULATOR_FACTS``, ``env.unwrapped.facts`` is plain
+        data about the simulator that is stored with the results.
         """
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class SeedVerdict:
-    """Say whether a seed's scene is one to act in."""
+    """Whether the policy is evaluated on a seed."""
 
     accepted: bool
-    reason: str = ""  # why not
-    told: Mapping[str, Any] = attrs.field(factory=dict)  # plain data of the scene, for ``reset``
+    reason: str = ""
+    """Why the seed is rejected."""
+    told: Mapping[str, Any] = attrs.field(factory=dict)
+    """Plain data about the scene, which ``reset`` receives as ``options["told"]``."""
 
 
 @runtime_checkable
 class SeedScreening(Protocol):
-    """Tell which seeds are to be acted in: what an ``Environment`` that acts may offer besides.
+    """An ``Environment`` that chooses the seeds for evaluation.
 
-    Seeds are tried in a row until enough are accepted; verdicts are kept in the store. What was
-    told of a seed is given to ``reset`` as ``options["told"]``.
+    Consecutive seeds are screened until enough of them are accepted, and the verdicts are stored.
+    Declared by ``Capability.SEED_SCREENING``.
     """
 
     def first_seed(self, seed: int) -> int:
-        """Return the first seed that is tried in a run of that seed."""
+        """Return the first seed to screen, from the seed of the run."""
 
     def screen(self, seed: int) -> SeedVerdict:
-        """Return whether to act in a seed's scene. Same seed, same verdict."""
+        """Return whether the scene of a seed is accepted. The same seed gives the same verdict."""
 
 
 @runtime_checkable
 class ResultsPublisher(Protocol):
-    """Write results as an environment's own evaluation does: what an ``Environment`` may offer."""
+    """An ``Environment`` that also writes results in its own format.
+
+    Declared by ``Capability.RESULTS_PUBLISHER``.
+    """
 
     def publish(self, folder: Path, name: str, results: Mapping[str, Any]) -> None:
-        """Write them below the folder of the trials; ``name`` is the run's.
+        """Write the results of a run into the folder of its evaluation.
 
-        Videos are in the folder already, where each episode's ``video`` says.
+        ``name`` is the run's name. ``results["episodes"]`` has one entry per episode, whose
+        ``video`` is the path of its video in the folder, if there is one.
         """

@@ -1,6 +1,7 @@
-"""One recorded episode or scene, and the arrays it holds.
+"""One recorded episode or scene.
 
-Shapes: H W = pixels, T = steps of an episode, V = cameras, P = points, A = action dimensions
+Shapes: H W = image height and width in pixels, T = steps of an episode, V = cameras, P = points,
+A = action dimensions
 """
 
 from __future__ import annotations
@@ -17,38 +18,51 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False, kw_only=True)
 class PointCloud:
-    """Hold one coloured point cloud."""
+    """One coloured point cloud."""
 
-    xyz: NDArray[np.float32]  # (P, 3), metres, world frame
-    rgb: NDArray[np.uint8]  # (P, 3), RGB order
+    xyz: NDArray[np.float32]
+    """Points (P, 3) in metres, in the world frame."""
+    rgb: NDArray[np.uint8]
+    """Colours (P, 3) in RGB order, 0 to 255."""
 
 
 class Frames(Protocol):
-    """Read frames by index or slice as uint8 numpy arrays (..., V, H, W, 3), RGB order."""
+    """The images of an episode: an array, or an object that reads images when it is indexed."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the whole shape, (T, V, H, W, 3)."""
+        """The shape (T, V, H, W, 3)."""
 
-    def __getitem__(self, index: Any, /) -> NDArray[np.uint8]: ...
+    def __getitem__(self, index: Any, /) -> NDArray[np.uint8]:
+        """Return images (..., V, H, W, 3) in RGB order; ``index`` is an integer or a slice."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Episode:
-    """Hold what was seen and done at each of T steps; heavy arrays may be read lazily.
+    """One recorded episode, or one scene: a single frame without joints and actions.
 
-    ``actions[t]`` is the command given after frame t was seen. Action-free scenes have neither
-    joints nor actions. ``state`` is ground truth for probes and for ``condition = "oracle"``.
+    ``rgb`` and ``clouds`` may read their data from disk when they are indexed.
     """
 
-    name: str  # unique within a data set
+    name: str
+    """Unique within a data set."""
     task: str
     instruction: str
-    cameras: tuple[str, ...]  # V names
-    rgb: Frames  # uint8 (T, V, H, W, 3)
-    joints: NDArray[np.float32] | None  # (T, A), radians, grippers 0 closed .. 1 open
-    actions: NDArray[np.float32] | None  # (T, A), same units
-    clouds: Sequence[PointCloud] | None  # T clouds
-    state: Mapping[str, NDArray[np.float32]] = attrs.field(factory=dict)  # each (T, ...)
-    digest: str = ""  # of all the content above; empty until stored
-    seed: int | None = None  # that the environment began it from, where it is known; for replay
+    """The task in natural language."""
+    cameras: tuple[str, ...]
+    """Names of the V cameras."""
+    rgb: Frames
+    """Images, uint8 (T, V, H, W, 3)."""
+    joints: NDArray[np.float32] | None
+    """Measured joint positions (T, A): radians; grippers from 0 closed to 1 open."""
+    actions: NDArray[np.float32] | None
+    """Commanded joint positions (T, A) in the same units. ``actions[t]`` is the command after
+    frame t was observed."""
+    clouds: Sequence[PointCloud] | None
+    """One point cloud per frame."""
+    state: Mapping[str, NDArray[np.float32]] = attrs.field(factory=dict)
+    """Ground-truth state by name, each (T, ...), for probes and ``condition = "oracle"``."""
+    digest: str = ""
+    """Digest of the content; empty until the episode is stored."""
+    seed: int | None = None
+    """Seed that the environment was reset with, if known. Replay needs it."""

@@ -1,6 +1,6 @@
 """What a fusion of backbones implements.
 
-Shapes: B = batch, N = patches (row by row over the grid), M = backbones, D = embedding width
+Shapes: B = batch, N = patches, in row-major order of the token grid, M = backbones, D = channels
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False, kw_only=True)
 class FusedTokens:
-    """Hold fused tokens, how much each backbone counted, and a term to add to the loss."""
+    """Output of a fusion module."""
 
-    tokens: Tensor  # (B, N, D)
-    weights: Tensor  # (M,), mean share of each backbone, sums to 1; the entropy loss learns from it
-    loss: Tensor  # scalar
+    tokens: Tensor
+    """Fused tokens (B, N, D)."""
+    weights: Tensor
+    """Mean weight of each backbone (M,), which sum to 1. The entropy loss trains on them."""
+    loss: Tensor
+    """Scalar that is added to the training loss; 0 if the fusion needs none."""
 
 
 class Fusion(Protocol):
-    """Make the module that fuses M backbones' tokens."""
+    """A way to fuse the tokens of several backbones into one token per patch."""
 
     def module(self, n_backbones: int, dim: int) -> torch.nn.Module:
-        """Return a module that maps tokens (B, N, M, D) to ``FusedTokens``."""
+        """Return a module that maps tokens (B, N, M, D) to ``FusedTokens``.
+
+        Raises UserError if the fusion does not work with that number of backbones.
+        """

@@ -1,6 +1,6 @@
 """What ``rgb2act inspect`` and ``rgb2act doctor`` report.
 
-Shapes: H W = pixels, N = patches (row by row over the grid)
+Shapes: H W = image height and width in pixels, N = images
 """
 
 from __future__ import annotations
@@ -21,38 +21,51 @@ def _no_pictures() -> Iterator[tuple[str, NDArray[np.uint8]]]:
 
 @attrs.frozen(kw_only=True)
 class EpisodeOverview:
-    """Say what is known of one episode."""
+    """What is known about one episode of a data set."""
 
-    name: str  # as in [environment] skip
+    name: str
     task: str
     path: str
-    layout: str  # empty when it cannot be told
-    frames: int  # 0 when they cannot be counted
-    problems: tuple[str, ...] = ()  # for each: file, key and frame, and what to do
+    layout: str
+    """Name of the file layout; empty if it is unknown."""
+    frames: int
+    """Number of frames; 0 if they cannot be counted."""
+    problems: tuple[str, ...] = ()
+    """Each with the file, the key, the frame and what to do."""
 
 
 @attrs.frozen(kw_only=True)
 class DatasetSummary:
-    """Say what a data set holds."""
+    """Summary of a recorded data set."""
 
     path: str
     episodes: tuple[EpisodeOverview, ...]
-    cameras: Mapping[str, tuple[tuple[int, int], ...]]  # name: sizes H, W met with
-    actions: tuple[tuple[str, float, float], ...]  # name, lowest, highest
-    missing: tuple[str, ...]  # episodes that ought to be there
-    facts: tuple[tuple[str, str], ...]  # what else is worth a line
+    cameras: Mapping[str, tuple[tuple[int, int], ...]]
+    """Image sizes (H, W) that occur, by camera."""
+    actions: tuple[tuple[str, float, float], ...]
+    """Name, minimum and maximum of each action dimension."""
+    missing: tuple[str, ...]
+    """Episodes that should exist but do not."""
+    facts: tuple[tuple[str, str], ...]
+    """Other facts to show: label and text."""
     bytes: int
-    environment: Mapping[str, Any]  # a spec's table, ``use`` and all; paths are absolute
-    clouds: bool  # whether every sound episode has point clouds
+    """Size on disk."""
+    environment: Mapping[str, Any]
+    """The ``[environment]`` table of a spec for this data set, including ``use``, with absolute
+    paths."""
+    clouds: bool
+    """Whether all valid episodes have point clouds."""
     pictures: Callable[[], Iterator[tuple[str, NDArray[np.uint8]]]] = _no_pictures
-    """Gives rows of a contact sheet: a label and images (N, H, W, 3), RGB."""
+    """Yields the rows of a contact sheet: a label and images (N, H, W, 3) in RGB order."""
 
 
 @attrs.frozen(kw_only=True)
 class Diagnostic:
-    """Say whether one thing is there, what is known of it, and else how to get it."""
+    """Whether one thing that a component needs is available."""
 
     name: str
     ok: bool
     detail: str = ""
+    """What was found."""
     remedy: str = ""
+    """How to get it, if it is missing."""

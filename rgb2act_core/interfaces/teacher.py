@@ -1,6 +1,6 @@
 """What a point-cloud teacher implements.
 
-Shapes: B = batch, P = points, D = embedding width, G = groups of a cloud, C = channels
+Shapes: B = batch, P = points, D = size of an embedding, G = groups of a point cloud, C = channels
 """
 
 from __future__ import annotations
@@ -19,31 +19,37 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class TeacherInfo:
-    """Say what a built teacher yields."""
+    """Properties of a built teacher."""
 
-    dim: int  # D
+    dim: int
+    """Size D of an embedding."""
     description: str = ""
-    groups: tuple[int, int] | None = None  # number and width of a cloud's group tokens, if any
+    """Model and preprocessing, stored with the embeddings."""
+    groups: tuple[int, int] | None = None
+    """Number G and channels C of a cloud's group tokens; None for a teacher without them."""
 
 
 class Teacher(Protocol):
-    """Turn point clouds into embeddings; frozen."""
+    """A frozen model that turns point clouds into embeddings."""
 
     info: TeacherInfo
 
     def embed(self, clouds: Sequence[PointCloud]) -> Tensor:
-        """Return embeddings (B, D) float32, one a cloud, not normalised."""
+        """Return one embedding per cloud: (B, D) float32 without a gradient, not normalised.
+
+        Raises UserError for a cloud without points.
+        """
 
     def to(self, device: torch.device) -> Teacher:
-        """Move the weights."""
+        """Move the weights to a device and return the teacher."""
 
 
 @runtime_checkable
 class GroupTokenTeacher(Protocol):
-    """Give a token for each group of a cloud's points besides: what a ``Teacher`` may offer.
+    """A ``Teacher`` that also returns tokens for groups of a cloud's points.
 
-    Local losses look at them. Its component has ``groups=True``, as a spec is checked before
-    anything is built, and its info says how many there are and how wide.
+    The local losses of alignment use them. Declared by ``Capability.GROUP_TOKENS``;
+    ``TeacherInfo.groups`` has their number and size.
     """
 
     def embed_groups(self, clouds: Sequence[PointCloud]) -> tuple[Tensor, Tensor]:

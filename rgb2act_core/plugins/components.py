@@ -1,4 +1,4 @@
-"""What a plugin yields: components of five kinds, and commands."""
+"""What a plugin provides: components of five kinds, and commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
     @property
     def hook(self) -> str:
-        """Return the name of the hook that yields components of this kind."""
+        """The name of the hook that yields components of this kind."""
         return f"rgb2act_{self}s"
 
 
@@ -69,7 +69,7 @@ class Capability(StrEnum):
 
     @property
     def kind(self) -> Kind:
-        """Return the kind of component that can have this capability."""
+        """The kind of component that can have this capability."""
         return _KINDS[self]
 
 
@@ -119,15 +119,15 @@ class Component:
 
 @attrs.frozen(kw_only=True)
 class Command:
-    """Name one command that a plugin adds to ``rgb2act``.
-
-    ``arguments`` adds the command's arguments to its parser; ``run`` takes what was parsed and
-    returns the exit code: 0, 1 for not passed. It raises UserError for what a user can mend. What
-    is heavy is imported in ``run``.
-    """
+    """A subcommand of ``rgb2act``."""
 
     name: str
-    summary: str  # one line, lowercase, no full stop
+    summary: str
+    """One line for ``rgb2act --help``: lowercase, no full stop."""
     arguments: Callable[[ArgumentParser], None]
+    """Adds the command's arguments to its parser."""
     run: Callable[[Namespace], int]
-    resumable: bool = False  # run again after Ctrl-C, it continues; the message then says so
+    """Takes the parsed arguments and returns the exit code: 0 for success, 1 for a failed check.
+    Raise UserError for problems that the user can fix. Import heavy packages in this function."""
+    resumable: bool = False
+    """Whether the command resumes when it is run again after Ctrl-C; the message says so."""

@@ -1,8 +1,6 @@
-"""The hooks: five for components, one for commands.
+"""The hooks that plugins implement: five for components, one for commands.
 
-A plugin is a module with an entry point in group ``rgb2act``.
-
-A whole backbone plugin::
+A plugin is a module with an entry point in the group ``rgb2act``. A complete backbone plugin::
 
     # rgb2act_gray/__init__.py
     from collections.abc import Iterator
@@ -14,7 +12,7 @@ A whole backbone plugin::
         patch: int = 8
 
     def build(config: Gray):
-        from .model import GrayBackbone  # torch is imported here, and only here
+        from .model import GrayBackbone  # imports torch
         return GrayBackbone(config.patch)
 
     @hookimpl
@@ -40,34 +38,34 @@ hookimpl = pluggy.HookimplMarker("rgb2act")
 
 @hookspec
 def rgb2act_backbones() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``interfaces.Backbone``: RGB to patch tokens."""
+    """Yield backbones: ``build`` returns an ``interfaces.Backbone``."""
 
 
 @hookspec
 def rgb2act_teachers() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``interfaces.Teacher``: clouds to embeddings."""
+    """Yield teachers: ``build`` returns an ``interfaces.Teacher``."""
 
 
 @hookspec
 def rgb2act_fusions() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``interfaces.Fusion``: many backbones to one."""
+    """Yield fusions: ``build`` returns an ``interfaces.Fusion``."""
 
 
 @hookspec
 def rgb2act_policy_heads() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``interfaces.PolicyHead``: features to actions."""
+    """Yield policy heads: ``build`` returns an ``interfaces.PolicyHead``."""
 
 
 @hookspec
 def rgb2act_environments() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Yield components whose ``build`` returns a ``interfaces.Environment``: data and episodes."""
+    """Yield environments: ``build`` returns an ``interfaces.Environment``."""
 
 
 @hookspec
 def rgb2act_commands() -> Iterable[Command]:  # type: ignore[empty-body]
-    """Yield commands of ``rgb2act``, which are looked for when the core has none of that name.
+    """Yield commands. The core's own commands take precedence over those of plugins.
 
-    A plugin with ``rgb2act greet NAME``::
+    A complete plugin that adds ``rgb2act greet NAME``::
 
         import argparse
         from collections.abc import Iterator

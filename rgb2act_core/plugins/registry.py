@@ -1,10 +1,11 @@
-"""Find components: the core's own built-ins, then plugins by entry points of group ``rgb2act``.
+"""Find components and commands: the core's own, and those of plugins.
 
-Each plugin is loaded by itself: one that fails is a line with its reason, and no more.
+A plugin is a module with an entry point in the group ``rgb2act``. A plugin that cannot be loaded
+does not affect the others; its problem is part of its status.
 
-A component's name belongs to the plugin whose entry point has that name, or to the first-party
-distribution that is known to bring it. So ``find`` need not load the other plugins, and what it
-returns does not depend on which are loaded already.
+A component's name is owned by the plugin whose entry point has that name, or by the distribution
+in ``FIRST_PARTY``. ``find`` therefore does not need to load all plugins, and its result does not
+depend on which plugins are loaded already.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .._version import __version__
 from ..errors import UserError, near
 from . import validation
 from .components import Command, Component, Kind
-from .validation import GROUP, Answer
+from .validation import GROUP, HookResults
 
 BUILTIN = "rgb2act_core.builtin"
 COMMANDS = "rgb2act_core.commands"
@@ -45,14 +46,17 @@ FIRST_PARTY: dict[tuple[Kind, str], str] = {
 
 @attrs.frozen(kw_only=True)
 class PluginStatus:
-    """Say what one plugin brings, or why it does not."""
+    """What a plugin provides, and what is wrong with it."""
 
-    name: str  # of the entry point
+    name: str
+    """Name of the entry point."""
     module: str
     distribution: str
     version: str
-    components: tuple[tuple[Kind, str, str], ...]  # kind, name, summary
-    commands: tuple[tuple[str, str], ...]  # name, summary
+    components: tuple[tuple[Kind, str, str], ...]
+    """Kind, name and summary of each."""
+    commands: tuple[tuple[str, str], ...]
+    """Name and summary of each."""
     error: str | None
 
 
@@ -70,17 +74,17 @@ class _Point:
 @attrs.frozen(eq=False, kw_only=True)
 class _Plugin:
     point: _Point
-    answer: Answer
+    results: HookResults
 
     @property
     def components(self) -> tuple[tuple[Kind, Component], ...]:
-        return self.answer.components
+        return self.results.components
 
     @property
     def problems(self) -> tuple[str, ...]:
-        return self.answer.problems
+        return self.results.problems
 
-    def bring(self, kind: Kind, name: str) -> Component | None:
+    def get(self, kind: Kind, name: str) -> Component | None:
         return next((c for k, c in self.components if (k, c.name) == (kind, name)), None)
 
 
@@ -89,75 +93,75 @@ _COMMANDS = _Point(name="commands", module=COMMANDS, distribution="rgb2act", ver
 
 
 def find(kind: Kind, name: str) -> Component:
-    """Return the component of that kind and name; load only the plugins this takes.
+    """Return the component of a kind and name, loading as few plugins as possible.
 
-    Raises UserError when there is none, naming what is near and which distribution brings it,
-    and when several plugins bring one and none of them, or more than one, owns the name.
+    Raises UserError if there is none, with similar names and the distribution to install, and if
+    several plugins provide it and none of them or more than one owns the name.
     """
-    if (component := _load(_CORE).bring(kind, name)) is not None:
+    if (component := _load(_CORE).get(kind, name)) is not None:
         return component
     points = _points()
     owners = [point for point in points if point.owns(kind, name)]
     for some in (owners, [point for point in points if point not in owners]):
-        bringing = [plugin for plugin in map(_load, some) if plugin.bring(kind, name)]
-        if len(bringing) > 1:
-            raise UserError(_clash(kind, name, bringing))
-        if bringing and (component := bringing[0].bring(kind, name)) is not None:
+        providers = [plugin for plugin in map(_load, some) if plugin.get(kind, name)]
+        if len(providers) > 1:
+            raise UserError(_conflict(kind, name, providers))
+        if providers and (component := providers[0].get(kind, name)) is not None:
             return component
-    raise UserError(_absent(kind, name))
+    raise UserError(_not_found(kind, name))
 
 
 def components() -> tuple[tuple[Kind, Component], ...]:
-    """Load every plugin and return what a spec can name, built-ins first."""
-    plugins = _everything()
+    """Load all plugins and return all components that a spec can use, built-in ones first."""
+    plugins = _all_plugins()
     return tuple(
         (kind, component)
         for plugin in plugins
         for kind, component in plugin.components
-        if plugin in _winners(kind, component.name, plugins)
+        if plugin in _owner(kind, component.name, plugins)
     )
 
 
 @cache
 def core_commands() -> tuple[Command, ...]:
-    """Return the core's own commands; load no plugin."""
-    answer = validation.inspect_module(import_module(COMMANDS))
-    if answer.problems:
-        raise RuntimeError(f"{COMMANDS}: {'; '.join(answer.problems)}")
-    return answer.commands
+    """Return the core's own commands, without loading a plugin."""
+    results = validation.inspect_module(import_module(COMMANDS))
+    if results.problems:
+        raise RuntimeError(f"{COMMANDS}: {'; '.join(results.problems)}")
+    return results.commands
 
 
 def plugin_command(name: str) -> Command | None:
-    """Load every plugin and return the command of that name; None if there is none.
+    """Load all plugins and return the command of that name; None if there is none.
 
     Raises UserError if several plugins provide it.
     """
-    found = [(p, c) for p in _plugins() for c in p.answer.commands if c.name == name]
+    found = [(p, c) for p in _plugins() for c in p.results.commands if c.name == name]
     if len(found) > 1:
         names = " and ".join(sorted({plugin.point.distribution for plugin, _ in found}))
-        raise UserError(f"command {name!r} is brought by {names}; uninstall one of them")
+        raise UserError(f"command {name!r} is provided by {names}; uninstall one of them")
     return found[0][1] if found else None
 
 
 def plugin_commands() -> tuple[str, ...]:
-    """Load every plugin and return the names of their commands."""
-    return tuple(c.name for plugin in _plugins() for c in plugin.answer.commands)
+    """Load all plugins and return the names of their commands."""
+    return tuple(c.name for plugin in _plugins() for c in plugin.results.commands)
 
 
 def statuses() -> tuple[PluginStatus, ...]:
-    """Load every plugin and say what each brings and what is wrong with it; never raise."""
-    plugins = _everything()
+    """Load all plugins and return the status of each; problems are reported, not raised."""
+    plugins = _all_plugins()
     return tuple(_status(plugin, plugins) for plugin in plugins)
 
 
 def collect_hooks(module: str) -> tuple[tuple[tuple[Kind, Component], ...], list[str]]:
-    """Return what one plugin brings, installed or not, and what is wrong with it."""
+    """Return the components of one plugin, installed or not, and what is wrong with it."""
     point = _Point(name=module, module=module, distribution=module, version="")
     plugin = _load(_CORE if module == BUILTIN else point)
     return plugin.components, list(plugin.problems)
 
 
-def _everything() -> list[_Plugin]:
+def _all_plugins() -> list[_Plugin]:
     return [_load(_CORE), _load(_COMMANDS), *_plugins()]
 
 
@@ -168,27 +172,30 @@ def _plugins() -> list[_Plugin]:
 def _status(plugin: _Plugin, plugins: list[_Plugin]) -> PluginStatus:
     problems = list(plugin.problems)
     for kind, component in plugin.components:
-        winners = _winners(kind, component.name, plugins)
-        if plugin not in winners:
-            rivals = [p for p in plugins if p.bring(kind, component.name)]
-            problems.append(_clash(kind, component.name, winners or rivals, of=plugin))
+        owners = _owner(kind, component.name, plugins)
+        if plugin not in owners:
+            rivals = [p for p in plugins if p.get(kind, component.name)]
+            problems.append(_conflict(kind, component.name, owners or rivals, of=plugin))
     own = {command.name for command in core_commands()}
     problems += [
-        f"command {c.name!r} is the core's own name; rename it"
-        for c in plugin.answer.commands
+        f"command {c.name!r} is a name of the core; rename it"
+        for c in plugin.results.commands
         if plugin.point is not _COMMANDS and c.name in own
     ]
     return PluginStatus(
         **attrs.asdict(plugin.point),
         components=tuple((kind, c.name, c.summary) for kind, c in plugin.components),
-        commands=tuple((c.name, c.summary) for c in plugin.answer.commands),
+        commands=tuple((c.name, c.summary) for c in plugin.results.commands),
         error="; ".join(problems) or None,
     )
 
 
-def _winners(kind: Kind, name: str, plugins: list[_Plugin]) -> list[_Plugin]:
-    """Return the one plugin that may bring a name, or nobody: built-ins, then owners."""
-    rivals = [plugin for plugin in plugins if plugin.bring(kind, name)]
+def _owner(kind: Kind, name: str, plugins: list[_Plugin]) -> list[_Plugin]:
+    """Return the one plugin that provides a name, or an empty list if it is ambiguous.
+
+    The core comes first, then the owner of the name.
+    """
+    rivals = [plugin for plugin in plugins if plugin.get(kind, name)]
     for some in (
         [p for p in rivals if p.point is _CORE],
         [p for p in rivals if p.point.owns(kind, name)],
@@ -199,33 +206,34 @@ def _winners(kind: Kind, name: str, plugins: list[_Plugin]) -> list[_Plugin]:
     return []
 
 
-def _clash(kind: Kind, name: str, plugins: list[_Plugin], of: _Plugin | None = None) -> str:
+def _conflict(kind: Kind, name: str, plugins: list[_Plugin], of: _Plugin | None = None) -> str:
     names = " and ".join(sorted({p.point.distribution for p in plugins if p is not of}))
     if of is None:
-        return f"{kind.label} {name!r} is brought by {names}; uninstall one of them"
+        return f"{kind.label} {name!r} is provided by {names}; uninstall one of them"
     if any(plugin.point is _CORE for plugin in plugins):
-        return f"{kind.label} {name!r} is the core's own name; rename it"
-    return f"{kind.label} {name!r} is also brought by {names}"
+        return f"{kind.label} {name!r} is a name of the core; rename it"
+    return f"{kind.label} {name!r} is also provided by {names}"
 
 
-def _absent(kind: Kind, name: str) -> str:
-    """Say what is near a name that no plugin brings, and how to get it."""
-    plugins = _everything()
+def _not_found(kind: Kind, name: str) -> str:
+    """Return the message for a name that no plugin provides: similar names, how to install it."""
+    plugins = _all_plugins()
     for plugin in plugins:
         if plugin.problems and plugin.point.owns(kind, name):
-            return f"{plugin.point.distribution} brings no {name!r}: {plugin.problems[0]}"
+            return f"{plugin.point.distribution} does not provide {name!r}: {plugin.problems[0]}"
     if distribution := FIRST_PARTY.get((kind, name)):
         return f"{kind.label} {name!r} is not installed; pip install {distribution}"
     for other, component in components():
         if component.name == name:
-            return f"{name!r} is a {other.label}, not a {kind.label}; {_choices(kind)}"
+            which = f"{other.label_with_article}, not {kind.label_with_article}"
+            return f"{name!r} is {which}; {_choices(kind)}"
     known = {c.name for k, c in components() if k is kind}
     hint = near(name, known | {n for k, n in FIRST_PARTY if k is kind})
     if not hint:
         return f"there is no {kind.label} {name!r}; {_choices(kind)}"
     meant = hint.split("'")[1]
     distribution = None if meant in known else FIRST_PARTY[kind, meant]
-    tail = f" it comes with rgb2act's plugin {distribution}, which is not installed"
+    tail = f" pip install {distribution}"
     return f"there is no {kind.label} {name!r}{hint}{tail if distribution else ''}"
 
 
@@ -236,7 +244,7 @@ def _choices(kind: Kind) -> str:
 
 @cache
 def _points() -> tuple[_Point, ...]:
-    """Return the installed plugins in an order that depends on names alone."""
+    """Return the installed plugins, sorted by name."""
     found = {
         _Point(name=e.name, module=e.value, **_origin(e.dist))
         for e in entry_points(group=GROUP)
@@ -250,25 +258,25 @@ def _origin(distribution: Distribution | None) -> dict[str, str]:
         assert distribution is not None
         metadata = distribution.metadata
         name, version = str(metadata["Name"]), str(metadata["Version"])
-    except Exception:  # a folder without METADATA is still a plugin
+    except Exception:  # an installation without METADATA is still a plugin
         return {"distribution": "unknown", "version": "?"}
     return {"distribution": re.sub(r"[-_.]+", "-", name).lower(), "version": version}
 
 
 @cache
 def _load(point: _Point) -> _Plugin:
-    """Import one plugin and ask its hooks; what goes wrong becomes its problems."""
+    """Import one plugin and collect its hooks' results; exceptions become its problems."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # --json on stdout stays JSON
             entry = EntryPoint(name=point.name, value=point.module, group=GROUP)
-            answer = validation.inspect_module(entry.load())
+            results = validation.inspect_module(entry.load())
     except (Exception, SystemExit) as err:
         if os.environ.get("RGB2ACT_STRICT") == "1":
             raise RuntimeError(f"plugin {point.name!r} ({point.module}) failed") from err
-        return _Plugin(point=point, answer=Answer(problems=(_line(err),)))
-    return _Plugin(point=point, answer=answer)
+        return _Plugin(point=point, results=HookResults(problems=(_line(err),)))
+    return _Plugin(point=point, results=results)
 
 
 def _line(err: BaseException) -> str:
     text = " ".join(str(err).split())
-    return f"{type(err).__name__}: {text[:300]}; RGB2ACT_STRICT=1 shows the traceback"
+    return f"{type(err).__name__}: {text[:300]}; set RGB2ACT_STRICT=1 for the traceback"

@@ -1,4 +1,4 @@
-"""Ask one plugin's hooks what it brings, and say what is wrong with the answers."""
+"""Collect the results of a plugin's hooks and validate them."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ NAME = r"[a-z0-9][a-z0-9_-]*"
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Answer:
-    """Hold the valid records that a plugin's hooks yield, and what is wrong with the others."""
+class HookResults:
+    """The valid components and commands of a plugin, and what is wrong with the others."""
 
     components: tuple[tuple[Kind, Component], ...] = ()
     commands: tuple[Command, ...] = ()
     problems: tuple[str, ...] = ()
 
 
-def inspect_module(module: Any) -> Answer:
-    """Return what a plugin's module yields."""
+def inspect_module(module: Any) -> HookResults:
+    """Return the results of the hooks in a plugin's module."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(module)
-    problems = list(_misspelt(manager, module))
+    problems = list(_misspelled(manager, module))
     found: list[tuple[Kind, Component]] = []
     for kind in Kind:
         found += [(kind, item) for item in _valid(manager, kind.hook, invalid, problems)]
     commands = list(_valid(manager, COMMANDS, invalid_command, problems))
     if not found and not commands and not problems:
-        problems.append("yields no component; mark a hook such as rgb2act_backbones with @hookimpl")
-    return Answer(components=tuple(found), commands=tuple(commands), problems=tuple(problems))
+        problems.append(
+            "provides no component; mark a hook such as rgb2act_backbones with @hookimpl"
+        )
+    return HookResults(components=tuple(found), commands=tuple(commands), problems=tuple(problems))
 
 
 def _valid(
@@ -51,10 +53,10 @@ def _valid(
     invalid: Callable[[Any], str | None],
     problems: list[str],
 ) -> Iterator[Any]:
-    """Yield the valid records of one hook, each name once; note the others."""
+    """Yield the valid results of one hook, each name once; add the others to the problems."""
     names: set[str] = set()
-    answers: list[Iterable[Any]] = getattr(manager.hook, hook)()
-    for item in (item for answer in answers for item in answer):
+    results: list[Iterable[Any]] = getattr(manager.hook, hook)()
+    for item in (item for result in results for item in result):
         if problem := invalid(item):
             problems.append(f"{hook}: {problem}")
         elif item.name in names:
@@ -64,7 +66,7 @@ def _valid(
             yield item
 
 
-def _misspelt(manager: pluggy.PluginManager, module: Any) -> Iterator[str]:
+def _misspelled(manager: pluggy.PluginManager, module: Any) -> Iterator[str]:
     for caller in manager.get_hookcallers(module) or ():
         if not caller.has_spec():
             yield f"unknown hook {caller.name!r}{near(caller.name, HOOKS)}"
@@ -74,32 +76,32 @@ def _misspelt(manager: pluggy.PluginManager, module: Any) -> Iterator[str]:
 
 
 def invalid_command(item: Any) -> str | None:
-    """Return what is wrong with what ``rgb2act_commands`` yielded, or None."""
+    """Return what is wrong with a result of ``rgb2act_commands``, or None."""
     if not isinstance(item, Command):
         return f"yielded {item!r:.80}; expected a Command"
     for what in ("arguments", "run"):
         if not callable(getattr(item, what)):
             return f"{item.name}: {what} {getattr(item, what)!r:.80} is not a function"
-    return _unfit(item)
+    return _invalid_name(item)
 
 
 def invalid(item: Any) -> str | None:
-    """Return what is wrong with what a hook yielded, or None."""
+    """Return what is wrong with a result of a component hook, or None."""
     if not isinstance(item, Component):
         return f"yielded {item!r:.80}; expected a Component"
-    if not frozen(item.config):
-        return f"{item.name}: config {item.config!r} is not a class made by @attrs.frozen"
+    if not _is_frozen(item.config):
+        return f"{item.name}: config {item.config!r} is not a class decorated with @attrs.frozen"
     if not callable(item.build):
         return f"{item.name}: build {item.build!r} is not a function"
     if not isinstance(item.tiny, item.config):
         return f"{item.name}: tiny {item.tiny!r} is not a {item.config.__name__}"
     if type(item.version) is not int or item.version < 1:
-        return f"{item.name}: version {item.version!r} is not an int from 1 up"
+        return f"{item.name}: version {item.version!r} is not an int of at least 1"
     if problem := _invalid_capabilities(item.capabilities) or next(
         fields.unknown_metadata(item.config), None
     ):
         return f"{item.name}: {problem}"
-    return _unfit(item)
+    return _invalid_name(item)
 
 
 def _invalid_capabilities(capabilities: Any) -> str | None:
@@ -111,7 +113,7 @@ def _invalid_capabilities(capabilities: Any) -> str | None:
     return None
 
 
-def _unfit(item: Component | Command) -> str | None:
+def _invalid_name(item: Component | Command) -> str | None:
     """Return what is wrong with a record's name or summary, or None."""
     if not isinstance(item.name, str) or not re.fullmatch(NAME, item.name):
         return f"name {item.name!r} is not lowercase letters, digits, '-' or '_'"
@@ -120,14 +122,5 @@ def _unfit(item: Component | Command) -> str | None:
     return None
 
 
-def frozen(cls: Any) -> bool:
-    """Return whether this is an attrs class whose instances refuse new values."""
-    if not isinstance(cls, type) or not attrs.has(cls):
-        return False
-    try:
-        object.__new__(cls).__setattr__("probe", 0)
-    except attrs.exceptions.FrozenInstanceError:
-        return True
-    except Exception:
-        return False
-    return False
+def _is_frozen(cls: Any) -> bool:
+    return isinstance(cls, type) and attrs.has(cls) and attrs.inspect(cls).is_frozen

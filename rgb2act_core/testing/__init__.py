@@ -1,4 +1,4 @@
-"""The conformance kit: what every component of a kind must do, as checks that pytest can run.
+"""The conformance kit: checks that every component of a kind must pass.
 
 In a plugin's tests::
 
@@ -9,7 +9,7 @@ In a plugin's tests::
     def test_conformance(check):
         check()
 
-``rgb2act selftest gray`` runs the same checks. Each builds the component's tiny config only.
+``rgb2act selftest gray`` runs the same checks. They build the component's tiny config only.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ from .subject import Subject
 
 @attrs.frozen(eq=False)
 class Check:
-    """Hold one check; calling it raises AssertionError that says what to mend."""
+    """One check. Calling it raises AssertionError with what to fix."""
 
-    about: str  # a component, or a plugin's module
+    about: str
+    """Name of the component, or of the plugin's module."""
     name: str
     summary: str
+    """The requirement, in one sentence."""
     call: Callable[[], None]
 
     def __call__(self) -> None:
-        """Run the check; whatever goes wrong in it becomes an AssertionError."""
+        """Run the check; any other exception becomes an AssertionError."""
         try:
             self.call()
         except AssertionError:
@@ -50,7 +52,7 @@ class Check:
 
 
 def checks(module: str) -> list[Check]:
-    """Return the checks of a plugin, by the name of its module, and of all it brings."""
+    """Return the checks of a plugin's module, by name, and of all its components."""
     found, problems = registry.collect_hooks(module)
     valid = _check(module, general.components_are_valid, problems)
     parts = [check for kind, component in found for check in component_checks(kind, component)]
@@ -58,7 +60,7 @@ def checks(module: str) -> list[Check]:
 
 
 def light(module: str) -> Check:
-    """Return the check that importing a module imports nothing heavy."""
+    """Return the check that importing a module imports no heavy package."""
     return _check(module, general.module_is_light, module)
 
 
@@ -66,13 +68,13 @@ def component_checks(kind: Kind, component: Component) -> list[Check]:
     """Return the checks of one component."""
     subject = Subject(kind, component)
     own = import_module(f"{__name__}.{kind}").CHECKS
-    if component.config is Replay:  # it only stands where a head stands
+    if component.config is Replay:  # it has no module to test
         own = ()
     return [_check(component.name, call, subject) for call in (*general.CHECKS, *own)]
 
 
 def _check(about: str, call: Callable[[Any], None], subject: Any) -> Check:
-    summary = (call.__doc__ or "").partition("\n")[0]
+    summary = (call.__doc__ or "").partition("\n")[0].replace("``", "")
     return Check(about, call.__name__, summary, lambda: call(subject))
 
 

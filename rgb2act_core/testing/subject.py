@@ -10,14 +10,14 @@ from ..plugins.components import Capability, Component, Kind
 
 
 class Subject:
-    """Hold a component; build its tiny config once, when a check asks for it."""
+    """A component under test. Its tiny config is built once, when a check first needs it."""
 
     def __init__(self, kind: Kind, component: Component) -> None:
         self.kind, self.component = kind, component
 
     @cached_property
     def built(self) -> Any:
-        """What ``build(tiny)`` returns."""
+        """The object that ``build(tiny)`` returns."""
         return self.build()
 
     def can(self, capability: Capability) -> bool:
@@ -25,18 +25,18 @@ class Subject:
         return capability in self.component.capabilities
 
     def build(self) -> Any:
-        """Build the tiny config anew."""
+        """Build the tiny config again."""
         return self.component.build(self.component.tiny)
 
 
 def refuses(call: Any, what: str) -> str:
-    """Return the message of the UserError that a call must raise."""
+    """Return the message of the UserError that the call must raise."""
     try:
         call()
     except UserError as err:
         return str(err)
     except Exception as err:
         raise AssertionError(
-            f"{what} raises {type(err).__name__}: {err}; raise UserError, it is the user's to mend"
+            f"{what} raises {type(err).__name__}: {err}; raise UserError, since the user can fix it"
         ) from err
-    raise AssertionError(f"{what} is accepted; raise UserError that names what is wrong")
+    raise AssertionError(f"{what} is accepted; raise UserError with what is wrong")

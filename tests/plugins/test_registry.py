@@ -96,7 +96,7 @@ def test_good_plugin_is_listed_with_its_distribution(site: Site) -> None:
         ("import nowhere_to_be_found", "ModuleNotFoundError: No module named"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("1 +", "SyntaxError: invalid syntax"),
-        ("", "yields no component; mark a hook"),
+        ("", "provides no component; mark a hook"),
         (
             GOOD.format(name="x").replace("backbones", "backbone"),
             "unknown hook 'rgb2act_backbone'; did you mean 'rgb2act_backbones'?",
@@ -104,7 +104,10 @@ def test_good_plugin_is_listed_with_its_distribution(site: Site) -> None:
         (GOOD.format(name="x").replace("@hookimpl", ""), "not marked with @hookimpl"),
         (GOOD.format(name="X y"), "name 'X y' is not lowercase letters"),
         (GOOD.format(name="x").replace("yield Component(", "yield dict("), "expected a Component"),
-        (GOOD.format(name="x").replace("attrs.frozen", "attrs.define"), "made by @attrs.frozen"),
+        (
+            GOOD.format(name="x").replace("attrs.frozen", "attrs.define"),
+            "decorated with @attrs.frozen",
+        ),
         (GOOD.format(name="x").replace("tiny=Config()", "tiny=3"), "tiny 3 is not a Config"),
         (GOOD.format(name="x").replace("tiny=", "capabilities={1}, tiny="), "not a frozenset"),
         (
@@ -165,11 +168,11 @@ def test_name_brought_twice_is_refused_naming_both(site: Site) -> None:
     site.add("one", GOOD.format(name="twin"))
     site.add("two", GOOD.format(name="twin"))
     assert site.find("backbone", "twin")[0] == (
-        "UserError: backbone 'twin' is brought by dist-one and dist-two; uninstall one of them"
+        "UserError: backbone 'twin' is provided by dist-one and dist-two; uninstall one of them"
     )
     listed = site.statuses()
-    assert listed["one"][2] == "backbone 'twin' is also brought by dist-two"
-    assert listed["two"][2] == "backbone 'twin' is also brought by dist-one"
+    assert listed["one"][2] == "backbone 'twin' is also provided by dist-two"
+    assert listed["two"][2] == "backbone 'twin' is also provided by dist-one"
 
 
 def test_owner_of_a_name_wins_over_others(site: Site) -> None:
@@ -178,7 +181,7 @@ def test_owner_of_a_name_wins_over_others(site: Site) -> None:
     assert site.find("backbone", "twin")[0] == "the owner"
     listed = site.statuses()
     assert listed["twin"][2] is None
-    assert listed["a"][2] == "backbone 'twin' is also brought by dist-twin"
+    assert listed["a"][2] == "backbone 'twin' is also provided by dist-twin"
 
 
 def test_two_entry_points_of_one_name_are_both_listed_and_refused(site: Site) -> None:
@@ -203,7 +206,7 @@ sys.modules[module.__name__] = module
 """
     assert json.loads(site.run(builtin + FIND, "fusion", "weighted").stdout)[0] == "own"
     listed = json.loads(site.run(builtin + LIST).stdout)
-    assert listed["weighted"][2] == "fusion 'weighted' is the core's own name; rename it"
+    assert listed["weighted"][2] == "fusion 'weighted' is a name of the core; rename it"
 
 
 @pytest.mark.parametrize(
@@ -216,8 +219,7 @@ sys.modules[module.__name__] = module
         (
             "backbone",
             "dinov2",
-            "there is no backbone 'dinov2'; did you mean 'dinov3'?"
-            " it comes with rgb2act's plugin rgb2act-dinov3, which is not installed",
+            "there is no backbone 'dinov2'; did you mean 'dinov3'? pip install rgb2act-dinov3",
         ),
     ],
 )
@@ -235,7 +237,9 @@ metadata.entry_points = lambda **k: [e for e in whole(**k) if e.value.startswith
 
 def test_owner_that_fails_is_named_with_its_reason(site: Site) -> None:
     site.add("mine", "import nowhere_to_be_found")
-    assert "dist-mine brings no 'mine': ModuleNotFoundError" in site.find("backbone", "mine")[0]
+    assert (
+        "dist-mine does not provide 'mine': ModuleNotFoundError" in site.find("backbone", "mine")[0]
+    )
 
 
 def test_distribution_without_metadata_is_still_listed(site: Site) -> None:
@@ -308,10 +312,10 @@ def test_a_command_is_brought_once_and_not_the_cores(site: Site) -> None:
     site.add("polite", GREET.replace("GREET", "greet"))
     site.add("kind", GREET.replace("GREET", "greet"))
     site.add("bold", GREET.replace("GREET", "verify"))
-    assert "'verify' is the core's own name; rename it" in str(site.statuses()["bold"][2])
+    assert "'verify' is a name of the core; rename it" in str(site.statuses()["bold"][2])
     done = site.run(CLI, "greet", "you")
     assert done.stdout.startswith("2 ")
-    assert "'greet' is brought by dist-kind and dist-polite; uninstall one" in done.stderr
+    assert "'greet' is provided by dist-kind and dist-polite; uninstall one" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -456,7 +456,7 @@ def test_heavy_module_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     light, valid = checks("mod_heavy")
     with pytest.raises(AssertionError, match=r"importing mod_heavy brings .*zarr"):
         light()
-    with pytest.raises(AssertionError, match="yields no component"):
+    with pytest.raises(AssertionError, match="provides no component"):
         valid()
 
 
