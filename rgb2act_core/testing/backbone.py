@@ -38,7 +38,9 @@ def info_is_valid(subject: Subject) -> None:
     info = subject.built.info
     assert isinstance(info, BackboneInfo), f"info is {info!r}; make it a BackboneInfo"
     assert info.dim >= 1, f"info.dim is {info.dim}"
-    assert info.context >= 1, f"info.context is {info.context}; it includes the newest frame, so it is at least 1"
+    assert info.context >= 1, (
+        f"info.context is {info.context}; it includes the newest frame, so it is at least 1"
+    )
 
 
 def tokens_have_the_shape_of_the_grid(subject: Subject) -> None:
@@ -54,7 +56,7 @@ def tokens_have_the_shape_of_the_grid(subject: Subject) -> None:
         tokens = backbone.encode(_frames(backbone, 1, size))
         expected = (1, 2, rows * columns, backbone.info.dim)
         assert tuple(tokens.shape) == expected, (
-            f"images of {size[0]}x{size[1]} give tokens {tuple(tokens.shape)}; grid and info require"
+            f"images of {size[0]}x{size[1]} give {tuple(tokens.shape)}; grid and info require"
             f" (B, V, N, C) = {expected}"
         )
     assert accepted, f"grid rejects all of {SIZES}; let the tiny config accept one of them"
@@ -103,7 +105,9 @@ def batch_does_not_change_tokens(subject: Subject) -> None:
 def same_config_gives_same_tokens(subject: Subject) -> None:
     """Encoding twice and building twice give identical tokens."""
     first = _tokens(subject)
-    assert torch.equal(first, _tokens(subject)), "encoding twice gives different tokens; call eval()"
+    assert torch.equal(first, _tokens(subject)), (
+        "encoding twice gives different tokens; call eval()"
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(12345)
         again = subject.build()

@@ -1,6 +1,6 @@
-"""What an environment must do.
+"""Checks for environments.
 
-Shapes: T = steps, V = cameras, H W = pixels, A = action dims, P = points
+Shapes: T = steps, V = cameras, H W = pixels, A = action dimensions, P = points
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from .capabilities import capabilities_are_as_declared
 from .subject import Subject, refuses
 
 STEPS = 5
-TRIES = 5  # seeds on which the expert may fail before its tiny task counts as too hard
+ATTEMPTS = 5  # the expert must succeed on one of so many seeds
 NOISE = 0.0
 
 
 def info_is_complete(subject: Subject) -> None:
-    """``info`` names cameras and actions and says how fast and how long."""
+    """``info`` is an EnvironmentInfo with valid cameras, image size, rate and length."""
     info = subject.built.info
     assert isinstance(info, EnvironmentInfo), f"info is {info!r}; make it an EnvironmentInfo"
     assert info.task, "info.task is empty"
     assert info.cameras, "info.cameras is empty"
-    assert len(set(info.cameras)) == len(info.cameras), f"cameras {info.cameras} hold one twice"
+    assert len(set(info.cameras)) == len(info.cameras), f"cameras {info.cameras} contain duplicates"
     assert min(info.image) > 0, f"info.image is {info.image}, not (height, width)"
     assert info.control_hz > 0, f"info.control_hz is {info.control_hz}"
     assert info.max_steps > 0, f"info.max_steps is {info.max_steps}"
@@ -37,31 +37,31 @@ def info_is_complete(subject: Subject) -> None:
     )
 
 
-def actions_are_named(subject: Subject) -> None:
-    """Every action dimension has a name of its own.
+def action_names_are_unique(subject: Subject) -> None:
+    """Every action dimension has its own name.
 
-    Those of two arms begin with ``left_`` or ``right_``; any others move with ``arms = "both"``.
+    Names of two arms start with ``left_`` and ``right_``; all others belong to both arms.
     """
     names = subject.built.info.action_names
     assert names, "info.action_names is empty"
-    assert all(names), f"action names {names} hold an empty one"
-    assert len(set(names)) == len(names), f"action names {names} hold one twice"
+    assert all(names), f"action names {names} contain an empty one"
+    assert len(set(names)) == len(names), f"action names {names} contain duplicates"
 
 
 def recorded_episodes_are_valid(subject: Subject) -> None:
-    """Episodes on disk have the shapes, types and ranges of ``interfaces.Episode``."""
+    """Recorded episodes have the shapes, types and ranges of ``interfaces.Episode``."""
     episodes = subject.built.recorded()
     names = [episode.name for episode in episodes]
-    assert len(set(names)) == len(names), "two recorded episodes have one name"
+    assert len(set(names)) == len(names), "two recorded episodes have the same name"
     for episode in episodes[:2]:
         _validate(episode, subject.built.info, "recorded")
     assert episodes or subject.built.info.demonstrates or not _has_data(subject), (
-        "nothing is recorded and no expert demonstrates; there is nothing to learn from"
+        "there are neither recorded episodes nor an expert; provide one of them"
     )
 
 
 def _has_data(subject: Subject) -> bool:
-    """Return whether the tiny config names files; one without them may record nothing."""
+    """Return whether the tiny config names files; without files there may be no episodes."""
     import attrs
 
     fields = attrs.fields(subject.component.config)
@@ -73,29 +73,31 @@ def _demonstration(subject: Subject) -> Episode | None:
     environment: Environment = subject.built
     if not environment.info.demonstrates:
         return None
-    for seed in range(TRIES):
+    for seed in range(ATTEMPTS):
         if (episode := environment.demonstrate(seed, NOISE)) is not None:
             return episode
-    raise AssertionError(f"the expert fails on seeds 0 to {TRIES - 1}; make tiny an easy task")
+    raise AssertionError(
+        f"the expert fails on seeds 0 to {ATTEMPTS - 1}; choose an easier task for tiny"
+    )
 
 
 def demonstrations_are_valid(subject: Subject) -> None:
-    """The expert's episodes have the shapes, types and ranges of ``interfaces.Episode``."""
+    """Demonstrations have the shapes, types and ranges of ``interfaces.Episode``."""
     if (episode := _demonstration(subject)) is not None:
         _validate(episode, subject.built.info, "demonstrate")
 
 
 def same_seed_gives_the_same_demonstration(subject: Subject) -> None:
-    """``demonstrate`` and ``scene`` give the same bytes for one seed, others for another."""
+    """The same seed gives the same demonstration and scene; other seeds give other scenes."""
     first = _demonstration(subject)
     if first is None:
         return
-    again = next(e for s in range(TRIES) if (e := subject.build().demonstrate(s, NOISE)))
+    again = next(e for s in range(ATTEMPTS) if (e := subject.build().demonstrate(s, NOISE)))
     _same(first, again, "demonstrate")
     _same(subject.built.scene(3), subject.build().scene(3), "scene")
     other = np.asarray(subject.built.scene(4).rgb[:])
     assert not np.array_equal(np.asarray(subject.built.scene(3).rgb[:]), other), (
-        "scenes of two seeds look the same; place things by the seed"
+        "scenes of two seeds are identical; place objects by the seed"
     )
 
 
@@ -103,20 +105,20 @@ def _same(a: Episode, b: Episode, what: str) -> None:
     for name in ("rgb", "joints", "actions"):
         x, y = getattr(a, name), getattr(b, name)
         same = x is y is None or np.array_equal(np.asarray(x[:]), np.asarray(y[:]))
-        assert same, f"{what}: {name} differ between two runs of one seed; draw from the seed only"
+        assert same, f"{what}: {name} differ between two runs of one seed; use no other randomness"
     for one, two in zip(a.clouds or (), b.clouds or (), strict=True):
         same = np.array_equal(one.xyz, two.xyz) and np.array_equal(one.rgb, two.rgb)
         assert same, f"{what}: clouds differ between two runs of one seed"
 
 
 def scenes_are_single_frames(subject: Subject) -> None:
-    """``scene`` gives one frame with a cloud and neither joints nor actions."""
+    """``scene`` returns one frame with a point cloud and without joints and actions."""
     if not subject.built.info.demonstrates:
         return
     scene = subject.built.scene(0)
     assert scene.joints is None, "scene: joints are given; a scene has none"
     assert scene.actions is None, "scene: actions are given; a scene has none"
-    assert scene.clouds is not None, "scene: clouds are missing; alignment pairs them with frames"
+    assert scene.clouds is not None, "scene: clouds are missing; alignment needs them"
     assert scene.rgb.shape[0] == 1, f"scene: {scene.rgb.shape[0]} frames; a scene has one"
     _validate(scene, subject.built.info, "scene")
 
@@ -152,10 +154,10 @@ def _validate_motion(
     value = np.asarray(value)
     assert value.shape == shape, f"{what}: {name} are {value.shape}, not (T, A) = {shape}"
     assert value.dtype == np.float32, f"{what}: {name} are {value.dtype}, not float32"
-    assert np.isfinite(value).all(), f"{what}: {name} hold NaN or inf"
+    assert np.isfinite(value).all(), f"{what}: {name} contain NaN or inf"
     grippers = value[:, [is_gripper(n) for n in info.action_names]]
     assert ((grippers >= -0.05) & (grippers <= 1.05)).all(), (
-        f"{what}: grippers of {name} leave 0 closed .. 1 open"
+        f"{what}: grippers in {name} are outside 0 (closed) to 1 (open)"
     )
 
 
@@ -167,19 +169,19 @@ def _validate_cloud(cloud: PointCloud, what: str) -> None:
     )
     assert cloud.xyz.dtype == np.float32, f"{what}: xyz is {cloud.xyz.dtype}, not float32"
     assert cloud.rgb.dtype == np.uint8, f"{what}: cloud colours are {cloud.rgb.dtype}, not uint8"
-    assert np.isfinite(cloud.xyz).all(), f"{what}: xyz holds NaN or inf"
+    assert np.isfinite(cloud.xyz).all(), f"{what}: xyz contains NaN or inf"
 
 
 def _acts(subject: Subject) -> bool:
-    """Return whether there is anything to act in; else ``make`` must say what is missing."""
+    """Return whether there is a simulator; otherwise check that ``make`` raises UserError."""
     if subject.built.info.acts:
         return True
     refuses(subject.built.make, "make() of an environment whose info.acts is False")
     return False
 
 
-def env_meets_gymnasium(subject: Subject) -> None:
-    """``make`` gives a gymnasium.Env that passes gymnasium's own checker."""
+def env_passes_gymnasiums_checker(subject: Subject) -> None:
+    """``make`` returns a gymnasium.Env that passes gymnasium's own checker."""
     if not _acts(subject):
         return
     from gymnasium import Env
@@ -188,7 +190,7 @@ def env_meets_gymnasium(subject: Subject) -> None:
     env = subject.built.make()
     assert isinstance(env, Env), f"make() returns {env!r}; return a gymnasium.Env"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # matters of taste; faults raise
+        warnings.simplefilter("ignore")  # warnings are about style; errors raise
         try:
             check_env(env.unwrapped, skip_render_check=True)
         except AssertionError:
@@ -198,8 +200,8 @@ def env_meets_gymnasium(subject: Subject) -> None:
     env.close()
 
 
-def observations_are_as_info_says(subject: Subject) -> None:
-    """``reset`` and ``step`` give uint8 rgb, float32 joints, success, and the state's names."""
+def observations_match_info(subject: Subject) -> None:
+    """``reset`` and ``step`` return the rgb, joints, success and state that ``info`` describes."""
     if not _acts(subject):
         return
     info: EnvironmentInfo = subject.built.info
@@ -208,11 +210,11 @@ def observations_are_as_info_says(subject: Subject) -> None:
         obs, first = env.reset(seed=0)
         _validate_observation(obs, env, info)
         _validate_state(first, info, "reset")
-        obs, reward, _, _, told = env.step(_still(obs))
+        obs, reward, _, _, last = env.step(_still(obs))
         _validate_observation(obs, env, info)
-        _validate_state(told, info, "step")
-        assert isinstance(told.get("success"), (bool, np.bool_)), (
-            f"info['success'] is {told.get('success')!r} after a step; make it a bool"
+        _validate_state(last, info, "step")
+        assert isinstance(last.get("success"), (bool, np.bool_)), (
+            f"info['success'] is {last.get('success')!r} after a step; make it a bool"
         )
         assert np.isfinite(float(reward)), f"the reward is {reward!r}"
     finally:
@@ -224,7 +226,7 @@ def _still(obs: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _validate_observation(obs: Any, env: Any, info: EnvironmentInfo) -> None:
-    assert set(obs) >= {"rgb", "joints"}, f"an observation holds {sorted(obs)}, not rgb and joints"
+    assert set(obs) >= {"rgb", "joints"}, f"an observation has {sorted(obs)}, not rgb and joints"
     rgb, joints = obs["rgb"], obs["joints"]
     expected = (len(info.cameras), *info.image, 3)
     assert rgb.shape == expected, f"rgb is {rgb.shape}, info says (V, H, W, 3) = {expected}"
@@ -233,11 +235,11 @@ def _validate_observation(obs: Any, env: Any, info: EnvironmentInfo) -> None:
     assert joints.shape == width, f"joints are {joints.shape}, info says {width}"
     assert joints.dtype == np.float32, f"joints are {joints.dtype}, not float32"
     assert env.action_space.shape == width, f"actions are {env.action_space.shape}, not {width}"
-    assert env.observation_space.contains(obs), "an observation lies outside observation_space"
+    assert env.observation_space.contains(obs), "an observation is outside observation_space"
 
 
-def _validate_state(told: dict[str, Any], info: EnvironmentInfo, when: str) -> None:
-    state = told.get("state", {})
+def _validate_state(result: dict[str, Any], info: EnvironmentInfo, when: str) -> None:
+    state = result.get("state", {})
     assert set(state) == set(info.state_names), (
         f"info['state'] after {when} holds {sorted(state)}, info.state_names are {info.state_names}"
     )
@@ -249,12 +251,12 @@ def _validate_state(told: dict[str, Any], info: EnvironmentInfo, when: str) -> N
 
 
 def same_seed_gives_the_same_episode(subject: Subject) -> None:
-    """One seed and the same actions give the same images, another seed other ones."""
+    """The same seed and actions give the same images; another seed gives other images."""
     if not _acts(subject):
         return
     first, again, other = (_play(subject, seed) for seed in (0, 0, 1))
-    assert np.array_equal(first, again), "two runs of one seed look different; seed all drawing"
-    assert not np.array_equal(first, other), "two seeds look the same; place things by the seed"
+    assert np.array_equal(first, again), "two runs of one seed differ; seed all random numbers"
+    assert not np.array_equal(first, other), "two seeds look the same; place objects by the seed"
 
 
 def _play(subject: Subject, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -275,12 +277,12 @@ def _play(subject: Subject, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 CHECKS = (
     capabilities_are_as_declared,
     info_is_complete,
-    actions_are_named,
+    action_names_are_unique,
     recorded_episodes_are_valid,
     demonstrations_are_valid,
     same_seed_gives_the_same_demonstration,
     scenes_are_single_frames,
-    env_meets_gymnasium,
-    observations_are_as_info_says,
+    env_passes_gymnasiums_checker,
+    observations_match_info,
     same_seed_gives_the_same_episode,
 )

@@ -1,6 +1,6 @@
-"""What a fusion must do.
+"""Checks for fusions.
 
-Shapes: B = batch, N = patches, M = backbones, D = width
+Shapes: B = batch, N = patches, M = backbones, D = channels
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def fused_tokens_are_finite_float32(subject: Subject) -> None:
     for name in ("tokens", "loss"):
         value: Tensor = getattr(fused, name)
         assert value.dtype is torch.float32, f"{name} is {value.dtype}; return float32"
-        assert bool(value.isfinite().all()), f"{name} holds NaN or inf"
+        assert bool(value.isfinite().all()), f"{name} contains NaN or inf"
 
 
-def weights_are_shares(subject: Subject) -> None:
-    """Weights are at least 0 and sum to 1, in training and after it."""
+def weights_sum_to_one(subject: Subject) -> None:
+    """Weights are at least 0 and sum to 1, in training and in evaluation."""
     module = _module(subject, 3)
     for training in (True, False):
         weights = _fuse(module.train(training), _tokens(3)).weights.detach()
@@ -67,16 +67,18 @@ def weights_are_shares(subject: Subject) -> None:
 
 
 def gradient_reaches_every_backbone(subject: Subject) -> None:
-    """What is learned from the fused tokens gets to each backbone's adapter."""
+    """The gradient of the fused tokens reaches the tokens of each backbone."""
     tokens = _tokens(3).requires_grad_()
     fused = _fuse(_module(subject, 3).train(), tokens)
     (fused.tokens.square().sum() + fused.loss).backward()
     assert tokens.grad is not None, "the fused tokens do not depend on the backbones' tokens"
     reached = tokens.grad.abs().sum((0, 1, 3)) > 0
-    assert bool(reached.all()), f"gradients reach backbones {reached.tolist()}; reach all of them"
+    assert bool(reached.all()), (
+        f"gradients reach backbones {reached.tolist()}; they must reach all of them"
+    )
 
 
-def patches_stay_where_they_are(subject: Subject) -> None:
+def patches_are_fused(subject: Subject) -> None:
     """A fused token depends on the tokens of its own patch."""
     module, tokens = _module(subject, 3).eval(), _tokens(3)
     other = tokens.clone()
@@ -87,32 +89,36 @@ def patches_stay_where_they_are(subject: Subject) -> None:
 
 
 def evaluation_is_deterministic(subject: Subject) -> None:
-    """After ``eval()`` nothing is drawn, and the batch does not matter."""
+    """After ``eval()`` the result is deterministic and does not depend on the batch."""
     module, tokens = _module(subject, 3).eval(), _tokens(3)
     with torch.no_grad():
         first = _fuse(module, tokens, seed=1).tokens
         again = _fuse(module, tokens, seed=2).tokens
         alone = _fuse(module, tokens[:1]).tokens
-    assert torch.equal(first, again), "fusing twice in eval() differs; draw noise in training only"
-    assert torch.allclose(first[:1], alone, atol=1e-5), "a batch gives other tokens than one image"
+    assert torch.equal(first, again), (
+        "fusing twice in eval() gives different tokens; draw noise in training only"
+    )
+    assert torch.allclose(first[:1], alone, atol=1e-5), (
+        "an image alone gives other tokens than in a batch"
+    )
 
 
-def state_is_the_whole_of_it(subject: Subject) -> None:
-    """A fresh module with the saved state fuses alike."""
+def state_dict_is_complete(subject: Subject) -> None:
+    """A new module with the saved state gives the same tokens."""
     module, other = _module(subject, 3).eval(), subject.built.module(3, WIDTH).eval()
     other.load_state_dict(module.state_dict())
     with torch.no_grad():
         same = torch.equal(_fuse(module, _tokens(3)).tokens, _fuse(other, _tokens(3)).tokens)
-    assert same, "a loaded module fuses otherwise; keep all of it in parameters and buffers"
+    assert same, "a loaded module gives other tokens; keep all state in parameters and buffers"
 
 
 CHECKS = (
     capabilities_are_as_declared,
     fuses_any_number_of_backbones,
     fused_tokens_are_finite_float32,
-    weights_are_shares,
+    weights_sum_to_one,
     gradient_reaches_every_backbone,
-    patches_stay_where_they_are,
+    patches_are_fused,
     evaluation_is_deterministic,
-    state_is_the_whole_of_it,
+    state_dict_is_complete,
 )

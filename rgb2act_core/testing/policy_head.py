@@ -1,7 +1,7 @@
-"""What a policy head must do.
+"""Checks for policy heads.
 
-Shapes: B = batch, O = n_obs_steps, D = width of what it sees, N and C = number and width of an
-observation step's tokens, S = horizon, A = action dims, N = plans a row
+Shapes: B = batch, O = n_obs_steps, D = size of an observation, N and C = number and size of an
+observation step's tokens, S = horizon, A = action dimensions, P = plans per row
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHAPE = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=5, horizon=16)
 ODD = HeadShape(obs_dim=3, n_obs_steps=1, action_dim=1, horizon=7)
 TOKENS = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=5, horizon=16, tokens=(5, 4))
 BATCH = 3
-CLOSE = 1e-3  # sums in another order add up over the sampling steps to less
+CLOSE = 1e-3  # float32 summation order, accumulated over the sampling steps, differs by less
 
 
 def _module(subject: Subject, shape: HeadShape = SHAPE, seed: int = 3) -> Any:
@@ -70,18 +70,18 @@ def _record(plans: Any, method: str) -> Plans:
     return plans
 
 
-def check_answers_in_words(subject: Subject) -> None:
-    """``check`` gives None for 16 steps, and a reason for shapes that it can't take."""
+def check_returns_none_or_a_reason(subject: Subject) -> None:
+    """``check`` returns None for a horizon of 16, and a reason for shapes it cannot have."""
     answer = subject.built.check(SHAPE)
-    assert answer is None, f"check({SHAPE}) says {answer!r}; let the tiny config take it"
+    assert answer is None, f"check({SHAPE}) returns {answer!r}; let the tiny config accept it"
     answer = subject.built.check(ODD)
     assert answer is None or (isinstance(answer, str) and answer.strip()), (
         f"check returns {answer!r}; return None or what is impossible and what to do"
     )
 
 
-def plans_have_the_shape_asked_for(subject: Subject) -> None:
-    """Plans are (B, S, A), float32 and finite, for every shape that ``check`` accepts."""
+def plans_have_the_right_shape(subject: Subject) -> None:
+    """``plan`` returns finite float32 (B, 1, S, A) for each shape that ``check`` accepts."""
     for shape in (SHAPE, ODD):
         if subject.built.check(shape) is not None:
             continue
@@ -90,11 +90,11 @@ def plans_have_the_shape_asked_for(subject: Subject) -> None:
         expected = (BATCH, shape.horizon, shape.action_dim)
         assert tuple(plan.shape) == expected, f"plans are {tuple(plan.shape)}, not {expected}"
         assert plan.dtype is torch.float32, f"plans are {plan.dtype}; return float32"
-        assert bool(plan.isfinite().all()), "plans hold NaN or inf"
+        assert bool(plan.isfinite().all()), "plans contain NaN or inf"
 
 
 def loss_is_a_finite_scalar(subject: Subject) -> None:
-    """The loss is one finite number, and its gradient reaches parameters."""
+    """The loss is a finite scalar whose gradient reaches the parameters."""
     module = _module(subject).train()
     loss = _loss(module, *_data())
     assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}; return its mean"
@@ -102,16 +102,16 @@ def loss_is_a_finite_scalar(subject: Subject) -> None:
     loss.backward()
     grads = [p.grad for p in module.parameters() if p.grad is not None]
     assert any(bool(g.abs().sum() > 0) for g in grads), "no parameter gets a gradient"
-    assert all(bool(g.isfinite().all()) for g in grads), "a gradient holds NaN or inf"
+    assert all(bool(g.isfinite().all()) for g in grads), "a gradient contains NaN or inf"
 
 
-def loss_depends_on_what_is_seen(subject: Subject) -> None:
-    """Observations receive a gradient, so an aligner can be trained with the head."""
+def loss_depends_on_observations(subject: Subject) -> None:
+    """Observations get a gradient, so that an aligner can be trained together with the head."""
     obs_BOD, actions_BSA, mask_BS = _data()
     obs_BOD.requires_grad_()
     module = _module(subject).train()
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
-    for _ in range(2):  # some networks begin with zeros in their last layer
+    for _ in range(2):  # the last layer of some networks is initialised with zeros
         optimiser.zero_grad()
         _loss(module, obs_BOD, actions_BSA, mask_BS).backward()
         optimiser.step()
@@ -119,58 +119,58 @@ def loss_depends_on_what_is_seen(subject: Subject) -> None:
     assert float(obs_BOD.grad.abs().sum()) > 0, "the observations get a gradient of 0"
 
 
-def masked_steps_do_not_count(subject: Subject) -> None:
-    """Steps where the mask is False change nothing in the loss."""
+def masked_steps_are_ignored(subject: Subject) -> None:
+    """Steps whose mask is False do not change the loss."""
     obs_BOD, actions_BSA, mask_BS = _data()
     module = _module(subject).eval()
     mask_BS[1:, 10:] = False
-    mask_BS[0] = False  # a row that does not count at all: whatever it holds must not matter
+    mask_BS[0] = False  # all of this row is masked, so its actions must not matter
     other_BSA = actions_BSA.clone()
     other_BSA[0] += 0.5
     with torch.no_grad():
         loss = float(_loss(module, obs_BOD, actions_BSA, mask_BS))
         other = float(_loss(module, obs_BOD, other_BSA, mask_BS))
         whole = float(_loss(module, obs_BOD, actions_BSA, torch.ones_like(mask_BS)))
-    assert loss != whole, "the loss does not look at the mask; leave out steps where it is False"
+    assert loss != whole, "the loss ignores the mask; leave out steps whose mask is False"
     assert abs(loss - other) <= 1e-5 * abs(loss), (
         f"actions of masked steps change the loss from {loss:.6g} to {other:.6g};"
-        " leave out steps where the mask is False"
+        " leave out steps whose mask is False"
     )
 
 
-def row_draws_from_its_own_generator(subject: Subject) -> None:
-    """A plan depends on its row and its generator, not on the batch or the global state."""
+def row_uses_its_own_generator(subject: Subject) -> None:
+    """A plan depends on its row and generator only, not on the batch or the global generator."""
     module, (obs_BOD, _, _) = _module(subject).eval(), _data()
     plan = _plan(module, obs_BOD, [1, 2, 3], around=1)
     assert torch.equal(plan, _plan(module, obs_BOD, [1, 2, 3], around=2)), (
-        "the same generators give other plans; draw from generators[i] and nowhere else"
+        "the same generators give other plans; draw random numbers from generators[i] only"
     )
     for row in range(BATCH):
         alone = _plan(module, obs_BOD[row : row + 1], [row + 1])[0]
         error = float((plan[row] - alone).abs().max())
         assert error < CLOSE, (
-            f"row {row} differs by {error:.2g} when planned alone; draw its noise from"
-            " generators[i] alone, and use no statistics over the batch"
+            f"row {row} differs by {error:.2g} when it is planned alone; draw its noise from"
+            " generators[i] only, and use no batch statistics"
         )
 
 
-def state_is_the_whole_of_it(subject: Subject) -> None:
-    """A fresh module with the saved state plans alike."""
+def state_dict_is_complete(subject: Subject) -> None:
+    """A new module with the saved state gives the same plans."""
     module, other = _module(subject).eval(), _module(subject, seed=4).eval()
     other.load_state_dict(module.state_dict())
     obs_BOD, _, _ = _data()
     same = torch.equal(_plan(module, obs_BOD, [1, 2, 3]), _plan(other, obs_BOD, [1, 2, 3]))
-    assert same, "a loaded module plans otherwise; keep all of it in parameters and buffers"
+    assert same, "a loaded module gives other plans; keep all state in parameters and buffers"
 
 
-def tokens_are_looked_at(subject: Subject) -> None:
-    """Where the shape has tokens, loss and plans take them, look at them, row by row."""
+def tokens_are_used(subject: Subject) -> None:
+    """If the shape has tokens, the loss and the plans of each row depend on that row's tokens."""
     if subject.built.check(TOKENS) is not None:
         return
     (obs_BOD, actions_BSA, mask_BS), tokens_BONC = _data(TOKENS), _tokens().requires_grad_()
     module = _module(subject, TOKENS).train()
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
-    for _ in range(2):  # some networks begin with zeros in their last layer
+    for _ in range(2):  # the last layer of some networks is initialised with zeros
         optimiser.zero_grad()
         _loss(module, obs_BOD, actions_BSA, mask_BS, tokens_BONC).backward()
         optimiser.step()
@@ -186,11 +186,11 @@ def tokens_are_looked_at(subject: Subject) -> None:
     assert not torch.equal(plan, changed), "plans do not depend on the tokens"
     alone = _plan(module, obs_BOD[1:2], [2], tokens_BONC[1:2])[0]
     error = float((plan[1] - alone).abs().max())
-    assert error < CLOSE, f"row 1 differs by {error:.2g} when planned alone with its tokens"
+    assert error < CLOSE, f"row 1 differs by {error:.2g} when it is planned alone"
 
 
-def many_plans_agree_with_one(subject: Subject) -> None:
-    """``plans``, if there is one: (B, N, S, A), its first like ``plan``, its starts kept near."""
+def several_plans_agree_with_one(subject: Subject) -> None:
+    """``plans`` returns (B, P, S, A), equals ``plan`` for P = 1, and depends on the start."""
     module, (obs_BOD, _, _) = _module(subject).eval(), _data()
     if not subject.can(Capability.MULTI_PLAN):
         return
@@ -200,13 +200,13 @@ def many_plans_agree_with_one(subject: Subject) -> None:
         return _record(module.plans(obs_BOD, generators, **options), "plans").actions
 
     one = _plan(module, obs_BOD, [1, 2, 3])
-    assert torch.equal(plans()[:, 0], one), "plans(count=1) is not plan()"
+    assert torch.equal(plans()[:, 0], one), "plans(count=1) differs from plan()"
     many = plans(count=4)
     expected = (BATCH, 4, SHAPE.horizon, SHAPE.action_dim)
     assert tuple(many.shape) == expected, f"plans are {tuple(many.shape)}, not {expected}"
     assert not torch.equal(many[:, 0], many[:, 1]), "all plans of a row are the same"
     warm = plans(count=2, start_BSA=one, level=0.1)
-    assert bool(warm.isfinite().all()), "plans from a start hold NaN or inf"
+    assert bool(warm.isfinite().all()), "plans with a start contain NaN or inf"
     other = plans(count=2, start_BSA=-one, level=0.1)
     assert not torch.equal(warm, other), "plans do not depend on the start"
 
@@ -239,14 +239,14 @@ def clipping_is_reported(subject: Subject) -> None:
 
 CHECKS = (
     capabilities_are_as_declared,
-    check_answers_in_words,
-    plans_have_the_shape_asked_for,
+    check_returns_none_or_a_reason,
+    plans_have_the_right_shape,
     loss_is_a_finite_scalar,
-    loss_depends_on_what_is_seen,
-    masked_steps_do_not_count,
-    row_draws_from_its_own_generator,
-    state_is_the_whole_of_it,
-    tokens_are_looked_at,
-    many_plans_agree_with_one,
+    loss_depends_on_observations,
+    masked_steps_are_ignored,
+    row_uses_its_own_generator,
+    state_dict_is_complete,
+    tokens_are_used,
+    several_plans_agree_with_one,
     clipping_is_reported,
 )

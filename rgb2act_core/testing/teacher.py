@@ -1,6 +1,6 @@
-"""What a point-cloud teacher must do.
+"""Checks for point-cloud teachers.
 
-Shapes: B = clouds, P = points, D = embedding width
+Shapes: B = clouds, P = points, D = size of an embedding
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..plugins.components import Capability
 from .capabilities import capabilities_are_as_declared
 from .subject import Subject, refuses
 
-CLOSE = 1e-3  # of the largest number; sums in another order differ by less
+CLOSE = 1e-3  # relative to the largest value; float32 summation order differs by less
 
 
 def _cloud(seed: int, points: int) -> PointCloud:
@@ -33,20 +33,20 @@ def _embed(teacher: Teacher) -> Tensor:
     return teacher.embed(_clouds())
 
 
-def info_says_width(subject: Subject) -> None:
-    """``info`` is a TeacherInfo with a positive width."""
+def info_is_valid(subject: Subject) -> None:
+    """``info`` is a TeacherInfo with a positive ``dim``."""
     info = subject.built.info
     assert isinstance(info, TeacherInfo), f"info is {info!r}; make it a TeacherInfo"
     assert info.dim >= 1, f"info.dim is {info.dim}"
 
 
-def embeddings_are_finite_float32_of_that_width(subject: Subject) -> None:
-    """Clouds of different sizes give (B, D) float32 without NaN or inf."""
+def embeddings_are_finite_float32(subject: Subject) -> None:
+    """Clouds of different sizes give float32 (B, D) without NaN or inf."""
     found = _embed(subject.built)
     expected = (3, subject.built.info.dim)
     assert tuple(found.shape) == expected, f"shape is {tuple(found.shape)}, not (B, D) = {expected}"
     assert found.dtype is torch.float32, f"embeddings are {found.dtype}; return float32"
-    assert bool(found.isfinite().all()), "embeddings hold NaN or inf"
+    assert bool(found.isfinite().all()), "embeddings contain NaN or inf"
 
 
 def embeddings_depend_on_the_cloud(subject: Subject) -> None:
@@ -55,44 +55,46 @@ def embeddings_depend_on_the_cloud(subject: Subject) -> None:
     assert not torch.equal(found[0], found[1]), "two different clouds have the same embedding"
 
 
-def batch_does_not_matter(subject: Subject) -> None:
-    """A cloud's embedding does not depend on the others in its batch."""
+def batch_does_not_change_embeddings(subject: Subject) -> None:
+    """The embedding of a cloud does not depend on the other clouds in the batch."""
     together = _embed(subject.built)
     alone = torch.cat([subject.built.embed([cloud]) for cloud in _clouds()])
     error = float((together - alone).abs().max() / together.abs().max().clamp(min=1e-9))
     assert error < CLOSE, (
-        f"embeddings differ by {error:.2g} between a batch and single clouds; use eval(), mask"
-        " what pads short clouds"
+        f"embeddings differ by {error:.2g} between a batch and single clouds; call eval(), and"
+        " mask the padding of small clouds"
     )
 
 
 def same_config_gives_same_embeddings(subject: Subject) -> None:
-    """Embedding twice, and building twice, gives the same bits."""
+    """Embedding twice and building twice give identical embeddings."""
     first = _embed(subject.built)
-    assert torch.equal(first, _embed(subject.built)), "embedding twice differs; seed all drawing"
+    assert torch.equal(first, _embed(subject.built)), (
+        "embedding twice gives different results; seed all random numbers"
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(12345)
         again = subject.build()
     assert torch.equal(first, _embed(again)), (
-        "two builds of one config differ; draw random weights from a seed of the config"
+        "two builds of one config differ; draw random weights from a seed in the config"
     )
 
 
-def empty_cloud_is_refused(subject: Subject) -> None:
+def empty_cloud_is_rejected(subject: Subject) -> None:
     """A cloud without points raises UserError."""
     refuses(lambda: subject.built.embed([_cloud(1, 0)]), "a cloud without points")
 
 
-def clouds_are_left_alone(subject: Subject) -> None:
-    """``embed`` does not write into its input."""
+def input_is_not_modified(subject: Subject) -> None:
+    """``embed`` does not modify its input."""
     cloud, same = _cloud(1, 2048), _cloud(1, 2048)
     subject.built.embed([cloud])
     untouched = np.array_equal(cloud.xyz, same.xyz) and np.array_equal(cloud.rgb, same.rgb)
-    assert untouched, "embed changes the clouds it is given; work on a copy"
+    assert untouched, "embed modifies its input; work on a copy"
 
 
 def embeddings_are_frozen(subject: Subject) -> None:
-    """No gradient is recorded."""
+    """Embeddings have no gradient."""
     with torch.enable_grad():
         found = _embed(subject.built)
     assert not found.requires_grad, "embeddings require a gradient; decorate embed with no_grad"
@@ -105,7 +107,7 @@ def moves_to_a_device(subject: Subject) -> None:
 
 
 def group_tokens_have_the_shape_of_info(subject: Subject) -> None:
-    """``embed_groups``, if offered, gives embeddings as ``embed`` and tokens (B, G, C)."""
+    """``embed_groups``, if there is one, returns the embeddings and tokens (B, G, C)."""
     built = subject.built
     if not subject.can(Capability.GROUP_TOKENS):
         return
@@ -115,19 +117,19 @@ def group_tokens_have_the_shape_of_info(subject: Subject) -> None:
     assert tuple(groups.shape) == expected, f"groups are {tuple(groups.shape)}, info: {expected}"
     assert groups.dtype is torch.float32, f"groups are {groups.dtype}; return float32"
     largest = float(groups.abs().max())
-    assert largest < 6e4, f"a group token of {largest:.3g} does not fit float16; scale them"
+    assert largest < 6e4, f"a value of {largest:.3g} overflows float16; scale the group tokens"
     assert not groups.requires_grad, "groups require a gradient; decorate with no_grad"
 
 
 CHECKS = (
     capabilities_are_as_declared,
-    info_says_width,
-    embeddings_are_finite_float32_of_that_width,
+    info_is_valid,
+    embeddings_are_finite_float32,
     embeddings_depend_on_the_cloud,
-    batch_does_not_matter,
+    batch_does_not_change_embeddings,
     same_config_gives_same_embeddings,
-    empty_cloud_is_refused,
-    clouds_are_left_alone,
+    empty_cloud_is_rejected,
+    input_is_not_modified,
     embeddings_are_frozen,
     moves_to_a_device,
     group_tokens_have_the_shape_of_info,

@@ -1,4 +1,4 @@
-"""The conformance kit passes good components and fails each fault, told what to mend."""
+"""The conformance kit passes good components, and fails faulty ones with what to fix."""
 
 from __future__ import annotations
 
@@ -140,17 +140,17 @@ def test_undeclared_attribute_of_the_simulator_fails(parts: Any) -> None:
 
 
 BACKBONE_FAULTS = [
-    ("two_steps_give_what_encode_gives", two_steps(lambda x: x * 1.01, lambda rgb: rgb)),
-    ("two_steps_give_what_encode_gives", two_steps(lambda x: x[:, :, 1:], lambda rgb: rgb)),
-    ("two_steps_give_what_encode_gives", two_steps(lambda x: x, lambda rgb: rgb[:, :1])),
+    ("two_steps_equal_encode", two_steps(lambda x: x * 1.01, lambda rgb: rgb)),
+    ("two_steps_equal_encode", two_steps(lambda x: x[:, :, 1:], lambda rgb: rgb)),
+    ("two_steps_equal_encode", two_steps(lambda x: x, lambda rgb: rgb[:, :1])),
     ("tokens_have_the_shape_of_the_grid", dim_of_one_more),
     ("tokens_have_the_shape_of_the_grid", wrap("encode", lambda f, x: f(x)[:, :, 1:])),
     ("tokens_are_finite_float32", wrap("encode", lambda f, x: f(x).half())),
     ("tokens_are_finite_float32", wrap("encode", lambda f, x: f(x) / 0)),
     ("tokens_fit_float16", wrap("encode", lambda f, x: f(x) * 1e6)),
     ("tokens_depend_on_the_image", wrap("encode", lambda f, x: f(torch.zeros_like(x)))),
-    ("frames_are_left_alone", wrap("encode", spoil)),
-    ("batch_does_not_matter", wrap("encode", lambda f, x: f(x) - f(x).mean(0))),
+    ("input_is_not_modified", wrap("encode", spoil)),
+    ("batch_does_not_change_tokens", wrap("encode", lambda f, x: f(x) - f(x).mean(0))),
     (
         "same_config_gives_same_tokens",
         wrap("encode", lambda f, x: f(x) + 1e-6 * torch.randn(())),
@@ -190,16 +190,16 @@ def recolour(
 
 
 TEACHER_FAULTS = [
-    ("embeddings_are_finite_float32_of_that_width", dim_of_one_more),
-    ("embeddings_are_finite_float32_of_that_width", wrap("embed", lambda f, x: f(x).double())),
+    ("embeddings_are_finite_float32", dim_of_one_more),
+    ("embeddings_are_finite_float32", wrap("embed", lambda f, x: f(x).double())),
     ("embeddings_depend_on_the_cloud", wrap("embed", lambda f, x: f(x) * 0)),
-    ("batch_does_not_matter", wrap("embed", padded)),
+    ("batch_does_not_change_embeddings", wrap("embed", padded)),
     (
         "same_config_gives_same_embeddings",
         wrap("embed", lambda f, x: f(x) + 1e-6 * torch.randn(())),
     ),
-    ("empty_cloud_is_refused", wrap("embed", lambda f, x: f(x) if len(x[0].xyz) else None)),
-    ("clouds_are_left_alone", wrap("embed", recolour)),
+    ("empty_cloud_is_rejected", wrap("embed", lambda f, x: f(x) if len(x[0].xyz) else None)),
+    ("input_is_not_modified", wrap("embed", recolour)),
     ("embeddings_are_frozen", wrap("embed", lambda f, x: f(x).requires_grad_())),
 ]
 
@@ -222,7 +222,7 @@ def fused(change: Callable[[FusedTokens, Tensor], FusedTokens]) -> Callable[[Any
 
 
 FUSION_FAULTS = [
-    ("weights_are_shares", fused(lambda f, t: attrs.evolve(f, weights=f.weights * 2))),
+    ("weights_sum_to_one", fused(lambda f, t: attrs.evolve(f, weights=f.weights * 2))),
     ("fuses_any_number_of_backbones", fused(lambda f, t: attrs.evolve(f, weights=f.loss))),
     ("fuses_any_number_of_backbones", fused(lambda f, t: attrs.evolve(f, loss=f.weights))),
     ("fused_tokens_are_finite_float32", fused(lambda f, t: attrs.evolve(f, loss=f.loss / 0))),
@@ -231,7 +231,7 @@ FUSION_FAULTS = [
         "evaluation_is_deterministic",
         fused(lambda f, t: attrs.evolve(f, tokens=f.tokens + torch.randn(()))),
     ),
-    ("patches_stay_where_they_are", fused(lambda f, t: attrs.evolve(f, tokens=f.tokens * 0))),
+    ("patches_are_fused", fused(lambda f, t: attrs.evolve(f, tokens=f.tokens * 0))),
 ]
 
 
@@ -282,22 +282,25 @@ def clipping(limit: Any, clipped_by: Tensor | None) -> Callable[[Any], Any]:
 
 
 HEAD_FAULTS = [
-    ("check_answers_in_words", wrap("check", lambda f, shape: "no")),
-    ("check_answers_in_words", wrap("check", lambda f, shape: None if shape.horizon > 9 else "")),
-    ("plans_have_the_shape_asked_for", planned(lambda actions: actions[:, :, 1:])),
-    ("plans_have_the_shape_asked_for", planned(lambda actions: actions[:, 0])),
-    ("plans_have_the_shape_asked_for", planned(lambda actions: actions.double())),
-    ("plans_have_the_shape_asked_for", flow("plan", lambda f, o, g: f(o, g).actions)),
+    ("check_returns_none_or_a_reason", wrap("check", lambda f, shape: "no")),
+    (
+        "check_returns_none_or_a_reason",
+        wrap("check", lambda f, shape: None if shape.horizon > 9 else ""),
+    ),
+    ("plans_have_the_right_shape", planned(lambda actions: actions[:, :, 1:])),
+    ("plans_have_the_right_shape", planned(lambda actions: actions[:, 0])),
+    ("plans_have_the_right_shape", planned(lambda actions: actions.double())),
+    ("plans_have_the_right_shape", flow("plan", lambda f, o, g: f(o, g).actions)),
     ("loss_is_a_finite_scalar", flow("loss", lambda f, *a: f(*a)[None])),
     ("loss_is_a_finite_scalar", flow("loss", lambda f, *a: f(*a) / 0)),
-    ("loss_depends_on_what_is_seen", flow("loss", lambda f, o, a, m: f(o.detach(), a, m))),
-    ("masked_steps_do_not_count", flow("loss", unmasked)),
-    ("masked_steps_do_not_count", flow("loss", careless)),
+    ("loss_depends_on_observations", flow("loss", lambda f, o, a, m: f(o.detach(), a, m))),
+    ("masked_steps_are_ignored", flow("loss", unmasked)),
+    ("masked_steps_are_ignored", flow("loss", careless)),
     (
-        "row_draws_from_its_own_generator",
+        "row_uses_its_own_generator",
         planned(lambda actions: actions + 1e-6 * torch.randn(())),
     ),
-    ("row_draws_from_its_own_generator", flow("plan", first_generator)),
+    ("row_uses_its_own_generator", flow("plan", first_generator)),
     ("clipping_is_reported", clipping(None, torch.zeros(3, 1, 16, 5))),
     ("clipping_is_reported", clipping(1e-4, torch.zeros(3, 1, 16, 5))),
     ("clipping_is_reported", clipping(9, torch.zeros(3, 1, 16, 5))),
@@ -350,7 +353,7 @@ def unsuccessful(good: Callable[..., Any], action: Any) -> Any:
 ENVIRONMENT_FAULTS = [
     ("info_is_complete", told(cameras=())),
     ("info_is_complete", told(hand_states=("feet",))),
-    ("actions_are_named", told(action_names=("x", "y", "z", "x", "v", "w"))),
+    ("action_names_are_unique", told(action_names=("x", "y", "z", "x", "v", "w"))),
     ("demonstrations_are_valid", episode(joints=lambda x: x if x is None else x[:-1])),
     ("demonstrations_are_valid", episode(actions=lambda x: x if x is None else x * np.inf)),
     ("demonstrations_are_valid", episode(rgb=lambda x: x.astype(np.float32))),
@@ -363,9 +366,9 @@ ENVIRONMENT_FAULTS = [
         "same_seed_gives_the_same_demonstration",
         episode(rgb=lambda x: x ^ np.uint8(np.random.default_rng().integers(256))),
     ),
-    ("env_meets_gymnasium", world("reset", lambda f, **k: f(**k)[0])),
-    ("observations_are_as_info_says", world("step", unsuccessful)),
-    ("observations_are_as_info_says", told(state_names=("pose",))),
+    ("env_passes_gymnasiums_checker", world("reset", lambda f, **k: f(**k)[0])),
+    ("observations_match_info", world("step", unsuccessful)),
+    ("observations_match_info", told(state_names=("pose",))),
     ("same_seed_gives_the_same_episode", world("reset", lambda f, seed=None, **k: f(**k))),
     ("same_seed_gives_the_same_episode", world("reset", lambda f, seed=None, **k: f(seed=7))),
 ]
@@ -424,7 +427,7 @@ class Nested:
     [
         ("config_is_keyword_only", Positional()),
         ("config_is_keyword_only", Versioned()),
-        ("config_survives_a_spec", Listed()),
+        ("config_can_be_written_and_read", Listed()),
         ("config_files_are_paths", Filed()),
         ("config_metadata_is_known", Misspelt()),
         ("config_metadata_is_known", Nested()),
@@ -454,7 +457,7 @@ def test_heavy_module_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "mod_heavy.py").write_text("import zarr\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     light, valid = checks("mod_heavy")
-    with pytest.raises(AssertionError, match=r"importing mod_heavy brings .*zarr"):
+    with pytest.raises(AssertionError, match=r"importing mod_heavy imports .*zarr"):
         light()
     with pytest.raises(AssertionError, match="provides no component"):
         valid()
