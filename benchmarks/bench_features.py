@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from run_parallel import compare, timed
 
 from rgb2act_core.features.reader import EpisodeArrays
-from rgb2act_core.store.group_writer import GroupWriter, read_group
+from rgb2act_core.store.group_reader import read_group
+from rgb2act_core.store.group_writer import GroupWriter
 
 SMALL, LARGE = (2, 256, 32), (1, 1369, 1024)  # the quickstart's frames; those of a large model
 

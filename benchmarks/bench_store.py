@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from rgb2act_core.store.group_writer import GroupWriter, check_group, read_group
+from rgb2act_core.store.group_reader import check_group, read_group
+from rgb2act_core.store.group_writer import GroupWriter
 
 TOKENS, CHANNELS, ROUNDS = 1369, 1024, 7
 

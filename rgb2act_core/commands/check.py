@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(result: CheckResult) -> None:
-    from ..system.formatting import in_bytes, in_time
+    from ..system.formatting import format_bytes, format_duration
 
     rows = [_row(stage) for stage in result.stages]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -66,16 +66,18 @@ def _show(result: CheckResult) -> None:
         if stage.basis:
             print(f"  {stage.status.id}: {stage.basis}")
     print(
-        f"disk: {in_bytes(result.bytes_needed)} needed{_unknown(result.unknown_bytes)};"
-        f" {in_bytes(result.bytes_free)} free"
+        f"disk: {format_bytes(result.bytes_needed)} needed{_unknown(result.unknown_bytes)};"
+        f" {format_bytes(result.bytes_free)} free"
     )
-    print(f"time: {in_time(result.seconds_needed)} needed{_unknown(result.unknown_seconds)}")
+    print(
+        f"time: {format_duration(result.seconds_needed)} needed{_unknown(result.unknown_seconds)}"
+    )
     if memory := max((stage.memory or 0 for stage in result.stages), default=0):
-        print(f"memory: {in_bytes(memory)} at peak")
+        print(f"memory: {format_bytes(memory)} at peak")
 
 
 def _row(stage: Forecast) -> tuple[str, ...]:
-    from ..system.formatting import in_bytes, in_time
+    from ..system.formatting import format_bytes, format_duration
 
     status = stage.status
     if not status.state.pending:
@@ -83,8 +85,8 @@ def _row(stage: Forecast) -> tuple[str, ...]:
     return (
         str(status.id),
         str(status),
-        "size unknown" if stage.bytes is None else in_bytes(stage.bytes),
-        "time unknown" if stage.seconds is None else in_time(stage.seconds),
+        "size unknown" if stage.bytes is None else format_bytes(stage.bytes),
+        "time unknown" if stage.seconds is None else format_duration(stage.seconds),
     )
 
 

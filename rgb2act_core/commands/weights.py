@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(status: WeightsStatus) -> list[str]:
     """Return a headline and indented details."""
-    from ..system.formatting import in_bytes
+    from ..system.formatting import format_bytes
 
-    size = in_bytes(status.size) if status.size is not None else "unknown size"
+    size = format_bytes(status.size) if status.size is not None else "unknown size"
     state = {
         "random": "random weights: the output carries no information",
         "none": "needs no file",

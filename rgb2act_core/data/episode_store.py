@@ -17,14 +17,9 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..interfaces import Episode, PointCloud
-from ..store.group_writer import (
-    Group,
-    GroupWriter,
-    array_digest,
-    first_unfinite,
-    json_digest,
-    read_group,
-)
+from ..store.array_format import array_digest, json_digest
+from ..store.group_reader import Group, read_group
+from ..store.group_writer import GroupWriter, first_unfinite
 
 _FORMAT = {"format": "rgb2act episode", "version": 1}
 _TEXTS = ("name", "task", "instruction")

@@ -5,7 +5,6 @@ Shapes: T = frames, H W = pixels
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..store.files import atomic_write
 
 # One thread and no macroblock tree, whose look-ahead differs between runs on small frames: the
 # same bytes each time.
@@ -33,12 +33,8 @@ def write_mp4(path: Path, frames_THW3: NDArray[np.uint8], fps: float) -> None:
     height, width = frames_THW3.shape[1:3]
     even_THW3 = np.pad(frames_THW3, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        _encode(part, even_THW3, Fraction(fps).limit_denominator(1000))
-        part.replace(path)  # atomic: a reader sees the whole film or none of it
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        _encode(temporary, even_THW3, Fraction(fps).limit_denominator(1000))
 
 
 def read_mp4(path: Path) -> NDArray[np.uint8]:

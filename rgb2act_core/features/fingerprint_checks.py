@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..spec import BackboneChoice
 from ..store.file_digests import file_digest
 from ..store.files import read_json, write_json
-from ..store.group_writer import read_group
+from ..store.group_reader import read_group
 from ..store.keys import key_of
 from ..system.devices import processor
 from ..weights.inventory import weights_of

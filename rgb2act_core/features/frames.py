@@ -25,7 +25,7 @@ from ..data.dataset import Dataset, EpisodeRef
 from ..data.sampling import halve, tasks_of
 from ..data.windows import window_index
 from ..system.devices import free_memory
-from ..system.formatting import in_bytes
+from ..system.formatting import format_bytes
 from ..system.progress import say
 from .reader import EpisodeArrays, FrameIndex, StoredFeatures
 from .token_grids import TokenSample
@@ -120,11 +120,11 @@ def load_into_memory(frames: TokenFrames, title: str) -> TokenFrames:
     free = free_memory(frames.device)
     if size > free * SHARE:
         say(
-            f"{title}: tokens stay in the store, {in_bytes(size)} is too much for"
-            f" {in_bytes(free)} of free memory; the next step's are fetched meanwhile"
+            f"{title}: tokens stay in the store, {format_bytes(size)} is too much for"
+            f" {format_bytes(free)} of free memory; the next step's are fetched meanwhile"
         )
         return frames
-    say(f"{title}: all tokens are kept in memory, {in_bytes(size)}")
+    say(f"{title}: all tokens are kept in memory, {format_bytes(size)}")
     return attrs.evolve(frames, resident=tuple(_read(t, frames.device) for t in frames.tokens))
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..data.dataset import EpisodeRef, missing
 from ..errors import UserError
 from ..spec import BackboneChoice, TeacherChoice, Tokens
-from ..store.group_writer import Group, read_group
+from ..store.group_reader import Group, read_group
 
 
 class DequantizedTokens:

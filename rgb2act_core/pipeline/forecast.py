@@ -20,7 +20,7 @@ from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
 from ..stages import collect
 from ..stages.tasks import Task, Tasks
-from ..store.group_writer import read_group
+from ..store.group_reader import read_group
 from ..store.run import Run
 from ..store.stage_id import Stage, StageId, StageStatus
 from ..system.formatting import counted

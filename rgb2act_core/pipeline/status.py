@@ -23,7 +23,7 @@ from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
 from ..store.run import Run
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState, StageStatus
-from ..system.formatting import counted, in_bytes
+from ..system.formatting import counted, format_bytes
 from .extractions import extractions
 from .forecast import Forecast, forecast
 from .preflight import check_compatibility
@@ -92,8 +92,8 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     result = CheckResult(name=run.spec.name, stages=stages, frames=frames, bytes_free=free)
     if result.bytes_needed > free:
         raise UserError(
-            f"{root}: the run needs about {in_bytes(result.bytes_needed)}, but only"
-            f" {in_bytes(free)} are free; free some space or choose another folder with --root"
+            f"{root}: the run needs about {format_bytes(result.bytes_needed)}, but only"
+            f" {format_bytes(free)} are free; free some space or choose another folder with --root"
         )
     return result
 

@@ -38,7 +38,7 @@ from ..policy.saving import load_policy
 from ..spec.conditions import seen_backbones
 from ..stages.keys import stored_features
 from ..store.files import read_json
-from ..store.group_writer import check_group, read_group
+from ..store.group_reader import check_group, read_group
 from ..store.keys import canonical
 from ..store.run import Run
 from ..store.stage_id import Stage, StageId

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from ..alignment.saving import aligner_data, build_aligner, read_fingerprints
 from ..errors import UserError
 from ..plugins.components import Kind
@@ -13,7 +15,13 @@ from ..plugins.registry import find
 from ..spec import BackboneChoice, Choice, Compute, Tokens
 from ..spec.reader import structure_config
 from ..store.keys import canonical
-from ..store.model_files import _build, _fill, _plain, _read, _save, _structure
+from ..store.model_files import (
+    build_component,
+    load_weights,
+    read_model_json,
+    save_model,
+    structure_part,
+)
 from ..system.devices import device_of
 from .config import PolicyConfig
 from .policy import Policy
@@ -23,13 +31,13 @@ def save_policy(
     folder: Path, policy: Policy, head: Choice, fusion: Choice, backbones: tuple[Choice, ...]
 ) -> None:
     """Write a policy, its aligner included, with the components that it was built from."""
-    data: dict[str, Any] = {"shape": _plain(policy.shape), "head": canonical(head)}
+    data: dict[str, Any] = {"shape": attrs.asdict(policy.shape), "head": canonical(head)}
     data["backbones"] = [canonical(choice) for choice in backbones]
     data["fingerprints"] = [fingerprint.plain() for fingerprint in policy.fingerprints]
     data["tokens"] = canonical(policy.token_format)
     if policy.aligner is not None:
         data["aligner"] = aligner_data(policy.aligner, fusion)
-    _save(folder, "policy", policy, data)
+    save_model(folder, "policy", policy, data)
 
 
 def load_policy(folder: Path, device: str = "auto") -> Policy:
@@ -39,15 +47,15 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
     damaged or a component is not installed.
     """
     path = folder / "policy.json"
-    data = _read(path)
+    data = read_model_json(path)
     policy = Policy(
-        _structure(path, PolicyConfig, data.get("shape")),
-        _build(path, Kind.POLICY_HEAD, data.get("head")),
+        structure_part(path, PolicyConfig, data.get("shape")),
+        build_component(path, Kind.POLICY_HEAD, data.get("head")),
         build_aligner(path, data["aligner"]) if "aligner" in data else None,
-        token_format=_structure(path, Tokens, _without_none(data.get("tokens"))),
+        token_format=structure_part(path, Tokens, _without_none(data.get("tokens"))),
         fingerprints=read_fingerprints(path, data),
     )
-    _fill(folder / "policy.safetensors", policy)
+    load_weights(folder / "policy.safetensors", policy)
     return policy.to(device_of(Compute(device=device)))
 
 
@@ -58,7 +66,7 @@ def saved_backbones(folder: Path) -> tuple[BackboneChoice, ...]:
     of such a file is saved.
     """
     path = folder / "policy.json"
-    return tuple(_backbone(path, entry) for entry in _read(path).get("backbones", []))
+    return tuple(_backbone(path, entry) for entry in read_model_json(path).get("backbones", []))
 
 
 def _backbone(path: Path, entry: Any) -> BackboneChoice:

@@ -16,7 +16,7 @@ from ..data.episode_store import read_episode
 from ..errors import UserError
 from ..features.reader import tokens_of
 from ..interfaces import Episode
-from ..store.group_writer import read_group
+from ..store.group_reader import read_group
 from .blocks import Block, Cell, Heading, Image, Paragraph, Table, note
 from .media import png
 

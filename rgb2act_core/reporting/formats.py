@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..system.formatting import format_duration
+
 
 def percent(share: float) -> str:
     """Return a share in percent."""
@@ -18,14 +20,8 @@ def number(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time in hours and minutes, minutes and seconds, or seconds."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    """Return a duration, or a dash if it is unknown."""
+    return "-" if seconds is None else format_duration(seconds)
 
 
 def toml(table: Mapping[str, Any], prefix: str = "") -> str:

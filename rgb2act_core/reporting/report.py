@@ -6,13 +6,12 @@ has no report.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..store.files import guard
+from ..store.files import write_text
 from ..store.stage_id import Stage, StageId
 from . import alignment, episodes, feature_maps, learning_curves, overview, tasks
 from .blocks import Block, Folded, Heading, Page, Preformatted, Section, guarded
@@ -28,10 +27,7 @@ def write(run: Path) -> Path:
     """
     html = render_page(build_page(run))
     path = run / "report.html"
-    partial_file = run / f".report.html.{os.getpid()}.part"
-    with guard(path):
-        partial_file.write_text(html, encoding="utf-8")
-        partial_file.replace(path)  # atomic: a reader sees the old page or the new one
+    write_text(path, html)
     return path
 
 

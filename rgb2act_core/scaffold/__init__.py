@@ -12,6 +12,7 @@ from string import Template
 from ..errors import UserError
 from ..plugins import registry
 from ..plugins.components import Kind
+from ..store.files import guard
 
 TEMPLATES = Path(__file__).parent
 PROTOCOLS = {
@@ -54,17 +55,14 @@ def write(name: str, kind: Kind, out: Path) -> Path:
     if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder}: exists already; choose another name or --out")
     files = render(name, kind)
-    try:
+    with guard(out, remedy="choose another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as beside:
+        with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as temporary:
             for path, text in files.items():
-                file = Path(beside, "plugin", path)
+                file = Path(temporary, "plugin", path)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
-            Path(beside, "plugin").rename(folder)  # whole or not at all
-    except OSError as err:
-        reason = str(err.strerror).lower()
-        raise UserError(f"{out}: {reason}; choose a folder that can be written") from None
+            Path(temporary, "plugin").rename(folder)  # atomic
     return folder
 
 

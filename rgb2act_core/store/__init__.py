@@ -1,1 +1,1 @@
-"""store."""
+"""The store: content keys, atomic files, stage folders and zarr groups."""

@@ -1,7 +1,7 @@
-"""Say how an array of a store lies in its file: zarr.json, chunk index, names, digests.
+"""File format of the store's arrays: zarr.json, chunk index, names, digests.
 
-A frame array is one uncompressed zarr v3 shard with one inner chunk a frame: any zarr reader
-opens it, and it is a flat file with the index of its chunks at the end. See docs/store.md.
+An array of frames is one zarr v3 shard with one inner chunk per frame. Any zarr reader can open
+it. Uncompressed, it is a flat file with the chunk index at the end. See docs/store.md.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w.\-]{0,99}(/[A-Za-z0-9_][\w.\-]{0,99}){0,3}"
 
 @attrs.frozen(kw_only=True)
 class Layout:
-    """Say how one array lies in its file; ``metadata`` is its whole zarr.json."""
+    """Shape, dtype and file layout of one array."""
 
     shape: tuple[int, ...]
     dtype: str
     dims: tuple[str, ...]
-    framed: bool  # a shard with one inner chunk a frame, else one plain chunk
+    framed: bool  # a shard with one inner chunk per frame, else one plain chunk
     codec: str
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """Return the shape of what one chunk holds."""
+        """Return the shape of one chunk."""
         return self.shape[1:] if self.framed else self.shape
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of one decoded chunk."""
+        """Return the size of one decoded chunk in bytes."""
         return math.prod(self.frame_shape) * np.dtype(self.dtype).itemsize
 
     @property
     def chunks(self) -> int:
-        """Return how many chunks hold data: none in an array without elements."""
+        """Return the number of stored chunks: 0 for an array without elements."""
         if not math.prod(self.shape):
             return 0
         return self.shape[0] if self.framed else 1
 
     @property
     def file(self) -> str:
-        """Return the name of the one data file."""
+        """Return the name of the data file."""
         return ".".join(["c", *("0" for _ in self.shape)])
 
     def metadata(self) -> dict[str, Any]:
-        """Return the zarr.json of the array, without attributes."""
-        chunk = [max(1, n) for n in self.shape]  # zarr has no chunks of length 0
+        """Return the content of zarr.json, without attributes."""
+        chunk = [max(1, n) for n in self.shape]  # zarr does not allow chunks of length 0
         codecs = [_LITTLE, *([_ZSTD] if self.codec == "zstd" else [])]
         if self.framed:
             inner = {"chunk_shape": [1, *chunk[1:]], "codecs": codecs, "index_location": "end"}
@@ -81,7 +81,7 @@ class Layout:
 
 
 def parse(meta: dict[str, Any]) -> Layout | None:
-    """Return the layout that a zarr.json describes, or None if it is not one of ours."""
+    """Return the layout described by a zarr.json, or None if this store can't have written it."""
     shape, dtype, dims = meta.get("shape"), meta.get("data_type"), meta.get("dimension_names", [])
     if not (isinstance(shape, list) and isinstance(dims, list) and dtype in DTYPES):
         return None
@@ -101,7 +101,7 @@ def parse(meta: dict[str, Any]) -> Layout | None:
 
 
 def index(sizes: Sequence[int]) -> bytes:
-    """Return a shard's index, offset and length of each chunk, with its crc32c."""
+    """Return a shard's index (offset and length of each chunk) followed by its crc32c."""
     table = np.empty((len(sizes), 2), "<u8")
     table[:, 1] = sizes
     table[:, 0] = np.cumsum(table[:, 1]) - table[:, 1]
@@ -111,16 +111,16 @@ def index(sizes: Sequence[int]) -> bytes:
 
 
 def good_name(name: str) -> bool:
-    """Tell whether an array may have this name: no path can leave the group by it."""
+    """Return whether an array name is valid; valid names never point outside the group."""
     return bool(_NAME.fullmatch(name)) and "zarr.json" not in name.split("/")
 
 
 def array_digest(shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], data: str) -> str:
-    """Return the digest of an array from the blake2b of its little-endian bytes in C order."""
+    """Return the digest of an array; ``data`` is the BLAKE2b of its little-endian C-order bytes."""
     return json_digest([list(shape), dtype, list(dims), data])
 
 
 def json_digest(value: Any) -> str:
-    """Return a digest of a JSON value that does not depend on the order of keys."""
+    """Return a digest of a JSON value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()

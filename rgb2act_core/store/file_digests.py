@@ -1,10 +1,10 @@
-"""The SHA-256 of weights files, remembered on disk: a file of gigabytes is read once a machine.
+"""SHA-256 digests of weights files, cached on disk so that large files are read only once.
 
-What is remembered lies in the user's cache folder and not in a store, because it is true of this
-machine's files: ``digests/<digest of the files' identities>.json``. An identity is device, inode,
-size, and the times of the last change of content and of inode in nanoseconds; the kernel sets the
-last one and no program can set it back. A file that changed a moment ago is not remembered: on a
-file system with coarse clocks it could change again unseen.
+The cache is in the user's cache folder, not in a store, because it describes the files of this
+machine: ``digests/<digest of the file identities>.json``. A file's identity is its device, inode,
+size, and the times (ns) of the last change of content (mtime) and inode (ctime). Only the kernel
+sets the ctime, so programs that restore the mtime are detected. The digest of a file that changed
+a moment ago is not cached: where the clock is coarse, the file could change again unnoticed.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ import functools
 import hashlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..system.progress import Advance, task
+from .files import write_text
 
 BLOCK = 1 << 22  # bytes
-WORTH = 16 << 20  # bytes; less is hashed faster than it is looked up over a network
-SETTLED = 3.0  # seconds since the last change; the coarsest clock of a file system ticks in two
-SILENT = 2.0  # seconds of hashing before progress is shown
+CACHED_FROM = 16 << 20  # bytes; hashing a smaller file is faster than a lookup over a network
+SETTLED = 3.0  # seconds since the last change; the coarsest file system clock has steps of 2 s
+SILENT = 2.0  # seconds before progress is shown
 
 Identity = tuple[str, int, int, int, int, int]
 
 
 def cache_folder() -> Path:
-    """Return where downloads and digests are kept: ``RGB2ACT_CACHE``, or the user's cache."""
+    """Return the folder of downloads and digests: ``RGB2ACT_CACHE`` or the user's cache."""
     if chosen := os.environ.get("RGB2ACT_CACHE"):
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -39,7 +40,7 @@ def cache_folder() -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files below a folder in name order."""
+    """Return the SHA-256 of a file, or of the names and contents of all files in a folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return _digest(path, tuple(files), _identities(path, files))
 
@@ -52,16 +53,16 @@ def _identities(path: Path, files: list[Path] | tuple[Path, ...]) -> tuple[Ident
     return tuple(found)
 
 
-@functools.cache  # keys are asked for again and again
+@functools.cache  # keys are computed many times in a process
 def _digest(path: Path, files: tuple[Path, ...], identities: tuple[Identity, ...]) -> str:
-    if sum(size for _, _, _, size, _, _ in identities) < WORTH:
+    if sum(size for _, _, _, size, _, _ in identities) < CACHED_FROM:
         return _hash(path, files)
-    place = _place(identities)
-    if known := _recall(place, identities):
+    entry = _entry(identities)
+    if known := _read_entry(entry, identities):
         return known
     digest = _hash(path, files)
     if _settled(identities) and _identities(path, files) == identities:
-        _remember(place, identities, digest)
+        _write_entry(entry, identities, digest)
     return digest
 
 
@@ -80,8 +81,8 @@ def _hash(path: Path, files: tuple[Path, ...]) -> str:
 
 @contextlib.contextmanager
 def _shown(path: Path, total: int) -> Iterator[Advance]:
-    """Show progress once hashing has taken some time."""
-    began, done = time.monotonic(), 0
+    """Show progress once hashing has taken ``SILENT`` seconds."""
+    start, done = time.monotonic(), 0
     bar: Advance | None = None
     with contextlib.ExitStack() as stack:
 
@@ -90,46 +91,41 @@ def _shown(path: Path, total: int) -> Iterator[Advance]:
             done += count
             if bar is not None:
                 bar(done // 10**6 - (done - count) // 10**6)
-            elif time.monotonic() - began > SILENT:
-                title = f"read {path.name} for its digest"
+            elif time.monotonic() - start > SILENT:
+                title = f"hash {path.name}"
                 bar = stack.enter_context(task(title, total // 10**6, "MB", done // 10**6))
 
         yield advance
 
 
-def _place(identities: tuple[Identity, ...]) -> Path:
+def _entry(identities: tuple[Identity, ...]) -> Path:
     name = hashlib.blake2b(json.dumps(identities).encode(), digest_size=16).hexdigest()
     return cache_folder() / "digests" / f"{name}.json"
 
 
 def _settled(identities: tuple[Identity, ...]) -> bool:
     newest = max(max(changed, moved) for _, _, _, _, changed, moved in identities)
-    return time.time() - newest / 1e9 > SETTLED  # a clock that is behind gives False too
+    return time.time() - newest / 1e9 > SETTLED  # also False if the clock is behind
 
 
-def _recall(place: Path, identities: tuple[Identity, ...]) -> str | None:
-    """Return the digest that is remembered; None when there is none or what lies there is torn."""
+def _read_entry(entry: Path, identities: tuple[Identity, ...]) -> str | None:
+    """Return the cached digest, or None if it is missing or damaged."""
     try:
-        data: Any = json.loads(place.read_text(encoding="utf-8"))
+        data: Any = json.loads(entry.read_text(encoding="utf-8"))
         digest, seal = data["sha256"], data["seal"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return str(digest) if seal == _seal(identities, digest) else None
 
 
-def _remember(place: Path, identities: tuple[Identity, ...], digest: str) -> None:
-    """Write the digest whole or not at all; a cache that cannot be written costs only time."""
-    beside = place.with_name(f".{place.stem}.{os.getpid()}.{secrets.token_hex(4)}")
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_text(json.dumps({"sha256": digest, "seal": _seal(identities, digest)}))
-            beside.replace(place)
-        finally:
-            beside.unlink(missing_ok=True)
+def _write_entry(entry: Path, identities: tuple[Identity, ...], digest: str) -> None:
+    """Cache the digest; a cache that can't be written only costs time."""
+    with contextlib.suppress(OSError, UserError):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        write_text(entry, json.dumps({"sha256": digest, "seal": _seal(identities, digest)}))
 
 
 def _seal(identities: tuple[Identity, ...], digest: Any) -> str:
-    """Return what damage to an entry would not fit."""
+    """Return a checksum that detects damage to an entry."""
     text = json.dumps([identities, digest])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,7 +1,7 @@
-"""Read groups that ``shards.GroupWriter`` wrote: checked on opening, mapped into memory.
+"""Read groups written by ``GroupWriter``: checked on opening, memory-mapped.
 
-Needs json and numpy alone for uncompressed arrays. Every damage to a file is a ``UserError``
-that names it; nothing is read that does not fit its metadata.
+Uncompressed arrays need only json and numpy. A damaged file raises a UserError that names it, and
+data that does not match its metadata is never returned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from .array_format import Layout, array_digest, good_name, index, json_digest, parse
 
-_SMALL = 1 << 14  # bytes up to which reading is cheaper than mapping
+_SMALL = 1 << 14  # bytes; reading a smaller file is cheaper than mapping it
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -31,10 +31,10 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
 class Group:
-    """Read a committed group: ``attributes``, names in ``arrays``, ``group[name]`` an array.
+    """A committed group: its ``attributes``, array names in ``arrays``, and ``group[name]``.
 
-    Arrays are read-only. Uncompressed ones are views of the file, compressed ones are decoded
-    on first use and kept.
+    Arrays are read-only. Uncompressed arrays are views of the file. Compressed arrays are decoded
+    on first use and stay in memory.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Group:
         return self._opened[name]
 
     def get(self, name: str) -> NDArray[Any] | None:
-        """Return an array, or None if the group has none of that name."""
+        """Return an array, or None if the group has no array of this name."""
         if name not in self:
             return None
         return self[name]
@@ -64,14 +64,14 @@ class Group:
         return self._stored[name].layout
 
     def stored(self, name: str) -> Stored:
-        """Return where the array's chunks lie."""
+        """Return the location of the array's chunks."""
         return self._stored[name]
 
 
 def read_group(path: Path) -> Group:
-    """Open a group; a file that is missing, cut or does not fit its metadata raises UserError.
+    """Open a group; raise UserError if a file is missing, truncated or damaged.
 
-    Looks at metadata, sizes and chunk indices, not at the data: that is ``check_group``.
+    Checks metadata, file sizes and chunk indices. ``check_group`` also checks the data.
     """
     path = Path(path)
     attributes = _node(path, path, "group").get("attributes")
@@ -85,7 +85,7 @@ def read_group(path: Path) -> Group:
 
 
 def check_group(path: Path) -> None:
-    """Read all data of a group and raise UserError naming the array and frame that changed."""
+    """Read all data of a group; raise UserError naming an array and frame that has changed."""
     group = read_group(path)
     for name in group.arrays:
         stored, data = group.stored(name), hashlib.blake2b(digest_size=32)
@@ -102,7 +102,7 @@ def check_group(path: Path) -> None:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Stored:
-    """Find the bytes of one array."""
+    """Location of the bytes of one array."""
 
     root: Path
     file: Path
@@ -150,7 +150,7 @@ class Stored:
     def _raw(self, nbytes: int) -> NDArray[np.uint8]:
         with self.file.open("rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size < nbytes:  # reading past it would be a SIGBUS
-                raise _damage(self.root, self.file, "was cut while it was in use")
+                raise _damage(self.root, self.file, "was truncated while in use")
             if nbytes > _SMALL and (mapped := _map(file.fileno(), nbytes)) is not None:
                 return mapped
             return np.fromfile(file, np.uint8, nbytes)
@@ -159,18 +159,18 @@ class Stored:
 def _digest(attributes: dict[str, Any]) -> str | None:
     try:
         return json_digest(attributes)
-    except (ValueError, RecursionError):  # NaN or an infinity, which the writer refuses
+    except (ValueError, RecursionError):  # NaN or infinity, which the writer rejects
         return None
 
 
 def _stored(root: Path, name: str) -> Stored:
     if not good_name(name):
-        raise _damage(root, root / "zarr.json", f"names an array {name!r}")
+        raise _damage(root, root / "zarr.json", f"lists an array with the invalid name {name!r}")
     meta = _node(root, root / name, "array")
     layout, attributes = parse(meta), meta.get("attributes")
     crcs = attributes.get("crc32c") if isinstance(attributes, dict) else None
     if layout is None or not isinstance(crcs, list) or len(crcs) != layout.chunks:
-        raise _damage(root, root / name / "zarr.json", "is not an array of this store")
+        raise _damage(root, root / name / "zarr.json", "does not describe an array of this store")
     file = root / name / layout.file
     sizes = _sizes(root, file, layout) if layout.chunks else []
     return Stored(root=root, file=file, layout=layout, sizes=sizes, crcs=crcs)
@@ -183,9 +183,11 @@ def _sizes(root: Path, file: Path, layout: Layout) -> list[int]:
             size = os.fstat(opened.fileno()).st_size - tail
             raw = os.pread(opened.fileno(), tail, size) if tail and size >= 0 else b""
     except OSError as err:
-        raise _damage(root, file, f"cannot be read, {str(err.strerror).lower()}") from err
+        raise _damage(root, file, f"cannot be read ({str(err.strerror).lower()})") from err
     if size < 0 or (layout.codec == "none" and size != layout.chunks * layout.nbytes):
-        raise _damage(root, file, f"has {size + tail} bytes, not those of {layout.shape}")
+        raise _damage(
+            root, file, f"has {size + tail} bytes, which do not match its shape {layout.shape}"
+        )
     if not tail:
         return [size]
     sizes: list[int] = np.frombuffer(raw[:-4], "<u8").reshape(-1, 2)[:, 1].tolist()
@@ -202,10 +204,10 @@ def _node(root: Path, folder: Path, kind: str) -> dict[str, Any]:
         node = json.loads(file.read_bytes())
     except FileNotFoundError as err:
         if not root.exists():
-            raise UserError(f"{root}: no such store; run what writes it first") from None
+            raise UserError(f"{root}: does not exist; run the stage that writes it first") from None
         raise _damage(root, file, "is missing") from err
     except OSError as err:
-        raise _damage(root, file, f"cannot be read, {str(err.strerror).lower()}") from err
+        raise _damage(root, file, f"cannot be read ({str(err.strerror).lower()})") from err
     except (ValueError, RecursionError) as err:
         raise _damage(root, file, "is not JSON") from err
     if not isinstance(node, dict) or node.get("zarr_format") != 3 or node.get("node_type") != kind:
@@ -218,10 +220,10 @@ def _damage(root: Path, file: Path, what: str) -> UserError:
 
 
 def _map(fd: int, nbytes: int) -> NDArray[np.uint8] | None:
-    # Python's own mmap keeps a descriptor for each map: some hundred episodes use them all up.
-    address = _libc.mmap(None, nbytes, 1, 1, fd, 0)  # PROT_READ, MAP_SHARED: the same everywhere
+    # Python's mmap keeps a file descriptor per map: a few hundred episodes would exhaust them.
+    address = _libc.mmap(None, nbytes, 1, 1, fd, 0)  # PROT_READ, MAP_SHARED: 1 on every system
     if address == ctypes.c_void_p(-1).value:
-        return None  # the system allows no more maps, or the file system none
+        return None  # too many maps, or a file system without mmap
     buffer = (ctypes.c_char * nbytes).from_address(address)
     weakref.finalize(buffer, _libc.munmap, address, nbytes).atexit = False
     return np.frombuffer(memoryview(buffer).toreadonly(), np.uint8)

@@ -1,7 +1,7 @@
-"""Write arrays into zarr v3 groups that are visible whole or not at all, and read them back.
+"""Write zarr v3 groups atomically: readers see the complete group or none.
 
-A frame array grows by appending raw frames to one file and is closed by its index: a zarr v3
-shard that is also a flat file. POSIX only. See docs/store.md for the layout.
+Frames are appended to the file of their array, and the chunk index is written last. The file is
+a zarr v3 shard and also a flat file. POSIX only. See docs/store.md for the layout.
 """
 
 from __future__ import annotations
@@ -27,25 +27,14 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .array_format import CODECS, DTYPES, LEVEL, Layout, array_digest, good_name, index, json_digest
-from .group_reader import Group, check_group, read_group
+from .files import guard, sync_folder
+from .group_reader import read_group
 
-__all__ = [
-    "CODECS",
-    "Group",
-    "GroupWriter",
-    "array_digest",
-    "check_group",
-    "first_unfinite",
-    "json_digest",
-    "read_group",
-    "sweep",
-]
 _PARTIAL = re.compile(r"\..+\.partial-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sweep(parent: Path) -> int:
-    """Remove what killed writers of this host left in ``parent``; return how many."""
+    """Remove leftovers of killed writers on this host from ``parent``; return their number."""
     removed = 0
     for entry in Path(parent).glob(".*.partial-*"):
         match = _PARTIAL.fullmatch(entry.name)
@@ -56,11 +45,11 @@ def sweep(parent: Path) -> int:
 
 
 def first_unfinite(frames: NDArray[Any]) -> int | None:
-    """Return the index of the first frame with a NaN or an infinity, or None."""
+    """Return the index of the first frame with NaN or infinity, or None."""
     if frames.dtype.kind != "f" or not frames.size:
         return None
     for t, frame in enumerate(frames):
-        if frame.dtype == np.float16:  # the exponent's bits: 13 times faster than isfinite
+        if frame.dtype == np.float16:  # tests the exponent bits: 13 times faster than isfinite
             finite = int((np.asarray(frame).view(np.uint16) & 0x7C00).max()) < 0x7C00
         else:
             finite = bool(np.isfinite(frame).all())
@@ -71,9 +60,9 @@ def first_unfinite(frames: NDArray[Any]) -> int | None:
 
 @attrs.define(eq=False)
 class _Part:
-    """Hold one array while it is written."""
+    """One array that is being written."""
 
-    layout: Layout  # its shape grows with T when framed
+    layout: Layout  # with frames, shape[0] grows
     fd: int
     digest: Any = attrs.field(factory=lambda: hashlib.blake2b(digest_size=32))
     sizes: list[int] = attrs.field(factory=list)
@@ -95,72 +84,75 @@ class _Part:
         try:
             if layout.framed and self.sizes:
                 _write(fd, index(self.sizes))
-                os.fsync(fd)  # here a network file system tells that it had no room
+                os.fsync(fd)  # a network file system may report a full disk only now
         finally:
             os.close(fd)
         return array_digest(layout.shape, layout.dtype, layout.dims, self.digest.hexdigest())
 
 
 class GroupWriter:
-    """Write one zarr v3 group that nobody sees before ``commit``; an exception discards it."""
+    """Writer of one zarr v3 group: invisible before ``commit``, discarded by an exception."""
 
     def __init__(self, path: Path, *, codec: str = "none") -> None:
         if codec not in CODECS:
-            raise ValueError(f"codec {codec!r} is none of {CODECS}")
+            raise ValueError(f"codec {codec!r} is not one of {CODECS}")
         self.path, self.codec = Path(path), codec
         self._parts: dict[str, _Part] = {}
         partial = f".{self.path.name}.partial-{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._partial = self.path.with_name(partial)
         self._done = False
-        with self._guard(0):
+        with self._guard():
             self._partial.mkdir(parents=True)
 
     def create(
         self, name: str, frame_shape: tuple[int, ...], dtype: str, *, dims: tuple[str, ...] = ()
     ) -> None:
-        """Begin an array of frames; ``dims`` names all its dimensions, the first included."""
+        """Begin an array of frames. ``dims`` names all dimensions, including the first (frames)."""
         self._begin(name, (0, *frame_shape), dtype, dims, framed=True)
 
     def append(self, name: str, frames: NDArray[Any]) -> None:
-        """Add frames (n, *frame_shape) of exactly the array's dtype; all must be finite."""
+        """Append frames (n, *frame_shape) of the array's dtype.
+
+        Raises UserError if a value is NaN or infinite.
+        """
         part = self._parts[name]
         layout = part.layout
         if frames.dtype != layout.dtype or frames.shape[1:] != layout.frame_shape:
             raise ValueError(
-                f"array {name!r} takes frames {layout.dtype} {layout.frame_shape}, "
-                f"got {frames.dtype} {frames.shape[1:]}"
+                f"array {name!r} expects {layout.dtype} frames {layout.frame_shape},"
+                f" got {frames.dtype} {frames.shape[1:]}"
             )
         self._write(name, frames, layout.shape[0])
         shape = (layout.shape[0] + len(frames), *layout.frame_shape)
         part.layout = attrs.evolve(layout, shape=shape)
 
     def put(self, name: str, array: NDArray[Any], *, dims: tuple[str, ...] = ()) -> None:
-        """Write a whole array as one plain chunk."""
+        """Write a complete array as one chunk."""
         self._begin(name, array.shape, array.dtype.name, dims, framed=False)
         self._write(name, array[None], None)
 
     def commit(self, attributes: Mapping[str, Any]) -> str:
-        """Make the group visible at once and return its digest.
+        """Make the group visible and return its digest.
 
-        A group that is already there stays, the new one is dropped: then the digest is that of
-        the one that stays.
+        If the group exists already, it is kept and this one is discarded; the digest returned is
+        that of the existing group.
         """
         if clash := {"digest", "digests"} & set(attributes):
-            raise ValueError(f"attributes {sorted(clash)} are the store's own")
-        with self._guard(0):
+            raise ValueError(f"attributes {sorted(clash)} are reserved")
+        with self._guard():
             digests = {name: part.close() for name, part in self._parts.items()}
-            whole = json.loads(json.dumps({**attributes, "digests": digests}))
-            digest = json_digest(whole)
-            self._describe({**whole, "digest": digest})
+            described = json.loads(json.dumps({**attributes, "digests": digests}))
+            digest = json_digest(described)
+            self._write_metadata({**described, "digest": digest})
             if not self._publish():
                 self.abort()
                 return read_group(self.path).digest
             self._done = True
-            _sync(self.path.parent)
+            sync_folder(self.path.parent)
         return digest
 
     def abort(self) -> None:
-        """Discard what was written; does nothing after ``commit``."""
+        """Discard the group; does nothing after ``commit``."""
         for part in self._parts.values():
             if part.fd >= 0:
                 os.close(part.fd)
@@ -179,7 +171,9 @@ class GroupWriter:
         self, name: str, shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], *, framed: bool
     ) -> None:
         if not good_name(name):
-            raise UserError(f"{self.path}: bad array name {name!r}; use letters, digits and _ . -")
+            raise UserError(
+                f"{self.path}: array name {name!r} is invalid; use letters, digits and _ . -"
+            )
         for other in self._parts:
             if f"{name}/".startswith(f"{other}/") or f"{other}/".startswith(f"{name}/"):
                 raise UserError(f"{self.path}: array {name!r} clashes with {other!r}; rename one")
@@ -187,7 +181,7 @@ class GroupWriter:
             raise ValueError(f"array {name!r}: dtype {dtype!r} or dims {dims} do not fit {shape}")
         layout = Layout(shape=shape, dtype=dtype, dims=dims, framed=framed, codec=self.codec)
         file = self._partial / name / layout.file
-        with self._guard(0):
+        with self._guard():
             file.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._parts[name] = _Part(layout, os.open(file, flags, 0o666))
@@ -198,7 +192,8 @@ class GroupWriter:
         if (bad := first_unfinite(frames)) is not None:
             frame = "" if first is None else f" frame {first + bad}"
             raise UserError(
-                f"{self.path}: array {name!r}{frame} holds NaN or infinity; mend what computes it"
+                f"{self.path}: array {name!r}{frame} contains NaN or infinity; fix the code that"
+                " computes it"
             )
         if not frames.size:
             return
@@ -206,7 +201,7 @@ class GroupWriter:
             for chunk_B in frames.reshape(len(frames), -1).view(np.uint8):
                 self._parts[name].write(chunk_B)
 
-    def _describe(self, attributes: dict[str, Any]) -> None:
+    def _write_metadata(self, attributes: dict[str, Any]) -> None:
         group = {"zarr_format": 3, "node_type": "group"}
         nodes = {str(p): group for n in self._parts for p in Path(n).parents}
         nodes["."] = {**group, "attributes": attributes}
@@ -220,7 +215,7 @@ class GroupWriter:
 
     def _publish(self) -> bool:
         try:
-            self._partial.rename(self.path)  # atomic: a reader sees the whole group or none of it
+            self._partial.rename(self.path)  # atomic
         except OSError as err:
             if err.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
@@ -228,12 +223,13 @@ class GroupWriter:
         return True
 
     @contextlib.contextmanager
-    def _guard(self, nbytes: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as err:
-            self.abort()
-            raise UserError(_trouble(err, self.path, nbytes)) from err
+    def _guard(self, needed: int = 0) -> Iterator[None]:
+        with guard(self.path, needed=needed):
+            try:
+                yield
+            except OSError:
+                self.abort()
+                raise
 
 
 def _host() -> str:
@@ -247,9 +243,9 @@ def _alive(pid: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         return True
-    with contextlib.suppress(OSError):  # not Linux, or gone in this moment
+    with contextlib.suppress(OSError):  # not Linux, or the process has just ended
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
-        return state != b"Z"  # ended; in a container without an init nobody takes note of it
+        return state != b"Z"  # a zombie: containers without an init process never reap it
     return True
 
 
@@ -278,17 +274,8 @@ def _sync(path: Path, call: Callable[[int], Any] = os.fsync) -> None:
 
 def _sync_all(folder: Path) -> None:
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs:  # one call for some thirty small files: nine times faster than one each
+    if syncfs:  # one call for about 30 small files: 9 times faster than one call per file
         _sync(folder, syncfs)
         return
     for path in (folder, *folder.rglob("*")):
         _sync(path)
-
-
-def _trouble(err: OSError, path: Path, nbytes: int) -> str:
-    reason = os.strerror(err.errno) if err.errno else str(err)
-    if err.errno in _FULL:
-        free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
-        need = f" for {nbytes} more bytes ({free} are free)" if nbytes else f" ({free} bytes free)"
-        return f"{path}: no room{need}, {reason.lower()}; free space and run again"
-    return f"{path}: cannot write, {reason.lower()}; choose a folder that can be written"

@@ -1,4 +1,4 @@
-"""Content keys: canonical data of a spec or component, and its digest."""
+"""Content keys: digests of everything that a stored result depends on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice
 from .file_digests import file_digest
 
-KEY_LENGTH = 16  # hex digits, 64 bits: enough for the stages of one store
+KEY_LENGTH = 16  # hex digits (64 bits): no collisions among the stages of one store
 
 
 def canonical(value: Any) -> Any:
-    """Return ``value`` as plain JSON data that holds only what can change a result.
+    """Return ``value`` as JSON data that contains only what can change a result.
 
-    Runtime fields are left out, and so are later ones at their default. Files enter by the digest
-    of their content, and a chosen component by its name, version and config.
+    ``fields.runtime`` fields are omitted, and so are ``fields.added_later`` fields at their
+    default. Files are represented by the digest of their content, and chosen components by name,
+    version and config.
     """
     if isinstance(value, Choice):
         component = value.component
@@ -42,11 +43,11 @@ def canonical(value: Any) -> Any:
 
 
 def _unused(config: Any, field: attrs.Attribute[Any]) -> bool:
-    """Say whether a field came after keys had been made, and holds what was so before it came."""
+    """Return whether a field was added later and has its default, as before it existed."""
     if not is_marked(field, Mark.ADDED_LATER):
         return False
-    before: Any = field.default
-    return bool(getattr(config, field.name) == getattr(before, "factory", lambda: before)())
+    default: Any = field.default
+    return bool(getattr(config, field.name) == getattr(default, "factory", lambda: default)())
 
 
 def _field(config: Any, field: attrs.Attribute[Any]) -> Any:
@@ -54,8 +55,8 @@ def _field(config: Any, field: attrs.Attribute[Any]) -> Any:
     if is_marked(field, Mark.WEIGHTS) and value == "hub":
         official = config.official
         return {"hub": f"{official.source}/{official.filename}", "sha256": official.sha256}
-    named = is_marked(field, Mark.FILE) or (is_marked(field, Mark.WEIGHTS) and value != "random")
-    if named and value is not None and Path(value).exists():
+    is_file = is_marked(field, Mark.FILE) or (is_marked(field, Mark.WEIGHTS) and value != "random")
+    if is_file and value is not None and Path(value).exists():
         return {"sha256": file_digest(Path(value))}
     return canonical(value)
 
@@ -66,16 +67,16 @@ def key_of(inputs: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=KEY_LENGTH // 2).hexdigest()
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], at: str = "") -> list[str]:
-    """Return what differs between two canonical inputs, as ``place: old -> new`` lines."""
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the differences between two canonical inputs as ``name: old -> new`` lines."""
     found = []
     for name in sorted({*old, *new}):
-        place = f"{at}.{name}" if at else name
+        path = f"{prefix}.{name}" if prefix else name
         before, after = old.get(name), new.get(name)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += difference(before, after, place)
+            found += difference(before, after, path)
         elif before != after:
-            found.append(f"{place}: {_short(before)} -> {_short(after)}")
+            found.append(f"{path}: {_short(before)} -> {_short(after)}")
     return found
 
 

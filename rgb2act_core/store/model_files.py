@@ -1,4 +1,4 @@
-"""Shared by saved aligners and policies: a JSON file beside safetensors."""
+"""Read and write saved models: a JSON file with the config, safetensors with the weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import attrs
 from torch import nn
 
 from .._version import __version__
@@ -20,56 +19,57 @@ from .tensors import read_tensors, write_tensors
 Module = TypeVar("Module", bound=nn.Module)
 
 
-FORMAT = 2  # raise when the files of aligners or policies change
+FORMAT = 2  # increase when the content of these files changes
 
 
-def _save(folder: Path, name: str, module: nn.Module, data: Mapping[str, Any]) -> None:
+def save_model(folder: Path, name: str, module: nn.Module, data: Mapping[str, Any]) -> None:
+    """Write a module's weights and its config into ``folder/name.{safetensors,json}``."""
     write_tensors(folder / f"{name}.safetensors", module.state_dict(), {"format": FORMAT})
     write_json(folder / f"{name}.json", {"format": FORMAT, "rgb2act": __version__} | dict(data))
 
 
-def _read(place: Path) -> dict[str, Any]:
-    if not place.exists():
-        raise UserError(f"{place}: not there; name the folder of a finished stage")
-    data = read_json(place)
+def read_model_json(path: Path) -> dict[str, Any]:
+    """Return the config of a saved model; raise UserError if it is missing or too old."""
+    if not path.exists():
+        raise UserError(f"{path}: does not exist; give the folder of a finished stage")
+    data = read_json(path)
     if data.get("format") != FORMAT:
         raise UserError(
-            f"{place}: has format {data.get('format')!r}, but this version of rgb2act reads format"
-            f" {FORMAT}; train again"
+            f"{path}: has format {data.get('format')!r}, but this rgb2act reads format {FORMAT};"
+            " train again"
         )
     return data
 
 
-def _plain(record: Any) -> Any:
-    return attrs.asdict(record)
-
-
-def _structure(place: Path, kind: type, data: Any) -> Any:
+def structure_part(path: Path, kind: type, data: Any) -> Any:
+    """Return part of a saved config as an instance of an attrs class."""
     if not isinstance(data, Mapping):
-        raise UserError(f"{place}: damaged; delete its folder and run again")
+        raise UserError(f"{path}: is damaged; delete its folder and run again")
     try:
         return structure_config(kind, data)
     except UserError as err:
-        raise UserError(*(f"{place}: {problem}" for problem in err.args)) from err
+        raise UserError(*(f"{path}: {problem}" for problem in err.args)) from err
 
 
-def _build(place: Path, kind: Kind, data: Any) -> Any:
+def build_component(path: Path, kind: Kind, data: Any) -> Any:
+    """Build the component that a saved config names; its version must match."""
     if not isinstance(data, Mapping) or not isinstance(data.get("use"), str):
-        raise UserError(f"{place}: damaged; delete its folder and run again")
+        raise UserError(f"{path}: is damaged; delete its folder and run again")
     component: Component = find(kind, data["use"])
     if component.version != data.get("version"):
         raise UserError(
-            f"{place}: made with {component.name} version {data.get('version')!r}, version"
+            f"{path}: was saved with {component.name} version {data.get('version')!r}, but version"
             f" {component.version} is installed; train again or install the older plugin"
         )
     options = {k: v for k, v in data.items() if k not in ("use", "version")}
-    return component.build(_structure(place, component.config, options))
+    return component.build(structure_part(path, component.config, options))
 
 
-def _fill(path: Path, module: Module) -> Module:
+def load_weights(path: Path, module: Module) -> Module:
+    """Load a safetensors file into a module, frozen and in evaluation mode."""
     tensors, _ = read_tensors(path)
     try:
         module.load_state_dict(tensors)
     except RuntimeError as err:
-        raise UserError(f"{path}: does not fit its JSON file ({err}); train again") from err
+        raise UserError(f"{path}: does not match its JSON file ({err}); train again") from err
     return module.eval().requires_grad_(False)

@@ -1,8 +1,8 @@
-"""Content keys, and stage folders that a reader sees whole or not at all.
+"""Stage folders, which readers see complete or not at all.
 
-A stage's folder is named by the digest of everything that can change its content. It is written
-as ``<key>.partial`` under a lock and renamed when it is done, so a killed stage is invisible to
-readers and is resumed from what lies in the partial folder.
+A stage's folder is named by its key, a digest of everything that can change its content. The stage
+writes into ``<key>.partial`` under a lock and renames it at the end. A killed stage is invisible
+to readers and resumes from its partial folder.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..errors import UserError
 from .files import guard, locked, read_json, sync_folder, write_json
 from .keys import key_of
 
-BEST = "best.safetensors"  # weights that did best so far, while others are still tried
-# of a stage under way
+BEST = "best.safetensors"  # best weights so far, of evaluations during training
+# files of an unfinished stage, deleted on commit
 SCRATCH = ("inputs.json", "checkpoint.safetensors", "episodes.json", BEST)
 
 
 @attrs.frozen(kw_only=True)
 class StageFolder:
-    """Name the folder of one stage's output, its key, and the inputs the key was made of."""
+    """Folder of one stage's output, its key, and the inputs from which the key is derived."""
 
     parent: Path
     inputs: Mapping[str, Any]
@@ -34,7 +34,7 @@ class StageFolder:
 
     @classmethod
     def of(cls, parent: Path, inputs: Mapping[str, Any]) -> StageFolder:
-        """Make the record from canonical inputs."""
+        """Return the folder for canonical inputs."""
         return cls(parent=parent, inputs=inputs, key=key_of(inputs))
 
     @property
@@ -44,29 +44,32 @@ class StageFolder:
 
     @property
     def partial(self) -> Path:
-        """Return the folder that is worked in until the stage is done."""
+        """Return the folder into which the unfinished stage writes."""
         return self.parent / f"{self.key}.partial"
 
     @property
     def done(self) -> bool:
-        """Tell whether the stage is finished."""
+        """Return whether the stage is finished."""
         return (self.path / "stage.json").is_file()
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Hold this stage against other runs."""
+        """Return a lock that keeps other runs from working on this stage."""
         return locked(self.parent / f"{self.key}.lock")
 
     def open(self) -> Path:
-        """Make the partial folder, without what a killed run was writing, and note the inputs."""
+        """Create the partial folder, delete half-written files in it, and record the inputs."""
         with guard(self.partial):
             self.partial.mkdir(parents=True, exist_ok=True)
-            for torn in [*self.partial.rglob(".*"), *self.partial.rglob("*.part")]:
-                torn.unlink(missing_ok=True)
+            for leftover in {*self.partial.rglob(".*"), *self.partial.rglob("*.part")}:
+                leftover.unlink(missing_ok=True)
             write_json(self.partial / "inputs.json", dict(self.inputs))
         return self.partial
 
     def commit(self, *, seconds: float, cpu_seconds: float, results: Mapping[str, Any]) -> None:
-        """Finish the stage: write ``stage.json``, drop what resuming needed, rename the folder."""
+        """Write ``stage.json``, delete files needed only for resuming, and rename the folder.
+
+        ``seconds`` is wall-clock time.
+        """
         stage = {
             "key": self.key,
             "inputs": dict(self.inputs),
@@ -79,13 +82,13 @@ class StageFolder:
         with guard(self.path):
             for name in SCRATCH:
                 (self.partial / name).unlink(missing_ok=True)
-            self.partial.rename(self.path)  # atomic: a reader sees the whole stage or none of it
+            self.partial.rename(self.path)  # atomic
             sync_folder(self.parent)
 
     def meta(self) -> dict[str, Any]:
-        """Read ``stage.json`` of the finished stage; raise UserError when it is damaged."""
-        place = self.path / "stage.json"
-        meta = read_json(place)
+        """Return ``stage.json`` of the finished stage; raise UserError if it is damaged."""
+        path = self.path / "stage.json"
+        meta = read_json(path)
         if meta.get("key") != self.key or not isinstance(meta.get("results"), dict):
-            raise UserError(f"{place}: damaged; delete {self.path} and run again")
+            raise UserError(f"{path}: is damaged; delete {self.path} and run again")
         return meta

@@ -1,9 +1,9 @@
-"""Named tensors with JSON metadata in safetensors files that appear whole."""
+"""Safetensors files with JSON metadata, written atomically."""
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,29 +13,26 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
-from .files import guard
+from .files import atomic_write
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write tensors and JSON metadata so that a reader sees the old file or the whole new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write named tensors and JSON metadata atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with guard(path):
+    with atomic_write(path) as temporary:
         try:
-            save_file(plain, beside, {"rgb2act": json.dumps(meta)})
+            save_file(plain, temporary, {"rgb2act": json.dumps(meta)})
         except SafetensorError as err:
-            beside.unlink(missing_ok=True)
-            raise OSError(28, str(err)) if "space" in str(err).lower() else err from err
-        with beside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        beside.replace(path)
+            if "space" in str(err).lower():  # the only trace of ENOSPC in its message
+                raise OSError(errno.ENOSPC, str(err)) from err
+            raise
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``write_tensors`` wrote; raise UserError naming a damaged file."""
+    """Return tensors and metadata written by ``write_tensors``; UserError if damaged."""
     try:
         with safe_open(path, "pt") as file:
             meta = json.loads((file.metadata() or {})["rgb2act"])
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 not a dict
     except (OSError, SafetensorError, KeyError, ValueError) as err:
-        raise UserError(f"{path}: damaged ({err}); delete it and run again") from err
+        raise UserError(f"{path}: is damaged ({err}); delete it and run again") from err

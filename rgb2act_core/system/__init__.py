@@ -1,1 +1,1 @@
-"""system."""
+"""Progress, devices, processes and threads."""

@@ -1,10 +1,10 @@
-"""Write sizes and times as people read them."""
+"""Bytes, durations and rates as text."""
 
 from __future__ import annotations
 
 
-def in_bytes(count: float) -> str:
-    """Return a number of bytes with three digits and its unit."""
+def format_bytes(count: float) -> str:
+    """Return a number of bytes with three digits and a decimal unit, such as ``1.74 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -12,12 +12,24 @@ def in_bytes(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def in_time(seconds: float) -> str:
-    """Return a time roughly, in the largest unit that fits."""
-    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
+def format_duration(seconds: float) -> str:
+    """Return a duration in its two largest units, such as ``4.2 s``, ``3 min 5 s``, ``2 d 4 h``."""
+    if seconds < 59.95:  # what .1f does not round to 60.0
+        return f"{seconds:.1f} s"
+    minutes, seconds_left = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds_left} s"
+    hours, minutes_left = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes_left} min"
+    days, hours_left = divmod(hours, 24)
+    return f"{days} d {hours_left} h"
+
+
+def format_rate(rate: float, unit: str) -> str:
+    """Return units per second, such as ``12.5 frames/s``."""
+    digits = 0 if rate >= 100 else 1 if rate >= 1 else 3
+    return f"{rate:,.{digits}f} {unit}/s"
 
 
 def counted(count: int, noun: str) -> str:

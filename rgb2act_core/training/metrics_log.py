@@ -6,13 +6,13 @@ The JSON lines are authoritative. Event files are derived from them and may be d
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ..errors import UserError
+from ..store.files import write_text
 
 Row = dict[str, float]
 
@@ -104,9 +104,7 @@ def _line(row: Mapping[str, float]) -> str:
 
 
 def _rewrite(jsonl: Path, rows: Iterable[Row]) -> None:
-    part = jsonl.with_name(f"{jsonl.name}.{os.getpid()}.part")
-    part.write_text("".join(map(_line, rows)), encoding="utf-8")
-    part.replace(jsonl)  # atomic: a reader sees the old file or the new one
+    write_text(jsonl, "".join(map(_line, rows)))
 
 
 class _EventFile:

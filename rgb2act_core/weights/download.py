@@ -11,12 +11,14 @@ from typing import Any
 
 from ..errors import UserError
 from ..store.file_digests import cache_folder, file_digest
-from ..store.files import guard, locked
+from ..store.files import guard, locked, publish
+from ..system.formatting import format_bytes
 from ..system.progress import say, task
 
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without receiving a byte
 MEGA = 10**6
+_OTHER_CACHE = "set RGB2ACT_CACHE to another folder"
 _BY_HAND = "download the file by other means and set weights to its path"
 
 
@@ -34,12 +36,13 @@ def fetch(url: str, filename: str, *, sha256: str | None = None, size: int | Non
     path = cache_path(url, filename)
     if path.exists():
         return path
-    with locked(path.with_name(f"{filename}.lock")):
+    with locked(path.with_name(f"{filename}.lock"), remedy=_OTHER_CACHE):
         if not path.exists():  # another process may have finished meanwhile
             part = path.with_name(f"{filename}.part")
             _receive(url, part)
             _check(part, url, sha256, size)
-            part.replace(path)
+            with guard(path, remedy=_OTHER_CACHE):
+                publish(part, path)
             part.with_suffix(".tag").unlink(missing_ok=True)
     return path
 
@@ -49,7 +52,7 @@ def _receive(url: str, part: Path) -> None:
     while True:
         before = _size(part)
         try:
-            with guard(part):
+            with guard(part, remedy=_OTHER_CACHE):
                 missing = _receive_once(url, part)
         except urllib.error.HTTPError as err:
             raise UserError(f"{url}: server answers {err.code} {err.reason}; {_BY_HAND}") from err
@@ -62,7 +65,7 @@ def _receive(url: str, part: Path) -> None:
             return
         if _size(part) <= before:
             raise UserError(f"{url}: the connection was closed early; {_resume_hint(part)}")
-        say(f"{part.stem}: the connection was lost, resuming at {_size(part) / MEGA:,.0f} MB")
+        say(f"{part.stem}: the connection was lost, resuming at {format_bytes(_size(part))}")
 
 
 def _receive_once(url: str, part: Path) -> int:
@@ -147,5 +150,5 @@ def _size(path: Path) -> int:
 
 
 def _resume_hint(part: Path) -> str:
-    kept = f" ({_size(part) / MEGA:,.0f} MB have been received)" if _size(part) else ""
+    kept = f" ({format_bytes(_size(part))} have been received)" if _size(part) else ""
     return f"run again to resume{kept}, or {_BY_HAND}"

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.store.group_writer import read_group
+from rgb2act_core.store.group_reader import read_group
 
 SpecFile = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("puppet")

@@ -18,7 +18,7 @@ from rgb2act_core.data.episode_store import (
 )
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import Episode, PointCloud
-from rgb2act_core.store.group_writer import check_group
+from rgb2act_core.store.group_reader import check_group
 
 
 def make(steps: int = 20, seed: int = 0, *, arms: bool = True, points: bool = True) -> Episode:

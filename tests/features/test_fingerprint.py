@@ -20,7 +20,7 @@ from rgb2act_core.features.encoder import Encoder
 from rgb2act_core.features.fingerprint import TOLERANCE, Fingerprint, probe, take
 from rgb2act_core.pipeline import chain
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.store.group_writer import read_group
+from rgb2act_core.store.group_reader import read_group
 from rgb2act_core.weights.download import cache_path
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

@@ -26,7 +26,7 @@ from rgb2act_core.features.token_codec import (
     stored_grid,
 )
 from rgb2act_core.spec import Tokens
-from rgb2act_core.store.group_writer import read_group
+from rgb2act_core.store.group_reader import read_group
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]

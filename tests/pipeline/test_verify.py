@@ -15,7 +15,8 @@ import pytest
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.store.group_writer import GroupWriter, read_group
+from rgb2act_core.store.group_reader import read_group
+from rgb2act_core.store.group_writer import GroupWriter
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]

@@ -50,9 +50,9 @@ def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
     assert not list((tmp_path / "sepia").iterdir())
 
 
-def test_place_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_as_output_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
-    with pytest.raises(UserError, match="choose a folder that can be written"):
+    with pytest.raises(UserError, match="choose another folder with --out"):
         write("sepia", Kind.BACKBONE, tmp_path / "out")
 
 

@@ -36,23 +36,23 @@ def key(version: int = 1, **options: Any) -> str:
     return key_of(canonical(BackboneChoice(component=component, config=Config(**options))))
 
 
-def test_key_ignores_what_changes_no_result() -> None:
+def test_runtime_fields_are_not_in_the_key() -> None:
     assert key(batch=4) == key(batch=400)
 
 
 @pytest.mark.parametrize("options", [{"size": 9}, {"version": 2}, {"weights": "random"}])
-def test_key_holds_what_changes_the_result(options: dict[str, Any]) -> None:
+def test_everything_else_is_in_the_key(options: dict[str, Any]) -> None:
     assert key(**options) != key()
 
 
-def test_a_later_field_is_in_no_key_while_it_says_what_was_so_before() -> None:
+def test_a_field_added_later_is_in_the_key_unless_it_has_its_default() -> None:
     assert not {"late", "named"} & canonical(Config()).keys()
     changed = canonical(Config(late=(1,), named={"a": 2}))
     assert (changed["late"], changed["named"]) == ([1], {"a": 2})
     assert len({key(), key(late=(1,)), key(named={"a": 2})}) == 3
 
 
-def test_a_file_enters_the_key_by_its_content_and_not_by_its_path(tmp_path: Path) -> None:
+def test_files_are_in_the_key_by_content_not_by_path(tmp_path: Path) -> None:
     for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
         (tmp_path / name).write_text(text)
     for field in ("table", "weights"):
@@ -61,7 +61,7 @@ def test_a_file_enters_the_key_by_its_content_and_not_by_its_path(tmp_path: Path
         assert keys[0] == keys[1] != keys[2]
 
 
-def test_a_changed_file_gives_another_digest_in_one_process(tmp_path: Path) -> None:
+def test_a_changed_file_has_another_digest_in_the_same_process(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_text("one")
     before = file_digest(path)
@@ -69,23 +69,23 @@ def test_a_changed_file_gives_another_digest_in_one_process(tmp_path: Path) -> N
     assert file_digest(path) != before
 
 
-def test_official_weights_enter_the_key_by_their_name_without_a_download() -> None:
+def test_official_weights_are_in_the_key_without_a_download() -> None:
     assert canonical(Config())["weights"] == {
         "hub": "https://huggingface.co/someone/tiny/tiny.pth",
         "sha256": "ab",
     }
 
 
-def test_difference_names_the_place_and_both_values() -> None:
+def test_difference_names_the_field_and_both_values() -> None:
     old = {"align": {"steps": 10, "lr": 1.0}, "seed": 0}
     new = {"align": {"steps": 20, "lr": 1.0}, "seed": 0, "more": True}
     assert difference(old, new) == ["align.steps: 10 -> 20", "more: null -> true"]
 
 
-def test_a_stage_is_seen_when_it_is_committed_and_not_before(tmp_path: Path) -> None:
+def test_a_stage_is_visible_only_after_commit(tmp_path: Path) -> None:
     folder = StageFolder.of(tmp_path, {"stage": "align", "steps": 3})
-    at = folder.open()
-    write_json(at / "result.json", {})
+    partial = folder.open()
+    write_json(partial / "result.json", {})
     assert not folder.done
     assert not folder.path.exists()
     folder.commit(seconds=1.0, cpu_seconds=1.0, results={"loss": 0.5})
@@ -94,7 +94,7 @@ def test_a_stage_is_seen_when_it_is_committed_and_not_before(tmp_path: Path) -> 
     assert not folder.partial.exists()
 
 
-def test_a_damaged_stage_is_named(tmp_path: Path) -> None:
+def test_a_damaged_stage_is_reported(tmp_path: Path) -> None:
     folder = StageFolder.of(tmp_path, {"stage": "align"})
     folder.open()
     folder.commit(seconds=1.0, cpu_seconds=1.0, results={})

@@ -1,0 +1,191 @@
+"""Atomic files, JSON, locks, and the translation of disk errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.store import files
+from rgb2act_core.store.files import atomic_write, guard, locked, read_json, write_json
+from rgb2act_core.store.tensors import read_tensors, write_tensors
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_the_file_appears_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == tmp_path
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_keeps_the_old_file_and_deletes_the_temporary(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def write() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.json"]
+
+
+KILLED = """
+    import sys
+    from pathlib import Path
+    from rgb2act_core.store.files import atomic_write
+    with atomic_write(Path(sys.argv[1])) as temporary:
+        with temporary.open("w") as stream:
+            stream.write("half")
+            stream.flush()
+            print("writing", flush=True)
+            sys.stdin.read()
+"""
+
+
+def test_a_kill_leaves_no_half_file_under_the_final_name(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "a.json")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"writing\n"
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    assert not (tmp_path / "a.json").exists()
+    (leftover,) = names(tmp_path)
+    assert leftover.startswith(".a.json.")  # hidden, and StageFolder.open deletes it
+    assert leftover.endswith(".part")
+
+
+def test_content_and_folder_are_flushed_before_and_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    sync, replace = files._sync, Path.replace
+
+    def record_sync(path: Path) -> None:
+        calls.append("folder" if path == tmp_path else "file")
+        sync(path)
+
+    def record_replace(self: Path, target: Path) -> Path:
+        calls.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(files, "_sync", record_sync)
+    monkeypatch.setattr(Path, "replace", record_replace)
+    write_json(tmp_path / "a.json", {})
+    assert calls == ["file", "rename", "folder"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_mode_follows_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "a.json", {})
+        write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(2)}, {"step": 1})
+    finally:
+        os.umask(before)
+    for name in names(tmp_path):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, r"a\.json: the disk is full \(.* free\); free some space and run again"),
+        (errno.EDQUOT, r"a\.json: the disk is full"),
+        (
+            errno.EROFS,
+            r"a\.json: cannot be written \(read-only file system\); choose",
+        ),
+        (errno.EACCES, r"a\.json: cannot be written \(permission denied\)"),
+    ],
+)
+def test_disk_errors_name_the_file_and_a_remedy(tmp_path: Path, number: int, message: str) -> None:
+    with pytest.raises(UserError, match=message), atomic_write(tmp_path / "a.json"):
+        raise OSError(number, "")
+    assert names(tmp_path) == []
+
+
+def test_other_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="broken"), guard(tmp_path):
+        raise OSError(errno.EIO, "broken")
+
+
+def test_a_full_disk_states_the_bytes_needed(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"the disk is full \(2 MB needed, .* free\)"),
+        guard(tmp_path / "none" / "x", needed=2_000_000),
+    ):
+        raise OSError(errno.ENOSPC, "")
+
+
+def test_json_and_tensors_are_read_back(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"a": [1, None]}
+    write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(2)}, {"step": 1})
+    tensors, meta = read_tensors(tmp_path / "a.safetensors")
+    assert (tensors["x"].tolist(), meta) == ([1, 1], {"step": 1})
+
+
+def test_nan_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "cannot be read"), ("[]", "is not a JSON object")]
+)
+def test_damaged_json_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=rf"a\.json: {message}.*; delete it and run again"):
+        read_json(tmp_path / "a.json")
+
+
+def test_damaged_tensors_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"a\.safetensors: is damaged"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+WAITING = """
+    import sys
+    from pathlib import Path
+    from rgb2act_core.store.files import locked
+    with locked(Path(sys.argv[1])):
+        print("locked")
+"""
+
+
+def test_waiting_for_a_lock_prints_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "stage.lock"
+    command = [sys.executable, "-c", textwrap.dedent(WAITING), str(path)]
+    with locked(path):
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None
+        line = child.stderr.readline()
+    out, _ = child.communicate(timeout=60)
+    assert line == "waiting for another run that is working on stage\n"
+    assert out == "locked\n"
