@@ -194,7 +194,7 @@ def test_images_that_fail_midway_leave_nothing(tmp_path):
 
 def test_state_name_that_is_no_array_name_is_refused(tmp_path):
     episode = attrs.evolve(make(), state={"../cube": make().state["cube"]})
-    with pytest.raises(UserError, match=r"bad array name 'state/\.\./cube'"):
+    with pytest.raises(UserError, match=r"array name 'state/\.\./cube' is invalid"):
         write_episode(tmp_path / "e", episode, extra={})
     assert list(tmp_path.iterdir()) == []
 
