@@ -22,6 +22,7 @@ from ..store.stage_id import STAGES, Stage, StageId
 
 if TYPE_CHECKING:
     from ..alignment.aligner import Aligner
+    from ..policy.planner import Planner
     from ..policy.policy import Policy
     from ..spec import Spec
     from .run_record import RecordedRun, StageRecord
@@ -88,17 +89,30 @@ class FinishedRun:
         """Return the success rate of the run's policy; None if it was not evaluated."""
         return _success_rate(self.results["act"]) if "act" in self.results else None
 
-    def policy(self) -> Policy:
-        """Return the trained policy, on the CPU. Raises UserError if there is none."""
+    def policy(self, device: str = "auto") -> Policy:
+        """Return the trained policy. Raises UserError if there is none."""
         from ..policy.saving import load_policy
 
-        return load_policy(self._recorded.stage_folder(StageId(Stage.TRAIN)))
+        return load_policy(self._recorded.stage_folder(StageId(Stage.TRAIN)), device)
 
     def aligner(self) -> Aligner:
         """Return the trained aligner, on the CPU. Raises UserError if there is none."""
         from ..alignment.saving import load_aligner
 
         return load_aligner(self._recorded.stage_folder(StageId(Stage.ALIGN)))
+
+    def planner(self, device: str = "auto") -> Planner:
+        """Return a planner with the run's policy and backbones.
+
+        It plans as the run's ``[act]`` table says: candidates, warm start, temporal ensemble.
+        ``device`` is ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``. Raises UserError if the
+        policy is not trained, or if a backbone's features differ from those it was trained on.
+        """
+        from ..policy.planner import load_planner
+        from ..spec.conditions import seen_backbones
+
+        folder = self._recorded.stage_folder(StageId(Stage.TRAIN))
+        return load_planner(folder, seen_backbones(self.spec), self.spec.act, device)
 
 
 def open_run(run: str | Path, root: str | Path = "runs") -> FinishedRun:

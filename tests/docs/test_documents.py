@@ -49,6 +49,27 @@ def test_commands_of_the_readme_work(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "smoke" / "report.html").exists()
 
 
+def test_python_of_the_readme_works_on_a_smoke_run(smoke_done: Path, tmp_path: Path) -> None:
+    (code,) = re.findall(
+        r"^## From Python\n\n```python\n(.*?)```", README, re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / "runs").symlink_to(smoke_done)
+    checks = """
+import sys
+assert (actions.dtype, actions.shape) == (np.float32, (config.n_action_steps, len(joints)))
+assert np.isfinite(actions).all() and actions.any()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code + checks],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_readme_has_commands_that_are_run() -> None:
     assert "rgb2act run examples/smoke.toml" in "".join(RUN)
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,3 +86,21 @@ def test_rows_of_runs(smoke_root: Path) -> None:
 def test_folder_without_runs_has_no_rows(tmp_path: Path) -> None:
     assert runs(tmp_path) == []
     assert runs(tmp_path / "absent") == []
+
+
+def test_planner_uses_the_runs_policy_and_act_table(smoke_done: Path) -> None:
+    run = open_run("smoke", root=smoke_done)
+    planner = run.planner(device="cpu")
+    config = planner.config
+    assert config == run.policy(device="cpu").shape
+    random = np.random.default_rng(0)
+    rgb = random.integers(0, 256, (len(config.cameras), *config.image, 3), np.uint8)
+    joints = random.normal(size=len(config.action_names)).astype(np.float32)
+    plans = []
+    for seed in (0, 0, 1):
+        planner.reset(seed)
+        planner.observe(rgb, joints)
+        plans.append(planner.act())
+    assert plans[0].shape == (config.n_action_steps, len(joints))
+    assert np.array_equal(plans[0], plans[1])
+    assert not np.array_equal(plans[0], plans[2])
