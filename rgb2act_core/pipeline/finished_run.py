@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..spec import Spec
     from .run_record import RecordedRun, StageRecord
 
-RECORD = "run.json"
+RECORD = "run.json"  # in the folder of each run
 
 
 @attrs.frozen(kw_only=True)

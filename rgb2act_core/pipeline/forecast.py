@@ -200,7 +200,6 @@ def _cached_frame_bytes(folder: Path) -> int | None:
 def _forecast_training(run: Run, status: StageStatus) -> Forecast:
     """Forecast align, train or act from what the same work took before."""
     workload = workload_of(run, status.id.stage)
-    assert workload is not None
     timing = load_timing(run, workload.work)
     return Forecast(
         status=status,

@@ -21,8 +21,7 @@ from ..stages.tasks import Tasks, dataset_of, open_tasks
 from ..store.files import guard, read_json, write_json
 from ..store.run import Run
 from ..store.stage_id import StageId
-
-RUN_FILE = "run.json"
+from .finished_run import RECORD
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +62,7 @@ class RunRecord:
     """Writer of a run's ``run.json``."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.path = run, run.folder / RUN_FILE
+        self.run, self.path = run, run.folder / RECORD
         self.previous = _previous_stages(self.path)
         self._stages: dict[StageId, StageRecord] = {}
         self._samples: dict[str, Any] = {}
@@ -139,7 +138,7 @@ def read_run(folder: Path) -> RecordedRun:
 
     Raises UserError if there is no ``run.json`` or if it is damaged.
     """
-    path = folder / RUN_FILE
+    path = folder / RECORD
     if not path.exists():
         raise UserError(f"{folder}: no run.json; name the folder of a run, such as runs/NAME")
     data = read_json(path)

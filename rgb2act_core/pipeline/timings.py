@@ -105,8 +105,9 @@ def save_stage_timing(run: Run, stage: StageId, folder: Path, seconds: float) ->
 
     ``folder`` is the stage's output, whose size is stored too.
     """
-    if stage.variant or (workload := workload_of(run, stage.stage)) is None:
+    if stage.variant:
         return
+    workload = workload_of(run, stage.stage)
     written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     save_timing(run, workload.work, workload.units, seconds, written)
 
@@ -129,8 +130,11 @@ def _path(run: Run, work: Work) -> Path:
     return run.store / "speeds" / f"{work['stage']}-{key_of(work)}.json"
 
 
-def workload_of(run: Run, stage: Stage) -> Workload | None:
-    """Return the workload of ``align``, ``train`` or ``act``; None for other stages."""
+def workload_of(run: Run, stage: Stage) -> Workload:
+    """Return the workload of ``align``, ``train`` or ``act``.
+
+    Raises ValueError for other stages, whose work is counted in frames.
+    """
     spec = run.spec
     if stage is Stage.ALIGN:
         return Workload(work=align_work(run), units=spec.align.steps, unit="steps")
@@ -139,7 +143,7 @@ def workload_of(run: Run, stage: Stage) -> Workload | None:
     if stage is Stage.ACT:
         episodes = spec.act.episodes * len(run.tasks)
         return Workload(work=act_work(run), units=episodes, unit="episodes")
-    return None
+    raise ValueError(f"{stage} has no workload of its own")
 
 
 def collect_work(run: Run) -> Work:
