@@ -1,0 +1,160 @@
+"""Conditions, baselines and options of alignment, trained end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.pipeline import chain
+from rgb2act_core.spec.reader import read_spec
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+SpecFile = Callable[..., Path]
+Files = Callable[..., Any]
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "aligned",
+        "dual",
+        "tokens",
+        "single_backbone",
+        "random_aligner",
+        "end_to_end",
+        "proprio_only",
+        "oracle",
+    ],
+)
+def test_condition_decides_the_inputs_of_the_policy(
+    files: Files, spec_file: SpecFile, puppet_root: Path, condition: str
+) -> None:
+    from rgb2act_core.policy.saving import load_policy
+
+    spec = read_spec(spec_file(policy={"condition": condition, "n_obs_steps": 3}))
+    chain.run_pipeline(spec, puppet_root, "train")
+    assert ("align" in files(puppet_root).reasons()) is False
+    policy = load_policy(files(puppet_root).folder("train"))
+    expected = {
+        "proprio_only": 0,
+        "oracle": 2,
+        "dual": 6 + 4,
+    }  # teacher's width; fused, of one camera
+    assert policy.shape.features == expected.get(condition, 6)
+    assert policy.shape.head.obs_dim == policy.shape.features + 4
+    assert policy.shape.tokens == ((4, 4) if condition == "tokens" else None)
+    assert (policy.aligner is None) == (condition in ("proprio_only", "oracle", "single_backbone"))
+
+
+@pytest.mark.usefixtures("puppet")
+def test_single_backbone_uses_the_named_backbone(
+    files: Files, spec_file: SpecFile, puppet_root: Path
+) -> None:
+    backbones = [{"use": "puppet"}, {"use": "puppet", "patch": 8}]
+    keys = set()
+    for name in ("", "puppet-0", "puppet-1"):
+        policy = {"condition": "single_backbone", "backbone": name}
+        chain.run_pipeline(
+            read_spec(spec_file(policy=policy, backbone=backbones)), puppet_root, "train"
+        )
+        made = json.loads((files(puppet_root).folder("train") / "policy.json").read_text())
+        keys.add(made["backbones"][0]["patch"])
+    assert keys == {4, 8}
+    policy = {"condition": "single_backbone", "backbone": "pupet-1"}
+    with pytest.raises(UserError, match="there is no 'pupet-1'; did you mean 'puppet-1'"):
+        chain.run_pipeline(
+            read_spec(spec_file(policy=policy, backbone=backbones)), puppet_root, "train"
+        )
+
+
+@pytest.mark.usefixtures("puppet")
+def test_end_to_end_trains_the_aligner_and_random_aligner_does_not(
+    files: Files, spec_file: SpecFile, puppet_root: Path
+) -> None:
+    from rgb2act_core.policy.saving import load_policy
+
+    adapters = {}
+    for condition in ("end_to_end", "random_aligner"):
+        for steps in (1, 12):
+            spec = spec_file(policy={"condition": condition, "steps": steps, "warmup": 0})
+            chain.run_pipeline(read_spec(spec), puppet_root, "train")
+            aligner = load_policy(files(puppet_root).folder("train")).aligner
+            assert aligner is not None
+            adapters[condition, steps] = torch.cat(
+                [p.flatten() for p in aligner.adapters.parameters()]
+            )
+    assert torch.equal(adapters["random_aligner", 1], adapters["random_aligner", 12])
+    assert not torch.equal(adapters["end_to_end", 1], adapters["end_to_end", 12])
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.slow
+def test_baselines_are_trained_and_evaluated(
+    files: Files, spec_file: SpecFile, puppet_root: Path
+) -> None:
+    wanted = ["proprio_only", "end_to_end", "random_aligner", "oracle"]
+    spec = read_spec(spec_file(act={"baselines": wanted}))
+    chain.run_pipeline(spec, puppet_root)
+    assert list(files(puppet_root).reasons()) == [
+        f"{s}/{c}" for c in wanted for s in ("train", "act")
+    ]
+    for condition in wanted:
+        assert len(files(puppet_root).results(f"act/{condition}")["episodes"]) == 4
+    chain.run_pipeline(spec, puppet_root)
+    assert files(puppet_root).reasons() == {}
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("space", ["raw", "centred", "whitened"])
+def test_teacher_space_is_saved_with_the_aligner(
+    files: Files, spec_file: SpecFile, puppet_root: Path, space: str
+) -> None:
+    from rgb2act_core.alignment.saving import load_aligner
+
+    chain.run_pipeline(read_spec(spec_file(align={"teacher_space": space})), puppet_root, "align")
+    aligner = load_aligner(files(puppet_root).folder("align"))
+    assert aligner.config.teacher_space == space
+    assert (aligner.teacher_whitening is None) == (space != "whitened")
+    kept = list((puppet_root / "store/embeddings").glob("*/statistics-*.safetensors"))
+    assert len(kept) == (2 if space == "whitened" else 1)  # the finished run wrote the first
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    "align",
+    [
+        {"loss": {"sigmoid": 1.0, "infonce": 0.0, "cosine": 0.5, "mse_on": "normalised"}},
+        {"loss": {"negatives": "gradcache", "learn_temperature": True}, "micro_batch": 3},
+        {
+            "loss": {
+                "negatives": "bank",
+                "exclude_above_cosine": 0.9,
+                "entropy": 0.1,
+                "self_contrast": 0.1,
+            }
+        },
+        {"augment": {"token_dropout": 0.2, "noise": 0.1, "backbone_dropout": 0.2}, "ema": 0.9},
+    ],
+    ids=["sigmoid", "cached", "bank", "augment"],
+)
+def test_policies_with_options_of_alignment_pass_verify(
+    files: Files, spec_file: SpecFile, puppet_root: Path, align: dict[str, Any]
+) -> None:
+    from rgb2act_core.pipeline.verify import verify
+
+    backbones = [{"use": "puppet"}, {"use": "puppet", "patch": 8}]
+    spec = read_spec(spec_file(align=align, backbone=backbones))
+    folder = chain.run_pipeline(spec, puppet_root, "train")
+    assert verify(folder).problems == ()
+    assert set(files(puppet_root).results("align")["after"]) >= {
+        "retrieval@1/episode",
+        "uniformity",
+    }
