@@ -39,22 +39,22 @@ def _check_layout(spec: Spec, info: EnvironmentInfo) -> None:
 def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
     """Refuse to evaluate on seeds used for training or for choosing the weights."""
     if replays(spec):
-        return  # nothing is learned
-    used: dict[str, Sequence[int]] = {"act": named_seeds(spec.act).accepted}
-    chosen = spec.policy.closed_loop
-    learned: dict[str, range] = {}
+        return  # nothing is trained
+    evaluated: dict[str, Sequence[int]] = {"act": named_seeds(spec.act).accepted}
+    trained_on: dict[str, range] = {}
     if info.demonstrates:
         first, scenes = spec.collect.start, spec.collect.scenes
-        learned["demonstrations"] = _seed_range(
-            first, 2 * spec.collect.episodes
-        )  # some attempts fail
-        learned["scenes"] = _seed_range(first + collect.SCENE_SEEDS, scenes)
-    if chosen:
-        used["policy.closed_loop"] = _seed_range(chosen.first_seed, chosen.episodes)
-    for table, seeds in used.items():
-        others = dict(learned)
-        if chosen and table == "act":
-            others["trials of policy.closed_loop"] = _seed_range(chosen.first_seed, chosen.episodes)
+        attempts = 2 * spec.collect.episodes  # some fail
+        trained_on["demonstrations"] = _seed_range(first, attempts)
+        trained_on["scenes"] = _seed_range(first + collect.SCENE_SEEDS, scenes)
+    closed_loop = spec.policy.closed_loop
+    if closed_loop:
+        trials = _seed_range(closed_loop.first_seed, closed_loop.episodes)
+        evaluated["policy.closed_loop"] = trials
+    for table, seeds in evaluated.items():
+        others = dict(trained_on)
+        if closed_loop and table == "act":
+            others["trials of policy.closed_loop"] = trials
         key = "seeds" if spec.act.seeds and table == "act" else "first_seed"
         for what, known in others.items():
             if shared := [seed for seed in seeds if seed in known]:

@@ -109,12 +109,19 @@ def test_gripper_without_a_command_is_an_error_before_any_work(
     assert not (tmp_path / "store").exists()
 
 
+@pytest.fixture(scope="module")
+def memory_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a root whose demonstration the first test records."""
+    return tmp_path_factory.mktemp("memory")
+
+
 @pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize("n_action_steps", [1, 2, 3])
 @pytest.mark.parametrize("n_obs_steps", [1, 2])
 def test_memorised_demonstration_is_reproduced_step_by_step(
     spec_file: SpecFile,
     tmp_path: Path,
+    memory_root: Path,
     monkeypatch: pytest.MonkeyPatch,
     n_action_steps: int,
     n_obs_steps: int,
@@ -136,7 +143,7 @@ def test_memorised_demonstration_is_reproduced_step_by_step(
         act={"episodes": 1, "parallel_episodes": 1, "videos": 0, "first_seed": 0},
     )
     monkeypatch.setenv("RGB2ACT_PUPPET_LOG", str(tmp_path))
-    chain.run_pipeline(read_spec(spec), tmp_path / "runs")
+    chain.run_pipeline(read_spec(spec), memory_root)
     lines = (tmp_path / "0.jsonl").read_text().splitlines()
     executed_TA = np.array([json.loads(line) for line in lines], np.float32)
     expected_TA = path_of(100_000, MAX_STEPS)[1:]

@@ -105,8 +105,6 @@ def test_two_specs_share_stages(files: Files, spec_file: SpecFile, puppet_root: 
 def test_deleted_output_is_computed_again(
     files: Files, spec_file: SpecFile, puppet_root: Path
 ) -> None:
-    import shutil
-
     before = files(puppet_root).weights()
     shutil.rmtree(files(puppet_root).folder("train"))
     chain.run_pipeline(read_spec(spec_file()), puppet_root, "train")
@@ -147,16 +145,16 @@ def test_tokens_that_do_not_fit_in_memory_train_the_same_policy(
     from rgb2act_core.policy import samples
     from rgb2act_core.store.tensors import read_tensors
 
-    made = []
+    trained = []
     for free in (1 << 40, 0):
         monkeypatch.setattr(samples, "free_memory", lambda _, free=free: free)
         spec = spec_file(policy={"condition": "tokens"})
         chain.run_pipeline(read_spec(spec), puppet_root, "train")
         folder = files(puppet_root).folder("train")
         assert not (folder / samples.SPILLED).exists()
-        made.append(read_tensors(folder / "policy.safetensors")[0])
+        trained.append(read_tensors(folder / "policy.safetensors")[0])
         shutil.rmtree(folder)
-    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+    assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
 
 
 @pytest.mark.usefixtures("puppet")

@@ -1,4 +1,4 @@
-"""The specs in examples/: all are read and fit, and the small ones run."""
+"""The specs in examples/: all pass check, and short versions run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from rgb2act_core.cli import main
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LATER = {"robotwin.toml"}  # needs weights, and plugins that are not there yet
-RECORDED = {"robotwin_recorded.toml"}  # reads what lies on disk, and has nothing to act in
+PRETRAINED = {"robotwin.toml"}  # needs weights
+RECORDED = {"robotwin_recorded.toml"}  # recorded demonstrations only, no simulator
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.toml"))
 
 
@@ -23,39 +23,41 @@ def content(name: str) -> dict[str, Any]:
 def test_every_task_of_tabletop_has_an_example() -> None:
     from rgb2act_tabletop.config import TASKS
 
-    tables = [content(name)["environment"] for name in NAMES if name not in LATER | RECORDED]
+    tables = [content(name)["environment"] for name in NAMES if name not in PRETRAINED | RECORDED]
     tasks = [table if isinstance(table, list) else [table] for table in tables]
     shown = {task["task"] for several in tasks for task in several}
     assert shown == set(TASKS)
 
 
-def test_examples_have_names_of_their_own() -> None:
+def test_run_names_of_examples_are_unique() -> None:
     assert len({content(name)["name"] for name in NAMES}) == len(NAMES)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in LATER])
-def test_example_fits(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in PRETRAINED])
+def test_example_passes_check(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["check", str(EXAMPLES / name), "--root", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
-    assert ("1 episode to encode" if name in RECORDED else "waits for collect") in told
+    output = capsys.readouterr().out
+    assert ("1 episode to encode" if name in RECORDED else "waits for collect") in output
     assert not list(tmp_path.iterdir())
 
 
-def test_robotwin_is_refused_with_the_distributions_to_install(
+def test_missing_plugins_of_the_robotwin_example_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(EXAMPLES / "robotwin.toml"), "--root", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     for name in ("robotwin", "dinov3", "vggt", "ulip"):
         if not (EXAMPLES.parent / "plugins" / name).exists():
-            assert f"pip install rgb2act-{name}" in told
+            assert f"pip install rgb2act-{name}" in errors
 
 
-def test_quickstart_with_baselines_is_the_quickstart_besides() -> None:
-    plain, beside = content("quickstart.toml"), content("quickstart_baselines.toml")
-    assert beside["act"].pop("baselines") == ["proprio_only", "end_to_end"]
-    del plain["name"], beside["name"]
-    assert beside == plain
+def test_quickstart_with_baselines_differs_only_in_the_baselines() -> None:
+    plain, baselines = content("quickstart.toml"), content("quickstart_baselines.toml")
+    assert baselines["act"].pop("baselines") == ["proprio_only", "end_to_end"]
+    del plain["name"], baselines["name"]
+    assert baselines == plain
 
 
 SHORTER = {
@@ -69,9 +71,9 @@ SHORTER = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [n for n in NAMES if n not in LATER | RECORDED | {"quickstart.toml", "smoke.toml"}]
+    "name", [n for n in NAMES if n not in PRETRAINED | RECORDED | {"quickstart.toml", "smoke.toml"}]
 )
-def test_example_runs_when_cut_short(
+def test_short_version_of_an_example_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import attrs

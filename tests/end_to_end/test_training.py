@@ -41,13 +41,9 @@ def test_condition_decides_the_inputs_of_the_policy(
 
     spec = read_spec(spec_file(policy={"condition": condition, "n_obs_steps": 3}))
     chain.run_pipeline(spec, puppet_root, "train")
-    assert ("align" in files(puppet_root).reasons()) is False
+    assert "align" not in files(puppet_root).reasons()
     policy = load_policy(files(puppet_root).folder("train"))
-    expected = {
-        "proprio_only": 0,
-        "oracle": 2,
-        "dual": 6 + 4,
-    }  # teacher's width; fused, of one camera
+    expected = {"proprio_only": 0, "oracle": 2, "dual": 6 + 4}  # dual: teacher's and token width
     assert policy.shape.features == expected.get(condition, 6)
     assert policy.shape.head.obs_dim == policy.shape.features + 4
     assert policy.shape.tokens == ((4, 4) if condition == "tokens" else None)

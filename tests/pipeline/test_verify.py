@@ -1,4 +1,4 @@
-"""``verify`` passes on what was trained, and finds what was altered since."""
+"""``verify`` passes on a trained run, and reports what was altered since."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ SpecFile = Callable[..., Path]
 
 
 def feature_groups(root: Path, backbone: str = "puppet") -> dict[str, Path]:
-    """Return the features by the episode they are of."""
+    """Return the folder of each episode's features."""
     groups = root.glob(f"store/features/{backbone}-*/*")
     return {read_group(p).attributes["episode"]: p for p in groups if p.is_dir()}
 
 
 def rewrite(group: Path, frame: int, **attributes: object) -> None:
-    """Alter a frame's tokens so that every digest fits again, as one who hides it would."""
+    """Alter a frame's tokens and write digests that match."""
     old = read_group(group)
     tokens = np.array(old["tokens"])
     tokens[frame] += np.float16(0.1)
     kept = {k: v for k, v in old.attributes.items() if k not in ("digest", "digests")}
-    beside = group.with_name("beside")
-    with GroupWriter(beside) as writer:
+    altered = group.with_name("altered")
+    with GroupWriter(altered) as writer:
         for name, array in (("tokens", tokens), ("pooled", np.array(old["pooled"]))):
             layout = old.layout(name)
             writer.create(name, layout.frame_shape, layout.dtype, dims=layout.dims)
             writer.append(name, array)
         writer.commit(kept | attributes)
     group.rename(group.with_name("away"))
-    beside.rename(group)
+    altered.rename(group)
 
 
 def poke(group: Path, frame: int) -> None:
-    """Alter one byte of one frame's tokens in the file."""
+    """Flip one bit of one frame's tokens in the file."""
     layout = read_group(group).layout("tokens")
     (file,) = (p for p in (group / "tokens").iterdir() if p.name.startswith("c"))
     data = bytearray(file.read_bytes())
@@ -55,7 +55,7 @@ def poke(group: Path, frame: int) -> None:
 
 
 @pytest.mark.slow
-def test_smoke_run_is_verified_and_an_altered_frame_is_found(cli: Cli, smoke_root: Path) -> None:
+def test_smoke_run_passes_until_a_frame_is_altered(cli: Cli, smoke_root: Path) -> None:
     done = cli("verify", "smoke", "--root", smoke_root)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("passed\n")
@@ -77,22 +77,22 @@ def test_finished_run_passes(puppet_done: Path) -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_altered_frame_is_found(puppet_root: Path) -> None:
-    poke(feature_groups(puppet_root)["episode_0100004"], 2)  # the last, which is not replayed
+def test_altered_frame_is_reported(puppet_root: Path) -> None:
+    poke(feature_groups(puppet_root)["episode_0100004"], 2)  # the last one, which is not replayed
     (problem,) = verify(puppet_root / "puppet").problems
     assert problem.startswith("episode episode_0100004: ")
     assert "array 'tokens' frame 2 was altered" in problem
 
 
 @pytest.mark.usefixtures("puppet")
-def test_altered_frame_whose_digests_were_mended_is_found(puppet_root: Path) -> None:
+def test_altered_frame_with_matching_digests_is_reported(puppet_root: Path) -> None:
     rewrite(feature_groups(puppet_root)["episode_0100001"], 3)
     problems = verify(puppet_root / "puppet").problems
     assert problems[0].startswith("episode episode_0100001: frame 3: tokens differ online")
 
 
 @pytest.mark.usefixtures("puppet")
-def test_features_of_another_config_are_found(puppet_root: Path) -> None:
+def test_features_of_another_config_are_reported(puppet_root: Path) -> None:
     group = feature_groups(puppet_root)["episode_0100004"]
     rewrite(group, 0, config={"use": "puppet", "version": 1, "patch": 2, "context": 1})
     (problem,) = verify(puppet_root / "puppet").problems
@@ -101,7 +101,7 @@ def test_features_of_another_config_are_found(puppet_root: Path) -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_features_of_another_episode_are_found(puppet_root: Path) -> None:
+def test_features_of_another_episode_are_reported(puppet_root: Path) -> None:
     groups = feature_groups(puppet_root)
     one, other = groups["episode_0100001"], groups["episode_0100004"]
     away = one.with_name("away")
@@ -114,17 +114,17 @@ def test_features_of_another_episode_are_found(puppet_root: Path) -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_policy_of_other_backbones_is_found(puppet_root: Path) -> None:
-    (place,) = puppet_root.glob("store/policy/*/policy.json")
-    policy = json.loads(place.read_text())
+def test_policy_of_other_backbones_is_reported(puppet_root: Path) -> None:
+    (path,) = puppet_root.glob("store/policy/*/policy.json")
+    policy = json.loads(path.read_text())
     policy["backbones"][0]["patch"] = 2
-    place.write_text(json.dumps(policy))
+    path.write_text(json.dumps(policy))
     (problem,) = verify(puppet_root / "puppet").problems
-    assert problem.startswith(f"{place}: trained on backbones [{{'use': 'puppet'")
+    assert problem.startswith(f"{path}: trained on backbones [{{'use': 'puppet'")
 
 
 @pytest.mark.usefixtures("puppet")
-def test_damaged_features_are_a_problem_and_not_the_end(puppet_root: Path) -> None:
+def test_damaged_features_do_not_stop_verify(puppet_root: Path) -> None:
     (feature_groups(puppet_root)["episode_0100001"] / "zarr.json").write_text("{")
     found = verify(puppet_root / "puppet")
     assert found.episodes == 3
@@ -132,24 +132,37 @@ def test_damaged_features_are_a_problem_and_not_the_end(puppet_root: Path) -> No
     assert found.problems
 
 
-SEEING = ("aligned", "dual", "tokens", "single_backbone", "random_aligner", "end_to_end", "oracle")
+BACKBONES = [
+    {"use": "puppet", "context": 3},
+    {"use": "puppet", "patch": 8},
+    {"use": "puppet", "context": 4, "windowed": True},
+]
+
+
+@pytest.fixture(scope="module")
+def extracted_root(
+    cli: Cli, spec_in: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a root with features of three backbones and their aligner; tests add policies."""
+    root = tmp_path_factory.mktemp("extracted")
+    done = cli("align", spec_in(root, backbone=BACKBONES), "--root", root)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+VISUAL = ("aligned", "dual", "tokens", "single_backbone", "random_aligner", "end_to_end", "oracle")
 
 
 @pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize(
-    ("condition", "proprio"), [*itertools.product(SEEING, (True, False)), ("proprio_only", True)]
+    ("condition", "proprio"), [*itertools.product(VISUAL, (True, False)), ("proprio_only", True)]
 )
-def test_every_condition_sees_online_what_it_learned_from(
-    spec_file: SpecFile, puppet_root: Path, condition: str, proprio: bool
+def test_online_inputs_of_every_condition_equal_those_in_training(
+    spec_file: SpecFile, extracted_root: Path, condition: str, proprio: bool
 ) -> None:
     head = {"use": "diffusion", "mlp": {"width": 16, "blocks": 1}}
     policy = {"condition": condition, "n_obs_steps": 3, "n_action_steps": 1, "proprio": proprio}
     policy |= {"head": head, "steps": 2}
-    backbones = [
-        {"use": "puppet", "context": 3},
-        {"use": "puppet", "patch": 8},
-        {"use": "puppet", "context": 4, "windowed": True},
-    ]
-    spec = read_spec(spec_file(policy=policy, backbone=backbones))
-    found = verify(chain.run_pipeline(spec, puppet_root, "train"))
+    spec = read_spec(spec_file(policy=policy, backbone=BACKBONES))
+    found = verify(chain.run_pipeline(spec, extracted_root, "train"))
     assert found.problems == ()
