@@ -14,7 +14,7 @@ from rgb2act_robotwin.config import Robotwin
 from rgb2act_robotwin.simulator.simulator import WIDTH, settings
 from rgb2act_robotwin.simulator.worker_client import Worker
 
-from rgb2act_core.system.progress import say, task
+from rgb2act_core import say, task
 
 FIRST_SEED = 100_000
 

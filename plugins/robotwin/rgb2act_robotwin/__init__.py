@@ -29,7 +29,7 @@ def build(config: Robotwin) -> RobotwinEnvironment:
 
 def inspect(path: Path) -> DatasetSummary | None:
     """Return a summary of the episodes at ``path``; None if there are none of RoboTwin."""
-    from .recorded.summary import inspect as summarize
+    from .recorded.summary import summarize
 
     return summarize(path)
 

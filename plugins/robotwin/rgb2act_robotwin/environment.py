@@ -1,4 +1,4 @@
-"""The environment component: what lies on disk, and what is known of the task."""
+"""The environment component: recorded episodes, the scripted expert, and the simulator."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgb2act_core.errors import EnvironmentLost, UserError, near
+from rgb2act_core import EnvironmentLost, UserError, near
 from rgb2act_core.interfaces import EnvironmentInfo, Episode, SeedVerdict
 
 from .config import IMAGES, Robotwin
 from .recorded import episode_index, episode_reader
-from .recorded.episode_index import Place
-from .recorded.images import scan
+from .recorded.episode_index import IndexEntry
+from .recorded.images import read_jpegs
 from .recorded.joint_states import ACTION_NAMES
 from .recorded.layouts import SAVE_FREQUENCY, STEP_HZ, layout_of
 from .tasks import step_limit
@@ -21,11 +21,11 @@ from .tasks import step_limit
 if TYPE_CHECKING:
     from .simulator.simulator import Recorder, Simulator
 
-FIRST_SEED = 100_000  # of RoboTwin's evaluation, once more for each seed of a run
+FIRST_SEED = 100_000  # of RoboTwin's evaluation; times (1 + seed of the run)
 
 
 class RobotwinEnvironment:
-    """Give the recorded episodes of one task; meets ``interfaces.Environment``."""
+    """One task of RoboTwin; implements ``interfaces.Environment``."""
 
     def __init__(self, config: Robotwin) -> None:
         self.config = config
@@ -33,9 +33,9 @@ class RobotwinEnvironment:
 
     @cached_property
     def info(self) -> EnvironmentInfo:
-        """Return task, cameras and actions; image size and pace are the first sound episode's."""
+        """Task, cameras and actions; image size and frame rate of the first valid episode."""
         config = self.config
-        image, hertz = self._first_sound()
+        image, hertz = self._first_valid()
         return EnvironmentInfo(
             task=config.task,
             cameras=config.views,
@@ -45,61 +45,64 @@ class RobotwinEnvironment:
             max_steps=step_limit(config.task),
             demonstrates=config.python is not None and config.data is None,
             acts=config.python is not None,
-            state_names=(episode_reader.MARK,) if config.duplicates == "mark" else (),
+            state_names=(episode_reader.DUPLICATE,) if config.duplicates == "mark" else (),
         )
 
-    def _first_sound(self) -> tuple[tuple[int, int], float]:
-        """Return image size and frames a second of the first episode that can be read."""
+    def _first_valid(self) -> tuple[tuple[int, int], float]:
+        """Return image size and frame rate of the first episode that can be read."""
         problems: list[str] = []
-        for place in self._places:
+        for entry in self._entries:
             try:
-                return self._look(place)
+                return self._size_and_rate(entry)
             except UserError as err:
                 problems += err.args
         if problems:
             raise UserError(*problems)
         return IMAGES[self.config.camera], STEP_HZ / SAVE_FREQUENCY
 
-    def _look(self, place: Place) -> tuple[tuple[int, int], float]:
-        path, config = place.path, self.config
+    def _size_and_rate(self, entry: IndexEntry) -> tuple[tuple[int, int], float]:
+        path, config = entry.path, self.config
         layout = layout_of(path)
-        hertz = episode_reader.frequency(path, layout)
+        hertz = episode_reader.frame_rate(path, layout)
         if config.frames is not None:
-            shape = episode_reader.read(place, config).rgb.shape
+            shape = episode_reader.read_episode(entry, config).rgb.shape
             return (shape[2], shape[3]), hertz
-        (_, (head,)) = scan(path, episode_reader.keys_of(path, layout, config.views)[0], 1)
+        (_, (head,)) = read_jpegs(path, episode_reader.image_keys(path, layout, config.views)[0], 1)
         return (head.height, head.width), hertz
 
     @cached_property
-    def _places(self) -> list[Place]:
+    def _entries(self) -> list[IndexEntry]:
         config = self.config
         if config.data is None:
             return []
-        places = episode_index.choose(
-            episode_index.find(config.data), config.task, config.embodiment
+        entries = episode_index.select_task(
+            episode_index.find_episodes(config.data), config.task, config.embodiment
         )
-        names = {place.name for place in places}
+        names = {entry.name for entry in entries}
         if unknown := [name for name in config.skip if name not in names]:
             raise UserError(
-                f"robotwin.skip: there is no episode {unknown[0]!r}{near(unknown[0], names)}"
-                f"; {config.data} holds {len(names)}, such as {min(names)!r}"
+                f"robotwin.skip: no episode is called {unknown[0]!r}{near(unknown[0], names)}"
+                f"; {config.data} has {len(names)}, such as {min(names)!r}"
             )
-        kept = [place for place in places if place.name not in config.skip][: config.limit]
+        kept = [entry for entry in entries if entry.name not in config.skip][: config.limit]
         if not kept:
             raise UserError(f"{config.data}: 0 episodes are left; shorten [environment] skip")
         return kept
 
     def recorded(self) -> Sequence[Episode]:
-        """Return the episodes, images and clouds read lazily; UserError tells every damage."""
+        """Return the episodes, with images and clouds read on access.
+
+        Raises UserError with the problems of all damaged files.
+        """
         return self._episodes
 
     @cached_property
     def _episodes(self) -> tuple[Episode, ...]:
         episodes: list[Episode] = []
         problems: list[str] = []
-        for place in self._places:
+        for entry in self._entries:
             try:
-                episodes.append(episode_reader.read(place, self.config))
+                episodes.append(episode_reader.read_episode(entry, self.config))
             except UserError as err:
                 problems += err.args
         if problems:
@@ -107,27 +110,30 @@ class RobotwinEnvironment:
         return tuple(episodes)
 
     def demonstrate(self, seed: int, noise: float) -> Episode | None:
-        """Record RoboTwin's scripted expert; None when the scene is unstable or the expert fails.
+        """Record RoboTwin's scripted expert; None if the scene is unstable or the expert fails.
 
-        Raises UserError with noise: the expert's moves are planned whole.
+        Raises UserError if ``noise`` is not 0, because the expert plans complete paths in advance.
         """
         if noise:
-            raise UserError("robotwin: the expert cannot be disturbed; set [collect] noise = 0")
+            raise UserError(
+                "robotwin: the expert does not support action noise; set [collect]"
+                " action_noise_std = 0"
+            )
         from .simulator import expert
 
         return self._recorder.ask(lambda s: expert.demonstrate(s, self.config, seed), seed)
 
     def scene(self, seed: int) -> Episode:
-        """Record the first frame of a seed's scene, with its cloud.
+        """Record the first frame of a seed's scene, with its point cloud.
 
-        In place of one that does not come to rest there is that of a seed far away.
+        A scene that does not come to rest is replaced by that of a seed far away.
         """
         from .simulator import expert
 
         return self._recorder.ask(lambda s: expert.scene(s, self.config, seed), seed)
 
     def first_seed(self, seed: int) -> int:
-        """Return the first seed of RoboTwin's protocol; demonstrations are recorded below it."""
+        """Return the first seed of RoboTwin's protocol; demonstrations use lower seeds."""
         return FIRST_SEED * (1 + seed)
 
     def screen(self, seed: int) -> SeedVerdict:
@@ -141,10 +147,10 @@ class RobotwinEnvironment:
         except EnvironmentLost:
             self._screener = None
             raise
-        return SeedVerdict(accepted=expert.accepted, reason=expert.reason, told=expert.told)
+        return SeedVerdict(accepted=expert.accepted, reason=expert.reason, told=expert.info)
 
     def publish(self, folder: Path, name: str, results: Mapping[str, Any]) -> None:
-        """Write ``_result.txt`` and videos where RoboTwin's own evaluation writes them."""
+        """Write ``_result.txt`` and videos in the folders of RoboTwin's own evaluation."""
         from .evaluation import result_files
 
         result_files.publish(self.config, folder, name, results)
@@ -156,14 +162,14 @@ class RobotwinEnvironment:
         return Recorder(self.config)
 
     def make(self) -> Any:
-        """Return a gymnasium.Env that acts in RoboTwin; the simulator is started at once.
+        """Return a gymnasium.Env and start its simulator.
 
-        Raises UserError without an interpreter to run it in.
+        Raises UserError if the config has no interpreter for the simulator.
         """
         if self.config.python is None:
             raise UserError(
-                "robotwin: only recorded episodes are given; to act, name the interpreter that"
-                " RoboTwin's simulator is installed in with [environment] python"
+                "robotwin: acting needs the simulator, and only recorded episodes are configured;"
+                " set [environment] python to the interpreter that RoboTwin is installed in"
             )
         from .simulator.gym_env import RobotwinEnv
 

@@ -1,8 +1,8 @@
-"""RoboTwin's tasks: their names and how many actions an episode may take; light."""
+"""Names and step limits of RoboTwin's tasks."""
 
 from __future__ import annotations
 
-UNKNOWN = 1000  # actions that RoboTwin allows a task it has no limit for
+UNKNOWN = 1000  # RoboTwin's limit for a task that has none of its own
 ALOHA = "aloha-agilex"
 EMBODIMENTS = (ALOHA, "ARX-X5", "franka-panda", "piper", "ur5-wsg")
 
@@ -31,5 +31,5 @@ TASKS = tuple(sorted(STEP_LIMITS))
 
 
 def step_limit(task: str) -> int:
-    """Return how many actions RoboTwin allows one episode of a task."""
+    """Return the maximum number of actions per episode of a task."""
     return STEP_LIMITS.get(task, UNKNOWN)

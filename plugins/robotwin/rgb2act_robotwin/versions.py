@@ -1,4 +1,4 @@
-"""Which code of RoboTwin lies at a place, told from its files alone; light."""
+"""Find out the version of a RoboTwin installation without running it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ PACKAGE = "rlinf_robotwin_runtime"
 
 
 def version_of(python: str | Path | None, root: Path | None) -> str:
-    """Return a checkout's commit or the package's version; empty when no file tells it."""
+    """Return the commit of a checkout or the version of the package; empty if unknown."""
     if root is not None:
         return commit_of(root) or ""
     return package_of(Path(python)) if isinstance(python, Path) else ""
 
 
 def commit_of(root: Path) -> str | None:
-    """Return the commit that a checkout is at; None when it is no git repository."""
+    """Return the commit of a checkout; None if it is not a git repository."""
     try:
         git = root / ".git"
         if git.is_file():  # a worktree
@@ -35,15 +35,15 @@ def _reference(git: Path, name: str) -> str | None:
     if (common / name).exists():
         return (common / name).read_text().strip()
     for line in (common / "packed-refs").read_text().splitlines():
-        commit, _, held = line.partition(" ")
-        if held == name:
+        commit, _, reference = line.partition(" ")
+        if reference == name:
             return commit
     return None
 
 
 def package_of(python: Path) -> str:
-    """Return name and version of the PyPI package in an interpreter's environment, or nothing."""
-    # a virtual environment's interpreter is a link: its own folder counts, not where it leads
+    """Return name and version of the PyPI package in an interpreter's environment, or \"\"."""
+    # not resolved: a virtual environment's interpreter is a link to another folder
     prefix = python.absolute().parent.parent
     for found in sorted(prefix.glob(f"lib/python3*/site-packages/{PACKAGE}-*.dist-info")):
         return found.name.removesuffix(".dist-info").replace("_", "-", 2)

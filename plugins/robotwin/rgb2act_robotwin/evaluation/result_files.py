@@ -1,4 +1,4 @@
-"""Results in the form and the place of RoboTwin's own evaluation."""
+"""Result files in the format and folders of RoboTwin's own evaluation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TIME = "%Y-%m-%d %H:%M:%S"
 def publish(config: Robotwin, folder: Path, name: str, results: Mapping[str, Any]) -> None:
     """Write ``eval_result/<task>/RGB2ACT/<config>/<run>/<time>/``: ``_result.txt`` and videos.
 
-    Videos are numbered by episode, as RoboTwin numbers those it keeps of valid seeds.
+    Videos are numbered by episode, as in RoboTwin.
     """
-    shutil.rmtree(folder / "eval_result", ignore_errors=True)  # of a try that was cut short
+    shutil.rmtree(folder / "eval_result", ignore_errors=True)  # of an interrupted attempt
     now = time.strftime(TIME)
-    place = folder / "eval_result" / config.task / POLICY / config.task_config / name / now
-    place.mkdir(parents=True, exist_ok=True)
+    target = folder / "eval_result" / config.task / POLICY / config.task_config / name / now
+    target.mkdir(parents=True, exist_ok=True)
     rate = results["successes"] / len(results["episodes"])
-    place.joinpath("_result.txt").write_text(
+    target.joinpath("_result.txt").write_text(
         f"Timestamp: {now}\n\nInstruction Type: {config.eval_instructions}\n\n{rate}",
         encoding="utf-8",
     )
     for i, episode in enumerate(results["episodes"]):
         if episode["video"]:
-            shutil.copyfile(folder / episode["video"], place / f"episode{i}.mp4")
+            shutil.copyfile(folder / episode["video"], target / f"episode{i}.mp4")

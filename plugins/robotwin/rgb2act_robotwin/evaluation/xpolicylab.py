@@ -1,9 +1,10 @@
-"""Speak XPolicyLab's websocket protocol, which RoboTwin's newer tree evaluates through.
+"""Server of XPolicyLab's websocket protocol, which RoboTwin's newer tree uses for evaluation.
 
-Its client sends the newest observation when it asks for actions, and the older one no other. So
-each environment of a connection has a history here, and answers say how many steps were missing.
+Its client sends the newest observation when it requests actions, and the older client sends no
+others. The server keeps a history per environment, and replies contain the number of steps that
+were not observed.
 
-Shapes: V = cameras, H W = pixels, n = actions until the next plan
+Shapes: V = cameras, H W = pixels, n = actions of one chunk
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rgb2act_wire import LIMIT
 
-from rgb2act_core.errors import UserError
-from rgb2act_core.serving.access import same
-from rgb2act_core.serving.server import Served
-from rgb2act_core.serving.sessions import Session, Sessions
+from rgb2act_core import UserError
+from rgb2act_core.serving import Served, Session, Sessions, same
 
 from ..recorded import jpeg
 from ..recorded.joint_states import ACTION_NAMES
@@ -32,44 +31,44 @@ from . import xpolicylab_messages
 from .deploy_files.xpolicylab import rgb2act_xpolicylab
 from .xpolicylab_messages import FrameError
 
-ENVIRONMENTS = 64  # of one connection
-UNREADABLE = 1007  # close code: data that is not what it should be
+ENVIRONMENTS = 64  # per connection
+UNREADABLE = 1007  # websocket close code for invalid data
 
 
 def check(served: Served) -> None:
-    """Raise UserError when XPolicyLab's client cannot drive a policy."""
+    """Raise UserError if the policy does not work with XPolicyLab's client."""
     if served.action_names != ACTION_NAMES:
         raise UserError(
-            f"{served.run}: moves {', '.join(served.action_names)}; RoboTwin takes"
+            f"{served.run}: has actions {', '.join(served.action_names)}; RoboTwin has"
             f" {', '.join(ACTION_NAMES)}; serve a run of RoboTwin"
         )
     for camera in served.cameras:
         if camera not in rgb2act_xpolicylab.CAMERAS:
             raise UserError(
-                f"{served.run}: sees {camera!r}, which XPolicyLab's client does not send; train"
+                f"{served.run}: uses {camera!r}, which XPolicyLab's client does not send; train"
                 f" with {', '.join(rgb2act_xpolicylab.CAMERAS)}, or use RoboTwin's older tree"
             )
 
 
 @attrs.define(eq=False)
-class Talk:
-    """Answer the frames of one connection."""
+class Connection:
+    """The state of one connection, and the replies to its frames."""
 
     sessions: Sessions
     instance: str
     open: dict[int, Session] = attrs.field(factory=dict)  # by environment
-    newest: list[int] = attrs.field(factory=list)  # environments seen last
+    newest: list[int] = attrs.field(factory=list)  # environments observed last
     seed: int | None = None
-    task: str | None = None  # where the policy has several
+    task: str | None = None  # None if the policy has only one
     prepared: int | None = None
     resets: int = 0
 
     def answer(self, frame: dict[str, Any]) -> bytes | None:
-        """Return the answer to a frame; None ends the connection."""
+        """Return the reply to a frame; None closes the connection."""
         kind = frame["message_type"]
         if kind == "close":
             return None
-        known = {
+        handlers = {
             "hello": ("hello_ack", self._hello),
             "heartbeat": ("heartbeat_ack", dict),
             "prepare_case": ("prepare_case_ack", lambda: self._prepare(frame["payload"])),
@@ -78,11 +77,11 @@ class Talk:
             "call": ("call_result", lambda: self._call(frame["payload"])),
             "trial_end": ("trial_end_ack", self._trial_end),
         }
-        if kind not in known:
-            return _error(frame, "unknown_message_type", f"message_type {kind!r} is not known")
-        name, act = known[kind]
+        if kind not in handlers:
+            return _error(frame, "unknown_message_type", f"message_type {kind!r} is not supported")
+        name, handle = handlers[kind]
         try:
-            return xpolicylab_messages.reply(frame, name, {"ok": True} | act())
+            return xpolicylab_messages.reply(frame, name, {"ok": True} | handle())
         except (UserError, ValueError) as err:
             failed = kind if kind in ("infer", "call", "reset") else "internal"
             return _error(frame, "internal" if failed == "internal" else f"{kind}_failed", str(err))
@@ -102,14 +101,14 @@ class Talk:
         return {}
 
     def _name(self, payload: dict[str, Any]) -> None:
-        """Take the task's name, if the policy has several and it is told."""
+        """Store the task's name, if the policy has several and the payload has one."""
         if len(self.sessions.shape.tasks) > 1 and isinstance(payload.get("task_name"), str):
             self.task = payload["task_name"]
 
     def _reset(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Begin an episode of the seed that is told here or by prepare_case, else of the next."""
-        told = payload.get("seed")
-        given = told if type(told) is int else self.prepared
+        """Start an episode with the seed of the payload or of prepare_case, else the next seed."""
+        seed = payload.get("seed")
+        given = seed if type(seed) is int else self.prepared
         self.seed = self.resets if given is None else given
         self.prepared, self.resets, self.newest = None, self.resets + 1, []
         self._name(payload)
@@ -118,12 +117,12 @@ class Talk:
         return {"result": {"seed": self.seed}}
 
     def _infer(self, payload: dict[str, Any]) -> dict[str, Any]:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         self._see([payload.get("observation")])
         (actions,) = self._plan(self.newest)
         return {
             "actions": actions,
-            "latency_ms": (time.perf_counter() - begun) * 1000,
+            "latency_ms": (time.perf_counter() - start) * 1000,
             "missing_steps": self._missing(),
         }
 
@@ -139,7 +138,9 @@ class Talk:
             return {"result": plans[0] if single else plans, "missing_steps": self._missing()}
         if name == "reset":
             return self._reset({})
-        raise UserError(f"func_name {name!r}: there is update_obs, get_action (_batch) and reset")
+        raise UserError(
+            f"func_name {name!r}: is not supported; use update_obs, get_action (_batch) or reset"
+        )
 
     def _trial_end(self) -> dict[str, Any]:
         missing = self._missing()
@@ -157,7 +158,9 @@ class Talk:
         self.newest = [rgb2act_xpolicylab.environment(observation) for observation in observations]
         for number, observation in zip(self.newest, observations, strict=True):
             cameras = self.sessions.shape.cameras
-            views = [_picture(color) for color in rgb2act_xpolicylab.images(observation, cameras)]
+            views = [
+                _decode_image(color) for color in rgb2act_xpolicylab.images(observation, cameras)
+            ]
             if len({view.shape for view in views}) > 1:
                 raise UserError(f"observation: images have sizes {[v.shape for v in views]}")
             joints = rgb2act_xpolicylab.joints(observation)
@@ -165,26 +168,28 @@ class Talk:
 
     def _plan(self, numbers: list[int]) -> list[list[dict[str, Any]]]:
         if len(set(numbers)) < len(numbers):
-            raise UserError(f"get_action: environments {numbers[:ENVIRONMENTS]} are not each once")
+            raise UserError(f"get_action: environments {numbers[:ENVIRONMENTS]} are not distinct")
         if not numbers:
-            raise UserError("get_action: nothing was seen; send an observation first")
+            raise UserError("get_action: there is no observation; send one first")
         sessions = [self._session(number) for number in numbers]
-        with ThreadPoolExecutor(len(sessions)) as pool:  # planned for together
+        with ThreadPoolExecutor(len(sessions)) as pool:  # so that they are planned in one batch
             return [rgb2act_xpolicylab.actions(plan) for plan in pool.map(Session.act, sessions)]
 
     def _session(self, number: int) -> Session:
         if self.seed is None:
-            raise UserError("no episode has begun on this connection; reset first")
+            raise UserError("no episode was started on this connection; reset first")
         if number not in self.open:
             if len(self.open) >= ENVIRONMENTS:
-                raise UserError(f"env_idx {number}: a connection has up to {ENVIRONMENTS}")
+                raise UserError(
+                    f"env_idx {number}: a connection has at most {ENVIRONMENTS} environments"
+                )
             self.open[number] = self.sessions.begin()
             self.open[number].reset(self.seed, self.task)
         return self.open[number]
 
 
-def _picture(color: Any) -> NDArray[Any]:
-    """Return an image as an array; some clients send it as a JPEG."""
+def _decode_image(color: Any) -> NDArray[Any]:
+    """Return an image as an array; some clients send JPEGs."""
     if isinstance(color, np.ndarray) and color.dtype == np.uint8 and color.ndim == 1:
         color = color.tobytes()
     if isinstance(color, bytes):
@@ -198,8 +203,8 @@ def _error(frame: dict[str, Any], code: str, text: str) -> bytes:
     return xpolicylab_messages.reply(frame, "error", {"code": code, "message": text, "details": {}})
 
 
-def _notice_gone(listener: socket.socket) -> None:
-    """Let the system end connections to hosts that are gone, in minutes where that can be told."""
+def _enable_keepalive(listener: socket.socket) -> None:
+    """Let the system close connections to hosts that no longer respond, within minutes."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, seconds in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20}.items():
         if hasattr(socket, name):  # not on every system
@@ -207,7 +212,7 @@ def _notice_gone(listener: socket.socket) -> None:
 
 
 def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> None:
-    """Answer clients until the process is interrupted."""
+    """Serve clients until the process is interrupted."""
     from websockets.exceptions import ConnectionClosed
     from websockets.http11 import Request, Response
     from websockets.sync.server import ServerConnection
@@ -215,36 +220,36 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> Non
 
     instance = uuid.uuid4().hex
 
-    def known(connection: ServerConnection, request: Request) -> Response | None:
+    def check_token(connection: ServerConnection, request: Request) -> Response | None:
         given = parse_qs(urlsplit(request.path).query).get("token", [""])[0]
         if token is None or same(given, token):
             return None
         return connection.respond(401, "the token is missing or wrong: ws://HOST:PORT/?token=...\n")
 
-    def lead(connection: ServerConnection) -> None:
-        talk = Talk(sessions, instance)
+    def serve_client(connection: ServerConnection) -> None:
+        client = Connection(sessions, instance)
         try:
             for data in connection:
-                answer = talk.answer(
+                reply = client.answer(
                     xpolicylab_messages.unpack(data if isinstance(data, bytes) else b"")
                 )
-                if answer is None:
+                if reply is None:
                     return
-                connection.send(answer)
+                connection.send(reply)
         except FrameError as err:
-            print(f"client {connection.remote_address} sent away: {err}", file=sys.stderr)
+            print(f"client {connection.remote_address} disconnected: {err}", file=sys.stderr)
             connection.close(UNREADABLE, str(err)[:100])
         except ConnectionClosed:
-            pass  # its own wish, or a message that is too large
+            pass  # by the client, or because a message was too large
         finally:
-            talk.close()
+            client.close()
 
-    # no pings: a client's loop stands still while its simulator works, and answers none
-    _notice_gone(listener)
+    # no pings: a client cannot answer them while its simulator works
+    _enable_keepalive(listener)
     with accept(
-        lead,
+        serve_client,
         sock=listener,
-        process_request=known,
+        process_request=check_token,
         max_size=LIMIT,
         compression=None,
         ping_interval=None,

@@ -1,6 +1,6 @@
-"""XPolicyLab's frames: msgpack maps with arrays in msgpack-numpy's form, read without pickle.
+"""XPolicyLab's messages: msgpack maps with arrays in msgpack-numpy's format, without pickle.
 
-An array is a map with the keys nd, type, kind, shape and data, as bytes; a scalar has nd False.
+An array is a map with the byte keys nd, type, kind, shape and data; a scalar has nd False.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ KINDS = "biuf"  # of arrays: bool, int, unsigned, float
 
 
 class FrameError(Exception):
-    """Say why bytes are no frame."""
+    """The bytes are not a valid frame."""
 
 
 def unpack(data: bytes) -> dict[str, Any]:
-    """Return the frame in some bytes; FrameError when they hold none."""
+    """Return the frame encoded in ``data``; raise FrameError if it is not valid."""
     try:
         limits = rgb2act_wire.counted(rgb2act_wire.VALUES)
         count = limits.pop("object_hook")
         frame = msgpack.unpackb(
-            data, strict_map_key=False, object_hook=lambda found: _decoded(count(found)), **limits
+            data, strict_map_key=False, object_hook=lambda value: _decoded(count(value)), **limits
         )
     except FrameError:
         raise
-    except Exception as err:  # msgpack raises a dozen kinds for hostile bytes
+    except Exception as err:  # msgpack raises many kinds of errors for invalid bytes
         raise FrameError(f"not a frame: {type(err).__name__}: {err}") from err
     if not isinstance(frame, dict) or not isinstance(frame.get("message_type"), str):
         raise FrameError("not a frame: expected a map with a message_type")
@@ -46,7 +46,7 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 
 def reply(frame: Mapping[str, Any], message_type: str, payload: Mapping[str, Any]) -> bytes:
-    """Return the answer to a frame, in bytes."""
+    """Return the encoded reply to a frame."""
     answer = {
         "message_type": message_type,
         "message_id": frame["message_id"],
@@ -62,7 +62,7 @@ def reply(frame: Mapping[str, Any], message_type: str, payload: Mapping[str, Any
 
 def _encoded(value: Any) -> Any:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in KINDS:
-        raise TypeError(f"{type(value).__name__} is no type of a frame")
+        raise TypeError(f"{type(value).__name__} is not a supported type")
     return {
         b"nd": True,
         b"type": value.dtype.str,
@@ -76,7 +76,7 @@ def _decoded(value: dict[Any, Any]) -> Any:
     if b"nd" in value:
         return _array(value)
     if not all(isinstance(key, str | int) for key in value):
-        raise FrameError("a map's keys are neither text nor numbers")
+        raise FrameError("a map has a key that is neither a string nor an integer")
     return {str(key): entry for key, entry in value.items()}
 
 
@@ -88,10 +88,10 @@ def _array(value: dict[Any, Any]) -> Any:
     except TypeError:
         dtype = None
     if dtype is None or dtype.kind not in KINDS or value.get(b"kind", b"") not in (b"", ""):
-        raise FrameError(f"array: type {name!r} is not received")
+        raise FrameError(f"array: type {name!r} is not supported")
     if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
-        raise FrameError(f"array: {shape!r} is no shape")
+        raise FrameError(f"array: {shape!r} is not a shape")
     if not isinstance(data, bytes) or math.prod(shape) * dtype.itemsize != len(data):
-        raise FrameError(f"array: its data does not fill {name} {shape}")
+        raise FrameError(f"array: the data does not fill {name} {shape}")
     array = np.frombuffer(data, dtype).reshape(shape)
     return array if value[b"nd"] is True else array.item()

@@ -1,9 +1,9 @@
-"""What cameras know besides colours, in one convention, and the clouds of points that come of it.
+"""Depth and camera matrices in one convention, and point clouds from files or from depth.
 
-Intrinsics (3, 3) are pixels with the first pixel's corner at (0, 0), as RoboTwin gives them.
-Extrinsics (3, 4) go from world to camera, metres, OpenCV's axes: x right, y down, z forward. Files
-hold them so (``extrinsic_cv``), or as camera to world with OpenGL's axes under names that do not
-say it (``extrinsics_matrix``, ``extrinsic_matrix``). Depth is along the optical axis.
+Intrinsics (3, 3) are in pixels, with the corner of the first pixel at (0, 0), as in RoboTwin.
+Extrinsics (3, 4) map world to camera, in metres, with OpenCV's axes: x right, y down, z forward.
+Files store them like this (``extrinsic_cv``), or as camera to world with OpenGL's axes under
+ambiguous names (``extrinsics_matrix``, ``extrinsic_matrix``). Depth is along the optical axis.
 
 Shapes: T = frames, V = cameras, H W = pixels, P = points
 """
@@ -18,24 +18,23 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import pointclouds
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError, pointclouds
 from rgb2act_core.interfaces import PointCloud
 
 from . import hdf5
-from .hdf5 import AGAIN
+from .hdf5 import REMEDY
 from .images import StoredImages
 from .layouts import Camera, Layout
 
 MILLIMETRES = 0.001
-TABLE = (0.0, 0.0, 0.74)  # a point that every fixed camera of RoboTwin has in front of it
+TABLE = (0.0, 0.0, 0.74)  # world coordinates; in front of every fixed camera of RoboTwin
 _FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # between OpenGL's and OpenCV's camera axes
 
 Floats = NDArray[np.float64]
 
 
 def depth(path: Path, camera: Camera, row: int) -> Floats:
-    """Return one frame's depth (H, W) in metres; 0 where the camera saw nothing."""
+    """Return the depth of one frame, float64 (H, W), in metres; 0 where there is no measurement."""
     key = _needed(path, camera.depth, camera, "depth")
     depth_HW = hdf5.read(path, key, row)
     if depth_HW.ndim == 3 and depth_HW.shape[-1] == 1:
@@ -43,22 +42,22 @@ def depth(path: Path, camera: Camera, row: int) -> Floats:
     if depth_HW.ndim != 2 or depth_HW.dtype.kind not in "fiu":
         raise UserError(
             f"{path}: {key}: frame {row}: is {depth_HW.dtype} {depth_HW.shape}, expected"
-            f" millimetres (H, W); {AGAIN}"
+            f" (H, W) in millimetres; {REMEDY}"
         )
     return depth_HW.astype(np.float64) * MILLIMETRES
 
 
 def intrinsics(path: Path, camera: Camera, row: int) -> Floats:
-    """Return one frame's intrinsics (3, 3), pixels."""
+    """Return the intrinsics (3, 3) of one frame, in pixels."""
     key = _needed(path, camera.intrinsics, camera, "intrinsics")
     return _matrix(path, key, row, ((3, 3),))
 
 
 def extrinsics(path: Path, layout: Layout, name: str, row: int) -> Floats:
-    """Return one frame's extrinsics (3, 4): from world to camera, OpenCV's axes, metres.
+    """Return the extrinsics (3, 4) of one frame: world to camera, OpenCV's axes, metres.
 
-    A (4, 4) matrix that does not say what it is counts as camera to world with OpenGL's axes,
-    which is what RoboTwin writes, unless only the other reading puts the table in view.
+    A (4, 4) matrix under an ambiguous name is read as camera to world with OpenGL's axes, which
+    RoboTwin writes, unless only the other reading places the table in front of the camera.
     """
     camera = layout.cameras[name]
     key = _needed(path, camera.extrinsics, camera, "extrinsics")
@@ -78,15 +77,15 @@ def _from_opengl(camera_to_world_44: Floats) -> Floats:
 
 
 def _inverted(path: Path, layout: Layout) -> bool:
-    """Return whether a file's (4, 4) matrices go from world to camera, by where cameras look."""
+    """Return whether a file's (4, 4) matrices map world to camera, judged by what cameras see."""
     for camera in layout.cameras.values():
         if camera.extrinsics is None:
             continue
         matrix = _matrix(path, camera.extrinsics, 0, ((3, 4), (4, 4)))
         if matrix.shape == (4, 4):
-            usual, other = _sees_table(_from_opengl(matrix)), _sees_table(matrix[:3])
-            if usual != other:
-                return other
+            as_opengl, as_opencv = _sees_table(_from_opengl(matrix)), _sees_table(matrix[:3])
+            if as_opengl != as_opencv:
+                return as_opencv
     return False
 
 
@@ -107,20 +106,20 @@ def _needed(path: Path, key: str | None, camera: Camera, what: str) -> str:
 
 
 def _matrix(path: Path, key: str, row: int, shapes: tuple[tuple[int, int], ...]) -> Floats:
-    constant = len(hdf5.array(path, key).shape) == 2  # once for all frames
+    constant = len(hdf5.array_info(path, key).shape) == 2  # one matrix for all frames
     matrix = hdf5.read(path, key, None if constant else row)
     if matrix.shape not in shapes or matrix.dtype.kind not in "fiu":
         wanted = " or ".join(map(str, shapes))
         raise UserError(
-            f"{path}: {key}: frame {row}: is {matrix.shape}, expected {wanted}; {AGAIN}"
+            f"{path}: {key}: frame {row}: is {matrix.shape}, expected {wanted}; {REMEDY}"
         )
     if not np.isfinite(matrix).all():
-        raise UserError(f"{path}: {key}: frame {row}: holds NaN or infinity; {AGAIN}")
+        raise UserError(f"{path}: {key}: frame {row}: contains NaN or infinity; {REMEDY}")
     return matrix.astype(np.float64)
 
 
 class _Clouds(Sequence[PointCloud]):
-    """Make clouds one by one when they are looked at."""
+    """Point clouds that are computed on access."""
 
     rows: NDArray[np.int64]
 
@@ -142,39 +141,39 @@ class _Clouds(Sequence[PointCloud]):
 
 @attrs.frozen(eq=False)
 class StoredClouds(_Clouds):
-    """Read clouds out of rows x y z r g b; the zeros they are filled up with are dropped."""
+    """Point clouds stored as rows x y z r g b; zero padding is dropped."""
 
     path: Path
     key: str
     rows: NDArray[np.int64]
 
     def cloud(self, row: int) -> PointCloud:
-        """Return the cloud of one row: metres, world frame."""
-        place = f"{self.path}: {self.key}: frame {row}"
+        """Return the cloud of one row, in metres, in the world frame."""
+        source = f"{self.path}: {self.key}: frame {row}"
         found, _ = pointclouds.from_rows(
-            hdf5.read(self.path, self.key, row), source=place, padded=True
+            hdf5.read(self.path, self.key, row), source=source, padded=True
         )
-        return pointclouds.check_not_empty(found, source=place)
+        return pointclouds.check_not_empty(found, source=source)
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class DepthClouds(_Clouds):
-    """Make clouds from the depth of some cameras: joined, cropped, sampled."""
+    """Point clouds from the depth of several cameras: merged, cropped, subsampled."""
 
     path: Path
     layout: Layout
-    names: tuple[str, ...]  # of the cameras
+    names: tuple[str, ...]  # camera names
     rows: NDArray[np.int64]
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     points: int  # 0 keeps all
 
     def cloud(self, row: int) -> PointCloud:
-        """Return the cloud of one row: metres, world frame."""
+        """Return the cloud of one row, in metres, in the world frame."""
         parts = [self._view(name, row) for name in self.names]
-        place = f"{self.path}: depth of {', '.join(self.names)}: frame {row}"
+        source = f"{self.path}: depth of {', '.join(self.names)}: frame {row}"
         kept = pointclouds.check_not_empty(
-            pointclouds.crop(pointclouds.merge(parts), self.low, self.high), source=place
+            pointclouds.crop(pointclouds.merge(parts), self.low, self.high), source=source
         )
         return pointclouds.resample(kept, self.points) if self.points else kept
 
@@ -184,7 +183,7 @@ class DepthClouds(_Clouds):
         height, width = depth_HW.shape
         image = StoredImages(self.path, (camera.rgb,), np.array([row]), (height, width))
         intrinsics_33 = intrinsics(self.path, camera, row)
-        intrinsics_33[:2, 2] -= 0.5  # ``from_depth`` counts from the first pixel's centre
+        intrinsics_33[:2, 2] -= 0.5  # ``from_depth`` has the centre of the first pixel at (0, 0)
         return pointclouds.from_depth(
             depth_HW,
             image[0][0],
@@ -195,17 +194,17 @@ class DepthClouds(_Clouds):
 
 
 def check_rows(path: Path, key: str, count: int) -> NDArray[Any]:
-    """Return the first rows of stored clouds (T, P, 6); UserError names one without points."""
-    shape = hdf5.array(path, key).shape
+    """Return the first ``count`` stored clouds (T, P, 6); raise UserError if one has no points."""
+    shape = hdf5.array_info(path, key).shape
     if len(shape) != 3 or shape[2] not in (3, 6) or shape[0] < count:
         raise UserError(
-            f"{path}: {key}: is {shape}, expected ({count} or more, points, 6); {AGAIN}"
+            f"{path}: {key}: is {shape}, expected ({count} or more, points, 6); {REMEDY}"
         )
     rows = hdf5.read(path, key, slice(0, count))
     empty = np.flatnonzero(~(rows != 0).any(axis=(1, 2)))
     if len(empty):
         raise UserError(
-            f"{path}: {key}: frame {empty[0]}: has no points ({len(empty)} such frames); {AGAIN},"
+            f"{path}: {key}: frame {empty[0]}: has no points ({len(empty)} such frames); {REMEDY},"
             " or set clouds = 'none'"
         )
     return rows

@@ -1,4 +1,4 @@
-"""Find episodes on disk, and what their places say: task, configuration, robot, number.
+"""Find episodes on disk; their paths name task, configuration, robot and episode number.
 
 legacy           <task>/<config>/data/episode0.hdf5
 head, converted  <config>/<task>/<robot>/data/episode_0000000.hdf5
@@ -13,137 +13,137 @@ from pathlib import Path
 
 import attrs
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 from ..config import SEGMENTS
 from ..tasks import EMBODIMENTS, TASKS
 
 SUFFIXES = (".hdf5", ".h5")
-DEPTH = 6  # folders below the given one
+DEPTH = 6  # levels of folders that are searched
 IGNORED = {"_traj_data", "video", "instruction", "instructions", "__pycache__"}
 
 
 @attrs.frozen(kw_only=True)
-class Place:
-    """Say where one episode lies and what its path tells."""
+class IndexEntry:
+    """The file of one episode, and what its path names."""
 
     path: Path
     number: int
-    among: str = ""  # tells folders of one task and configuration apart
+    prefix: str = ""  # of the name, where several folders have the same task and configuration
 
     @property
     def folder(self) -> Path:
-        """Return the folder that holds ``data``, instructions and seeds of the episodes."""
+        """The folder with ``data``, the instructions and the seeds."""
         parent = self.path.parent
         return parent.parent if parent.name == "data" else parent
 
     @property
     def named(self) -> bool:
-        """Return whether the path is one of RoboTwin's own, which names its parts."""
+        """Whether the path follows RoboTwin's folder structure."""
         return self.path.parent.name == "data"
 
     @property
     def newer(self) -> bool:
-        """Return whether the path is the newer layout's, by its last folder or the file's name."""
-        return _same(self.folder.name, EMBODIMENTS) or bool(
+        """Whether the path is of the newer layout, by its last folder or the name of the file."""
+        return _is_robot(self.folder.name, EMBODIMENTS) or bool(
             re.fullmatch(r"episode_\d{7}", self.path.stem)
         )
 
     @property
     def task(self) -> str:
-        """Return the task that the path names, or nothing."""
+        """The task that the path names, or an empty string."""
         return self.folder.parent.name if self.named else ""
 
     @property
     def config(self) -> str:
-        """Return the configuration that the path names, such as demo_clean."""
+        """The configuration that the path names, such as demo_clean."""
         if not self.named:
             return self.folder.name
         return self.folder.parent.parent.name if self.newer else self.folder.name
 
     @property
     def embodiment(self) -> str:
-        """Return the robot that the path names, or nothing."""
+        """The robot that the path names, or an empty string."""
         return self.folder.name if self.named and self.newer else ""
 
     @property
     def name(self) -> str:
-        """Return the episode's name within its configuration."""
-        return f"{self.among or self.config}-episode_{self.number:07d}"
+        """The name of the episode, unique within a data set."""
+        return f"{self.prefix or self.config}-episode_{self.number:07d}"
 
 
-def find(data: Path) -> list[Place]:
-    """Return the episodes at or below a path, by folder and number.
+def find_episodes(data: Path) -> list[IndexEntry]:
+    """Return the episodes at or below a path, sorted by folder and number.
 
-    UserError when there is nothing there, or none of it is an episode.
+    Raises UserError if the path does not exist or has no episode.
     """
     data = data.resolve()
     if "_traj_data" in data.parts or data.suffix == ".pkl":
-        raise UserError(f"{data}: cannot give actions: {SEGMENTS}")
+        raise UserError(f"{data}: has no actions: {SEGMENTS}")
     if not data.exists():
-        raise UserError(f"{data}: no such file or folder; name a folder with episodes")
+        raise UserError(f"{data}: no such file or folder; give a folder with episodes")
     files = [data] if data.is_file() else sorted(_files(data, DEPTH))
-    places = [
-        Place(path=path, number=int(numbers[-1]))
+    entries = [
+        IndexEntry(path=path, number=int(numbers[-1]))
         for path in files
         if path.suffix in SUFFIXES and (numbers := re.findall(r"\d+", path.stem))
     ]
-    if not places:
+    if not entries:
         raise UserError(
-            f"{data}: 0 episodes: there is no episode0.hdf5 or episode_0000000.hdf5 in it or below;"
-            " name the folder that holds data/, or record episodes first"
+            f"{data}: 0 episodes: found no episode0.hdf5 or episode_0000000.hdf5 in it or below;"
+            " give the folder that contains data/, or record episodes first"
         )
-    places.sort(key=lambda place: (str(place.folder), place.number, str(place.path)))
-    _check_numbers(places)
-    return _distinguish(places, data)
+    entries.sort(key=lambda entry: (str(entry.folder), entry.number, str(entry.path)))
+    _check_numbers(entries)
+    return _make_names_unique(entries, data)
 
 
-def _distinguish(places: list[Place], data: Path) -> list[Place]:
-    """Name episodes by their folders below ``data`` where several folders would share names."""
+def _make_names_unique(entries: list[IndexEntry], data: Path) -> list[IndexEntry]:
+    """Prefix names with the folder below ``data`` where several folders would share names."""
     folders: dict[tuple[str, str], set[Path]] = {}
-    for place in places:
-        folders.setdefault((place.task, place.config), set()).add(place.folder)
+    for entry in entries:
+        folders.setdefault((entry.task, entry.config), set()).add(entry.folder)
     return [
-        attrs.evolve(place, among="-".join(place.folder.relative_to(data).parts))
-        if len(folders[place.task, place.config]) > 1
-        else place
-        for place in places
+        attrs.evolve(entry, prefix="-".join(entry.folder.relative_to(data).parts))
+        if len(folders[entry.task, entry.config]) > 1
+        else entry
+        for entry in entries
     ]
 
 
-def choose(places: list[Place], task: str, embodiment: str) -> list[Place]:
-    """Return the episodes of a task and robot; UserError that says what there is instead.
+def select_task(entries: list[IndexEntry], task: str, embodiment: str) -> list[IndexEntry]:
+    """Return the episodes of a task and robot; raise UserError with the available ones if none.
 
-    A folder whose name is no task of RoboTwin says nothing about the task.
+    Episodes in a folder that is not named after a task of RoboTwin count as the requested task.
     """
-    named = [p for p in places if p.task == task]
+    named = [p for p in entries if p.task == task]
     if not named:
-        others = sorted({p.task for p in places if p.task in TASKS})
-        named = [p for p in places if p.task not in TASKS]
+        others = sorted({p.task for p in entries if p.task in TASKS})
+        named = [p for p in entries if p.task not in TASKS]
         if not named:
             raise UserError(
-                f"robotwin.task: {task!r} is not in the data, which holds {', '.join(others)};"
+                f"robotwin.task: {task!r} is not in the data, which has {', '.join(others)};"
                 " set task to one of these, or data to another folder"
             )
-    robots = {p.embodiment for p in named if _same(p.embodiment, EMBODIMENTS)}
-    if robots and not _same(embodiment, tuple(robots)):
+    robots = {p.embodiment for p in named if _is_robot(p.embodiment, EMBODIMENTS)}
+    if robots and not _is_robot(embodiment, tuple(robots)):
         raise UserError(
-            f"robotwin.embodiment: {embodiment!r} is not in the data, which holds"
+            f"robotwin.embodiment: {embodiment!r} is not in the data, which has"
             f" {', '.join(sorted(robots))}; set embodiment to one of these"
         )
     if len(robots) > 1:
-        named = [p for p in named if _same(p.embodiment, (embodiment,))]
+        named = [p for p in named if _is_robot(p.embodiment, (embodiment,))]
     return named
 
 
-def gaps(places: list[Place]) -> list[int]:
-    """Return the numbers that are missing in one folder, up to the last, or the last seed."""
-    found = {place.number for place in places}
-    return sorted(set(range(max(max(found) + 1, _seeds(places[0].folder)))) - found)
+def missing_numbers(entries: list[IndexEntry]) -> list[int]:
+    """Return the missing episode numbers of one folder, up to the last file or the last seed."""
+    found = {entry.number for entry in entries}
+    return sorted(set(range(max(max(found) + 1, _seeds(entries[0].folder)))) - found)
 
 
 def _seeds(folder: Path) -> int:
-    """Return how many seeds the collector accepted; 0 when it does not say."""
+    """Return the number of seeds in ``seed.txt``; 0 if it cannot be read."""
     try:
         return len((folder / "seed.txt").read_text(encoding="utf-8").split())
     except (OSError, UnicodeDecodeError):
@@ -164,14 +164,14 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
             yield from _files(path, depth - 1)
 
 
-def _check_numbers(places: list[Place]) -> None:
-    for one, two in itertools.pairwise(places):
+def _check_numbers(entries: list[IndexEntry]) -> None:
+    for one, two in itertools.pairwise(entries):
         if (one.folder, one.number) == (two.folder, two.number):
             raise UserError(
-                f"{two.path}: is episode {two.number}, as is {one.path}; remove or rename one"
+                f"{two.path}: is episode {two.number} as well as {one.path}; remove or rename one"
             )
 
 
-def _same(name: str, known: tuple[str, ...]) -> bool:
-    """Return whether a robot's name is known; folders write _ where configs write -."""
+def _is_robot(name: str, known: tuple[str, ...]) -> bool:
+    """Return whether a robot is one of ``known``; folders have _ where configs have -."""
     return name.lower().replace("_", "-") in {k.lower().replace("_", "-") for k in known}

@@ -1,4 +1,4 @@
-"""Read one recorded episode: what is small is checked at once, what is large when looked at.
+"""Read one recorded episode. Joints and headers are checked at once, images and clouds on access.
 
 Shapes: R = rows of the file, T = frames of the episode, A = 14 action dims
 """
@@ -13,36 +13,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.errors import UserError, near
+from rgb2act_core import UserError, near
 from rgb2act_core.interfaces import Episode, Frames, PointCloud
 from rgb2act_core.store.file_digests import file_digest
 from rgb2act_core.store.keys import key_of
 
 from ..config import CAMERAS, Robotwin, camera_name
 from . import cameras, hdf5, image_folders, instructions
-from .episode_index import Place
-from .hdf5 import AGAIN
-from .images import StoredImages, scan
-from .joint_states import Motion, motion_of
+from .episode_index import IndexEntry
+from .hdf5 import REMEDY
+from .images import StoredImages, read_jpegs
+from .joint_states import JointTrajectory, read_trajectory
 from .layouts import SAVE_FREQUENCY, STEP_HZ, Layout, layout_of
 
-VERSION = 1  # raise when the same file begins to give other numbers
-MARK = "duplicate"
-BLOCK = 16  # rows digested at once
+VERSION = 1  # raise when the same file gives other numbers
+DUPLICATE = "duplicate"
+BLOCK = 16  # rows per digest
 
 
-def read(place: Place, config: Robotwin) -> Episode:
-    """Return an episode; UserError tells all that is wrong with it.
+def read_episode(entry: IndexEntry, config: Robotwin) -> Episode:
+    """Return an episode; raise UserError with every problem in its file.
 
-    Joints are the drive targets that RoboTwin records, not measured positions; actions are the
-    next frame's, so the last frame of a legacy file is left out, as RoboTwin's converters do.
+    Joints are the drive targets that RoboTwin records, not measured positions. Actions are the
+    joints of the next frame, so the last frame of a legacy file is left out, as in RoboTwin's
+    converters.
     """
-    with hdf5.opened(place.path):
-        return _read(place, config)
+    with hdf5.open_file(entry.path):
+        return _read(entry, config)
 
 
-def _read(place: Place, config: Robotwin) -> Episode:
-    layout = layout_of(place.path)
+def _read(entry: IndexEntry, config: Robotwin) -> Episode:
+    layout = layout_of(entry.path)
     problems: list[str] = []
 
     def attempt(call: Callable[..., Any], *args: Any) -> Any:
@@ -52,128 +53,139 @@ def _read(place: Place, config: Robotwin) -> Episode:
             problems.extend(str(arg) for arg in err.args)
             return None
 
-    motion: Motion | None = attempt(motion_of, place.path, layout, config.duplicates)
-    text: str | None = attempt(instructions.instruction, place, layout, config)
-    count = None if motion is None else int(motion.rows[-1]) + 1
-    seen = attempt(_frames, place, layout, config, motion, count)
-    shown = attempt(_clouds, place, layout, config, motion, count)
-    if problems or motion is None or text is None:
+    trajectory: JointTrajectory | None = attempt(
+        read_trajectory, entry.path, layout, config.duplicates
+    )
+    text: str | None = attempt(instructions.choose_instruction, entry, layout, config)
+    count = None if trajectory is None else int(trajectory.rows[-1]) + 1
+    frames_read = attempt(_frames, entry, layout, config, trajectory, count)
+    clouds_read = attempt(_clouds, entry, layout, config, trajectory, count)
+    if problems or trajectory is None or text is None:
         raise UserError(*problems)
-    frames, digests = seen
-    clouds, more = shown
+    marked = config.duplicates == "mark"
+    frames, frame_digests = frames_read
+    clouds, cloud_digests = clouds_read
     return Episode(
-        name=place.name,
+        name=entry.name,
         task=config.task,
         instruction=text,
         cameras=config.views,
         rgb=frames,
-        joints=motion.joints,
-        actions=motion.actions,
+        joints=trajectory.joints,
+        actions=trajectory.actions,
         clouds=clouds,
-        state={MARK: motion.repeats.astype(np.float32)} if config.duplicates == "mark" else {},
-        seed=seed_of(place),
+        state={DUPLICATE: trajectory.repeats.astype(np.float32)} if marked else {},
+        seed=seed_of(entry),
         digest=key_of(
             {
                 "reader": VERSION,
-                "names": [place.name, config.task, text, *config.views],
-                "frames": digests,
-                "clouds": more,
-                "motion": digest(motion.rows, motion.joints, motion.actions),
-                "marked": config.duplicates == "mark",
+                "names": [entry.name, config.task, text, *config.views],
+                "frames": frame_digests,
+                "clouds": cloud_digests,
+                "motion": digest(trajectory.rows, trajectory.joints, trajectory.actions),
+                "marked": marked,
             }
         ),
     )
 
 
-def seed_of(place: Place) -> int | None:
-    """Return the seed of an episode's scene, as ``seed.txt`` beside its folder tells."""
+def seed_of(entry: IndexEntry) -> int | None:
+    """Return the seed of an episode's scene from ``seed.txt``; None if it is not there."""
     try:
-        seeds = (place.folder / "seed.txt").read_text(encoding="utf-8").split()
+        seeds = (entry.folder / "seed.txt").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return None
-    told = seeds[place.number] if place.number < len(seeds) else ""
-    return int(told) if told.isdecimal() else None
+    seed = seeds[entry.number] if entry.number < len(seeds) else ""
+    return int(seed) if seed.isdecimal() else None
 
 
-def frequency(path: Path, layout: Layout) -> float:
-    """Return frames a second; the file's ``frequency`` counts simulator steps a frame."""
+def frame_rate(path: Path, layout: Layout) -> float:
+    """Return the frames per second. ``frequency`` in the file is simulator steps per frame."""
     key, saved = layout.frequency, SAVE_FREQUENCY
-    with hdf5.opened(path) as file:
+    with hdf5.open_file(path) as file:
         value = np.array(hdf5.read(path, key) if key is not None and key in file else saved)
     if value.size == 1 and value.dtype.kind in "iu" and 0 < value.item() <= STEP_HZ:
         saved = value.item()
     return STEP_HZ / saved
 
 
-def keys_of(path: Path, layout: Layout, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the keys of some cameras' images; UserError for one that the file has not."""
+def image_keys(path: Path, layout: Layout, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys of the cameras' images; raise UserError for a camera that is missing."""
     for name in names:
         if name not in layout.cameras:
-            held = ", ".join(layout.cameras) or "none"
+            available = ", ".join(layout.cameras) or "none"
             hint = "" if name in CAMERAS else near(name, layout.cameras)
             raise UserError(
-                f"{path}: camera {name!r} is missing{hint}; it has {held};"
-                " name others in [environment] cameras, or leave the episode out with skip"
+                f"{path}: camera {name!r} is missing{hint}; the file has {available};"
+                " choose from these in [environment] cameras, or leave the episode out with skip"
             )
     return tuple(layout.cameras[name].rgb for name in names)
 
 
 def _frames(
-    place: Place, layout: Layout, config: Robotwin, motion: Motion | None, count: int | None
+    entry: IndexEntry,
+    layout: Layout,
+    config: Robotwin,
+    trajectory: JointTrajectory | None,
+    count: int | None,
 ) -> tuple[Frames, list[str]] | None:
-    """Return the frames, and digests of the bytes they are read from."""
+    """Return the frames and the digests of their stored bytes."""
     if config.frames is not None:
-        if motion is None:
+        if trajectory is None:
             return None
-        rows = hdf5.array(place.path, layout.state[0]).rows
-        found = image_folders.images(config.frames, config, place, rows, motion.rows)
+        rows = hdf5.array_info(entry.path, layout.state[0]).rows
+        found = image_folders.open_images(config.frames, config, entry, rows, trajectory.rows)
         return found, [file_digest(path) for files in found.paths for path in files]
-    keys = keys_of(place.path, layout, config.views)
+    keys = image_keys(entry.path, layout, config.views)
     sizes, digests = [], []
     for key in keys:
-        have = hdf5.array(place.path, key).rows
+        have = hdf5.array_info(entry.path, key).rows
         if count is not None and have < count:
-            raise UserError(f"{place.path}: {key}: has {have} frames for {count} steps; {AGAIN}")
-        data, heads = scan(place.path, key, have if count is None else count)
+            raise UserError(f"{entry.path}: {key}: has {have} frames for {count} steps; {REMEDY}")
+        data, heads = read_jpegs(entry.path, key, have if count is None else count)
         if not heads:
-            raise UserError(f"{place.path}: {key}: has no frames; {AGAIN}")
+            raise UserError(f"{entry.path}: {key}: has no frames; {REMEDY}")
         sizes.append((heads[0].height, heads[0].width))
         digests.append(_joined(data))
     if len(set(sizes)) > 1:
         raise UserError(
-            f"{place.path}: cameras {config.views!r} have sizes {sizes!r}; choose cameras of one"
-            " size in [environment] cameras"
+            f"{entry.path}: cameras {config.views!r} have sizes {sizes!r}; choose cameras of the"
+            " same size in [environment] cameras"
         )
-    rows_T = np.arange(0) if motion is None else motion.rows
-    return StoredImages(place.path, keys, rows_T, sizes[0]), digests
+    rows_T = np.arange(0) if trajectory is None else trajectory.rows
+    return StoredImages(entry.path, keys, rows_T, sizes[0]), digests
 
 
 def _clouds(
-    place: Place, layout: Layout, config: Robotwin, motion: Motion | None, count: int | None
+    entry: IndexEntry,
+    layout: Layout,
+    config: Robotwin,
+    trajectory: JointTrajectory | None,
+    count: int | None,
 ) -> tuple[Sequence[PointCloud] | None, Any]:
-    """Return the clouds, and what identifies them."""
-    if motion is None or count is None or config.clouds == "none":
+    """Return the clouds and what identifies their content."""
+    if trajectory is None or count is None or config.clouds == "none":
         return None, None
     if config.points is not None:
-        rows = hdf5.array(place.path, layout.state[0]).rows
-        paired = image_folders.clouds(config.points, config, place, rows, motion.rows)
+        rows = hdf5.array_info(entry.path, layout.state[0]).rows
+        paired = image_folders.open_clouds(config.points, config, entry, rows, trajectory.rows)
         return paired, [file_digest(path) for path in paired.paths]
-    path, key = place.path, layout.clouds
+    path, key = entry.path, layout.clouds
     if key is not None and config.clouds in ("auto", "stored"):
-        held = cameras.check_rows(path, key, count)
-        return cameras.StoredClouds(path, key, motion.rows), digest(held)
+        stored = cameras.check_rows(path, key, count)
+        return cameras.StoredClouds(path, key, trajectory.rows), digest(stored)
     if config.clouds == "stored":
         raise UserError(
-            f"{path}: holds no point clouds; set clouds = 'depth' if it has depth, or 'none'"
+            f"{path}: has no point clouds; set clouds = 'depth' if it has depth, else 'none'"
         )
     names = tuple(cameras_with_depth(layout, config))
     if not names and config.clouds == "auto":
         return None, None
-    return _from_depth(path, layout, config, motion, count, names)
+    return _from_depth(path, layout, config, trajectory, count, names)
 
 
 def cameras_with_depth(layout: Layout, config: Robotwin) -> Iterator[str]:
-    """Yield the cameras whose depth becomes a cloud."""
+    """Yield the cameras whose depth is converted to a point cloud."""
     wanted = tuple(camera_name(name) for name in config.cloud_cameras) or config.views
     for name in wanted:
         camera = layout.cameras.get(name)
@@ -185,11 +197,11 @@ def _from_depth(
     path: Path,
     layout: Layout,
     config: Robotwin,
-    motion: Motion,
+    trajectory: JointTrajectory,
     count: int,
     names: tuple[str, ...],
 ) -> tuple[Sequence[PointCloud], Any]:
-    keys_of(path, layout, names)
+    image_keys(path, layout, names)
     parts = []
     for name in names:
         camera = layout.cameras[name]
@@ -198,24 +210,24 @@ def _from_depth(
         cameras.depth(path, camera, 0)
         for key in (camera.rgb, camera.depth, camera.intrinsics, camera.extrinsics):
             assert key is not None
-            have = hdf5.array(path, key).rows
+            have = hdf5.array_info(path, key).rows
             if have < count:
-                raise UserError(f"{path}: {key}: has {have} frames for {count} steps; {AGAIN}")
+                raise UserError(f"{path}: {key}: has {have} frames for {count} steps; {REMEDY}")
             parts.append(_digest_rows(path, key, count))
-    made = cameras.DepthClouds(
+    clouds = cameras.DepthClouds(
         path=path,
         layout=layout,
         names=names,
-        rows=motion.rows,
+        rows=trajectory.rows,
         low=config.crop_low,
         high=config.crop_high,
         points=config.cloud_points,
     )
-    return made, [parts, list(names), config.crop_low, config.crop_high, config.cloud_points]
+    return clouds, [parts, list(names), config.crop_low, config.crop_high, config.cloud_points]
 
 
 def digest(*arrays: NDArray[Any]) -> str:
-    """Return the digest of arrays' shapes, types and values."""
+    """Return the digest of the shapes, types and values of arrays."""
     state = hashlib.blake2b(digest_size=16)
     for array in arrays:
         state.update(f"{array.dtype.str} {array.shape}".encode())
@@ -224,8 +236,8 @@ def digest(*arrays: NDArray[Any]) -> str:
 
 
 def _digest_rows(path: Path, key: str, count: int) -> str:
-    """Return the digest of an array's first rows, read in blocks: depth is large."""
-    if len(hdf5.array(path, key).shape) == 2:  # one matrix for all frames
+    """Return the digest of the first rows of an array, read in blocks because depth is large."""
+    if len(hdf5.array_info(path, key).shape) == 2:  # one matrix for all frames
         return digest(hdf5.read(path, key))
     blocks = range(0, count, BLOCK)
     return key_of([digest(hdf5.read(path, key, slice(i, min(i + BLOCK, count)))) for i in blocks])

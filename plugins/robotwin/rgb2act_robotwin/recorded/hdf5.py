@@ -1,7 +1,7 @@
-"""Read from HDF5 files; what is wrong with one is a UserError that names file and key.
+"""Read arrays of HDF5 files; every problem is a UserError with the file and the key.
 
-No file stays open, so others may write to it. RoboTwin's arrays are contiguous: their rows are read
-from where they lie in the file, without HDF5, in about the time of a plain read.
+Files are closed after use, so that other programs can write to them. RoboTwin's arrays are
+contiguous, so their rows are read directly at their offset in the file, without the HDF5 library.
 """
 
 from __future__ import annotations
@@ -18,77 +18,77 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
-AGAIN = "copy or record it again, or leave it out with [environment] skip"
-KNOWN = 4096  # arrays whose place in their file is remembered
+REMEDY = "copy or record it again, or leave it out with [environment] skip"
+CACHED = 4096  # arrays whose shape and offset are cached
 
 
-class _Held(threading.local):
-    """Hold what this thread has open at the moment."""
+class _OpenFiles(threading.local):
+    """The files that this thread has open."""
 
     def __init__(self) -> None:
         self.files: dict[Path, h5py.File] = {}
 
 
-_held = _Held()
+_open = _OpenFiles()
 
 
 @attrs.frozen
-class Array:
-    """Say what an array is and where it lies."""
+class ArrayInfo:
+    """Shape, dtype and offset of an array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    offset: int | None  # in the file; None when it is chunked, compressed or empty
+    offset: int | None  # in the file, bytes; None if it is chunked, compressed or empty
 
     @property
     def rows(self) -> int:
-        """Return the length of the first axis; 1 for a scalar."""
+        """The length of the first axis; 1 for a scalar."""
         return self.shape[0] if self.shape else 1
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """Give a file opened for reading until the outermost use of it ends."""
-    if path in _held.files:
-        yield _held.files[path]
+def open_file(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; nested uses in one thread share it."""
+    if path in _open.files:
+        yield _open.files[path]
         return
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; look for it with rgb2act inspect") from None
+        raise UserError(f"{path}: no such file; list the episodes with rgb2act inspect") from None
     except DAMAGE as err:
-        raise UserError(f"{path}: cannot be read as HDF5 ({first(err)}); {AGAIN}") from err
-    _held.files[path] = file
+        raise UserError(f"{path}: cannot be read as HDF5 ({first_line(err)}); {REMEDY}") from err
+    _open.files[path] = file
     try:
         yield file
     finally:
-        del _held.files[path]
+        del _open.files[path]
         file.close()
 
 
-def array(path: Path, key: str) -> Array:
-    """Return what is known of one array of a file."""
+def array_info(path: Path, key: str) -> ArrayInfo:
+    """Return shape, dtype and offset of one array of a file."""
     try:
         state = path.stat()
     except OSError:
-        raise UserError(f"{path}: no such file; look for it with rgb2act inspect") from None
+        raise UserError(f"{path}: no such file; list the episodes with rgb2act inspect") from None
     return _array(path, key, state.st_mtime_ns, state.st_size)
 
 
-@lru_cache(maxsize=KNOWN)
-def _array(path: Path, key: str, modified: int, size: int) -> Array:
-    with opened(path) as file:
+@lru_cache(maxsize=CACHED)
+def _array(path: Path, key: str, modified: int, size: int) -> ArrayInfo:
+    with open_file(path) as file:
         try:
             found = file.get(key)
             if isinstance(found, h5py.Dataset):
-                return Array(found.shape or (), found.dtype, _offset(found, size))
+                return ArrayInfo(found.shape or (), found.dtype, _offset(found, size))
         except DAMAGE as err:
-            raise UserError(f"{path}: {key}: cannot be read ({first(err)}); {AGAIN}") from err
+            raise UserError(f"{path}: {key}: cannot be read ({first_line(err)}); {REMEDY}") from err
     what = "missing" if found is None else "a group where an array is expected"
-    raise UserError(f"{path}: {key}: is {what}; {AGAIN}")
+    raise UserError(f"{path}: {key}: is {what}; {REMEDY}")
 
 
 def _offset(found: h5py.Dataset, size: int) -> int | None:
@@ -97,40 +97,40 @@ def _offset(found: h5py.Dataset, size: int) -> int | None:
         found.id.get_offset() if plain and not found.external and not found.is_virtual else None
     )
     if offset is not None and offset + found.nbytes > size:
-        raise OSError("the array ends behind the end of the file")
+        raise OSError("the array extends beyond the end of the file")
     return offset
 
 
 def read(path: Path, key: str, rows: int | slice | None = None) -> NDArray[Any]:
-    """Return one array of a file, or a row or a run of rows of it."""
-    about = array(path, key)
+    """Return one array of a file, or one row or a range of rows of it."""
+    info = array_info(path, key)
     try:
-        if rows is not None and about.offset is not None:
-            return _plain(path, about, rows)
-        with opened(path) as file:
+        if rows is not None and info.offset is not None:
+            return _plain(path, info, rows)
+        with open_file(path) as file:
             return np.asarray(file[key][... if rows is None else rows])
     except DAMAGE as err:
-        raise UserError(f"{path}: {key}: cannot be read ({first(err)}); {AGAIN}") from err
+        raise UserError(f"{path}: {key}: cannot be read ({first_line(err)}); {REMEDY}") from err
 
 
-def _plain(path: Path, about: Array, rows: int | slice) -> NDArray[Any]:
-    """Return rows of a contiguous array by a plain read of the file."""
-    start, stop = (rows, rows + 1) if isinstance(rows, int) else rows.indices(about.rows)[:2]
-    if not 0 <= start <= stop <= about.rows:
-        raise ValueError(f"rows {start} to {stop} of {about.rows}")
-    each = int(np.prod(about.shape[1:], dtype=np.int64)) * about.dtype.itemsize
-    assert about.offset is not None
+def _plain(path: Path, info: ArrayInfo, rows: int | slice) -> NDArray[Any]:
+    """Return rows of a contiguous array, read without the HDF5 library."""
+    start, stop = (rows, rows + 1) if isinstance(rows, int) else rows.indices(info.rows)[:2]
+    if not 0 <= start <= stop <= info.rows:
+        raise ValueError(f"rows {start} to {stop} of {info.rows}")
+    each = int(np.prod(info.shape[1:], dtype=np.int64)) * info.dtype.itemsize
+    assert info.offset is not None
     with path.open("rb") as stream:
-        stream.seek(about.offset + start * each)
+        stream.seek(info.offset + start * each)
         data = stream.read((stop - start) * each)
     if len(data) != (stop - start) * each:
-        raise OSError("the file is cut short")
-    found = np.frombuffer(data, about.dtype).reshape(stop - start, *about.shape[1:])
+        raise OSError("the file is truncated")
+    found = np.frombuffer(data, info.dtype).reshape(stop - start, *info.shape[1:])
     return np.asarray(found[0] if isinstance(rows, int) else found)
 
 
-def numbers(path: Path, key: str) -> NDArray[np.float64]:
-    """Return an array of numbers; columns (T,) become (T, 1). NaN and infinity are told by row."""
+def read_numbers(path: Path, key: str) -> NDArray[np.float64]:
+    """Return an array of finite numbers as float64 (T, D); one of shape (T,) becomes (T, 1)."""
     found = read(path, key)
     if found.dtype.kind not in "fiu" or not found.ndim:
         raise UserError(f"{path}: {key}: is {found.dtype} {found.shape}, expected rows of numbers")
@@ -140,23 +140,23 @@ def numbers(path: Path, key: str) -> NDArray[np.float64]:
     if len(bad):
         value = found[tuple(bad[0])].item()
         where = "".join(f"[{i}]" for i in bad[0][1:])
-        raise UserError(f"{path}: {key}: frame {bad[0][0]}: value{where} is {value!r}; {AGAIN}")
+        raise UserError(f"{path}: {key}: frame {bad[0][0]}: value{where} is {value!r}; {REMEDY}")
     return found
 
 
-def text(path: Path, key: str) -> Any:
-    """Return text, or a list of texts, that an array holds; None when the key is missing."""
-    with opened(path) as file:
+def read_text(path: Path, key: str) -> Any:
+    """Return the text or the list of texts in an array; None if the key is missing."""
+    with open_file(path) as file:
         if key not in file:
             return None
         found = read(path, key)
     try:
         words = [w.decode() if isinstance(w, bytes) else str(w) for w in found.reshape(-1)]
     except UnicodeDecodeError as err:
-        raise UserError(f"{path}: {key}: is not UTF-8 at byte {err.start}; {AGAIN}") from None
+        raise UserError(f"{path}: {key}: is not UTF-8 at byte {err.start}; {REMEDY}") from None
     return words[0] if found.ndim == 0 else words
 
 
-def first(err: BaseException) -> str:
-    """Return the beginning of an error's message."""
+def first_line(err: BaseException) -> str:
+    """Return the first line of an error's message, at most 160 characters."""
     return (str(err) or type(err).__name__).strip("'\"").partition("\n")[0][:160]

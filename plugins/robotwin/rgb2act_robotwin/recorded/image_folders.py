@@ -1,9 +1,9 @@
-"""Images and clouds that lie in folders beside the HDF5 files that hold the actions.
+"""Images and point clouds stored as single files, which replace those in the HDF5 files.
 
     <root>/<task>[-<config>...][_<camera>]/<episode>/step_0000.png
     <root>/<task>[-<config>...]/<episode>/step_0000.ply
 
-File k belongs to row k of the HDF5 file; the number is the last one in its name.
+File k belongs to row k of the HDF5 file; k is the last number in its name.
 
 Shapes: R = rows of the HDF5 file, T = frames of the episode
 """
@@ -17,25 +17,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 from rgb2act_core.pointclouds import FolderClouds, open_cloud_folder
 
 from ..config import ALIASES, CAMERAS, Robotwin
 from ..tasks import TASKS
-from .episode_index import Place
+from .episode_index import IndexEntry
 from .images import FolderImages, read_image
 
 IMAGES = (".png", ".jpg", ".jpeg")
 CLOUDS = (".ply", ".pcd", ".npz")
 
 
-def images(
-    root: Path, config: Robotwin, place: Place, rows: int, wanted_T: NDArray[np.int64]
+def open_images(
+    root: Path, config: Robotwin, entry: IndexEntry, rows: int, wanted_T: NDArray[np.int64]
 ) -> FolderImages:
-    """Return the images of an episode with that many rows; UserError unless each has its own."""
+    """Return the images of an episode; raise UserError unless each of its rows has one."""
     paths = []
     for camera in config.views:
-        folder = _episode(_task(root, config, place, camera), place.number)
+        folder = _episode(_task(root, config, entry, camera), entry.number)
         found = _numbered(folder, IMAGES)
         _check(folder, found, rows, "image")
         paths.append(tuple(found[int(t)] for t in wanted_T))
@@ -45,19 +45,19 @@ def images(
     return FolderImages(tuple(paths), (height, width))
 
 
-def clouds(
-    root: Path, config: Robotwin, place: Place, rows: int, wanted_T: NDArray[np.int64]
+def open_clouds(
+    root: Path, config: Robotwin, entry: IndexEntry, rows: int, wanted_T: NDArray[np.int64]
 ) -> FolderClouds:
-    """Return the clouds of an episode with that many rows; UserError unless each has its own."""
-    folder = _episode(_task(root, config, place, None), place.number)
+    """Return the point clouds of an episode; raise UserError unless each of its rows has one."""
+    folder = _episode(_task(root, config, entry, None), entry.number)
     found = _numbered(folder, CLOUDS)
     _check(folder, found, rows, "cloud")
     paired = open_cloud_folder(folder, len(found))
     return FolderClouds(tuple(paired.paths[int(t)] for t in wanted_T))
 
 
-def _task(root: Path, config: Robotwin, place: Place, camera: str | None) -> Path:
-    """Return the one folder of a task, configuration and camera."""
+def _task(root: Path, config: Robotwin, entry: IndexEntry, camera: str | None) -> Path:
+    """Return the folder of a task, configuration and camera."""
     known = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
     longer = [t for t in TASKS if t != config.task and t.startswith(config.task)]
     found = [
@@ -66,18 +66,18 @@ def _task(root: Path, config: Robotwin, place: Place, camera: str | None) -> Pat
         if re.match(rf"{re.escape(config.task)}(?![a-zA-Z0-9])", path.name)
         and not path.name.startswith(tuple(longer))
     ]
-    found = [path for path in found if place.config in path.name] or found
+    found = [path for path in found if entry.config in path.name] or found
     if camera is not None:
-        names = [camera, *(short for short, name in ALIASES.items() if name == camera)]
+        spellings = [camera, *(short for short, name in ALIASES.items() if name == camera)]
         bare = [p for p in found if not p.name.endswith((*CAMERAS, *ALIASES))]
-        mine = [path for path in found if path.name.endswith(tuple(names))]
+        mine = [path for path in found if path.name.endswith(tuple(spellings))]
         found = mine or (bare if len(config.views) == 1 else [])
     if len(found) != 1:
-        held = ", ".join(p.name for p in found or known[:8]) or "no folder"
+        names = ", ".join(p.name for p in found or known[:8]) or "no folder"
         which = f" and camera {camera}" if camera else ""
         fault = "several folders" if found else "no folder"
         raise UserError(
-            f"{root}: {fault} of task {config.task}{which}: {held}; name one"
+            f"{root}: {fault} for task {config.task}{which}: {names}; name one"
             f" {config.task}{f'_{camera}' if camera else ''}"
         )
     return found[0]
@@ -94,8 +94,8 @@ def _episode(folder: Path, number: int) -> Path:
     if len(found) != 1:
         what = "several folders" if found else "no folder"
         raise UserError(
-            f"{folder}: {what} of episode {number}; name one episode_{number}, or leave the"
-            " episode out with [environment] skip"
+            f"{folder}: {what} for episode {number}; name one episode_{number}, or leave"
+            " the episode out with [environment] skip"
         )
     return found[0]
 
@@ -107,20 +107,24 @@ def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
             continue
         numbers = re.findall(r"\d+", path.stem)
         if not numbers:
-            raise UserError(f"{path}: its name has no frame number; name it as step_0012.png")
+            raise UserError(
+                f"{path}: its name has no frame number; rename it, for example to step_0012.png"
+            )
         if (number := int(numbers[-1])) in found:
-            raise UserError(f"{path}: is frame {number}, as is {found[number].name}; remove one")
+            raise UserError(
+                f"{path}: is frame {number} as well as {found[number].name}; remove one"
+            )
         found[number] = path
     return found
 
 
 def _check(folder: Path, found: dict[int, Path], rows: int, what: str) -> None:
-    """Raise UserError unless files are frames 0 to R - 1; the last, without action, may miss."""
+    """Raise UserError unless files are frames 0 to R - 1; the last, without action, is optional."""
     missing = sorted(set(range(rows - 1)) - set(found))
     extra = sorted(set(found) - set(range(rows)))
     if missing or extra or not found:
         fault = f"no {what} for frame {missing[0]}" if missing else f"has {what} {extra[:1]}"
         raise UserError(
-            f"{folder}: {fault}, {len(found)} {what}s for {rows} frames of the HDF5 file; number"
-            " them from 0 on, one each, from the same recording"
+            f"{folder}: {fault}: {len(found)} {what}s for {rows} frames of the HDF5 file; export"
+            " one per frame from the same recording and number them from 0"
         )

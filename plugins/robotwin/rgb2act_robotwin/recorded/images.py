@@ -1,4 +1,4 @@
-"""Frames of one episode, decoded when they are looked at.
+"""Camera images of one episode, decoded on access.
 
 Shapes: T = frames, V = cameras, H W = pixels
 """
@@ -13,31 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 from . import hdf5, jpeg
-from .hdf5 import AGAIN, first
+from .hdf5 import REMEDY, first_line
 
 
 @attrs.frozen(eq=False)
 class StoredImages:
-    """Read frames out of an HDF5 file; ``rows[t]`` is the row of frame t."""
+    """Images of an HDF5 file; ``rows[t]`` is the row of frame t."""
 
     path: Path
-    keys: tuple[str, ...]  # one a camera
+    keys: tuple[str, ...]  # one per camera
     rows: NDArray[np.int64]  # (T,)
     size: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the whole shape, (T, V, H, W, 3)."""
+        """The shape (T, V, H, W, 3)."""
         return (len(self.rows), len(self.keys), *self.size, 3)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: Any, /) -> NDArray[np.uint8]:
-        """Return frames by an index, a slice or an array of indices."""
+        """Return uint8 frames of an index, a slice or an array of indices."""
         rows = self.rows[index]
         wanted = np.atleast_1d(rows)
         out = np.empty((len(wanted), *self.shape[1:]), np.uint8)
@@ -53,26 +53,26 @@ class StoredImages:
                 raise ValueError(f"is {head.height}x{head.width}")
             return jpeg.decode(data, head)
         except ValueError as err:
-            raise UserError(_damaged(self.path, key, row, first(err))) from err
+            raise UserError(_damaged(self.path, key, row, first_line(err))) from err
 
 
 @attrs.frozen(eq=False)
 class FolderImages:
-    """Read frames out of image files, ``paths[v][t]`` for camera v and frame t."""
+    """Images of single files; ``paths[v][t]`` is frame t of camera v."""
 
     paths: tuple[tuple[Path, ...], ...]
     size: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the whole shape, (T, V, H, W, 3)."""
+        """The shape (T, V, H, W, 3)."""
         return (len(self.paths[0]), len(self.paths), *self.size, 3)
 
     def __len__(self) -> int:
         return len(self.paths[0])
 
     def __getitem__(self, index: Any, /) -> NDArray[np.uint8]:
-        """Return frames by an index, a slice or an array of indices."""
+        """Return uint8 frames of an index, a slice or an array of indices."""
         steps = np.arange(len(self))[index]
         wanted = np.atleast_1d(steps)
         out = np.empty((len(wanted), *self.shape[1:]), np.uint8)
@@ -83,23 +83,27 @@ class FolderImages:
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Return an image file as uint8 (H, W, 3), RGB as the file says; of that size, if given."""
+    """Return an image file as uint8 RGB (H, W, 3); raise UserError if it has another size."""
     try:
         with Image.open(path) as image:
             found = (image.height, image.width)
             if size is not None and found != size:
-                raise UserError(f"{path}: is {found!r} pixels, the first frame {size!r}; {AGAIN}")
+                raise UserError(f"{path}: has {found!r} pixels, the first frame {size!r}; {REMEDY}")
             if max(found) > jpeg.LARGEST:
-                raise UserError(f"{path}: is {found!r} pixels; give at most {jpeg.LARGEST} a side")
+                raise UserError(
+                    f"{path}: has {found!r} pixels; at most {jpeg.LARGEST} per side are supported"
+                )
             return np.asarray(image.convert("RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as err:
-        raise UserError(f"{path}: cannot be read as an image ({first(err)}); {AGAIN}") from err
+        raise UserError(
+            f"{path}: cannot be read as an image ({first_line(err)}); {REMEDY}"
+        ) from err
 
 
-def scan(path: Path, key: str, count: int) -> tuple[list[bytes], list[jpeg.Header]]:
-    """Return the first ``count`` JPEGs of an array and what their headers say.
+def read_jpegs(path: Path, key: str, count: int) -> tuple[list[bytes], list[jpeg.Header]]:
+    """Return the first ``count`` JPEGs of an array and their headers.
 
-    UserError names the first frame that is no JPEG, or of another size.
+    Raises UserError for the first frame that is not a JPEG or has another size than frame 0.
     """
     data = _bytes(path, key, np.arange(count))
     heads: list[jpeg.Header] = []
@@ -108,24 +112,24 @@ def scan(path: Path, key: str, count: int) -> tuple[list[bytes], list[jpeg.Heade
             heads.append(jpeg.header(one))
         except ValueError as err:
             raise UserError(_damaged(path, key, row, str(err))) from None
-        seen, before = heads[-1], heads[0]
-        if (seen.height, seen.width) != (before.height, before.width):
-            what = f"is {seen.height}x{seen.width}, frame 0 {before.height}x{before.width}"
+        head, first = heads[-1], heads[0]
+        if (head.height, head.width) != (first.height, first.width):
+            what = f"is {head.height}x{head.width}, frame 0 is {first.height}x{first.width}"
             raise UserError(_damaged(path, key, row, what))
     return data, heads
 
 
 def _bytes(path: Path, key: str, rows: NDArray[np.int64]) -> list[bytes]:
-    """Return JPEGs; h5py has stripped the zeros behind them. One read, if rows lie close."""
-    about = hdf5.array(path, key)
-    if len(about.shape) != 1 or about.dtype.kind not in "SO":
-        raise UserError(f"{path}: {key}: is {about.dtype} {about.shape}, expected JPEGs; {AGAIN}")
+    """Return JPEGs without the zeros that pad them; nearby rows are read at once."""
+    info = hdf5.array_info(path, key)
+    if len(info.shape) != 1 or info.dtype.kind not in "SO":
+        raise UserError(f"{path}: {key}: is {info.dtype} {info.shape}, expected JPEGs; {REMEDY}")
     if len(rows) == 0:
         return []
     low, high = int(rows.min()), int(rows.max())
-    if high >= about.rows:
+    if high >= info.rows:
         raise UserError(
-            f"{path}: {key}: has {about.rows} frames, frame {high} is asked for; {AGAIN}"
+            f"{path}: {key}: has {info.rows} frames, but frame {high} is needed; {REMEDY}"
         )
     if high - low < 4 * len(rows):
         block = hdf5.read(path, key, slice(low, high + 1))
@@ -136,4 +140,4 @@ def _bytes(path: Path, key: str, rows: NDArray[np.int64]) -> list[bytes]:
 
 
 def _damaged(path: Path, key: str, row: int, what: str) -> str:
-    return f"{path}: {key}: frame {row}: {what}; {AGAIN}"
+    return f"{path}: {key}: frame {row}: {what}; {REMEDY}"

@@ -1,4 +1,4 @@
-"""What an episode's files tell the robot to do, in words."""
+"""Language instructions of an episode."""
 
 from __future__ import annotations
 
@@ -7,58 +7,60 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 from ..config import Robotwin
 from . import hdf5
-from .episode_index import Place
+from .episode_index import IndexEntry
 from .layouts import Layout
 
 
-def instructions(place: Place, layout: Layout) -> dict[str, tuple[str, ...]]:
-    """Return what an episode's files tell the robot, seen and unseen; either may be empty."""
+def read_instructions(entry: IndexEntry, layout: Layout) -> dict[str, tuple[str, ...]]:
+    """Return the ``seen`` and the ``unseen`` instructions of an episode; either may be empty."""
     found: dict[str, tuple[str, ...]] = {"seen": (), "unseen": ()}
-    for path in _sidecars(place):
+    for path in _sidecars(entry):
         if path.is_file():
             found |= _from_json(path)
     for key in layout.texts:
-        if not found["seen"] and (held := hdf5.text(place.path, key)):
-            found["seen"] = tuple(_spoken(held))
+        if not found["seen"] and (stored := hdf5.read_text(entry.path, key)):
+            found["seen"] = tuple(_parse(stored))
     return found
 
 
-def instruction(place: Place, layout: Layout, config: Robotwin) -> str:
-    """Return the instruction of the kind that the config asks for; else the task's words."""
-    known = instructions(place, layout)[config.instructions]
-    return known[place.number % len(known)] if known else config.task.replace("_", " ")
+def choose_instruction(entry: IndexEntry, layout: Layout, config: Robotwin) -> str:
+    """Return the instruction of an episode, of the config's kind; else the words of the task."""
+    known = read_instructions(entry, layout)[config.instructions]
+    return known[entry.number % len(known)] if known else config.task.replace("_", " ")
 
 
-def _sidecars(place: Place) -> Iterator[Path]:
+def _sidecars(entry: IndexEntry) -> Iterator[Path]:
     for folder in ("instructions", "instruction"):
-        for name in (f"episode{place.number}.json", f"{place.path.stem}.json"):
-            yield place.folder / folder / name
+        for name in (f"episode{entry.number}.json", f"{entry.path.stem}.json"):
+            yield entry.folder / folder / name
 
 
 def _from_json(path: Path) -> dict[str, tuple[str, ...]]:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as err:
-        raise UserError(f"{path}: is no JSON ({hdf5.first(err)}); mend or remove it") from None
-    if not isinstance(held, dict):
-        return {"seen": tuple(_texts(held))}
-    return {kind: tuple(_texts(held[kind])) for kind in ("seen", "unseen") if kind in held}
+        raise UserError(
+            f"{path}: is not valid JSON ({hdf5.first_line(err)}); fix or remove it"
+        ) from None
+    if not isinstance(value, dict):
+        return {"seen": tuple(_texts(value))}
+    return {kind: tuple(_texts(value[kind])) for kind in ("seen", "unseen") if kind in value}
 
 
-def _spoken(held: str | list[str]) -> list[str]:
-    """Return the texts of a dataset: a list, JSON of a list, or a text itself."""
-    if isinstance(held, list):
-        return _texts(held)
+def _parse(value: str | list[str]) -> list[str]:
+    """Return the texts of an HDF5 array: a list, a JSON list, or one text."""
+    if isinstance(value, list):
+        return _texts(value)
     try:
-        return _texts(json.loads(held))
+        return _texts(json.loads(value))
     except (ValueError, RecursionError):
-        return _texts(held)
+        return _texts(value)
 
 
-def _texts(held: Any) -> list[str]:
-    items = held if isinstance(held, list) else [held]
+def _texts(value: Any) -> list[str]:
+    items = value if isinstance(value, list) else [value]
     return [item for item in items if isinstance(item, str) and item]

@@ -1,4 +1,4 @@
-"""What an episode's joints did: states and actions of a recorded file, checked.
+"""Joint states and actions of a recorded episode, checked.
 
 Shapes: R = rows of the file, T = frames of the episode, A = 14 action dims
 """
@@ -11,10 +11,10 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 from . import hdf5
-from .hdf5 import AGAIN
+from .hdf5 import REMEDY
 from .layouts import Layout
 
 ACTION_NAMES = tuple(
@@ -28,69 +28,69 @@ Floats = NDArray[np.float32]
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Motion:
-    """Hold what an episode's frames are and do."""
+class JointTrajectory:
+    """Joints and actions of the frames of an episode."""
 
-    rows: NDArray[np.int64]  # (T,) of the file
+    rows: NDArray[np.int64]  # (T,) row of each frame in the file
     joints: Floats  # (T, A)
     actions: Floats  # (T, A)
-    repeats: NDArray[np.bool_]  # (T,) whose joints equal the frame's before
+    repeats: NDArray[np.bool_]  # (T,) joints equal those of the previous frame
 
 
-def motion_of(path: Path, layout: Layout, duplicates: str = "keep") -> Motion:
-    """Return joints and actions of a file's frames, as the option for duplicates says."""
-    state_RA = joints_of(path, layout.state)
+def read_trajectory(path: Path, layout: Layout, duplicates: str = "keep") -> JointTrajectory:
+    """Return joints and actions of a file; ``duplicates`` is the option of the config."""
+    state_RA = read_joints(path, layout.state)
     _check_grippers(path, layout.state, state_RA)
     if layout.actions:
-        actions_RA = joints_of(path, layout.actions)
+        actions_RA = read_joints(path, layout.actions)
         if len(actions_RA) != len(state_RA):
             raise UserError(
                 f"{path}: {layout.actions[0]}: has {len(actions_RA)} rows, {layout.state[0]}"
-                f" {len(state_RA)}; {AGAIN}"
+                f" {len(state_RA)}; {REMEDY}"
             )
         if len(state_RA) > 1 and (actions_RA == state_RA).all() and np.ptp(state_RA, axis=0).any():
             raise UserError(
-                f"{path}: {layout.actions[0]}: every action equals the same frame's state, so there"
-                " is nothing to learn from it; convert it without --same-index-action"
+                f"{path}: {layout.actions[0]}: every action equals the state of its own frame,"
+                " so a policy cannot learn from it; convert it without --same-index-action"
             )
         joints_TA = state_RA
     else:
         actions_RA, joints_TA = state_RA[1:], state_RA[:-1]
     if not len(joints_TA):
-        least = "needs at least 1" if layout.actions else "needs 2 or more: a frame and the next"
-        raise UserError(f"{path}: {layout.state[0]}: has {len(state_RA)} frames, {least}; {AGAIN}")
+        least = "needs at least 1" if layout.actions else "needs at least 2: a frame and the next"
+        raise UserError(f"{path}: {layout.state[0]}: has {len(state_RA)} frames, {least}; {REMEDY}")
     repeats_T = np.zeros(len(joints_TA), bool)
     repeats_T[1:] = (joints_TA[1:] == joints_TA[:-1]).all(axis=1)
     rows_T = np.arange(len(joints_TA))
     if duplicates == "drop":
-        # of equal frames the first is seen, and the command that ends them is the action
+        # keep the first of equal frames, with the action that ends them
         rows_T = np.flatnonzero(~repeats_T)
         ends_T = np.append(rows_T[1:], len(joints_TA)) - 1
         joints_TA, actions_RA, repeats_T = joints_TA[rows_T], actions_RA[ends_T], repeats_T[rows_T]
-    return Motion(rows=rows_T, joints=joints_TA, actions=actions_RA, repeats=repeats_T)
+    return JointTrajectory(rows=rows_T, joints=joints_TA, actions=actions_RA, repeats=repeats_T)
 
 
-def joints_of(path: Path, keys: tuple[str, ...]) -> Floats:
-    """Return (R, 14): left arm, left gripper, right arm, right gripper."""
-    parts = [hdf5.numbers(path, key) for key in keys]
+def read_joints(path: Path, keys: tuple[str, ...]) -> Floats:
+    """Return float32 (R, 14): left arm, left gripper, right arm, right gripper."""
+    parts = [hdf5.read_numbers(path, key) for key in keys]
     if len({len(part) for part in parts}) > 1:
         lengths = ", ".join(f"{k} {len(p)}" for k, p in zip(keys, parts, strict=True))
-        raise UserError(f"{path}: parts have different numbers of rows: {lengths}; {AGAIN}")
+        raise UserError(f"{path}: the arrays have different numbers of rows: {lengths}; {REMEDY}")
     for key, part in zip(keys, parts, strict=True):
         wanted = len(ACTION_NAMES) if len(keys) == 1 else 6 if "arm" in key else 1
         if part.ndim != 2 or part.shape[1] != wanted:
             raise UserError(
                 f"{path}: {key}: has shape {part.shape}, expected (frames, {wanted}): two arms of"
-                " six joints and their grippers; use a data set of such a robot, as aloha-agilex"
+                " six joints with grippers; use data of such a robot, such as aloha-agilex"
             )
     whole_RA = np.concatenate(parts, axis=1)
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # reported below
         joints_RA = whole_RA.astype(np.float32)
     if (beyond_RA := np.isfinite(whole_RA) & ~np.isfinite(joints_RA)).any():
         row, column = np.argwhere(beyond_RA)[0]
         raise UserError(
             f"{path}: {keys[0]}: row {row}: {ACTION_NAMES[column]} is {whole_RA[row, column]:g},"
-            f" which is no joint's angle; {AGAIN}"
+            f" which is not a joint angle; {REMEDY}"
         )
     return joints_RA
 
@@ -102,6 +102,6 @@ def _check_grippers(path: Path, keys: tuple[str, ...], state_RA: Floats) -> None
             if len(wrong):
                 value = state_RA[wrong[0], i].item()
                 raise UserError(
-                    f"{path}: {keys[0]}: frame {wrong[0]}: {name} is {value!r}, expected 0 closed"
-                    f" .. 1 open; {AGAIN}"
+                    f"{path}: {keys[0]}: frame {wrong[0]}: {name} is {value!r}, expected 0 (closed)"
+                    f" to 1 (open); {REMEDY}"
                 )

@@ -1,8 +1,8 @@
-"""Where each layout of RoboTwin's HDF5 files keeps what an episode needs.
+"""The keys of an episode in each layout of RoboTwin's HDF5 files.
 
-legacy     the released data sets: joint_action, observation, pointcloud
-head       what RoboTwin's newer collector writes: state, action, vision
-converted  what its converter makes of legacy files: as head, with extrinsic_matrix, joint_states,
+legacy     released data sets: joint_action, observation, pointcloud
+head       RoboTwin's newer collector: state, action, vision
+converted  legacy files after RoboTwin's converter: as head, with extrinsic_matrix, joint_states,
            instruction and pointclouds
 """
 
@@ -15,19 +15,19 @@ from typing import Any
 import attrs
 import h5py
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 from ..config import camera_name
-from .hdf5 import AGAIN, DAMAGE, first, opened
+from .hdf5 import DAMAGE, REMEDY, first_line, open_file
 
-STEP_HZ = 250  # of the simulator
-SAVE_FREQUENCY = 15  # simulator steps a frame, RoboTwin's default
-THIRD_VIEW = "third_view"  # a bystander's camera that old files may hold
+STEP_HZ = 250  # simulator steps per second
+SAVE_FREQUENCY = 15  # simulator steps per frame, RoboTwin's default
+THIRD_VIEW = "third_view"  # an extra camera in some old files
 
 
 @attrs.frozen
 class Camera:
-    """Name one camera's arrays; those that may be missing are None."""
+    """Keys of one camera's arrays; None for an array that is missing."""
 
     rgb: str
     depth: str | None
@@ -37,20 +37,20 @@ class Camera:
 
 @attrs.frozen(kw_only=True)
 class Layout:
-    """Name a file's arrays."""
+    """Keys of a file's arrays."""
 
     name: str  # legacy, head or converted
     cameras: Mapping[str, Camera]  # by RoboTwin's own names
     clouds: str | None
-    state: tuple[str, ...]  # one (T, 14), or left arm, left gripper, right arm, right gripper
-    actions: tuple[str, ...]  # likewise; empty: the next row of the state
-    texts: tuple[str, ...] = ()  # that hold instructions
+    state: tuple[str, ...]  # one key (T, 14), or left arm, left gripper, right arm, right gripper
+    actions: tuple[str, ...]  # likewise; empty if actions are the next row of the state
+    texts: tuple[str, ...] = ()  # keys of instructions
     frequency: str | None = None
 
 
 def layout_of(path: Path) -> Layout:
-    """Return a file's layout by its keys; UserError for a file in none of them."""
-    with opened(path) as file:
+    """Return the layout of a file by its keys; raise UserError for an unknown layout."""
+    with open_file(path) as file:
         try:
             top = set(file)
             if {"joint_action", "observation"} & top:
@@ -58,10 +58,12 @@ def layout_of(path: Path) -> Layout:
             if "vision" in top or {"state", "action"} <= top:
                 return _newer(file)
         except DAMAGE as err:
-            raise UserError(f"{path}: its keys cannot be read ({first(err)}); {AGAIN}") from err
-    held = ", ".join(sorted(top)[:8]) or "nothing"
+            raise UserError(
+                f"{path}: its keys cannot be read ({first_line(err)}); {REMEDY}"
+            ) from err
+    keys = ", ".join(sorted(top)[:8]) or "no keys"
     raise UserError(
-        f"{path}: holds {held}, which is no layout of RoboTwin; expected joint_action and"
+        f"{path}: has {keys}, which is not a layout of RoboTwin; expected joint_action and"
         " observation, or state, action and vision"
     )
 
@@ -135,6 +137,6 @@ def _camera(
 
 
 def _cloud_key(file: h5py.File, key: str) -> str | None:
-    """Return the key unless the file says by an empty array that it has no clouds."""
+    """Return the key unless its array is missing or empty, which means no clouds."""
     found = file.get(key)
     return key if isinstance(found, h5py.Dataset) and found.size else None

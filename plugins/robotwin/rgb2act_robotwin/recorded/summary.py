@@ -1,4 +1,4 @@
-"""Say what a data set of RoboTwin holds: every file is looked at, no image is decoded but a few.
+"""Summarize a data set of RoboTwin: every file is checked, only a few images are decoded.
 
 Shapes: R = rows of a file, N = frames shown, H W = pixels, A = action dims
 """
@@ -15,34 +15,34 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 from rgb2act_core.interfaces import DatasetSummary, EpisodeOverview
 
 from ..config import CAMERAS
 from ..tasks import ALOHA, TASKS
 from . import cameras, episode_index, hdf5, instructions
-from .episode_index import Place
-from .hdf5 import AGAIN
-from .images import StoredImages, scan
-from .joint_states import ACTION_NAMES, Motion, motion_of
+from .episode_index import IndexEntry
+from .hdf5 import REMEDY
+from .images import StoredImages, read_jpegs
+from .joint_states import ACTION_NAMES, JointTrajectory, read_trajectory
 from .layouts import Layout, layout_of
 
-SHOWN = 6  # frames a row of the contact sheet
-SHEETS = 4  # tasks on it
+SHOWN = 6  # frames per row of the contact sheet
+SHEETS = 4  # tasks on the contact sheet
 
 
 @attrs.define(eq=False, kw_only=True)
-class _Look:
-    """Gather what one file says."""
+class _FileReport:
+    """Findings in one file."""
 
-    place: Place
+    entry: IndexEntry
     layout: Layout | None = None
-    motion: Motion | None = None
+    trajectory: JointTrajectory | None = None
     sizes: dict[str, tuple[int, int]] = attrs.field(factory=dict)
     colours: Counter[str] = attrs.field(factory=Counter)
     clouds: bool = False
     depth: bool = False
-    told: bool = False  # has instructions
+    has_instructions: bool = False
     problems: list[str] = attrs.field(factory=list)
 
     def attempt(self, call: Callable[..., Any], *args: Any) -> Any:
@@ -53,159 +53,165 @@ class _Look:
             return None
 
 
-def inspect(path: Path) -> DatasetSummary | None:
-    """Return what lies at a path; None when there is no episode of RoboTwin."""
+def summarize(path: Path) -> DatasetSummary | None:
+    """Return a summary of the episodes at or below a path; None if there are none of RoboTwin."""
     try:
-        places = episode_index.find(path)
+        entries = episode_index.find_episodes(path)
     except UserError:
         if "_traj_data" in path.resolve().parts:
             raise
         return None
-    looks = [_look(place) for place in places]
-    if not any(look.layout for look in looks) and not any(place.named for place in places):
+    reports = [_report(entry) for entry in entries]
+    if not any(report.layout for report in reports) and not any(entry.named for entry in entries):
         return None
-    _compare(looks)
-    sound = [look for look in looks if not look.problems]
+    _compare(reports)
+    valid = [report for report in reports if not report.problems]
     return DatasetSummary(
         path=str(path),
-        episodes=tuple(_episode(look) for look in looks),
-        cameras=_cameras(looks),
-        actions=_ranges([look.motion for look in looks if look.motion]),
-        missing=tuple(_missing(places)),
-        facts=tuple(_facts(looks, sound)),
-        bytes=sum(place.path.stat().st_size for place in places),
-        environment=_table(path, looks, sound),
-        clouds=bool(sound) and all(look.clouds or look.depth for look in sound),
-        pictures=lambda: _pictures(sound),
+        episodes=tuple(_episode(report) for report in reports),
+        cameras=_cameras(reports),
+        actions=_ranges([report.trajectory for report in reports if report.trajectory]),
+        missing=tuple(_missing(entries)),
+        facts=tuple(_facts(reports, valid)),
+        bytes=sum(entry.path.stat().st_size for entry in entries),
+        environment=_table(path, reports, valid),
+        clouds=bool(valid) and all(report.clouds or report.depth for report in valid),
+        pictures=lambda: _sample_images(valid),
     )
 
 
-def _look(place: Place) -> _Look:
-    look = _Look(place=place)
+def _report(entry: IndexEntry) -> _FileReport:
+    report = _FileReport(entry=entry)
     try:
-        with hdf5.opened(place.path):
-            return _look_into(look)
+        with hdf5.open_file(entry.path):
+            return _read_report(report)
     except UserError as err:
-        return attrs.evolve(look, problems=[*look.problems, *map(str, err.args)])
+        return attrs.evolve(report, problems=[*report.problems, *map(str, err.args)])
 
 
-def _look_into(look: _Look) -> _Look:
-    place = look.place
-    layout: Layout | None = look.attempt(layout_of, place.path)
+def _read_report(report: _FileReport) -> _FileReport:
+    entry = report.entry
+    layout: Layout | None = report.attempt(layout_of, entry.path)
     if layout is None:
-        return look
-    look.layout, path = layout, place.path
-    look.motion = look.attempt(motion_of, path, layout)
-    count = 0 if look.motion is None else len(look.motion.rows)
+        return report
+    report.layout, path = layout, entry.path
+    report.trajectory = report.attempt(read_trajectory, path, layout)
+    count = 0 if report.trajectory is None else len(report.trajectory.rows)
     for name, camera in layout.cameras.items():
-        look.attempt(_look_at, look, name, camera.rgb, count)
-        look.depth |= camera.depth is not None
+        report.attempt(_check_camera, report, name, camera.rgb, count)
+        report.depth |= camera.depth is not None
     if not layout.cameras:
-        look.problems.append(f"{path}: has no camera; record it again with data_type.rgb on")
+        report.problems.append(f"{path}: has no camera; record it again with data_type.rgb enabled")
     if layout.clouds is not None:
-        look.clouds = look.attempt(cameras.check_rows, path, layout.clouds, count) is not None
-    told = look.attempt(instructions.instructions, place, layout)
-    look.told = bool(told and any(told.values()))
-    return look
+        report.clouds = report.attempt(cameras.check_rows, path, layout.clouds, count) is not None
+    texts = report.attempt(instructions.read_instructions, entry, layout)
+    report.has_instructions = bool(texts and any(texts.values()))
+    return report
 
 
-def _look_at(look: _Look, name: str, key: str, count: int) -> None:
-    have = hdf5.array(look.place.path, key).rows
+def _check_camera(report: _FileReport, name: str, key: str, count: int) -> None:
+    have = hdf5.array_info(report.entry.path, key).rows
     if have < count:
-        raise UserError(f"{look.place.path}: {key}: has {have} frames for {count} steps; {AGAIN}")
-    _, heads = scan(look.place.path, key, count or have)
+        raise UserError(
+            f"{report.entry.path}: {key}: has {have} frames for {count} steps; {REMEDY}"
+        )
+    _, heads = read_jpegs(report.entry.path, key, count or have)
     if not heads:
-        raise UserError(f"{look.place.path}: {key}: has no frames; {AGAIN}")
-    look.sizes[name] = (heads[0].height, heads[0].width)
-    look.colours.update("true RGB" if head.true_rgb else "swapped" for head in heads)
+        raise UserError(f"{report.entry.path}: {key}: has no frames; {REMEDY}")
+    report.sizes[name] = (heads[0].height, heads[0].width)
+    report.colours.update("true RGB" if head.true_rgb else "swapped" for head in heads)
 
 
-def _compare(looks: Sequence[_Look]) -> None:
-    """Tell episodes without a camera that most episodes of their task have."""
-    looks = [look for look in looks if look.layout]
-    for _, some in groupby(looks, key=lambda look: look.place.folder):
+def _compare(reports: Sequence[_FileReport]) -> None:
+    """Report episodes without a camera that most episodes of their folder have."""
+    reports = [report for report in reports if report.layout]
+    for _, some in groupby(reports, key=lambda report: report.entry.folder):
         group = list(some)
-        seen = Counter(name for look in group for name in look.layout.cameras)  # type: ignore[union-attr]
-        for look in group:
-            assert look.layout is not None
-            for name, count in seen.items():
-                if name not in look.layout.cameras and 2 * count > len(group):
-                    look.problems.append(
-                        f"{look.place.path}: camera {name!r} is missing, {count} of {len(group)}"
-                        f" episodes have it; {AGAIN}"
+        counts = Counter(name for report in group for name in report.layout.cameras)  # type: ignore[union-attr]
+        for report in group:
+            assert report.layout is not None
+            for name, count in counts.items():
+                if name not in report.layout.cameras and 2 * count > len(group):
+                    report.problems.append(
+                        f"{report.entry.path}: camera {name!r} is missing; {count} of {len(group)}"
+                        f" episodes have it; {REMEDY}"
                     )
 
 
-def _episode(look: _Look) -> EpisodeOverview:
+def _episode(report: _FileReport) -> EpisodeOverview:
     return EpisodeOverview(
-        name=look.place.name,
-        task=look.place.task,
-        path=str(look.place.path),
-        layout=look.layout.name if look.layout else "",
-        frames=len(look.motion.rows) if look.motion else 0,
-        problems=tuple(look.problems),
+        name=report.entry.name,
+        task=report.entry.task,
+        path=str(report.entry.path),
+        layout=report.layout.name if report.layout else "",
+        frames=len(report.trajectory.rows) if report.trajectory else 0,
+        problems=tuple(report.problems),
     )
 
 
-def _cameras(looks: Sequence[_Look]) -> dict[str, tuple[tuple[int, int], ...]]:
-    names = {name for look in looks for name in look.sizes}
+def _cameras(reports: Sequence[_FileReport]) -> dict[str, tuple[tuple[int, int], ...]]:
+    names = {name for report in reports for name in report.sizes}
     order = sorted(names, key=lambda n: (CAMERAS.index(n) if n in CAMERAS else len(CAMERAS), n))
     return {
-        name: tuple(sorted({look.sizes[name] for look in looks if name in look.sizes}))
+        name: tuple(sorted({report.sizes[name] for report in reports if name in report.sizes}))
         for name in order
     }
 
 
-def _ranges(motions: Sequence[Motion]) -> tuple[tuple[str, float, float], ...]:
+def _ranges(motions: Sequence[JointTrajectory]) -> tuple[tuple[str, float, float], ...]:
     if not motions:
         return ()
-    actions_RA = np.concatenate([motion.actions for motion in motions])
+    actions_RA = np.concatenate([trajectory.actions for trajectory in motions])
     rows = zip(ACTION_NAMES, actions_RA.min(axis=0), actions_RA.max(axis=0), strict=True)
     return tuple((name, float(low), float(high)) for name, low, high in rows)
 
 
-def _missing(places: Sequence[Place]) -> Iterator[str]:
-    for _, some in groupby(places, key=lambda place: place.folder):
+def _missing(entries: Sequence[IndexEntry]) -> Iterator[str]:
+    for _, some in groupby(entries, key=lambda entry: entry.folder):
         group = list(some)
-        for number in episode_index.gaps(group):
+        for number in episode_index.missing_numbers(group):
             yield attrs.evolve(group[0], number=number).name
 
 
-def _facts(looks: Sequence[_Look], sound: Sequence[_Look]) -> Iterator[tuple[str, str]]:
-    tasks = Counter(look.place.task or "not named by the path" for look in looks)
+def _facts(
+    reports: Sequence[_FileReport], valid: Sequence[_FileReport]
+) -> Iterator[tuple[str, str]]:
+    tasks = Counter(report.entry.task or "not named by the path" for report in reports)
     yield "tasks", ", ".join(f"{task} ({count})" for task, count in sorted(tasks.items()))
-    robots = {look.place.embodiment for look in looks if look.place.embodiment}
+    robots = {report.entry.embodiment for report in reports if report.entry.embodiment}
     yield "robot", ", ".join(sorted(robots)) or "not named by the path"
-    colours = sum((look.colours for look in looks), Counter[str]())
-    told = " and ".join(f"{kind} ({count})" for kind, count in sorted(colours.items()))
-    yield "JPEG colours", f"{told}, read as RGB either way" if told else "none"
-    lengths = sorted(len(look.motion.rows) for look in sound if look.motion)
+    colours = sum((report.colours for report in reports), Counter[str]())
+    kinds = " and ".join(f"{kind} ({count})" for kind, count in sorted(colours.items()))
+    yield "JPEG colours", f"{kinds}, decoded to RGB" if kinds else "none"
+    lengths = sorted(len(report.trajectory.rows) for report in valid if report.trajectory)
     if lengths:
         yield "episode length", f"{lengths[0]} to {lengths[-1]} frames"
-        pairs = sum(int(look.motion.repeats.sum()) for look in sound if look.motion)
-        yield "repeated frames", f"{pairs} have the joints of the frame before"
-    yield "point clouds", _share([look.clouds for look in sound])
-    yield "depth", _share([look.depth for look in sound])
-    yield "instructions", _share([look.told for look in sound])
+        pairs = sum(int(report.trajectory.repeats.sum()) for report in valid if report.trajectory)
+        yield "repeated frames", f"{pairs} have the joints of the previous frame"
+    yield "point clouds", _share([report.clouds for report in valid])
+    yield "depth", _share([report.depth for report in valid])
+    yield "instructions", _share([report.has_instructions for report in valid])
 
 
 def _share(having: Sequence[bool]) -> str:
     if not any(having):
         return "none"
-    return "all sound episodes" if all(having) else f"{sum(having)} of {len(having)} episodes"
+    return "all valid episodes" if all(having) else f"{sum(having)} of {len(having)} episodes"
 
 
-def _table(path: Path, looks: Sequence[_Look], sound: Sequence[_Look]) -> dict[str, Any]:
-    """Return the [environment] table that reads what is sound of the commonest task."""
-    tasks = Counter(look.place.task for look in sound if look.place.task)
+def _table(
+    path: Path, reports: Sequence[_FileReport], valid: Sequence[_FileReport]
+) -> dict[str, Any]:
+    """Return the [environment] table for the valid episodes of the most frequent task."""
+    tasks = Counter(report.entry.task for report in valid if report.entry.task)
     known = Counter({task: count for task, count in tasks.items() if task in TASKS})
     task = next((name for name, _ in (known or tasks).most_common(1)), "unknown")
-    mine = [look for look in looks if not known or look.place.task == task]
-    robots = Counter(look.place.embodiment for look in mine if look.place.embodiment)
+    selected = [report for report in reports if not known or report.entry.task == task]
+    robots = Counter(report.entry.embodiment for report in selected if report.entry.embodiment)
     robot = robots.most_common(1)[0][0].replace("_", "-") if robots else ALOHA
-    mine = [x for x in mine if x.place.embodiment.replace("_", "-") in ("", robot)]
-    seen = [set(look.sizes) for look in mine if not look.problems]
-    shared = set.intersection(*seen) if seen else set()
+    selected = [x for x in selected if x.entry.embodiment.replace("_", "-") in ("", robot)]
+    camera_sets = [set(report.sizes) for report in selected if not report.problems]
+    shared = set.intersection(*camera_sets) if camera_sets else set()
     camera = next((name for name in (*CAMERAS, *sorted(shared)) if name in shared), CAMERAS[0])
     table: dict[str, Any] = {
         "use": "robotwin",
@@ -215,20 +221,24 @@ def _table(path: Path, looks: Sequence[_Look], sound: Sequence[_Look]) -> dict[s
     }
     if robot != ALOHA:
         table["embodiment"] = robot
-    if damaged := [look.place.name for look in mine if look.problems]:
+    if damaged := [report.entry.name for report in selected if report.problems]:
         table["skip"] = damaged
     return table
 
 
-def _pictures(sound: Sequence[_Look]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield frames of each camera of the first sound episode of each task."""
+def _sample_images(valid: Sequence[_FileReport]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield frames of each camera of the first valid episode of each task."""
     shown: set[str] = set()
-    for look in sound:
-        if look.place.task in shown or len(shown) == SHEETS or not (look.layout and look.motion):
+    for report in valid:
+        if (
+            report.entry.task in shown
+            or len(shown) == SHEETS
+            or not (report.layout and report.trajectory)
+        ):
             continue
-        shown.add(look.place.task)
-        rows = np.unique(np.linspace(0, len(look.motion.rows) - 1, SHOWN).astype(np.int64))
-        for name in look.sizes:
-            key = look.layout.cameras[name].rgb
-            images = StoredImages(look.place.path, (key,), rows, look.sizes[name])
-            yield f"{look.place.task} {look.place.name} {name}", images[:][:, 0]
+        shown.add(report.entry.task)
+        rows = np.unique(np.linspace(0, len(report.trajectory.rows) - 1, SHOWN).astype(np.int64))
+        for name in report.sizes:
+            key = report.layout.cameras[name].rgb
+            images = StoredImages(report.entry.path, (key,), rows, report.sizes[name])
+            yield f"{report.entry.task} {report.entry.name} {name}", images[:][:, 0]

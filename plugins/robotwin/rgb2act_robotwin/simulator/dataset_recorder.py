@@ -1,9 +1,9 @@
-"""Record the expert's demonstrations as RoboTwin's own collector lays them out.
+"""Record the expert's demonstrations in the layout of RoboTwin's released data sets.
 
-The folder is ``<into>/<task>/<task config>`` with ``data/episode0.hdf5``, ``instructions``,
-``video``, ``seed.txt`` and ``scene_info.json``: the layout of the released data sets. Beside them
-``recording.json`` tells what it was recorded with and which seeds were rejected, and why.
-``_traj_data`` is not written: it only serves to render an episode again.
+The folder ``<into>/<task>/<task config>`` has ``data/episode0.hdf5``, ``instructions``, ``video``,
+``seed.txt`` and ``scene_info.json``. ``recording.json`` has the versions and settings of the
+simulator and the rejected seeds with reasons. ``_traj_data`` is not written, because it is only
+needed to render an episode again.
 
 Shapes: T = frames, H W = pixels
 """
@@ -22,27 +22,26 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from rgb2act_core import UserError, say, task
 from rgb2act_core.data.video import write_mp4
-from rgb2act_core.errors import UserError
-from rgb2act_core.system.progress import say, task
 
 from ..config import IMAGES, Robotwin
 from .simulator import WIDTH, Recorder, Simulator
 from .worker_client import Reply
 
-QUALITY = 95  # of OpenCV's JPEG, which RoboTwin writes
-VIDEO_HZ = 30.0  # of RoboTwin's videos, whatever the pace of its frames
-PATIENCE = 50  # rejected seeds in a row, after which something else is wrong
-OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # axes of OpenGL's camera in OpenCV's
+QUALITY = 95  # OpenCV's default JPEG quality, which RoboTwin uses
+VIDEO_HZ = 30.0  # frame rate of RoboTwin's videos, independent of the frame rate of its episodes
+MAX_REJECTED = 50  # seeds in a row; more have another cause than the seeds
+OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL's camera axes in OpenCV's
 
 Shot = dict[str, Any]
 
 
 def record(config: Robotwin, into: Path, episodes: int, first_seed: int = 0) -> Path:
-    """Record until there are so many episodes, on seeds from the first up; return their folder.
+    """Record until the folder has ``episodes`` episodes, on ascending seeds; return the folder.
 
-    What is there already is kept, and recording goes on after its last seed. UserError when the
-    expert fails on many seeds in a row.
+    Existing episodes are kept, and recording resumes after their last seed. Raises UserError if
+    the expert fails on 50 seeds in a row.
     """
     folder = into / config.task / config.task_config
     seeds = [int(seed) for seed in _text(folder / "seed.txt").split()]
@@ -56,24 +55,26 @@ def record(config: Robotwin, into: Path, episodes: int, first_seed: int = 0) -> 
     try:
         with task("record", episodes, "episodes", len(seeds)) as advance:
             while len(seeds) < episodes:
-                reason, told = recorder.ask(
+                reason, facts = recorder.ask(
                     partial(_episode, config=config, folder=folder, number=len(seeds), seed=seed),
                     seed,
                 )
                 if reason:
                     rejected[str(seed)] = reason
                     streak[reason] += 1
-                    say(f"seed {seed} is left out: {reason}")
+                    say(f"seed {seed} rejected: {reason}")
                 else:
                     seeds.append(seed)
                     streak.clear()
                     advance()
-                facts = {"simulator": told, "rejected": rejected}
-                _write(folder / "recording.json", json.dumps(facts, indent=1))
+                record = {"simulator": facts, "rejected": rejected}
+                _write(folder / "recording.json", json.dumps(record, indent=1))
                 _write(folder / "seed.txt", "".join(f"{each} " for each in seeds))
-                if streak.total() >= PATIENCE:
+                if streak.total() >= MAX_REJECTED:
                     reasons = "; ".join(f"{n} times {why}" for why, n in streak.most_common(3))
-                    raise UserError(f"robotwin: {PATIENCE} seeds in a row were rejected: {reasons}")
+                    raise UserError(
+                        f"robotwin: {MAX_REJECTED} seeds in a row were rejected: {reasons}"
+                    )
                 seed += 1
     finally:
         recorder.close()
@@ -83,48 +84,52 @@ def record(config: Robotwin, into: Path, episodes: int, first_seed: int = 0) -> 
 def _episode(
     simulator: Simulator, config: Robotwin, folder: Path, number: int, seed: int
 ) -> tuple[str, dict[str, Any]]:
-    """Record one episode; return why there is none, or nothing, and what is told of the simulator.
+    """Record one episode; return the reason if it was rejected, and facts about the simulator.
 
-    What was written when the simulator is lost is written again.
+    If the simulator is lost, calling again overwrites the partial episode.
     """
     wait = config.episode_seconds
-    made = simulator.ask("record", wait, lambda reply: reply, seed=seed)
-    if not made.flag("accepted"):
-        return made.text("reason"), simulator.told()
+    recorded = simulator.ask("record", wait, lambda reply: reply, seed=seed)
+    if not recorded.flag("accepted"):
+        return recorded.text("reason"), simulator.result_facts()
     shots = [
         simulator.ask("frame", wait, lambda reply: _shot(reply, config), index=index)
-        for index in range(made.count("frames"))
+        for index in range(recorded.count("frames"))
     ]
-    _film(folder / "video" / f"episode{number}.mp4", shots, config.views[0])
+    _write_video(folder / "video" / f"episode{number}.mp4", shots, config.views[0])
     path = folder / "data" / f"episode{number}.hdf5"
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with h5py.File(part, "w") as file:
         _store(file, shots, config)
-    part.replace(path)  # atomic: a reader sees the whole episode or none of it
-    words = json.dumps(made.table("instructions"), indent=1)
-    _write(folder / "instructions" / f"episode{number}.json", words)
+    part.replace(path)  # atomic: a reader never sees a partial episode
+    texts = json.dumps(recorded.table("instructions"), indent=1)
+    _write(folder / "instructions" / f"episode{number}.json", texts)
     scenes = json.loads(_text(folder / "scene_info.json") or "{}")
-    scenes[f"episode_{number}"] = made.table("info")
+    scenes[f"episode_{number}"] = recorded.table("info")
     _write(folder / "scene_info.json", json.dumps(scenes, indent=1))
-    return "", simulator.told()
+    return "", simulator.result_facts()
 
 
 def _shot(reply: Reply, config: Robotwin) -> Shot:
-    """Return one frame as it is stored, images as JPEG."""
-    seen, size = reply.part("observation"), IMAGES[config.camera]
-    rgb, lens, place = (seen.part(name) for name in ("rgb", "intrinsics", "extrinsics"))
+    """Return one frame in the form that is stored, with images as JPEG."""
+    observation, size = reply.part("observation"), IMAGES[config.camera]
+    rgb, intrinsics, extrinsics = (
+        observation.part(name) for name in ("rgb", "intrinsics", "extrinsics")
+    )
     images = {c: rgb.array(c, "uint8", (*size, 3)) for c in config.views}
     return {
-        "joints": seen.array("joints", "float64", (WIDTH,)),
-        "hands": seen.array("endpose", "float64", (2, 7)),
-        "cloud": seen.array("clouds", "float32", (None, 6)) if seen.has("clouds") else None,
-        # OpenCV takes RGB for BGR there, so that the file's red and blue are swapped
+        "joints": observation.array("joints", "float64", (WIDTH,)),
+        "hands": observation.array("endpose", "float64", (2, 7)),
+        "cloud": observation.array("clouds", "float32", (None, 6))
+        if observation.has("clouds")
+        else None,
+        # RoboTwin passes RGB to OpenCV as BGR, so red and blue are swapped in its files
         "jpeg": {
             c: simplejpeg.encode_jpeg(image, QUALITY, "BGR", "420") for c, image in images.items()
         },
-        "intrinsics": {c: lens.array(c, "float32", (3, 3)) for c in config.views},
-        "extrinsics": {c: place.array(c, "float32", (3, 4)) for c in config.views},
+        "intrinsics": {c: intrinsics.array(c, "float32", (3, 3)) for c in config.views},
+        "extrinsics": {c: extrinsics.array(c, "float32", (3, 4)) for c in config.views},
     }
 
 
@@ -146,17 +151,17 @@ def _store(file: h5py.File, shots: list[Shot], config: Robotwin) -> None:
         group["extrinsic_cv"] = world_T34
         group["cam2world_gl"] = np.stack([camera_to_world(world_34) for world_34 in world_T34])
     clouds = [shot["cloud"] for shot in shots]
-    none = np.zeros((len(shots), 0), np.float32)
-    file["pointcloud"] = none if any(cloud is None for cloud in clouds) else np.stack(clouds)
+    empty = np.zeros((len(shots), 0), np.float32)
+    file["pointcloud"] = empty if any(cloud is None for cloud in clouds) else np.stack(clouds)
 
 
 def camera_to_world(world_34: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the pose (4, 4) in OpenGL's axes of a camera given by its extrinsic matrix."""
-    whole_44 = np.vstack([world_34, [0, 0, 0, 1]]).astype(np.float64)
-    return np.asarray(np.linalg.inv(whole_44) @ OPENGL, np.float32)
+    """Return the pose (4, 4) of a camera in OpenGL's axes, given its extrinsics (3, 4)."""
+    extrinsics_44 = np.vstack([world_34, [0, 0, 0, 1]]).astype(np.float64)
+    return np.asarray(np.linalg.inv(extrinsics_44) @ OPENGL, np.float32)
 
 
-def _film(path: Path, shots: list[Shot], camera: str) -> None:
+def _write_video(path: Path, shots: list[Shot], camera: str) -> None:
     frames = [simplejpeg.decode_jpeg(shot["jpeg"][camera], "BGR") for shot in shots]
     write_mp4(path, np.stack(frames), VIDEO_HZ)
 

@@ -1,4 +1,4 @@
-"""RoboTwin's episodes as Gymnasium knows them: images and joints out, joint targets in.
+"""RoboTwin as a Gymnasium environment: images and joints out, joint targets in.
 
 Shapes: V = cameras, H W = pixels, A = 14 joints and actions
 """
@@ -12,24 +12,24 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 from ..config import IMAGES, Robotwin
-from ..recorded.episode_reader import MARK
+from ..recorded.episode_reader import DUPLICATE
 from ..recorded.joint_states import ACTION_NAMES
 from .simulator import Simulator, View
 
-SLACK = 1e-4  # radians or share of a gripper: what a float32 may be beyond a limit
-WIDE = 10.0  # radians: observed joints are drive targets, and may lie beyond the limits
+SLACK = 1e-4  # radians or gripper opening: float32 rounding of a value at a limit
+WIDE = 10.0  # radians: observed joints are drive targets, which may exceed the limits
 
 
 class RobotwinEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):  # type: ignore[misc]
-    """Act in one task; the same seed and actions give the same joints and images.
+    """One task of RoboTwin; the same seed and actions give the same joints and images.
 
-    ``observe = False`` skips rendering: the next observations are black and hold the last joints
-    that were seen. ``info["instruction"]`` is what the robot is told, ``info["hands"]`` where its
-    wrists are (2, 3), metres, world frame, ``info["clipped"]`` how many actions were moved to the
-    limits so far.
+    With ``observe = False`` rendering is skipped: images are black, and joints are those of the
+    last rendered step. ``info["instruction"]`` is the language instruction, ``info["hands"]`` the
+    positions of the wrists (2, 3) in metres in the world frame, ``info["clipped"]`` the number of
+    actions clipped to the joint limits so far.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
@@ -39,7 +39,7 @@ class RobotwinEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
         self.config, self.observe = config, True
         self.simulator = Simulator(config)
         self.low_A, self.high_A = self.simulator.limits
-        self.facts = self.simulator.told()  # kept with every result
+        self.facts = self.simulator.result_facts()  # stored with every result
         shape = (len(config.views), *IMAGES[config.camera], 3)
         self.observation_space = spaces.Dict(
             {
@@ -51,7 +51,7 @@ class RobotwinEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
             self.low_A.astype(np.float32), self.high_A.astype(np.float32)
         )
         self._black = np.zeros(shape, np.uint8)
-        self._picture: NDArray[np.uint8] = self._black[0]
+        self._image: NDArray[np.uint8] = self._black[0]
         self._joints_A = np.zeros(len(ACTION_NAMES), np.float32)
         self._info: dict[str, Any] = {}
         self._steps, self._limit, self._runs = 0, 0, False
@@ -59,48 +59,57 @@ class RobotwinEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Set up the scene of a seed; ``options["told"]`` is what screening it told.
+        """Set up the scene of a seed, by default a random one.
 
-        Without a seed one is drawn. A scene that does not come to rest raises EnvironmentLost:
-        ``screen`` tells which do.
+        ``options["told"]`` is what screening returned for the seed.
+
+        Raises EnvironmentLost if the scene does not come to rest; ``screen`` finds such seeds.
         """
         super().reset(seed=seed)
         if self._runs:
             self.simulator.end()
         scene = int(self.np_random.integers(2**31)) if seed is None else seed
-        begun = self.simulator.begin(scene, (options or {}).get("told"))
-        self._steps, self._limit, self._runs = 0, begun.step_limit, True
-        self._joints_A = begun.view.joints
-        self._info = {"instruction": begun.instruction, "clipped": 0}
-        return self._shown(begun.view), self._told(begun.view, begun.view.hands, success=False)
+        start = self.simulator.begin(scene, (options or {}).get("told"))
+        self._steps, self._limit, self._runs = 0, start.step_limit, True
+        self._joints_A = start.view.joints
+        self._info = {"instruction": start.instruction, "clipped": 0}
+        return self._observation(start.view), self._make_info(
+            start.view, start.view.hands, success=False
+        )
 
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        """Move to joint targets (A,), grippers 0 closed .. 1 open.
+        """Move to joint targets (A,): radians, and grippers from 0 (closed) to 1 (open).
 
-        Raises UserError, before anything moves, for another shape, a number that is not finite, or
-        a target beyond the limits unless the config says to clip it.
+        Raises UserError, before the robot moves, for another shape, a number that is not finite,
+        or a target beyond the limits unless the config clips it.
         """
         checked_A = self._checked(action)
         result = self.simulator.step(checked_A, self.observe)
         self._steps += 1
         if result.steps != self._steps or (result.view is None) == self.observe:
             raise self.simulator.worker.lost(
-                f"'step': it counts {result.steps} steps where {self._steps} were taken, or gave"
-                " no image where one was asked for"
+                f"'step': it reports {result.steps} steps instead of {self._steps}, or no image"
+                " although one was requested"
             )
         done = result.success or result.done or self._steps >= self._limit
-        info = self._told(result.view, result.hands, success=result.success)
+        info = self._make_info(result.view, result.hands, success=result.success)
         reward = float(result.success)
-        return self._shown(result.view), reward, result.success, done and not result.success, info
+        return (
+            self._observation(result.view),
+            reward,
+            result.success,
+            done and not result.success,
+            info,
+        )
 
     def render(self) -> NDArray[np.uint8]:
-        """Return the newest image of the head camera, which RoboTwin films; else of the first."""
-        return self._picture
+        """Return the newest image of the head camera, or else of the first camera."""
+        return self._image
 
     def close(self) -> None:
-        """End the simulator."""
+        """Stop the simulator."""
         self.simulator.close()
 
     def _checked(self, action: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -111,31 +120,31 @@ class RobotwinEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
                 f" {len(ACTION_NAMES)} numbers: {', '.join(ACTION_NAMES)}"
             )
         action_A = action_A.astype(np.float64)
-        place = f"robotwin: action {self._steps}"
+        name = f"robotwin: action {self._steps}"
         for i in np.flatnonzero(~np.isfinite(action_A)):
             raise UserError(
-                f"{place}: {ACTION_NAMES[i]} is {float(action_A[i])!r}, expected a finite number;"
-                " mend the policy that gave it"
+                f"{name}: {ACTION_NAMES[i]} is {float(action_A[i])!r}, expected a finite number;"
+                " check the policy"
             )
         inside_A: NDArray[np.float64] = np.clip(action_A, self.low_A, self.high_A)
         beyond = np.flatnonzero(np.abs(action_A - inside_A) > SLACK)
         for i in beyond[: None if self.config.overshoot == "error" else 0]:
             raise UserError(
-                f"{place}: {ACTION_NAMES[i]} is {float(action_A[i]):.6g}, its limits are"
+                f"{name}: {ACTION_NAMES[i]} is {float(action_A[i]):.6g}, its limits are"
                 f" {self.low_A[i]:.6g} .. {self.high_A[i]:.6g}; set [environment] overshoot ="
-                " 'clip' to move to the limit"
+                " 'clip' to clip it to the limit"
             )
         self._info["clipped"] += int(len(beyond) > 0)
         return inside_A
 
-    def _shown(self, view: View | None) -> dict[str, NDArray[Any]]:
+    def _observation(self, view: View | None) -> dict[str, NDArray[Any]]:
         if view is None:
             return {"rgb": self._black.copy(), "joints": self._joints_A.copy()}
         views = self.config.views
-        self._picture = view.rgb[views.index("head_camera") if "head_camera" in views else 0]
+        self._image = view.rgb[views.index("head_camera") if "head_camera" in views else 0]
         return {"rgb": view.rgb, "joints": view.joints}
 
-    def _told(
+    def _make_info(
         self, view: View | None, hands_27: NDArray[np.float32], *, success: bool
     ) -> dict[str, Any]:
         info: dict[str, Any] = self._info | {"success": success, "state": {}}
@@ -143,6 +152,6 @@ class RobotwinEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
         if view is not None:
             if self.config.duplicates == "mark":
                 same = self._steps > 0 and np.array_equal(view.joints, self._joints_A)
-                info["state"] = {MARK: np.float32(same)}
+                info["state"] = {DUPLICATE: np.float32(same)}
             self._joints_A = view.joints
         return info

@@ -1,6 +1,6 @@
-"""What RoboTwin's simulator needs, and what of it is there: asked of the worker, which looks.
+"""Check the requirements of RoboTwin's simulator, in its interpreter, without starting RoboTwin.
 
-Nothing of RoboTwin is started. What the worker itself needs to run is told when it does not.
+If the worker cannot run, the only finding is what the worker itself needs.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rgb2act_core.errors import EnvironmentLost, UserError
+from rgb2act_core import EnvironmentLost, UserError
 from rgb2act_core.interfaces import Diagnostic
 
 from ..config import Robotwin
-from .simulator import needs, settings
+from .simulator import requirements, settings
 from .worker_client import Failed, Worker
 
 WORKER = "install numpy below 2 and msgpack in that interpreter: pip install 'numpy<2' msgpack"
@@ -20,15 +20,15 @@ PYTHON = "give the interpreter that RoboTwin is installed in, such as venv/bin/p
 
 
 def diagnose(config: Robotwin) -> Iterator[Diagnostic]:
-    """Yield what is needed to act; nothing but a remark where only recorded data is read."""
+    """Yield the simulator's requirements; only a note if no simulator is configured."""
     if config.python is None:
-        detail = "not named: recorded episodes only, nothing to act in"
+        detail = "not set: recorded episodes only, no simulator"
         yield Diagnostic(name="python", ok=True, detail=detail)
         return
     if isinstance(config.python, Path) and not config.python.exists():
-        return  # told as a file that is not there
+        return  # reported as a missing file
     try:
-        yield from _looked(config)
+        yield from _ask_worker(config)
     except UserError as err:
         yield Diagnostic(name="interpreter", ok=False, detail=str(err), remedy=PYTHON)
     except EnvironmentLost as err:
@@ -37,16 +37,16 @@ def diagnose(config: Robotwin) -> Iterator[Diagnostic]:
         yield Diagnostic(name="worker", ok=False, detail=": ".join(err.args), remedy=WORKER)
 
 
-def _looked(config: Robotwin) -> list[Diagnostic]:
+def _ask_worker(config: Robotwin) -> list[Diagnostic]:
     worker = Worker(config)
     try:
-        found = worker.ask(
+        findings = worker.ask(
             "look",
             config.start_seconds,
-            needs,
+            requirements,
             root=None if config.root is None else str(config.root.absolute()),
             settings=settings(config),
         )
     finally:
         worker.close()
-    return [Diagnostic(**row) for row in found]
+    return [Diagnostic(**row) for row in findings]

@@ -1,4 +1,4 @@
-"""RoboTwin's simulator as we know it: what can be asked of the worker, typed and checked.
+"""RoboTwin's simulator: the requests to the worker as typed and checked methods.
 
 Shapes: V = cameras, H W = pixels, A = 14 joints and actions, P = points
 """
@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rgb2act_wire import WireError
 
-from rgb2act_core.errors import EnvironmentLost, UserError
+from rgb2act_core import EnvironmentLost, UserError, say
 from rgb2act_core.interfaces import PointCloud
-from rgb2act_core.system.progress import say
 
 from ..config import IMAGES, Robotwin
 from ..recorded.joint_states import ACTION_NAMES
@@ -23,14 +22,14 @@ from .worker_client import Failed, Reply, Worker
 
 T = TypeVar("T")
 WIDTH = len(ACTION_NAMES)
-UNSTABLE = "UnStableError:"  # RoboTwin's word for a scene that does not come to rest
-REPEATS = 3  # times that what was asked is asked again of a new simulator
-DOCTOR = "rgb2act doctor SPEC names what is missing"
+UNSTABLE = "UnStableError:"  # RoboTwin's error for a scene that does not come to rest
+RETRIES = 3  # with a new simulator
+DOCTOR = "rgb2act doctor SPEC lists what is missing"
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class View:
-    """Hold what the simulator shows at one step."""
+    """The observation of one step."""
 
     rgb: NDArray[np.uint8]  # (V, H, W, 3)
     joints: NDArray[np.float32]  # (A,), drive targets
@@ -39,8 +38,8 @@ class View:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Begun:
-    """Hold the begin of an episode."""
+class EpisodeStart:
+    """The first observation of an episode."""
 
     view: View
     instruction: str
@@ -48,8 +47,8 @@ class Begun:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Stepped:
-    """Hold what an action led to; without a view where none was asked for."""
+class StepResult:
+    """The result of an action; ``view`` is None if no observation was requested."""
 
     view: View | None
     hands: NDArray[np.float32]  # (2, 7), as a view's
@@ -60,18 +59,18 @@ class Stepped:
 
 @attrs.frozen(kw_only=True)
 class Expert:
-    """Hold how the scripted expert did on a seed, why not, and what it told of the scene."""
+    """The outcome of the scripted expert on a seed."""
 
     accepted: bool
     reason: str
-    told: Mapping[str, Any]  # plain data, of which instructions are worded
+    info: Mapping[str, Any]  # plain data that the instructions are generated from
 
 
 class Simulator:
-    """Run one environment of RoboTwin in a worker.
+    """One environment of RoboTwin in a worker.
 
-    The constructor raises UserError when RoboTwin does not start there. All methods raise
-    EnvironmentLost when the worker is lost or cannot do what it was asked.
+    The constructor raises UserError if RoboTwin does not start. All methods raise EnvironmentLost
+    if the worker is lost or a request fails.
     """
 
     def __init__(self, config: Robotwin, clouds: bool = False) -> None:
@@ -99,11 +98,11 @@ class Simulator:
 
     @property
     def limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the lowest and the highest action (A,)."""
+        """The lowest and the highest action (A,)."""
         return self.facts["low"], self.facts["high"]
 
-    def told(self) -> dict[str, Any]:
-        """Return what is known of the simulator and its setting as plain data, for results."""
+    def result_facts(self) -> dict[str, Any]:
+        """Return the simulator's version and settings as plain data, for results."""
         facts = {
             name: value.tolist() if isinstance(value, np.ndarray) else value
             for name, value in self.facts.items()
@@ -112,55 +111,59 @@ class Simulator:
         return facts | {name: getattr(self.config, name) for name in names}
 
     def screen(self, seed: int) -> Expert:
-        """Return whether a seed's scene is stable and the expert succeeds in it."""
+        """Return whether the scene of a seed is stable and the expert succeeds in it."""
         return self.ask("screen", self.config.episode_seconds, _expert, seed=seed)
 
-    def begin(self, seed: int, told: Mapping[str, Any] | None = None) -> Begun:
-        """Set a seed's scene up and return what is seen; ``told`` is the expert's, if it is known.
+    def begin(self, seed: int, info: Mapping[str, Any] | None = None) -> EpisodeStart:
+        """Set up the scene of a seed and return the first observation.
 
-        Instructions are drawn by the seed.
+        ``info`` is the expert's from screening, if known. The seed selects the instruction.
         """
         wait = self.config.episode_seconds
-        known = {} if told is None else {"info": dict(told)}
-        return self.ask("begin", wait, self._begun, seed=seed, instruction_seed=seed, **known)
+        fields = {} if info is None else {"info": dict(info)}
+        return self.ask(
+            "begin", wait, self._episode_start, seed=seed, instruction_seed=seed, **fields
+        )
 
     def scene(self, seed: int) -> View | None:
-        """Return what is seen of a seed's scene; None when it does not come to rest."""
+        """Return the observation of a seed's scene; None if it does not come to rest."""
         wait = self.config.episode_seconds
         try:
-            begun = self.worker.ask("begin", wait, self._begun, seed=seed, instruction_seed=seed)
+            start = self.worker.ask(
+                "begin", wait, self._episode_start, seed=seed, instruction_seed=seed
+            )
         except Failed as err:
             what, where = err.args
             if what.startswith(UNSTABLE):
                 return None
             raise self.worker.lost(f"'begin': {what} ({where})") from err
         self.end()
-        return begun.view
+        return start.view
 
-    def step(self, action_A: NDArray[np.float64], observe: bool) -> Stepped:
-        """Take one action."""
+    def step(self, action_A: NDArray[np.float64], observe: bool) -> StepResult:
+        """Execute one action."""
         wait = self.config.step_seconds
-        return self.ask("step", wait, self._stepped, action=action_A, observe=observe)
+        return self.ask("step", wait, self._step_result, action=action_A, observe=observe)
 
     def end(self) -> None:
         """End the episode."""
         self.ask("end", self.config.step_seconds, lambda _: None)
 
     def record(self, seed: int) -> Iterator[View] | None:
-        """Return what the expert saw at each frame; None when it failed."""
+        """Return the observations of the expert's episode; None if it failed."""
         expert, frames = self.ask("record", self.config.episode_seconds, _recorded, seed=seed)
         return self._frames(frames) if expert.accepted else None
 
     def _frames(self, count: int) -> Iterator[View]:
         for index in range(count):
-            yield self.ask("frame", self.config.step_seconds, self._seen, index=index)
+            yield self.ask("frame", self.config.step_seconds, self._view, index=index)
 
     def close(self) -> None:
-        """End the worker."""
+        """Stop the worker."""
         self.worker.close()
 
     def ask(self, kind: str, seconds: float, read: Callable[[Reply], T], **fields: Any) -> T:
-        """Return what ``read`` makes of the worker's reply."""
+        """Send one request and return the result of ``read`` on the reply."""
         try:
             return self.worker.ask(kind, seconds, read, **fields)
         except Failed as err:
@@ -171,22 +174,22 @@ class Simulator:
         facts = reply.part("facts")
         low, high = (facts.array(name, "float64", (WIDTH,)) for name in ("low", "high"))
         if not (low < high).all():
-            raise WireError("field 'low': is not below 'high'")
+            raise WireError("field 'low': expected values below 'high'")
         for name in ("layout", "shader", "planner", "fps"):
             facts.text(name)
         facts.count("step_limit")
         return facts.message | {"low": low, "high": high, "versions": facts.table("versions")}
 
     def _check_facts(self) -> None:
-        shown = self.facts.get("image")
-        if shown != list(IMAGES[self.config.camera]):
+        image = self.facts.get("image")
+        if image != list(IMAGES[self.config.camera]):
             raise UserError(
-                f"robotwin.camera: {self.config.camera!r} shows"
-                f" {list(IMAGES[self.config.camera])!r} pixels, the simulator {shown!r}; choose"
-                " the camera that its task_config has"
+                f"robotwin.camera: {self.config.camera!r} has"
+                f" {list(IMAGES[self.config.camera])!r} pixels, the simulator {image!r}; set"
+                " camera to the type in its task_config"
             )
 
-    def _seen(self, reply: Reply) -> View:
+    def _view(self, reply: Reply) -> View:
         seen, image = reply.part("observation"), IMAGES[self.config.camera]
         shown = seen.part("rgb")
         joints_A = seen.array("joints", "float64", (WIDTH,))
@@ -197,16 +200,16 @@ class Simulator:
             cloud=_cloud(seen) if seen.has("clouds") else None,
         )
 
-    def _begun(self, reply: Reply) -> Begun:
-        return Begun(
-            view=self._seen(reply),
+    def _episode_start(self, reply: Reply) -> EpisodeStart:
+        return EpisodeStart(
+            view=self._view(reply),
             instruction=reply.text("instruction"),
             step_limit=reply.count("step_limit"),
         )
 
-    def _stepped(self, reply: Reply) -> Stepped:
-        return Stepped(
-            view=self._seen(reply) if reply.has("observation") else None,
+    def _step_result(self, reply: Reply) -> StepResult:
+        return StepResult(
+            view=self._view(reply) if reply.has("observation") else None,
             hands=reply.array("hands", "float64", (2, 7)).astype(np.float32),
             success=reply.flag("success"),
             steps=reply.count("steps"),
@@ -215,26 +218,29 @@ class Simulator:
 
 
 class Recorder:
-    """Ask a simulator that is started at the first question, and anew when it was lost."""
+    """A simulator that starts on first use and restarts after it was lost."""
 
     def __init__(self, config: Robotwin) -> None:
         self.config = config
         self._simulator: Simulator | None = None
 
-    def ask(self, question: Callable[[Simulator], T], seed: int) -> T:
-        """Return the answer, which a seed determines; UserError when it is lost every time."""
-        for repeat in range(REPEATS + 1):
+    def ask(self, request: Callable[[Simulator], T], seed: int) -> T:
+        """Return the result of a request that the seed determines, with retries.
+
+        Raises UserError if the simulator is lost in every attempt.
+        """
+        for attempt in range(RETRIES + 1):
             try:
                 if self._simulator is None:
                     self._simulator = Simulator(self.config, clouds=self.config.clouds != "none")
-                return question(self._simulator)
+                return request(self._simulator)
             except EnvironmentLost as err:
                 self._simulator = None
-                if repeat == REPEATS:
+                if attempt == RETRIES:
                     raise UserError(
-                        f"robotwin: seed {seed}, asked for {REPEATS + 1} times in vain: {err}"
+                        f"robotwin: seed {seed} failed after {RETRIES} retries: {err}"
                     ) from err
-                say(f"robotwin: asks again for seed {seed}: {str(err).partition(chr(10))[0]}")
+                say(f"robotwin: retrying seed {seed}: {str(err).partition(chr(10))[0]}")
         raise AssertionError
 
     def close(self) -> None:
@@ -244,7 +250,7 @@ class Recorder:
 
 
 def settings(config: Robotwin, clouds: bool = False) -> dict[str, Any]:
-    """Return what the worker sets RoboTwin up with; clouds are for recording, and cost time."""
+    """Return the worker's settings; point clouds are for recording, and are slow."""
     return {
         "task_config": config.task_config,
         "cameras": list(config.views),
@@ -260,8 +266,8 @@ def settings(config: Robotwin, clouds: bool = False) -> dict[str, Any]:
     }
 
 
-def needs(reply: Reply) -> list[dict[str, Any]]:
-    """Return preflight facts: name, ok, detail, remedy."""
+def requirements(reply: Reply) -> list[dict[str, Any]]:
+    """Return the findings of the preflight check: name, ok, detail, remedy."""
     listed = reply.message.get("facts")
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise WireError("field 'facts': expected a list of maps")
@@ -274,8 +280,8 @@ def needs(reply: Reply) -> list[dict[str, Any]]:
 
 
 def _expert(reply: Reply) -> Expert:
-    told = reply.table("info") if reply.has("info") else {}
-    return Expert(accepted=reply.flag("accepted"), reason=reply.text("reason"), told=told)
+    info = reply.table("info") if reply.has("info") else {}
+    return Expert(accepted=reply.flag("accepted"), reason=reply.text("reason"), info=info)
 
 
 def _recorded(reply: Reply) -> tuple[Expert, int]:
@@ -283,7 +289,7 @@ def _recorded(reply: Reply) -> tuple[Expert, int]:
 
 
 def _cloud(seen: Reply) -> PointCloud | None:
-    """Return the points, without the zeros that fill them up; None if there are none."""
+    """Return the point cloud without its zero padding; None if it has no points."""
     points_P6 = seen.array("clouds", "float32", (None, 6))
     points_P6 = points_P6[(points_P6 != 0).any(1)]
     if not len(points_P6):

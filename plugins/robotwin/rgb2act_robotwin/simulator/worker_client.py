@@ -1,7 +1,7 @@
-"""Speak to the worker that runs RoboTwin: start it, ask it, know when it is lost, end it.
+"""Client of the worker that runs RoboTwin: start it, send requests, notice its loss, stop it.
 
-The worker is a process of RoboTwin's own interpreter, or a thread of this one. Requests and replies
-are maps over a socket pair that nobody else can reach; ``worker`` documents what they hold.
+The worker is a process of RoboTwin's interpreter, or a thread of this one. Requests and replies are
+maps over a private socket pair; ``rgb2act_robotwin_worker`` documents them.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ import numpy as np
 import rgb2act_wire
 from numpy.typing import NDArray
 
-from rgb2act_core.errors import EnvironmentLost, UserError
+from rgb2act_core import EnvironmentLost, UserError
 
 from ..config import HERE, Robotwin
 
 MODULE = "rgb2act_robotwin_worker"
 FOLDER = Path(__file__).parent / "worker"
-TAIL = 4000  # characters of the log that an error shows
+TAIL = 4000  # characters of the log that errors show
 T = TypeVar("T")
-LEAVE = 5.0  # seconds that a worker has to end by itself
+LEAVE = 5.0  # seconds that a worker has to exit
 
 
-class Failed(Exception):  # noqa: N818 a reply, named as such
-    """Say what the worker replied that it could not do; it goes on answering."""
+class Failed(Exception):  # noqa: N818 a reply, not a fault of the worker
+    """The worker could not do what was requested; it still answers requests."""
 
 
 class Host(Protocol):
-    """Run the worker somewhere: what ``Worker`` needs of a process or a thread."""
+    """The process or thread that runs the worker."""
 
     def tail(self) -> str:
-        """Return the end of what it wrote."""
+        """Return the end of its output."""
 
     def fate(self) -> str:
-        """Return how it ended, or that it runs."""
+        """Return how it ended, or that it is still running."""
 
     def end(self, wait: float) -> None:
-        """End it, by force if it does not leave by itself."""
+        """Wait for its exit, then kill it."""
 
 
 class Process:
-    """Run the worker in another interpreter."""
+    """A worker in another interpreter."""
 
     def __init__(self, python: Path, connection: socket.socket) -> None:
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed by ``end``
@@ -67,7 +67,7 @@ class Process:
                 stdout=self.log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONPATH": str(FOLDER), "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,  # Ctrl-C is for us; and its children end with it
+                start_new_session=True,  # Ctrl-C does not reach it, and its children end with it
             )
         except OSError as err:
             self.log.close()
@@ -77,19 +77,19 @@ class Process:
             ) from err
 
     def tail(self) -> str:
-        """Return the end of what it wrote."""
+        """Return the end of its output."""
         self.log.seek(max(self.log.seek(0, os.SEEK_END) - TAIL, 0))
         return self.log.read().decode(errors="replace").strip()
 
     def fate(self) -> str:
-        """Return how it ended, or that it runs."""
+        """Return how it ended, or that it is still running."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self.process.wait(1)
             return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        return "still ran"
+        return "is still running"
 
     def end(self, wait: float) -> None:
-        """End it with its children, by force if it does not leave by itself."""
+        """Wait for its exit, then kill it and its children."""
         if self.log.closed:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -101,7 +101,7 @@ class Process:
 
 
 class Thread:
-    """Run the worker in this interpreter, where versions allow it."""
+    """A worker in this interpreter, where RoboTwin's version requirements allow it."""
 
     def __init__(self, connection: socket.socket) -> None:
         if str(FOLDER) not in sys.path:
@@ -112,30 +112,30 @@ class Thread:
         self.thread.start()
 
     def tail(self) -> str:
-        """Return nothing: it writes where we write."""
+        """Return an empty string: it shares the output of this process."""
         return ""
 
     def fate(self) -> str:
-        """Return whether it runs."""
-        return "still ran" if self.thread.is_alive() else "ended"
+        """Return whether it is running."""
+        return "is still running" if self.thread.is_alive() else "ended"
 
     def end(self, wait: float) -> None:
-        """Wait for it; a thread cannot be ended."""
+        """Wait for its exit; a thread cannot be killed."""
         self.thread.join(wait)
 
 
 class Worker:
-    """Ask one worker, one question at a time.
+    """A running worker, which answers one request at a time.
 
-    ``ask`` raises ``Failed`` with the worker's own words, and EnvironmentLost when it died, did not
-    answer in time or answered nonsense; the worker is ended then, and gone.
+    ``ask`` raises ``Failed`` with the worker's error message. It raises EnvironmentLost if the
+    worker died, did not answer in time or sent an invalid reply; the worker is then stopped.
     """
 
     def __init__(self, config: Robotwin) -> None:
         if config.python is None:
             raise UserError(
-                "robotwin: acting needs RoboTwin's simulator; name the interpreter that it is"
-                " installed in with [environment] python"
+                "robotwin: acting needs RoboTwin's simulator; set [environment] python to the"
+                " interpreter that it is installed in"
             )
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as stack:
@@ -147,13 +147,13 @@ class Worker:
                     self.host = Process(Path(config.python), theirs)
             stack.pop_all()
         self.channel = rgb2act_wire.Channel(ours)
-        # also when it is forgotten, or when this process ends
+        # also on garbage collection and at exit of this process
         self._finish = weakref.finalize(self, _finish, self.channel, self.host)
 
     def ask(self, kind: str, seconds: float, read: Callable[[Reply], T], **fields: Any) -> T:
-        """Return what ``read`` makes of the worker's reply to one request."""
+        """Send one request and return the result of ``read`` on the reply."""
         if not self._finish.alive:
-            raise EnvironmentLost("robotwin: the simulator is gone")
+            raise EnvironmentLost("robotwin: the simulator was stopped")
         try:
             self.channel.send({"kind": kind, **fields}, seconds)
             reply = Reply(self.channel.receive(seconds))
@@ -168,32 +168,32 @@ class Worker:
             raise self.lost(f"{kind!r}: {err}") from err
 
     def lost(self, why: str) -> EnvironmentLost:
-        """End the worker and return what to raise: why, how it ended, and its last output."""
+        """Stop the worker and return the error: the reason, how it ended, its last output."""
         fate, tail = self.host.fate(), self.host.tail()
         self.host.end(0.0)
         self.close()
-        said = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
-        return EnvironmentLost(f"robotwin: the simulator was lost at {why} (it {fate}){said}")
+        output = f"; its last output:\n{tail}" if tail else "; it had no output"
+        return EnvironmentLost(f"robotwin: the simulator was lost at {why} (it {fate}){output}")
 
     def close(self) -> None:
-        """End the worker; may be called again."""
+        """Stop the worker; may be called again."""
         self._finish()
 
 
 def _finish(channel: rgb2act_wire.Channel, host: Host) -> None:
-    channel.close()  # which tells the worker to leave
+    channel.close()  # the worker exits on that
     host.end(LEAVE)
 
 
 class Reply:
-    """Read a reply's fields; each raises WireError when it is missing or of another type."""
+    """Fields of a reply; each raises WireError if it is missing or of another type."""
 
     def __init__(self, message: dict[str, Any]) -> None:
         self.message = message
 
     @property
     def kind(self) -> str:
-        """Return what kind of reply it is."""
+        """The kind of the reply."""
         return self.text("kind")
 
     def text(self, name: str) -> str:
@@ -205,11 +205,11 @@ class Reply:
         return bool(rgb2act_wire.field(self.message, name, bool))
 
     def count(self, name: str) -> int:
-        """Return a whole number from 0 up."""
+        """Return an integer of at least 0."""
         value = int(rgb2act_wire.field(self.message, name, int))
         if value < 0:
             raise rgb2act_wire.WireError(
-                f"field {name!r}: expected a number from 0 up, got {value}"
+                f"field {name!r}: expected an integer of at least 0, got {value}"
             )
         return value
 
@@ -217,20 +217,20 @@ class Reply:
         """Return a map whose keys are strings."""
         value: dict[str, Any] = rgb2act_wire.field(self.message, name, dict)
         if not all(isinstance(key, str) for key in value):
-            raise rgb2act_wire.WireError(f"field {name!r}: expected names as keys")
+            raise rgb2act_wire.WireError(f"field {name!r}: expected string keys")
         return value
 
     def part(self, name: str) -> Reply:
-        """Return a map as something to read fields of."""
+        """Return a map as a reply with its own fields."""
         return Reply(self.table(name))
 
     def array(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
         """Return an array of finite numbers."""
         value = rgb2act_wire.array(self.message, name, dtype, shape)
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise rgb2act_wire.WireError(f"field {name!r}: holds NaN or infinity")
+            raise rgb2act_wire.WireError(f"field {name!r}: contains NaN or infinity")
         return value
 
     def has(self, name: str) -> bool:
-        """Return whether a field is there and is not None."""
+        """Return whether a field exists and is not None."""
         return self.message.get(name) is not None

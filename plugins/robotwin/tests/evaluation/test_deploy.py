@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import robotwin_servers
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 # what script/eval_policy.py does with a policy folder, around a simulator that shows a recording
 LOOP = """
@@ -118,7 +118,7 @@ def test_robotwins_loop_takes_the_actions_that_act_would_take(
     recorded = robotwin_servers.Recorded()
     np.savez(robotwin / "frames.npz", rgb=recorded.rgb, joints=recorded.joints)
     told = rgb2act("deploy-robotwin", run, "--into", robotwin).stdout
-    assert told.startswith(f"{robotwin}/policy/RGB2ACT\nthe policy sees head_camera, left_camera")
+    assert told.startswith(f"{robotwin}/policy/RGB2ACT\nthe policy uses head_camera, left_camera")
     with robotwin_servers.serving("serve", run) as where:
         done = loop(bare, robotwin, f"server=127.0.0.1:{where['port']}")
         assert done.returncode == 0, done.stderr
@@ -137,7 +137,7 @@ def test_a_server_or_robot_that_does_not_fit_is_told(run: Path, bare: Path, robo
     recorded = robotwin_servers.Recorded()
     rgb2act("deploy-robotwin", run, "--into", robotwin)
     done = loop(bare, robotwin)
-    assert "no policy server is named; start one with rgb2act serve RUN" in done.stderr
+    assert "there is no policy server; start one with rgb2act serve RUN" in done.stderr
     np.savez(robotwin / "frames.npz", rgb=recorded.rgb[:, :, ::2], joints=recorded.joints)
     with robotwin_servers.serving("serve", run) as where:
         server = f"server=127.0.0.1:{where['port']}"
@@ -272,7 +272,7 @@ def test_xpolicylabs_scripts_tell_what_they_cannot_do(run: Path, robotwin: Path)
     rgb2act("deploy-robotwin", run, "--into", robotwin)
     done = lab_sh(robotwin, "eval.sh", *CASE, "ee", "0", "0", "0", "-", "-")
     assert done.returncode == 1
-    assert "ACTION_TYPE ee: the policy moves joints; say joint" in done.stderr
+    assert "ACTION_TYPE ee: the policy outputs joint targets; use joint" in done.stderr
     assert "the policy server did not start" in done.stderr
     client = (*CASE, "joint", "0", "0")
     done = lab_sh(robotwin, "setup_eval_env_client.sh", *client, "-", "", "8790")
@@ -281,17 +281,17 @@ def test_xpolicylabs_scripts_tell_what_they_cannot_do(run: Path, robotwin: Path)
     newer(robotwin)
     done = lab_sh(robotwin, "setup_eval_env_client.sh", *client, "simulator", "", "8790")
     assert done.returncode == 2
-    assert "EVAL_ENV simulator: there is no conda" in done.stderr
+    assert "EVAL_ENV simulator: conda is not installed" in done.stderr
     done = lab_sh(
         robotwin, "setup_eval_env_client.sh", *client, "-", "", "8790", "localhost", "legacy_tcp"
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "PROTOCOL legacy_tcp: the policy is served by ws alone\n",
+        "PROTOCOL legacy_tcp: only ws is supported\n",
     )
     told = (*client, "-", "", "8790")
     done = lab_sh(robotwin, "setup_eval_env_client.sh", *told, EVAL_ENV_TYPE="debug")
-    assert (done.returncode, done.stderr) == (2, "EVAL_ENV_TYPE debug: there is sim alone\n")
+    assert (done.returncode, done.stderr) == (2, "EVAL_ENV_TYPE debug: only sim is supported\n")
     done = lab_sh(robotwin, "setup_eval_policy_server.sh", *CASE)
     assert "usage: bash setup_eval_policy_server.sh BENCH TASK" in done.stderr
 
@@ -305,7 +305,7 @@ def test_files_that_are_not_ours_are_not_overwritten(run: Path, robotwin: Path) 
     (robotwin / "policy/RGB2ACT/notes.txt").write_text("kept")
     refused = rgb2act(*deploy, code=2).stderr
     assert refused == (
-        f"{mine}: is not as rgb2act wrote it; move it away, give --name, or --force\n"
+        f"{mine}: was changed or not written by rgb2act; move it, or give --name or --force\n"
     )
     assert mine.read_text() == "# changed by hand\n"
     rgb2act(*deploy, "--name", "another")
@@ -317,14 +317,14 @@ def test_files_that_are_not_ours_are_not_overwritten(run: Path, robotwin: Path) 
 def test_what_cannot_be_deployed_is_told(run: Path, robotwin: Path, tmp_path: Path) -> None:
     from rgb2act_robotwin.evaluation.deploy import deploy
 
-    with pytest.raises(UserError, match="is no checkout of RoboTwin: it has neither script/eval"):
+    with pytest.raises(UserError, match="is not a checkout of RoboTwin, which has script/eval"):
         deploy(run, tmp_path, "RGB2ACT", False)
-    with pytest.raises(UserError, match="--name 'my-policy': is imported by RoboTwin"):
+    with pytest.raises(UserError, match="--name 'my-policy': is not a Python identifier"):
         deploy(run, robotwin, "my-policy", False)
     other = Path(shutil.copytree(run.parent, tmp_path / "runs")) / run.name
     (policy,) = (tmp_path / "runs").rglob("policy.json")
     policy.write_text(policy.read_text().replace("left_joint1", "left_elbow"))
-    with pytest.raises(UserError, match=r"moves left_elbow, .* deploy a run of RoboTwin"):
+    with pytest.raises(UserError, match=r"has actions left_elbow, .* deploy a run of RoboTwin"):
         deploy(other, robotwin, "RGB2ACT", False)
     assert not list((robotwin / "policy").iterdir())
 

@@ -17,7 +17,7 @@ from rgb2act_robotwin.evaluation.xpolicylab_messages import FrameError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 SEED = 100_007
 
@@ -215,7 +215,7 @@ def test_what_is_wrong_is_answered(recorded: Any, where: dict[str, Any]) -> None
     with talking(where) as lab:
         wrong: list[tuple[dict[str, Any], str, str]] = [
             (lab.ask("infer", {"observation": fine}), "infer_failed", "reset first"),
-            (lab.ask("dance"), "unknown_message_type", "'dance' is not known"),
+            (lab.ask("dance"), "unknown_message_type", "'dance' is not supported"),
         ]
         lab.ask("reset")
         wrong += [
@@ -228,15 +228,15 @@ def test_what_is_wrong_is_answered(recorded: Any, where: dict[str, Any]) -> None
             (
                 lab.ask("infer", {"observation": fine | {"vision": {}}}),
                 "infer_failed",
-                "the policy sees 'head_camera', the observation shows []",
+                "the policy needs 'head_camera', the observation has []",
             ),
             (
                 lab.ask("infer", {"observation": fine | {"state": {}}}),
                 "infer_failed",
                 "state 'left_arm_joint_state': expected 6 numbers, got 0",
             ),
-            (lab.call("get_action"), "call_failed", "nothing was seen"),
-            (lab.call("get_action_batch", [0, 0]), "call_failed", "[0, 0] are not each once"),
+            (lab.call("get_action"), "call_failed", "there is no observation"),
+            (lab.call("get_action_batch", [0, 0]), "call_failed", "[0, 0] are not distinct"),
             (lab.call("__init__"), "call_failed", "func_name '__init__'"),
         ]
         for payload, code, said in wrong:

@@ -21,8 +21,8 @@ from robotwin_episodes import (
     write_newer,
 )
 
+from rgb2act_core import UserError
 from rgb2act_core.data.episode_store import validate
-from rgb2act_core.errors import UserError
 
 Opened = Callable[..., RobotwinEnvironment]
 EVERYTHING = {"crop_low": (-9.0, -9.0, -9.0), "crop_high": (9.0, 9.0, 9.0), "cloud_points": 0}
@@ -102,7 +102,7 @@ def test_clouds_of_several_cameras_are_joined(tmp_path: Path, opened: Opened) ->
     ("options", "said"),
     [
         ({"clouds": "depth"}, "has no depth"),
-        ({"clouds": "stored"}, "holds no point clouds; set clouds = 'depth'"),
+        ({"clouds": "stored"}, "has no point clouds; set clouds = 'depth'"),
     ],
 )
 def test_what_is_not_there_is_told(

@@ -15,8 +15,8 @@ from rgb2act_robotwin import Robotwin, build, inspect
 from rgb2act_robotwin.environment import RobotwinEnvironment
 from robotwin_episodes import ROWS, TASK, vector, write_layout, write_legacy, write_newer
 
+from rgb2act_core import UserError
 from rgb2act_core.data.episode_store import validate
-from rgb2act_core.errors import UserError
 
 Opened = Callable[..., RobotwinEnvironment]
 KEYS = {
@@ -72,7 +72,7 @@ def test_hdf5_of_something_else(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     with h5py.File(path, "w") as file:
         file["weights"] = [1]
-    assert f"{path}: holds weights, which is no layout of RoboTwin" in refused(opened(tmp_path))
+    assert f"{path}: has weights, which is not a layout of RoboTwin" in refused(opened(tmp_path))
 
 
 def test_missing_camera(tmp_path: Path, layout: str, opened: Opened) -> None:
@@ -80,9 +80,9 @@ def test_missing_camera(tmp_path: Path, layout: str, opened: Opened) -> None:
     write_layout(tmp_path, layout, 1)
     path = write_layout(tmp_path, layout, 2, cameras=("left_camera",))
     said = refused(opened(tmp_path))
-    assert f"{path}: camera 'head_camera' is missing; it has left_camera" in said
+    assert f"{path}: camera 'head_camera' is missing; the file has left_camera" in said
     assert said.count("\n") == 0
-    assert "camera 'head_camera' is missing, 2 of 3 episodes have it" in problems(tmp_path)
+    assert "camera 'head_camera' is missing; 2 of 3 episodes have it" in problems(tmp_path)
     assert "did you mean 'head_camera'" in refused(opened(tmp_path, cameras=("hed_camera",)))
 
 
@@ -116,10 +116,10 @@ def test_empty_cloud(tmp_path: Path, kind: str, opened: Opened) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"\x89PNG\r\n\x1a\n" + b"x" * 50, "is no JPEG"),
+        (b"\x89PNG\r\n\x1a\n" + b"x" * 50, "is not a JPEG"),
         (b"", "is empty"),
-        (b"\xff\xd8\xff\xd9", "has no image in it"),
-        (b"\xff\xd8\xff\xe0", "is cut short"),
+        (b"\xff\xd8\xff\xd9", "has no image data"),
+        (b"\xff\xd8\xff\xe0", "is truncated"),
     ],
 )
 def test_frame_that_is_no_jpeg(
@@ -173,7 +173,7 @@ def test_actions_that_equal_the_state_teach_nothing(tmp_path: Path, opened: Open
     with h5py.File(path, "r+") as file:
         for name in file["action"]:
             file["action"][name][:] = file["state"][name][:]
-    assert "every action equals the same frame's state" in refused(opened(tmp_path))
+    assert "every action equals the state of its own frame" in refused(opened(tmp_path))
 
 
 def test_wrong_widths_and_lengths(tmp_path: Path, opened: Opened) -> None:
@@ -186,7 +186,7 @@ def test_wrong_widths_and_lengths(tmp_path: Path, opened: Opened) -> None:
         file["observation/head_camera/rgb"] = frames
     assert "rgb: has 3 frames for 5 steps" in refused(opened(tmp_path / "b"))
     write_legacy(tmp_path / "c", rows=1)
-    assert "has 1 frames, needs 2 or more" in refused(opened(tmp_path / "c"))
+    assert "has 1 frames, needs at least 2" in refused(opened(tmp_path / "c"))
     joints_RA = vector()
     joints_RA[2, 6] = 1.7
     write_legacy(tmp_path / "d", joints=joints_RA)
@@ -213,22 +213,20 @@ def test_all_episodes_skipped_or_an_unknown_one(tmp_path: Path, opened: Opened) 
 
 def test_planned_segments_are_refused_as_labels(tmp_path: Path) -> None:
     for name in ("_traj_data", "_traj_data/episode0.pkl", "episode0.pkl"):
-        with pytest.raises(
-            UserError, match=r"cannot give actions: _traj_data holds planned segments"
-        ):
+        with pytest.raises(UserError, match=r"has no actions: _traj_data has planned arm segments"):
             Robotwin(task=TASK, data=tmp_path / name)
 
 
 def test_instructions_that_are_no_json(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path).parents[1] / "instructions" / "episode0.json"
     path.write_text("{")
-    assert f"{path}: is no JSON" in refused(opened(tmp_path))
+    assert f"{path}: is not valid JSON" in refused(opened(tmp_path))
 
 
 def test_two_files_of_one_number(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     shutil.copy(path, path.with_name("episode_0.hdf5"))
-    assert "is episode 0, as is" in refused(opened(tmp_path))
+    assert "is episode 0 as well as" in refused(opened(tmp_path))
 
 
 def test_cameras_of_two_sizes(tmp_path: Path, opened: Opened) -> None:
@@ -241,14 +239,16 @@ def test_cameras_of_two_sizes(tmp_path: Path, opened: Opened) -> None:
         file["observation/left_camera/rgb"] = np.array([large] * ROWS, "S")
         assert other
     said = refused(opened(tmp_path, cameras=("head_camera", "left_camera"), limit=1))
-    assert "choose cameras of one size" in said
+    assert "choose cameras of the same size" in said
 
 
 def test_a_joint_beyond_single_precision_is_told(tmp_path: Path) -> None:
     path = write_layout(tmp_path, "legacy")
     with h5py.File(path, "r+") as file:
         file["joint_action/vector"][2, 3] = 1e300
-    with pytest.raises(UserError, match="row 2: left_joint4 is 1e\\+300, which is no joint"):
+    with pytest.raises(
+        UserError, match="row 2: left_joint4 is 1e\\+300, which is not a joint angle"
+    ):
         build(Robotwin(task=TASK, data=path)).recorded()
 
 

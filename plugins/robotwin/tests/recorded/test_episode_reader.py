@@ -24,8 +24,8 @@ from robotwin_episodes import (
     write_newer,
 )
 
+from rgb2act_core import UserError
 from rgb2act_core.data.episode_store import validate
-from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import Episode
 
 DATA = Path(__file__).parents[1] / "data"
@@ -314,7 +314,7 @@ def test_images_and_clouds_of_folders(tmp_path: Path, opened: Opened) -> None:
     assert episode.clouds is not None
     assert [cloud.xyz[0, 0] for cloud in episode.clouds] == [0, 1, 2, 3, 4]
     (step / "step_0002.png").unlink()
-    with pytest.raises(UserError, match="no image for frame 2, 5 images for 6 frames"):
+    with pytest.raises(UserError, match="no image for frame 2: 5 images for 6 frames"):
         opened(tmp_path / "data", frames=tmp_path / "png").recorded()
 
 

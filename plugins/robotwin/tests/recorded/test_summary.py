@@ -62,7 +62,7 @@ def test_damage_is_shown_and_is_the_exit_code(tmp_path: Path, cli: Cli) -> None:
     with h5py.File(path, "r+") as file:
         file["observation/left_camera/rgb"][2] = b"nothing"
     told = cli("inspect", "data", code=1).stdout
-    assert "observation/left_camera/rgb: frame 2: is no JPEG" in told
+    assert "observation/left_camera/rgb: frame 2: is not a JPEG" in told
     assert "2, 1 of them intact" in told
     found = json.loads(cli("inspect", "data", "--json", code=1).stdout)
     assert [len(episode["problems"]) for episode in found["episodes"]] == [0, 1]
@@ -109,7 +109,7 @@ def test_what_is_no_data_set_is_told(tmp_path: Path, made: str, cli: Cli) -> Non
 
 def test_planned_segments_are_told(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "_traj_data").mkdir()
-    assert "planned segments" in cli("inspect", "_traj_data", code=2).stderr
+    assert "planned arm segments" in cli("inspect", "_traj_data", code=2).stderr
 
 
 @pytest.mark.slow

@@ -11,11 +11,11 @@ import attrs
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from rgb2act_robotwin import Robotwin, build, diagnose
+from rgb2act_robotwin import Robotwin, build, diagnose, rgb2act_environments
 from rgb2act_robotwin.simulator.gym_env import RobotwinEnv
 
-from rgb2act_core.errors import EnvironmentLost, UserError
-from rgb2act_core.plugins.components import Component, Kind
+from rgb2act_core import EnvironmentLost, UserError
+from rgb2act_core.plugins.components import Kind
 from rgb2act_core.testing import environment
 from rgb2act_core.testing.subject import Subject
 
@@ -40,12 +40,9 @@ def make(standin: Path) -> Iterator[Make]:
 
 
 def test_environment_keeps_the_contract(standin: Path) -> None:
-    component = Component(
-        name="robotwin",
-        config=Robotwin,
-        build=build,
-        tiny=Robotwin(task="beat_block_hammer", python=standin),
-    )
+    (component,) = rgb2act_environments()
+    tiny = Robotwin(task="beat_block_hammer", python=standin)
+    component = attrs.evolve(component, tiny=tiny)
     for check in environment.CHECKS:
         check(Subject(Kind.ENVIRONMENT, component))
 
@@ -87,7 +84,7 @@ def test_a_simulator_that_is_always_lost_ends_recording_with_its_words(tmp_path:
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\necho no driver; echo x >>{tmp_path / 'starts'}; exit 3\n")
     script.chmod(0o755)
-    said = r"seed 7, asked for 4 times in vain: .*ended with 3\); its last output:\nno driver"
+    said = r"seed 7 failed after 3 retries: .*ended with 3\); its last output:\nno driver"
     with pytest.raises(UserError, match=said):
         build(Robotwin(task="beat_block_hammer", python=script)).scene(7)
     assert (tmp_path / "starts").read_text() == "x\n" * 4
@@ -152,7 +149,7 @@ def test_success_ends_and_the_limit_cuts(make: Make) -> None:
     ("how", "said"),
     [
         ("die", r"closed the connection \(it ended by SIGKILL\); its last output:\nabout to die"),
-        ("hang", r"no message within 0.5 s \(it still ran\)"),
+        ("hang", r"no message within 0.5 s \(it is still running\)"),
         ("garbage", "not a message"),
         ("oversize", "message has 4294967295 bytes, the limit is 67108864"),
         ("types", "field 'success': expected bool, got str|got str"),
@@ -169,7 +166,7 @@ def test_a_lost_worker_says_what_became_of_it(
     env.reset(seed=0)
     with pytest.raises(EnvironmentLost, match=said):
         env.step(STILL)
-    with pytest.raises(EnvironmentLost, match="the simulator is gone"):
+    with pytest.raises(EnvironmentLost, match="the simulator was stopped"):
         env.step(STILL)
 
 
@@ -178,7 +175,7 @@ def test_what_does_not_start_is_told(make: Make, tmp_path: Path) -> None:
     script.write_text("no program")
     with pytest.raises(UserError, match=r"python' cannot be started \(Permission denied\)"):
         make(python=script)
-    with pytest.raises(UserError, match=r"'Large_D435' shows \[480, 640\] pixels, .* \[240"):
+    with pytest.raises(UserError, match=r"'Large_D435' has \[480, 640\] pixels, .* \[240"):
         make(camera="Large_D435")
     with pytest.raises(EnvironmentLost, match=r"'start': (.|\n)*no module named envs.no_such_task"):
         make(task="no_such_task")

@@ -21,7 +21,7 @@ from rgb2act_robotwin.simulator.dataset_recorder import record
 from rgb2act_robotwin.simulator.worker_client import FOLDER, MODULE
 from rgb2act_wire import Channel
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 
 CHECKOUT = Path(__file__).parents[1] / "data" / "checkout"
 TASK = "handover_block"
@@ -149,9 +149,9 @@ def test_clouds_come_without_cuda(ask: Asked) -> None:
 
 def test_errors_are_answers_and_the_worker_lives_on(ask: Asked) -> None:
     wrong = [
-        (ask("step", action=np.zeros(14), observe=True), "nothing was started"),
-        (ask("dance"), "kind 'dance' is not known"),
-        (ask.start(colour="red"), "setting 'colour' is not known"),
+        (ask("step", action=np.zeros(14), observe=True), "no task was started"),
+        (ask("dance"), "kind 'dance' is unknown"),
+        (ask.start(colour="red"), "setting 'colour' is unknown"),
         (ask.start(shader="pencil"), "setting shader: 'pencil' is none of"),
         (ask.start(root=CHECKOUT / "envs"), "is no checkout of RoboTwin"),
         (ask.start(cameras=["eye"], **CPU), "camera 'eye' is not in the scene"),
@@ -231,7 +231,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from rgb2act_robotwin import Robotwin, build
-from rgb2act_core.errors import EnvironmentLost, UserError
+from rgb2act_core import EnvironmentLost, UserError
 
 cpu = {"shader": "default", "planner": "mplib", "fps": "numpy"}
 config = Robotwin(task="handover_block", python="here", root=Path(sys.argv[1]), **cpu)
@@ -298,6 +298,6 @@ def test_recording_goes_on_in_another_simulator_where_one_is_lost(tmp_path: Path
 def test_recording_gives_up_where_the_expert_never_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rgb2act_robotwin.collecting.PATIENCE", 3)
+    monkeypatch.setattr("rgb2act_robotwin.simulator.dataset_recorder.MAX_REJECTED", 3)
     with pytest.raises(UserError, match="3 seeds in a row were rejected: 1 times unstable"):
         record(config(), tmp_path, 3, first_seed=2)

@@ -1,1 +1,1 @@
-"""What ``rgb2act deploy-robotwin`` writes into policy/."""
+"""Templates for the folder ``policy/NAME``."""

@@ -1,8 +1,8 @@
-"""Let RoboTwin's script/eval_policy.py ask a served rgb2act policy what to do.
+"""Policy module for RoboTwin's script/eval_policy.py; a client of ``rgb2act serve``.
 
-Written by ``rgb2act deploy-robotwin``; it speaks to ``rgb2act serve``.
+Written by ``rgb2act deploy-robotwin``.
 
-Shapes: V = cameras, H W = pixels, n = actions until the next plan
+Shapes: V = cameras, H W = pixels, n = actions of one chunk
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
     sys.path.append(HERE)
 
-from rgb2act_client import Client, ServerError  # noqa: E402 the files beside this one
+from rgb2act_client import Client, ServerError  # noqa: E402 in this folder
 
 __all__ = ["encode_obs", "eval", "get_model", "reset_model"]
 
@@ -26,23 +26,23 @@ JOINTS = 14  # left arm 6, left gripper, right arm 6, right gripper
 
 
 class Served:
-    """Hold a connection to the policy, and count episodes for their seeds."""
+    """A connection to the policy, and the seed of the next episode."""
 
     def __init__(self, client: Client, first_seed: int, task: str | None) -> None:
         self.client, self.next_seed, self.task = client, first_seed, task
 
-    def see(self, observation: dict[str, Any]) -> None:
-        """Tell the policy what the simulator shows."""
-        seen = encode_obs(observation, self.client.cameras)
-        self.client.observe(seen["rgb"], seen["joints"])
+    def observe(self, observation: dict[str, Any]) -> None:
+        """Send an observation of the simulator to the policy."""
+        encoded = encode_obs(observation, self.client.cameras)
+        self.client.observe(encoded["rgb"], encoded["joints"])
 
 
 def get_model(usr_args: dict[str, Any]) -> Served:
-    """Connect to the server named by the argument ``server`` or by RGB2ACT_SERVER."""
+    """Connect to the server of the argument ``server`` or of the variable RGB2ACT_SERVER."""
     address = usr_args.get("server") or os.environ.get("RGB2ACT_SERVER")
     if not address:
         raise ServerError(
-            "no policy server is named; start one with rgb2act serve RUN and give --server"
+            "there is no policy server; start one with rgb2act serve RUN and give --server"
             " HOST:PORT, or set RGB2ACT_SERVER"
         )
     file = usr_args.get("token_file")
@@ -51,7 +51,7 @@ def get_model(usr_args: dict[str, Any]) -> Served:
     arms = [usr_args.get(f"{side}_arm_dim", 6) for side in ("left", "right")]
     if len(client.action_names) != JOINTS or arms != [6, 6]:
         raise ServerError(
-            f"the policy moves {len(client.action_names)} joints and the robot's arms have {arms};"
+            f"the policy has {len(client.action_names)} joints and the robot's arms have {arms};"
             " deploy a run of RoboTwin with arms of six joints"
         )
     task = usr_args.get("task_name") if len(client.tasks) > 1 else None
@@ -59,7 +59,7 @@ def get_model(usr_args: dict[str, Any]) -> Served:
 
 
 def reset_model(model: Served) -> None:
-    """Begin an episode; the k-th has the k-th seed from RoboTwin's first."""
+    """Start an episode; episode k has seed 100000 * (1 + seed) + k."""
     model.client.reset(model.next_seed, model.task)
     model.next_seed += 1
 
@@ -72,13 +72,13 @@ def encode_obs(
     for camera in cameras:
         if camera not in views or "rgb" not in views[camera]:
             raise ServerError(
-                f"the policy sees {camera!r}, RoboTwin shows {', '.join(views)}; switch it on in"
+                f"the policy needs {camera!r}, RoboTwin renders {', '.join(views)}; enable it in"
                 " the task's config"
             )
     sizes = {np.shape(views[camera]["rgb"]) for camera in cameras}
     if len(sizes) > 1:
         raise ServerError(
-            f"cameras {', '.join(cameras)} have sizes {sorted(sizes)}; give one type to all"
+            f"cameras {', '.join(cameras)} have sizes {sorted(sizes)}; use the same type for all"
         )
     return {
         "rgb": np.stack([np.asarray(views[camera]["rgb"], np.uint8) for camera in cameras]),
@@ -87,22 +87,22 @@ def encode_obs(
 
 
 def eval(TASK_ENV: Any, model: Served, observation: dict[str, Any]) -> None:
-    """Take the actions of one plan; every step but the last is observed here.
+    """Execute the actions of one chunk and observe after each but the last.
 
-    What the last one leads to is the observation that RoboTwin calls with next.
+    RoboTwin passes the observation after the last action to the next call.
     """
-    model.see(observation)
+    model.observe(observation)
     actions_n14 = model.client.act()
     for i, action in enumerate(actions_n14):
         TASK_ENV.take_action(checked(action))
         if TASK_ENV.eval_success or TASK_ENV.take_action_cnt >= TASK_ENV.step_lim:
             return
         if i + 1 < len(actions_n14):
-            model.see(TASK_ENV.get_obs())
+            model.observe(TASK_ENV.get_obs())
 
 
 def checked(action: Any) -> Any:
-    """Return an action that RoboTwin can take; it neither checks shapes nor refuses NaN."""
+    """Return a valid action; RoboTwin itself checks neither shape nor NaN."""
     if action.shape != (JOINTS,) or not np.isfinite(action).all():
-        raise ServerError(f"the policy's action is {action.tolist()}: not {JOINTS} finite numbers")
+        raise ServerError(f"the policy's action {action.tolist()} is not {JOINTS} finite numbers")
     return action

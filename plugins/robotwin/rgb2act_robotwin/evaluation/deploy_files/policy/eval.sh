@@ -1,7 +1,7 @@
 #!/bin/bash
 # Written by rgb2act deploy-robotwin for the run @RUN@.
 # bash eval.sh TASK_NAME [TASK_CONFIG [CKPT_SETTING [SEED [GPU_ID]]]] [more arguments of RoboTwin]
-# RGB2ACT_SERVER=HOST:PORT names a policy server that runs already; otherwise one is started.
+# Set RGB2ACT_SERVER=HOST:PORT to use a running policy server; otherwise one is started.
 set -euo pipefail
 unset CDPATH
 
@@ -18,12 +18,12 @@ cd "$here/../.."
 script=script/eval_policy.py
 serve=serve
 hidden=(-u PYTHONPATH)
-if [ ! -f "$script" ]; then  # RoboTwin's newer tree, whose client knows no token
+if [ ! -f "$script" ]; then  # RoboTwin's newer tree, whose client has no access token
     script=scripts/eval_policy_xpolicylab.py
     [ -f "$script" ] || script=script/eval_policy_xpolicylab.py
     serve=serve-xpolicylab
     hidden+=(-u RGB2ACT_TOKEN)
-    # the client's own pings time out while its simulator works, and it would end the episode
+    # without this, the client's pings time out while its simulator works, which ends the episode
     export XPOLICY_WS_PING_INTERVAL_S=${XPOLICY_WS_PING_INTERVAL_S:-86400}
 fi
 

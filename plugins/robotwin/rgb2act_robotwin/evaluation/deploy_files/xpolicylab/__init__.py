@@ -1,1 +1,1 @@
-"""What ``rgb2act deploy-robotwin`` writes into XPolicyLab/policy/."""
+"""Templates for the folder ``XPolicyLab/policy/NAME``."""

@@ -1,6 +1,6 @@
-"""XPolicyLab's observations and actions, in the words of rgb2act's client.
+"""Conversion of XPolicyLab's observations and actions to those of rgb2act's client.
 
-Shapes: V = cameras, H W = pixels, n = actions until the next plan
+Shapes: V = cameras, H W = pixels, n = actions of one chunk
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-CAMERAS = {  # by RoboTwin's own names; its client sends no others
+CAMERAS = {  # keys are RoboTwin's names; its client sends only these
     "head_camera": "cam_head",
     "left_camera": "cam_left_wrist",
     "right_camera": "cam_right_wrist",
@@ -23,24 +23,24 @@ STATE = {  # key, width: the order of RoboTwin's joint vector
 
 
 def environment(observation: dict[str, Any]) -> int:
-    """Return which environment an observation is of."""
+    """Return the index of the environment of an observation."""
     return int(observation.get("env_idx") or 0)
 
 
 def images(observation: dict[str, Any], cameras: tuple[str, ...]) -> list[Any]:
-    """Return what the cameras show, in the policy's order; ValueError when one is not there."""
+    """Return the images in the policy's order of cameras; raise ValueError if one is missing."""
     vision = observation.get("vision") or {}
     found = []
     for camera in cameras:
         view = vision.get(CAMERAS.get(camera, camera))
         if not isinstance(view, dict) or "color" not in view:
-            raise ValueError(f"the policy sees {camera!r}, the observation shows {sorted(vision)}")
+            raise ValueError(f"the policy needs {camera!r}, the observation has {sorted(vision)}")
         found.append(view["color"])
     return found
 
 
 def joints(observation: dict[str, Any]) -> Any:
-    """Return the joint vector float32 (14,); ValueError when a part is not there."""
+    """Return the joint vector float32 (14,); raise ValueError if a part is missing."""
     state = observation.get("state") or {}
     parts = []
     for key, width in STATE.items():
@@ -52,7 +52,7 @@ def joints(observation: dict[str, Any]) -> Any:
 
 
 def actions(actions_n14: Any) -> list[dict[str, Any]]:
-    """Return actions (n, 14) as XPolicyLab takes them."""
+    """Return actions (n, 14) in XPolicyLab's format."""
     ends = np.cumsum(list(STATE.values()))
     return [
         dict(zip(STATE, np.split(np.asarray(row, np.float32), ends[:-1])))  # noqa: B905 Python 3.10

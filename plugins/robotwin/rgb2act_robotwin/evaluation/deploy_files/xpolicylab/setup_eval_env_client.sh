@@ -1,7 +1,7 @@
 #!/bin/bash
 # Written by rgb2act deploy-robotwin for the run @RUN@: runs RoboTwin's evaluation on a served policy.
-# BENCH TASK CKPT ENV_CFG ACTION_TYPE SEED GPU EVAL_ENV INFO PORT [HOST [PROTOCOL [more of RoboTwin]]]
-# EVAL_ENV is RoboTwin's conda environment, or - for the python that is active.
+# BENCH TASK CKPT ENV_CFG ACTION_TYPE SEED GPU EVAL_ENV INFO PORT [HOST [PROTOCOL [more arguments of RoboTwin]]]
+# EVAL_ENV is RoboTwin's conda environment, or - for the active python.
 set -euo pipefail
 unset CDPATH
 
@@ -12,20 +12,20 @@ shift $(($# < 12 ? $# : 12))
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 
-[ "$protocol" = ws ] || { echo "PROTOCOL $protocol: the policy is served by ws alone" >&2; exit 2; }
-[ "${EVAL_ENV_TYPE:-sim}" = sim ] || { echo "EVAL_ENV_TYPE $EVAL_ENV_TYPE: there is sim alone" >&2; exit 2; }
+[ "$protocol" = ws ] || { echo "PROTOCOL $protocol: only ws is supported" >&2; exit 2; }
+[ "${EVAL_ENV_TYPE:-sim}" = sim ] || { echo "EVAL_ENV_TYPE $EVAL_ENV_TYPE: only sim is supported" >&2; exit 2; }
 script=$root/scripts/eval_policy.sh
 [ -f "$script" ] || script=$root/script/eval_policy.sh
-[ -f "$script" ] || { echo "$root: has no scripts/eval_policy.sh; is it RoboTwin's newer tree?" >&2; exit 2; }
+[ -f "$script" ] || { echo "$root: has no scripts/eval_policy.sh; use a checkout of RoboTwin's newer tree" >&2; exit 2; }
 if [ "$eval_env" != - ]; then
-    base=$(conda info --base) || { echo "EVAL_ENV $eval_env: there is no conda; give - and activate RoboTwin's python" >&2; exit 2; }
-    set +u  # activation scripts read variables that are not set
+    base=$(conda info --base) || { echo "EVAL_ENV $eval_env: conda is not installed; give - and activate RoboTwin's python" >&2; exit 2; }
+    set +u  # activation scripts read unset variables
     source "$base/etc/profile.d/conda.sh"
     conda activate "$eval_env"
     set -u
 fi
 export CUDA_VISIBLE_DEVICES=$gpu
-# the client's own pings time out while its simulator works, and it would end the episode
+# without this, the client's pings time out while its simulator works, which ends the episode
 export XPOLICY_WS_PING_INTERVAL_S=${XPOLICY_WS_PING_INTERVAL_S:-86400}
 exec bash "$script" --bench_name "$bench" --task_name "$task" --env_cfg_type "$env_cfg" \
     --policy_name "$(basename "$here")" --host "$host" --port "$port" --protocol ws \

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Written by rgb2act deploy-robotwin for the run @RUN@: serves its policy to XPolicyLab's clients.
-# BENCH TASK CKPT ENV_CFG ACTION_TYPE SEED GPU POLICY_ENV PORT [HOST [more of serve-xpolicylab]]
-# The policy has its own interpreter: BENCH, TASK, CKPT, ENV_CFG, SEED and POLICY_ENV change nothing.
+# BENCH TASK CKPT ENV_CFG ACTION_TYPE SEED GPU POLICY_ENV PORT [HOST [more arguments of serve-xpolicylab]]
+# BENCH, TASK, CKPT, ENV_CFG, SEED and POLICY_ENV are ignored: the policy has its own interpreter.
 set -euo pipefail
 
 action_type=${5:?usage: bash setup_eval_policy_server.sh BENCH TASK CKPT ENV_CFG ACTION_TYPE SEED GPU POLICY_ENV PORT [HOST]}
@@ -12,10 +12,10 @@ shift $(($# < 10 ? $# : 10))
 
 case "$action_type" in
     joint | qpos) ;;
-    *) echo "ACTION_TYPE $action_type: the policy moves joints; say joint" >&2; exit 2 ;;
+    *) echo "ACTION_TYPE $action_type: the policy outputs joint targets; use joint" >&2; exit 2 ;;
 esac
 case "$host" in
-    localhost | 127.*) unset RGB2ACT_TOKEN ;;  # RoboTwin's client knows no token
+    localhost | 127.*) unset RGB2ACT_TOKEN ;;  # RoboTwin's client has no access token
 esac
 unset PYTHONPATH
 exec @PYTHON@ -m rgb2act_core serve-xpolicylab @FOLDER@ --host "$host" --port "$port" "$@"

@@ -8,16 +8,15 @@ an error where it can.
 ==========  ==================================  ==================================================
 kind        fields                              reply
 ==========  ==================================  ==================================================
-``look``    root, settings (both may be left    ``facts``: list of {name, ok, detail, remedy}
-            out)
+``look``    root, settings (both optional)      ``facts``: list of {name, ok, detail, remedy}
 ``start``   task, root (None: the PyPI          ``facts``: layout, commit, versions, low, high,
             package), settings                  step_limit, cameras, image, shader, planner, fps,
                                                 fallbacks, device
 ``screen``  seed                                accepted, reason, info: what the scripted expert
-                                                told of the scene
+                                                reported about the scene
 ``begin``   seed, instruction_seed, info (of    observation, instruction, step_limit
-            ``screen``, may be left out),
-            observe (may be left out)
+            ``screen``, optional),
+            observe (optional)
 ``step``    action float64 (14,), observe       observation or None, hands float64 (2, 7),
                                                 success, steps, done
 ``end``     -                                   -
@@ -25,5 +24,5 @@ kind        fields                              reply
 ``frame``   index                               observation of that frame of the recorded episode
 ==========  ==================================  ==================================================
 
-Settings, all with defaults: ``settings.Settings``. Observations: ``observing.observation``.
+Settings and their defaults: ``settings.Settings``. Observations: ``observations.observation``.
 """

@@ -1,7 +1,7 @@
-"""What RoboTwin takes from CUDA and can be done on a CPU; each is switched on by a setting.
+"""CPU replacements of what RoboTwin does with CUDA, each enabled by a setting.
 
-Stand-ins for modules are put in place before RoboTwin is imported, patches after it. Nothing is
-replaced that no setting asks for, and what is replaced is named in the facts.
+Placeholder modules are installed before RoboTwin is imported, patches are applied after it. Only
+what a setting selects is replaced, and every replacement is listed in the facts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POINTS = "numpy in place of pytorch3d"
 
 
 class Anything(types.ModuleType):
-    """A module that has every name, so that ``from it import name`` works; nothing in it does."""
+    """A module with every name, so that ``from module import name`` works; no name is usable."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -40,7 +40,7 @@ class Anything(types.ModuleType):
 
 
 class Absent:
-    """Stand for what is not installed; configuring its log is the one thing that may be asked."""
+    """Placeholder of an uninstalled object; only configuring its log has no error."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -49,12 +49,12 @@ class Absent:
         """Do nothing."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Raise RuntimeError: something asks for what is not there."""
-        raise RuntimeError(f"{self.name} is not installed, and a fallback stands in its place")
+        """Raise RuntimeError: the object is not installed."""
+        raise RuntimeError(f"{self.name} is not installed; a CPU fallback replaces it")
 
 
 def before_import(planner: str, fps: str) -> None:
-    """Stand in for modules that RoboTwin imports and a CPU has not."""
+    """Install placeholders of the CUDA modules that RoboTwin imports."""
     for name in (*(CUROBO if planner == "mplib" else ()), *(PYTORCH3D if fps == "numpy" else ())):
         module = Anything(name)
         module.__path__ = []
@@ -62,11 +62,11 @@ def before_import(planner: str, fps: str) -> None:
 
 
 def after_import(package: str, shader: str, planner: str, fps: str) -> list[str]:
-    """Patch RoboTwin's modules below a package's name; return what was switched on."""
-    switched = []
+    """Patch RoboTwin's modules below a package's name; return the names of the fallbacks."""
+    fallbacks = []
     if shader == "default":
         rasterise(importlib.import_module("sapien.render"))
-        switched.append(RASTERISER)
+        fallbacks.append(RASTERISER)
     if planner == "mplib":
         from .mplib_planner import replace
 
@@ -74,22 +74,22 @@ def after_import(package: str, shader: str, planner: str, fps: str) -> list[str]
             importlib.import_module(f"{package}.robot.planner"),
             importlib.import_module(f"{package}.robot.robot"),
         )
-        switched.append(PLANNER)
+        fallbacks.append(PLANNER)
     if fps == "numpy":
         importlib.import_module(f"{package}.camera.camera").fps = farthest_of  # type: ignore[attr-defined]
         read_without_cuda(importlib.import_module("sapien.render").RenderCameraComponent)
-        switched.append(POINTS)
-    return switched
+        fallbacks.append(POINTS)
+    return fallbacks
 
 
 def rasterise(render: Any) -> None:
-    """Let cameras rasterise: RoboTwin asks for ray tracing in its code."""
+    """Let cameras use the rasteriser, although RoboTwin's code selects ray tracing."""
     original = render.set_camera_shader_dir
     render.set_camera_shader_dir = lambda name: original("default" if name == "rt" else name)
 
 
-class Picture:
-    """Give an image of the renderer as a tensor, as its CUDA buffer does."""
+class ImageBuffer:
+    """An image of the renderer with the interface of its CUDA buffer."""
 
     def __init__(self, values: np.ndarray[Any, Any]) -> None:
         self.values = values
@@ -100,21 +100,21 @@ class Picture:
 
 
 def read_without_cuda(camera: Any) -> None:
-    """Let clouds be read through the CPU's memory."""
-    camera.get_picture_cuda = lambda self, name: Picture(self.get_picture(name))
+    """Read images for point clouds through CPU memory."""
+    camera.get_picture_cuda = lambda self, name: ImageBuffer(self.get_picture(name))
 
 
 def farthest_of(
     points: np.ndarray[Any, Any], num_points: int = 1024, use_cuda: bool = True
 ) -> tuple[np.ndarray[Any, Any], Any]:
-    """Return points chosen by farthest point sampling and their indices (1, K), a tensor."""
+    """Return points chosen by farthest point sampling, and their indices as a tensor (1, K)."""
     torch = importlib.import_module("torch")
     chosen = farthest(np.asarray(points, np.float32), num_points)
     return points[chosen], torch.from_numpy(chosen)[None]
 
 
 def farthest(points_P3: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
-    """Return indices (K,), from the first point on, as pytorch3d chooses them."""
+    """Return indices (K,) that start with the first point, as in pytorch3d."""
     count = min(count, len(points_P3))
     chosen = np.zeros(count, np.int64)
     axes = np.ascontiguousarray(points_P3.T)
@@ -122,7 +122,7 @@ def farthest(points_P3: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any
     distance_P, square_P = np.empty_like(nearest_P), np.empty_like(nearest_P)
     for k in range(1, count):
         distance_P.fill(0)
-        for axis in axes:  # in place: new arrays would take most of the time
+        for axis in axes:  # in place, because allocating arrays would take most of the time
             np.subtract(axis, axis[chosen[k - 1]], out=square_P)
             np.multiply(square_P, square_P, out=square_P)
             np.add(distance_P, square_P, out=distance_P)

@@ -1,6 +1,6 @@
-"""RoboTwin in its three forms: the package ``robotwin``, checkouts of the older and newest tree.
+"""RoboTwin's three kinds of installation: a PyPI package, and checkouts of the older or newer tree.
 
-What differs is where modules, configs, assets and instructions lie; the rest is alike.
+They differ in the paths of modules, configs, assets and instructions.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "rlinf-robotwin-runtime"
-VARIABLES = ("ROBOTWIN_ASSETS_ROOT", "ASSETS_PATH")  # of the package, for the folder above assets/
-CONFIGS = {"head": "env_cfg/task_config", "legacy": "task_config"}  # newest first: it has both
+VARIABLES = (
+    "ROBOTWIN_ASSETS_ROOT",
+    "ASSETS_PATH",
+)  # of the package; they name the folder above assets/
+CONFIGS = {
+    "head": "env_cfg/task_config",
+    "legacy": "task_config",
+}  # newest first, because it has both folders
 
 
 class Package:
-    """RoboTwin as rlinf-robotwin-runtime installs it."""
+    """RoboTwin as the package rlinf-robotwin-runtime."""
 
     layout = "rlinf"
     envs = "robotwin.envs"
@@ -44,16 +50,16 @@ class Package:
         return loaded
 
     def asset(self, path: str) -> str:
-        """Return the path of an asset as robots are loaded by it."""
+        """Return the path under which RoboTwin loads an asset."""
         assert self.base is not None
         return str(self.base / path)
 
     def describe(self) -> Any:
-        """Return the function that words episodes."""
+        """Return the function that generates instructions."""
         return importlib.import_module("robotwin.description").generate_episode_descriptions
 
     def commit(self) -> str | None:
-        """Return what was installed."""
+        """Return name and version of the package."""
         try:
             return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
         except importlib.metadata.PackageNotFoundError:
@@ -65,7 +71,7 @@ class Package:
 
 
 class Checkout:
-    """A checkout of RoboTwin, which works only from its own folder."""
+    """A checkout of RoboTwin, which only works in its own folder."""
 
     envs = "envs"
 
@@ -74,14 +80,14 @@ class Checkout:
         found = [layout for layout, path in CONFIGS.items() if (self.root / path).is_dir()]
         if not found or not (self.root / "envs").is_dir():
             raise ValueError(
-                f"{self.root}: is no checkout of RoboTwin: it needs envs/ and one of"
+                f"{self.root}: is not a checkout of RoboTwin, which has envs/ and one of"
                 f" {', '.join(CONFIGS.values())}"
             )
         self.layout = found[0]
         if assets is not None and Path(assets).expanduser().resolve() != self.root:
             raise ValueError(
-                f"a checkout reads {self.root / 'assets'} and no other; link the assets there and"
-                " leave [environment] assets out"
+                f"a checkout only reads {self.root / 'assets'}; link the assets there and"
+                " omit [environment] assets"
             )
 
     def enter(self) -> None:
@@ -94,21 +100,23 @@ class Checkout:
         path = self.root / CONFIGS[self.layout] / f"{name}.yml"
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("[!_]*.yml"))
-            raise ValueError(f"{path} is missing; there are {', '.join(known) or 'none'}")
+            raise ValueError(f"{path} is missing; expected one of {', '.join(known) or 'none'}")
         return read_yaml(path)
 
     def asset(self, path: str) -> str:
-        """Return the path of an asset as RoboTwin's own scripts give it."""
+        """Return the path of an asset, relative to the checkout."""
         return path
 
     def describe(self) -> Any:
-        """Return the function that words episodes."""
+        """Return the function that generates instructions."""
         module = importlib.import_module("generate_episode_instructions")
         return module.generate_episode_descriptions
 
     def commit(self) -> str | None:
-        """Return git's HEAD, marked where tracked files differ from it; None outside git."""
-        if not (self.root / ".git").exists():  # git would tell of a repository around it
+        """Return the commit, with ``-dirty`` if tracked files were changed; None without git."""
+        if not (
+            self.root / ".git"
+        ).exists():  # else git would describe a repository that contains this folder
             return None
         command = [
             "git",
@@ -131,26 +139,28 @@ class Checkout:
         return self.root / "assets"
 
 
-def tree(root: str | None, assets: str | None) -> Package | Checkout:
-    """Return the form of RoboTwin at a root; None is the installed package."""
+def open_installation(root: str | None, assets: str | None) -> Package | Checkout:
+    """Return the checkout at ``root``, or the installed package if ``root`` is None."""
     return Package(assets) if root is None else Checkout(root, assets)
 
 
-def robots(found: Package | Checkout, embodiment: list[Any]) -> dict[str, Any]:
-    """Return the arguments of ``setup_demo`` that name one robot, or two and their distance."""
+def robots(installation: Package | Checkout, embodiment: list[Any]) -> dict[str, Any]:
+    """Return the arguments of ``setup_demo`` for one robot, or for two and their distance."""
     if len(embodiment) not in (1, 3):
         raise ValueError(f"embodiment {embodiment!r}: expected one robot, or two and a distance")
-    files = found.config("_embodiment_config")
+    files = installation.config("_embodiment_config")
     paths = []
     for name in (embodiment[0], embodiment[0] if len(embodiment) == 1 else embodiment[1]):
         if name not in files:
-            raise ValueError(f"embodiment {name!r} is not known; there are {', '.join(files)}")
-        paths.append(found.asset(files[name]["file_path"]))
+            raise ValueError(f"embodiment {name!r} is unknown; expected one of {', '.join(files)}")
+        paths.append(installation.asset(files[name]["file_path"]))
     configs = []
     for path in paths:
         file = Path(path) / "config.yml"
         if not file.is_file():
-            raise ValueError(f"{file} is missing; download RoboTwin's assets, or make stand-ins")
+            raise ValueError(
+                f"{file} is missing; download RoboTwin's assets, or create stand-in assets"
+            )
         configs.append(read_yaml(file))
     distance = {} if len(embodiment) == 1 else {"embodiment_dis": embodiment[2]}
     return {
@@ -165,7 +175,7 @@ def robots(found: Package | Checkout, embodiment: list[Any]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return what a YAML file holds; the reader is one of RoboTwin's own packages."""
+    """Return the content of a YAML file; RoboTwin depends on PyYAML."""
     yaml = importlib.import_module("yaml")
     loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return loaded

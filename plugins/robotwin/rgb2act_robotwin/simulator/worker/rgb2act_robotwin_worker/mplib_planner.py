@@ -1,7 +1,7 @@
-"""The scripted expert's planner on a CPU: mplib, in the place of CuRobo.
+"""The scripted expert's motion planner on a CPU: mplib instead of CuRobo.
 
-RoboTwin already builds one mplib planner an arm, to time its paths; this plans with it. A path is
-first a straight screw motion, and one found by RRT where that collides or leaves the limits.
+RoboTwin already builds one mplib planner per arm, to time its paths. It first tries a straight
+screw motion, and then RRT if that collides or exceeds the joint limits.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import mplib
 import numpy as np
 
 STEP = 1 / 250  # seconds, RoboTwin's time step
-LONGEST = 2500  # steps of a path that RoboTwin still takes
-PATIENCE = 10.0  # seconds for RRT; generous, so that a busy machine changes no result
+LONGEST = 2500  # steps of the longest path that RoboTwin executes
+RRT_SECONDS = 10.0  # long enough that a busy machine does not change the result
 GRIPPER_STEPS = 200
 
 
-class StandIn:
-    """Be built where RoboTwin builds CuRobo's planner; ``replace`` puts the other in its place."""
+class Placeholder:
+    """Built where RoboTwin builds CuRobo's planner; ``replace`` then sets the mplib planner."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
 
 class CpuPlanner:
-    """Plan as RoboTwin asks CuRobo to."""
+    """mplib with the interface of RoboTwin's CuRobo planner."""
 
     def __init__(self, planner: Any) -> None:
         self.planner = planner
@@ -34,17 +34,17 @@ class CpuPlanner:
         self,
         curr_joint_pos: Any,
         target_gripper_pose: Any,
-        constraint_pose: Any = None,  # a preference of CuRobo's cost, which mplib has not
+        constraint_pose: Any = None,  # part of CuRobo's cost; mplib has no equivalent
         arms_tag: Any = None,
     ) -> dict[str, Any]:
-        """Return status, position (n, 6) and velocity (n, 6) of a path to a pose in the world."""
+        """Return status, position (n, 6) and velocity (n, 6) of a path to a world-frame pose."""
         pose = target_gripper_pose
         goal = mplib.Pose(list(pose.p), list(pose.q))
-        # all joints of both arms: six would be taken for the first six, which are of two arms
+        # all joints of both arms: mplib takes six values for the first six joints, of both arms
         qpos = np.asarray(curr_joint_pos, np.float64)
         found = self.planner.plan_screw(goal, qpos, time_step=STEP)
         if not good(found):
-            found = self.planner.plan_pose(goal, qpos, time_step=STEP, planning_time=PATIENCE)
+            found = self.planner.plan_pose(goal, qpos, time_step=STEP, planning_time=RRT_SECONDS)
         return found if good(found) else {"status": "Fail"}
 
     def plan_batch(
@@ -54,17 +54,17 @@ class CpuPlanner:
         constraint_pose: Any = None,
         arms_tag: Any = None,
     ) -> dict[str, Any]:
-        """Return the same for several poses, as three lists."""
+        """Return the same for several poses as three lists."""
         paths = [self.plan_path(curr_joint_pos, pose) for pose in target_gripper_pose_list]
-        nothing = np.zeros((0, 6))
+        empty = np.zeros((0, 6))
         return {
             "status": ["Success" if good(path) else "Failure" for path in paths],
-            "position": [path.get("position", nothing) for path in paths],
-            "velocity": [path.get("velocity", nothing) for path in paths],
+            "position": [path.get("position", empty) for path in paths],
+            "velocity": [path.get("velocity", empty) for path in paths],
         }
 
     def plan_grippers(self, now_val: float, target_val: float) -> dict[str, Any]:
-        """Return a straight motion of a gripper."""
+        """Return a linear motion of a gripper."""
         return {
             "num_step": GRIPPER_STEPS,
             "per_step": (target_val - now_val) / GRIPPER_STEPS,
@@ -73,18 +73,18 @@ class CpuPlanner:
 
 
 def good(found: dict[str, Any]) -> bool:
-    """Return whether a path was found that RoboTwin would follow."""
+    """Return whether a path was found and is short enough for RoboTwin."""
     return found["status"] == "Success" and len(found["position"]) <= LONGEST
 
 
 def replace(planner_module: Any, robot_module: Any) -> None:
-    """Let RoboTwin's robots plan with mplib."""
-    planner_module.CuroboPlanner = robot_module.CuroboPlanner = StandIn
+    """Patch RoboTwin's robots to plan with mplib."""
+    planner_module.CuroboPlanner = robot_module.CuroboPlanner = Placeholder
     original = robot_module.Robot.set_planner
 
     def set_planner(self: Any, scene: Any = None) -> None:
         if self.left_robot_file != self.right_robot_file:
-            raise ValueError("planner 'mplib' plans for one robot of two arms, not for two")
+            raise ValueError("planner 'mplib' supports one robot with two arms, not two robots")
         original(self, scene)
         self.left_planner = CpuPlanner(self.left_mplib_planner.planner)
         self.right_planner = CpuPlanner(self.right_mplib_planner.planner)

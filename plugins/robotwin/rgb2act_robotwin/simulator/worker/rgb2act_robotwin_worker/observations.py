@@ -1,4 +1,4 @@
-"""What an environment of RoboTwin shows, as plain arrays.
+"""Observations of RoboTwin's environments as plain arrays.
 
 Shapes: H W = pixels, P = points
 """
@@ -20,9 +20,10 @@ def available(cameras: Any) -> tuple[str, ...]:
 
 
 def keep(cameras: Any, wanted: tuple[str, ...], clouds: bool) -> None:
-    """Let only some cameras take pictures, after the scene has drawn its random numbers.
+    """Let only the wanted cameras render, after the scene has drawn its random numbers.
 
-    All are created first, since each draws from the generator that places the objects too.
+    RoboTwin creates all of them first, because each draws from the generator that also places the
+    objects.
     """
     if unknown := [name for name in wanted if name not in available(cameras)]:
         known = ", ".join(available(cameras))
@@ -38,7 +39,7 @@ def keep(cameras: Any, wanted: tuple[str, ...], clouds: bool) -> None:
 
 
 def observation(env: Any, wanted: tuple[str, ...]) -> dict[str, Any]:
-    """Return what the environment shows now.
+    """Return the current observation.
 
     ``rgb`` {camera: uint8 (H, W, 3)}; ``joints`` float64 (14,), left arm, left gripper, right arm,
     right gripper: drive targets, not measured positions; ``endpose`` float64 (2, 7) of the left and
@@ -50,15 +51,15 @@ def observation(env: Any, wanted: tuple[str, ...]) -> dict[str, Any]:
     return plain(env.get_obs(), wanted)
 
 
-def plain(seen: dict[str, Any], wanted: tuple[str, ...]) -> dict[str, Any]:
-    """Return an observation of RoboTwin's in the shape that ``observation`` tells."""
-    views = {name: seen["observation"][name] for name in wanted}
-    cloud = np.asarray(seen.get("pointcloud", []), np.float32)
+def plain(observed: dict[str, Any], wanted: tuple[str, ...]) -> dict[str, Any]:
+    """Return one of RoboTwin's observations in the format of ``observation``."""
+    views = {name: observed["observation"][name] for name in wanted}
+    cloud = np.asarray(observed.get("pointcloud", []), np.float32)
     depth = {n: v["depth"] for n, v in views.items() if "depth" in v}
     return {
         "rgb": {name: np.ascontiguousarray(view["rgb"], np.uint8) for name, view in views.items()},
-        "joints": np.asarray(seen["joint_action"]["vector"], np.float64),
-        "endpose": endpose(seen.get("endpose") or {}),
+        "joints": np.asarray(observed["joint_action"]["vector"], np.float64),
+        "endpose": endpose(observed.get("endpose") or {}),
         "clouds": cloud if cloud.size else None,
         "depth": {n: np.asarray(d / MILLIMETRES, np.float32) for n, d in depth.items()} or None,
         "intrinsics": {n: np.asarray(v["intrinsic_cv"], np.float32) for n, v in views.items()},
@@ -67,12 +68,12 @@ def plain(seen: dict[str, Any], wanted: tuple[str, ...]) -> dict[str, Any]:
 
 
 def hands(env: Any) -> np.ndarray[Any, Any]:
-    """Return both wrists' poses float64 (2, 7) as observations hold them; takes no picture."""
+    """Return the poses of both wrists, float64 (2, 7), without rendering."""
     return np.asarray([env.get_arm_pose(side) for side in ("left", "right")], np.float64)
 
 
-def endpose(seen: dict[str, Any]) -> np.ndarray[Any, Any] | None:
-    """Return both wrists' poses (2, 7); None where RoboTwin gives none."""
-    if "left_endpose" not in seen:
+def endpose(poses: dict[str, Any]) -> np.ndarray[Any, Any] | None:
+    """Return the poses of both wrists (2, 7); None if RoboTwin's observation has none."""
+    if "left_endpose" not in poses:
         return None
-    return np.asarray([seen["left_endpose"], seen["right_endpose"]], np.float64)
+    return np.asarray([poses["left_endpose"], poses["right_endpose"]], np.float64)

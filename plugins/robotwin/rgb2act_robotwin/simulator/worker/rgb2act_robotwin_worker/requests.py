@@ -1,4 +1,4 @@
-"""Answer requests, one after another."""
+"""Answer requests one after another."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 from rgb2act_wire import Channel, Closed, WireError, array, field
 
-from .preflight import look
+from . import preflight
 from .settings import Settings
 from .simulation import Simulation
 
 Message = dict[str, Any]
 
 
-class Desk:
-    """Hold the one simulation and know how to answer each kind of request."""
+class Requests:
+    """The simulation, and a handler for each kind of request."""
 
     def __init__(self) -> None:
         self.simulation: Simulation | None = None
-        self.answers: dict[str, Callable[[Message], Message]] = {
+        self.handlers: dict[str, Callable[[Message], Message]] = {
             "look": self.look,
             "start": self.start,
             "screen": lambda m: self.running.screen(field(m, "seed", int)),
@@ -34,13 +34,13 @@ class Desk:
 
     @property
     def running(self) -> Simulation:
-        """Return the simulation; RuntimeError before ``start``."""
+        """The simulation; RuntimeError before ``start``."""
         if self.simulation is None:
-            raise RuntimeError("nothing was started; send 'start' first")
+            raise RuntimeError("no task was started; send 'start' first")
         return self.simulation
 
     def look(self, message: Message) -> Message:
-        """Return what is there and what is missing, for what runs unless told otherwise."""
+        """Check the requirements, by default those of the running simulation."""
         running = self.simulation
         root = running.root if running else None
         settings = running.settings if running else Settings()
@@ -48,12 +48,12 @@ class Desk:
             root = field(message, "root", (str, type(None)))
         if "settings" in message:
             settings = Settings.of(field(message, "settings", dict))
-        return {"facts": look(root, settings)}
+        return {"facts": preflight.look(root, settings)}
 
     def start(self, message: Message) -> Message:
-        """Import RoboTwin, once in the life of a process."""
+        """Import RoboTwin, once per process."""
         if self.simulation is not None:
-            raise RuntimeError("a task runs already; start another worker for another task")
+            raise RuntimeError("a task is already running; start another worker for another task")
         simulation = Simulation(
             field(message, "task", str),
             field(message, "root", (str, type(None))),
@@ -73,34 +73,36 @@ class Desk:
         )
 
     def step(self, message: Message) -> Message:
-        """Act."""
+        """Execute an action."""
         action = array(message, "action", "float64", (14,))
         return self.running.step(action, observe=field(message, "observe", bool))
 
     def answer(self, message: Message) -> Message:
-        """Return the reply to a request, an error as a reply too."""
+        """Return the reply to a request; errors are replies too."""
         try:
             kind = field(message, "kind", str)
-            if kind not in self.answers:
-                raise WireError(f"kind {kind!r} is not known; known are {', '.join(self.answers)}")
-            return {"kind": "ok", **self.answers[kind](message)}
-        except (Exception, SystemExit) as err:  # RoboTwin exits where something is not installed
+            if kind not in self.handlers:
+                raise WireError(
+                    f"kind {kind!r} is unknown; expected one of {', '.join(self.handlers)}"
+                )
+            return {"kind": "ok", **self.handlers[kind](message)}
+        except (Exception, SystemExit) as err:  # RoboTwin exits if something is not installed
             traceback.print_exc()
-            return {"kind": "error", "what": f"{type(err).__name__}: {err}", "where": place(err)}
+            return {"kind": "error", "what": f"{type(err).__name__}: {err}", "where": location(err)}
 
 
-def place(err: BaseException) -> str:
-    """Return file, line and function where an error arose."""
+def location(err: BaseException) -> str:
+    """Return file, line and function where an error was raised."""
     frames = traceback.extract_tb(err.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
 
 
 def serve(channel: Channel) -> None:
     """Answer until the other side closes the connection."""
-    desk = Desk()
+    requests = Requests()
     while True:
         try:
-            reply = desk.answer(channel.receive())
+            reply = requests.answer(channel.receive())
             flush()
             channel.send(reply)
         except Closed:
@@ -111,6 +113,6 @@ def serve(channel: Channel) -> None:
 
 
 def flush() -> None:
-    """Let the other side read all that RoboTwin printed before a reply."""
+    """Flush RoboTwin's output, so that it is complete before the reply."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""How a task is set up, and the versions of what decides the numbers."""
+"""Settings of a task, and the versions of the packages that affect results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Say how a task is set up; the defaults are RoboTwin's own."""
+    """Settings of a task; the defaults are RoboTwin's own."""
 
     task_config: str = "demo_clean"
-    cameras: tuple[str, ...] | None = None  # those that take pictures, () is none; None: all
+    cameras: tuple[str, ...] | None = None  # cameras that render; None: all
     head_camera_type: str | None = None  # None: the task config's
     wrist_camera_type: str | None = None
     depth: bool = False
@@ -36,13 +36,13 @@ class Settings:
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Settings:
-        """Return settings from a message; ValueError for what is not known."""
+        """Return the settings in a message; raise ValueError for unknown names or values."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(given) - known):
-            raise ValueError(f"setting {unknown[0]!r} is not known; known are {sorted(known)}")
+            raise ValueError(f"setting {unknown[0]!r} is unknown; expected one of {sorted(known)}")
         for name, choices in CHOICES.items():
             if given.get(name, choices[0]) not in choices:
-                raise ValueError(f"setting {name}: {given[name]!r} is none of {choices}")
+                raise ValueError(f"setting {name}: {given[name]!r} is not one of {choices}")
         values = dict(given)
         if isinstance(values.get("embodiment"), str):
             values["embodiment"] = [values["embodiment"]]
@@ -51,7 +51,7 @@ class Settings:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides the numbers."""
+    """Return the versions of the packages that affect results."""
     found = {"python": platform.python_version()}
     for name in VERSIONS:
         with suppress(importlib.metadata.PackageNotFoundError):

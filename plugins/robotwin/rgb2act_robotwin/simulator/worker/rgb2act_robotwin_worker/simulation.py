@@ -1,4 +1,4 @@
-"""One task of RoboTwin: its scenes, its scripted expert, acting in it."""
+"""One task of RoboTwin: its scenes, its scripted expert, and acting in it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 
 from . import fallbacks
-from .installations import robots, tree
+from .installations import open_installation, robots
 from .observations import available, hands, keep, observation
 from .settings import Settings, versions
 
 ARM = 6
-WORDINGS = 100  # instructions drawn for an episode, as RoboTwin's evaluation does
+INSTRUCTIONS = 100  # generated per episode, as in RoboTwin's evaluation
 
 
 class Simulation:
-    """Hold one environment; scenes are set up, acted in and closed one after another."""
+    """One environment, with one scene at a time."""
 
     def __init__(self, task: str, root: str | None, settings: Settings) -> None:
         self.task, self.root, self.settings = task, root, settings
-        self.tree = tree(root, settings.assets)
+        self.installation = open_installation(root, settings.assets)
         self.env: Any = None
         self.open = False
         self.closings = 0
@@ -36,21 +36,21 @@ class Simulation:
         self.frames: list[dict[str, Any]] = []
 
     def start(self) -> dict[str, Any]:
-        """Import RoboTwin, set up one scene and return what is the same in all of them."""
+        """Import RoboTwin, set up one scene and return the facts common to all scenes."""
         s = self.settings
-        self.tree.enter()
+        self.installation.enter()
         fallbacks.before_import(s.planner, s.fps)
-        importlib.import_module(f"{self.tree.envs}.{self.task}")
-        switched = fallbacks.after_import(self.tree.envs, s.shader, s.planner, s.fps)
+        importlib.import_module(f"{self.installation.envs}.{self.task}")
+        switched = fallbacks.after_import(self.installation.envs, s.shader, s.planner, s.fps)
         self.args = self._arguments()
         with self._scene():
-            # an unstable scene is not acted in, yet robot and cameras are there
+            # robot and cameras also exist in an unstable scene
             with suppress(self.unstable):
                 self._set_up(0, eval_mode=True)
             self._choose_cameras()
             return {
-                "layout": self.tree.layout,
-                "commit": self.tree.commit(),
+                "layout": self.installation.layout,
+                "commit": self.installation.commit(),
                 "versions": versions(),
                 **self._limits(),
                 "step_limit": self._step_limit(),
@@ -64,7 +64,7 @@ class Simulation:
             }
 
     def screen(self, seed: int) -> dict[str, Any]:
-        """Tell whether the scripted expert solves a scene, as RoboTwin's evaluation asks."""
+        """Return whether the scripted expert solves a scene, as RoboTwin's evaluation requires."""
         with self._scene():
             reason, info = self._expert(seed, eval_mode=True)
         return {"accepted": not reason, "reason": reason, "info": info}
@@ -85,11 +85,11 @@ class Simulation:
         }
 
     def step(self, action: np.ndarray[Any, Any], observe: bool) -> dict[str, Any]:
-        """Let the arms go to their next targets; the scene stops at success or the step limit."""
+        """Move the arms to joint targets; the scene ends at success or at the step limit."""
         if not self.open:
-            raise RuntimeError("no scene was begun; send 'begin' first")
+            raise RuntimeError("no scene was started; send 'begin' first")
         if not np.isfinite(action).all():
-            raise ValueError(f"action has numbers that are not finite: {action.tolist()!r}")
+            raise ValueError(f"action contains NaN or infinity: {action.tolist()!r}")
         env = self.env
         env.take_action(action)
         steps, success = int(env.take_action_cnt), bool(env.eval_success)
@@ -102,14 +102,14 @@ class Simulation:
         }
 
     def end(self) -> dict[str, Any]:
-        """Close the scene; none may be open."""
+        """Close the scene, if one is open."""
         self._close()
         return {}
 
     def record(self, seed: int) -> dict[str, Any]:
-        """Record the expert's demonstration, in two passes as RoboTwin's collector does.
+        """Record the expert's demonstration in two passes, as RoboTwin's collector does.
 
-        The first plans, without pictures; the second follows the planned paths and takes them.
+        The first pass plans without rendering; the second follows the planned paths and renders.
         """
         with self._scene():
             reason, info = self._expert(seed)
@@ -127,20 +127,20 @@ class Simulation:
             "reason": reason,
             "frames": len(self.frames),
             "info": info,
-            "instructions": {} if reason else self._wordings(info.get("info", {}), seed),
+            "instructions": {} if reason else self._instructions(info.get("info", {}), seed),
         }
 
     def frame(self, index: int) -> dict[str, Any]:
         """Return one frame of the recorded episode."""
         if not 0 <= index < len(self.frames):
-            raise IndexError(f"frame {index} is none of the {len(self.frames)} recorded")
+            raise IndexError(f"frame {index} is not one of the {len(self.frames)} recorded")
         return {"observation": self.frames[index]}
 
-    def _expert(self, seed: int, pictures: bool = False, **more: Any) -> tuple[str, dict[str, Any]]:
-        """Let the scripted expert act; return why it does not count, and what it tells."""
+    def _expert(self, seed: int, render: bool = False, **more: Any) -> tuple[str, dict[str, Any]]:
+        """Run the scripted expert; return the reason for a rejection, and the scene's info."""
         try:
             env = self._set_up(seed, **more)
-            if pictures:
+            if render:
                 # called where RoboTwin's collector would write a frame
                 env._take_picture = lambda *_: self.frames.append(observation(env, self.cameras))
             info = env.play_once()
@@ -150,39 +150,39 @@ class Simulation:
         except Exception as err:
             traceback.print_exc()
             return f"error: {type(err).__name__}: {err}", {}
-        told = json.loads(json.dumps(info or {}, default=str))
+        info = json.loads(json.dumps(info or {}, default=str))
         if not env.plan_success:
-            return "expert failed: plan", told
-        return "" if solved else "expert failed: not successful", told
+            return "expert failed: plan", info
+        return "" if solved else "expert failed: not successful", info
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments of ``setup_demo`` that all scenes share."""
         s = self.settings
-        args = self.tree.config(s.task_config)
+        args = self.installation.config(s.task_config)
         camera = dict(args["camera"], collect_head_camera=True, collect_wrist_camera=True)
         for name in ("head_camera_type", "wrist_camera_type"):
             camera[name] = getattr(s, name) or camera.get(name, "D435")
-        shown = dict.fromkeys(args["data_type"], False)
-        shown |= dict.fromkeys(("rgb", "qpos", "endpose"), True)
+        data_type = dict.fromkeys(args["data_type"], False)
+        data_type |= dict.fromkeys(("rgb", "qpos", "endpose"), True)
         return {
             **args,
-            **robots(self.tree, list(s.embodiment or args["embodiment"])),
+            **robots(self.installation, list(s.embodiment or args["embodiment"])),
             "task_name": self.task,
             "task_config": s.task_config,
             "camera": camera,
-            "data_type": {**shown, "depth": s.depth, "pointcloud": s.pointcloud},
+            "data_type": {**data_type, "depth": s.depth, "pointcloud": s.pointcloud},
             "render_freq": 0,
-            "planner_backend": "curobo",  # of the package; the fallback patches its class
+            "planner_backend": "curobo",  # required by the package; the fallback patches its class
             "eval_video_log": False,
             "save_data": False,
         }
 
     def _set_up(self, seed: int, **more: Any) -> Any:
-        """Set up a scene; the same seed gives the same one whatever was before it."""
+        """Set up a scene, which depends only on the seed and not on earlier scenes."""
         self._close()
         self.frames = []
         if self.env is None:
-            module = importlib.import_module(f"{self.tree.envs}.{self.task}")
+            module = importlib.import_module(f"{self.installation.envs}.{self.task}")
             self.env = getattr(module, self.task)()
         random.seed(seed)  # RoboTwin seeds numpy and torch
         if self.settings.planner == "mplib":
@@ -201,13 +201,13 @@ class Simulation:
         self.closings += 1
         self.env.close_env(clear_cache=self.closings % self.args["clear_cache_freq"] == 0)
         if self.settings.planner == "mplib":
-            # its planner keeps the world of the scene it was made in; CuRobo's is slow to make
+            # its planner keeps the world of its first scene; CuRobo's is slow to build, so it is kept
             self.env = None
             gc.collect()
 
     @contextmanager
     def _scene(self) -> Iterator[None]:
-        """Close the scene that is set up within, whatever happens."""
+        """Close the scene when the block ends, also on an error."""
         try:
             yield
         finally:
@@ -215,8 +215,8 @@ class Simulation:
 
     @property
     def unstable(self) -> type[Exception]:
-        """Return the error by which RoboTwin tells that a scene does not come to rest."""
-        module = importlib.import_module(f"{self.tree.envs}.utils.create_actor")
+        """RoboTwin's error for a scene that does not come to rest."""
+        module = importlib.import_module(f"{self.installation.envs}.utils.create_actor")
         error: type[Exception] = module.UnStableError
         return error
 
@@ -230,7 +230,7 @@ class Simulation:
     def _image(self) -> list[int]:
         """Return height and width of the cameras' images."""
         names = self.cameras
-        kinds = self.tree.config("_camera_config")
+        kinds = self.installation.config("_camera_config")
         static = self.args["left_embodiment_config"]["static_camera_list"]
         types = {each["name"]: each["type"] for each in static}
         types["head_camera"] = self.args["camera"]["head_camera_type"]
@@ -241,7 +241,7 @@ class Simulation:
         return list(sizes[0]) if sizes else [0, 0]
 
     def _limits(self) -> dict[str, Any]:
-        """Return the joints' limits, radians, grippers 0 closed .. 1 open: low, high (14,)."""
+        """Return the joint limits ``low`` and ``high`` (14,): radians, grippers 0 to 1."""
         bounds: list[Any] = []
         for side in ("left", "right"):
             joints = getattr(self.env.robot, f"{side}_arm_joints")
@@ -253,20 +253,20 @@ class Simulation:
         return {"low": low, "high": high}
 
     def _step_limit(self) -> int:
-        limits = self.tree.config("_eval_step_limit")
+        limits = self.installation.config("_eval_step_limit")
         return int(limits.get(self.task, 1000))  # RoboTwin's own default
 
-    def _wordings(self, info: dict[str, Any], seed: int) -> dict[str, list[str]]:
-        """Return instructions of both kinds, the same for the same seed."""
+    def _instructions(self, info: dict[str, Any], seed: int) -> dict[str, list[str]]:
+        """Return seen and unseen instructions, determined by the seed."""
         state = random.getstate()
         random.seed(seed)  # RoboTwin's function draws from the global generator
         try:
-            found = self.tree.describe()(self.task, [info], WORDINGS)
+            found = self.installation.describe()(self.task, [info], INSTRUCTIONS)
         finally:
             random.setstate(state)
         kinds = ("seen", "unseen")
         return {kind: list(found[0].get(kind, [])) if found else [] for kind in kinds}
 
     def _instruction(self, info: dict[str, Any], seed: int) -> str:
-        known = self._wordings(info, seed)[self.settings.instructions]
+        known = self._instructions(info, seed)[self.settings.instructions]
         return random.Random(seed).choice(known) if known else self.task.replace("_", " ")
