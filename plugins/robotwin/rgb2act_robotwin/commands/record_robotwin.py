@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record demonstrations and print the folder of each task."""
-    from rgb2act_core.spec.reader import read_spec
+    from rgb2act_core import read_spec
 
     from ..simulator.dataset_recorder import record
 

@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, near
+from rgb2act_core import UserError, file_digest, key_of, near
 from rgb2act_core.interfaces import Episode, Frames, PointCloud
-from rgb2act_core.store.file_digests import file_digest
-from rgb2act_core.store.keys import key_of
 
 from ..config import CAMERAS, Robotwin, camera_name
 from . import cameras, hdf5, image_folders, instructions

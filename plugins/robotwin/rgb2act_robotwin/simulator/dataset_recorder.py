@@ -22,8 +22,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, say, task
-from rgb2act_core.data.video import write_mp4
+from rgb2act_core import UserError, say, task, write_mp4
 
 from ..config import IMAGES, Robotwin
 from .simulator import WIDTH, Recorder, Simulator

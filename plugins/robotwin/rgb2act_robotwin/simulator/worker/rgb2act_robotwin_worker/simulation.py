@@ -201,7 +201,7 @@ class Simulation:
         self.closings += 1
         self.env.close_env(clear_cache=self.closings % self.args["clear_cache_freq"] == 0)
         if self.settings.planner == "mplib":
-            # its planner keeps the world of its first scene; CuRobo's is slow to build, so it is kept
+            # mplib's planner keeps the world of its first scene; CuRobo's is kept: it is slow to build
             self.env = None
             gc.collect()
 
