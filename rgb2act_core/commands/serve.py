@@ -29,12 +29,12 @@ def run(args: argparse.Namespace) -> int:
     folder = find_run(args.run, args.root)
     token = read_token(args.host, args.token_file)
     with until_interrupted(), listen(args.host, args.port) as listener:
-        from ..serving.server import Server, load
+        from ..serving.server import Server, load_server
 
-        served, sessions = load(folder, args.batch)
-        server = Server(listener, served, sessions, token)
+        info, sessions = load_server(folder, args.batch)
+        server = Server(listener, info, sessions, token)
         try:
-            announce(args, listener.getsockname(), served)
+            announce(args, listener.getsockname(), info)
             server.run()
         finally:
             server.close()

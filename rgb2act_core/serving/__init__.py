@@ -7,36 +7,41 @@ from typing import TYPE_CHECKING
 from ..system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from .access import listen, read_token, same
+    from .access import listen, read_token, tokens_equal
     from .command_line import announce, serve_arguments, until_interrupted
-    from .server import Served, load
+    from .policy_info import PolicyInfo, read_policy_info
+    from .server import Server, load_server
     from .sessions import Session, Sessions
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "Served": "server",
+            "PolicyInfo": "policy_info",
+            "Server": "server",
             "Session": "sessions",
             "Sessions": "sessions",
             "announce": "command_line",
             "listen": "access",
-            "load": "server",
+            "load_server": "server",
+            "read_policy_info": "policy_info",
             "read_token": "access",
-            "same": "access",
             "serve_arguments": "command_line",
+            "tokens_equal": "access",
             "until_interrupted": "command_line",
         },
     )
 
 __all__ = [
-    "Served",
+    "PolicyInfo",
+    "Server",
     "Session",
     "Sessions",
     "announce",
     "listen",
-    "load",
+    "load_server",
+    "read_policy_info",
     "read_token",
-    "same",
     "serve_arguments",
+    "tokens_equal",
     "until_interrupted",
 ]

@@ -1,4 +1,4 @@
-"""Where a server listens, and what its clients must know; light, so that errors come at once."""
+"""The listening address and the access token of a server. Importing this imports no torch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from pathlib import Path
 from ..errors import UserError
 
 TOKEN = "RGB2ACT_TOKEN"  # environment variable
-CLIENTS = 256  # connections at once
+CLIENTS = 256  # maximum number of connections
 
 
 def read_token(host: str, file: str | None) -> str | None:
-    """Return the token that clients are to know, if any; raise UserError when one is needed."""
+    """Return the access token from a file or RGB2ACT_TOKEN, or None.
+
+    Raises UserError if the file cannot be read, or if there is no token and ``host`` is reachable
+    from other machines.
+    """
     token = os.environ.get(TOKEN) or None
     if file is not None:
         try:
@@ -24,9 +28,11 @@ def read_token(host: str, file: str | None) -> str | None:
         except (OSError, UnicodeDecodeError) as err:
             raise UserError(f"--token-file {file}: cannot be read ({err})") from err
         if not token:
-            raise UserError(f"--token-file {file}: is empty; write a long random word into it")
+            raise UserError(f"--token-file {file}: is empty; write a long random token into it")
     if token is None and not _loopback(host):
-        raise UserError(f"--host {host}: others can reach it; give --token-file, or set {TOKEN}")
+        raise UserError(
+            f"--host {host}: other machines can connect; give --token-file or set {TOKEN}"
+        )
     return token
 
 
@@ -39,14 +45,16 @@ def _loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 lets the system choose."""
+    """Return a listening socket; port 0 selects any free port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=CLIENTS)
     except (OSError, OverflowError) as err:
-        raise UserError(f"{host}:{port}: cannot listen there ({err}); give another") from err
+        raise UserError(
+            f"{host}:{port}: cannot listen on this address ({err}); give another"
+        ) from err
 
 
-def same(given: str | None, token: str) -> bool:
-    """Return whether a token is the right one, in a time that does not tell how wrong it is."""
+def tokens_equal(given: str | None, token: str) -> bool:
+    """Compare tokens in a time that does not depend on their content."""
     return hmac.compare_digest((given or "").encode(), token.encode())

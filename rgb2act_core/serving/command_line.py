@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..plugins.arguments import add_json, add_run, count, port
 
 if TYPE_CHECKING:
-    from .server import Served
+    from .policy_info import PolicyInfo
 
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,17 +40,17 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def announce(args: argparse.Namespace, address: tuple[str, int], served: Served) -> None:
+def announce(args: argparse.Namespace, address: tuple[str, int], info: PolicyInfo) -> None:
     """Print the server's address and the policy it serves."""
     host, port = address[:2]
     if args.json:
-        print(json.dumps({"host": host, "port": port, **served.plain()}), flush=True)
+        print(json.dumps({"host": host, "port": port, **info.to_json()}), flush=True)
         return
-    height, width = served.image
+    height, width = info.image
     print(
-        f"serving {served.run} on {host}:{port}, up to {served.batch} episodes per batch:"
-        f" {len(served.cameras)} cameras ({', '.join(served.cameras)}) at {height}x{width} in,"
-        f" {len(served.action_names)} joints out; press Ctrl-C to stop",
+        f"serving {info.run} on {host}:{port}, up to {info.batch} episodes per batch:"
+        f" {len(info.cameras)} cameras ({', '.join(info.cameras)}) at {height}x{width} in,"
+        f" {len(info.action_names)} joints out; press Ctrl-C to stop",
         flush=True,
     )
 

@@ -1,7 +1,7 @@
 """The policy server: many simulators, one policy, over sockets.
 
-A client says who it is, then drives one episode after another: ``hello``, ``reset``, ``observe``,
-``act``. What it does wrong is told and ends its connection, and nothing else.
+A client sends ``hello``, then for each episode ``reset`` and alternating ``observe`` and ``act``.
+An error of a client closes its own connection and no other.
 """
 
 from __future__ import annotations
@@ -25,79 +25,50 @@ from ..policy.saving import load_policy
 from ..spec.conditions import seen_backbones
 from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
-from .access import CLIENTS, same
+from .access import CLIENTS, tokens_equal
+from .policy_info import PolicyInfo, info_of
 from .sessions import Session, Sessions
 
-VERSION = 1  # of the messages; that of the client
-STRANGER = 4096  # bytes that a message may have before its sender has said who it is
-PATIENCE = 10.0  # seconds in which it is to say so
-TAKEN = 60.0  # seconds in which an answer is to be taken
+VERSION = 1  # of the protocol, as in rgb2act_client
+HELLO_LIMIT = 4096  # bytes of a message before the token is checked
+HELLO_SECONDS = 10.0  # longest wait for the first message
+SEND_SECONDS = 60.0  # longest wait for a client to receive a reply
 
 
-@attrs.frozen(kw_only=True)
-class Served:
-    """Say what a server offers."""
+def load_server(folder: Path, batch: int | None = None) -> tuple[PolicyInfo, Sessions]:
+    """Load the policy of a finished run for serving.
 
-    run: str
-    tasks: tuple[str, ...]
-    cameras: tuple[str, ...]
-    image: tuple[int, int]
-    action_names: tuple[str, ...]
-    n_obs_steps: int
-    n_action_steps: int
-    batch: int
-
-    def plain(self) -> dict[str, Any]:
-        """Return this in plain values."""
-        return attrs.asdict(self, value_serializer=lambda _, __, value: _plain(value))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def load(folder: Path, batch: int | None = None) -> tuple[Served, Sessions]:
-    """Load a finished run's policy to be served; raise UserError when it cannot be.
-
-    Up to ``batch`` sessions are planned for at once, by default as many as the run's episodes.
-    Neither data nor environment of the run need be there.
+    ``batch`` is the number of episodes that are planned together, by default that of the run's
+    evaluation. The run's data and environment are not needed. Raises UserError if the run has no
+    policy, or if the policy needs the environment's true state.
     """
     recorded = read_run(folder)
-    run = recorded.run
-    device = device_of(run.spec.compute)
+    spec = recorded.run.spec
+    device = device_of(spec.compute)
     policy = load_policy(recorded.stage_folder(StageId(Stage.TRAIN)), device)
-    if run.spec.act.compile:
-        policy.compile_plans()
-    shape = policy.shape
-    if shape.condition == "oracle":
+    if policy.shape.condition == "oracle":
         raise UserError(
-            f"{folder}: its policy sees the true state, which no client can tell; serve another"
+            f"{folder}: the policy needs the environment's true state, which clients do not have;"
+            " serve a run with another condition"
         )
-    count = batch or min(run.spec.act.parallel_episodes, run.spec.act.episodes)
-    encoders = open_encoders(policy, build_backbones(seen_backbones(run.spec), device), device)
-    planner = BatchPlanner(policy, encoders, count, device)
-    if run.spec.act.compile:
-        planner.warm(run.spec.act.candidates)  # so that no client waits for the compiler
-    served = Served(
-        run=run.spec.name,
-        tasks=shape.tasks,
-        cameras=shape.cameras,
-        image=shape.image,
-        action_names=shape.action_names,
-        n_obs_steps=shape.n_obs_steps,
-        n_action_steps=shape.n_action_steps,
-        batch=count,
-    )
-    return served, Sessions(planner, run.spec.act)
+    info = info_of(recorded, policy.shape)
+    info = attrs.evolve(info, batch=batch or info.batch)
+    encoders = open_encoders(policy, build_backbones(seen_backbones(spec), device), device)
+    if spec.act.compile:
+        policy.compile_plans()
+    planner = BatchPlanner(policy, encoders, info.batch, device)
+    if spec.act.compile:
+        planner.warm(spec.act.candidates)  # compiles now, so that no client waits for it
+    return info, Sessions(planner, spec.act)
 
 
 class Server:
-    """Accept clients and lead each in a thread of its own."""
+    """Accepts clients and serves each in its own thread."""
 
     def __init__(
-        self, listener: socket.socket, served: Served, sessions: Sessions, token: str | None
+        self, listener: socket.socket, info: PolicyInfo, sessions: Sessions, token: str | None
     ) -> None:
-        self.listener, self.served, self.sessions = listener, served, sessions
+        self.listener, self.info, self.sessions = listener, info, sessions
         self.token = token
         self.channels: set[Channel] = set()
         self.threads: list[threading.Thread] = []
@@ -108,12 +79,12 @@ class Server:
         while True:
             connection, address = self.listener.accept()
             name = f"{address[0]}:{address[1]}"
-            thread = threading.Thread(target=self._lead, args=(connection, name))
+            thread = threading.Thread(target=self._serve_client, args=(connection, name))
             self.threads = [thread, *(t for t in self.threads if t.is_alive())]
             thread.start()
 
     def close(self) -> None:
-        """Send every client away and end."""
+        """Close all connections and stop."""
         self.listener.close()
         with self.lock:
             for channel in self.channels:
@@ -123,33 +94,33 @@ class Server:
         for thread in self.threads:
             thread.join()
 
-    def _lead(self, connection: socket.socket, name: str) -> None:
+    def _serve_client(self, connection: socket.socket, name: str) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        channel = Channel(connection, limit=STRANGER, answers=True)
+        channel = Channel(connection, limit=HELLO_LIMIT, answers=True)
         try:
-            with self._counted(channel):
-                self._greet(channel)
+            with self._registered(channel):
+                self._check_hello(channel)
                 session = self.sessions.begin()
                 try:
                     while True:
                         message = channel.receive()
-                        channel.send(self._answer(session, message), TAKEN)
+                        channel.send(self._answer(session, message), SEND_SECONDS)
                 finally:
                     session.close()
         except Closed:
-            pass  # its own wish
+            pass  # by the client
         except (WireError, UserError) as err:
-            print(f"client {name} sent away: {err}", file=sys.stderr, flush=True)
+            print(f"client {name} disconnected: {err}", file=sys.stderr, flush=True)
             with contextlib.suppress(WireError):
-                channel.send({"kind": "error", "what": str(err)}, TAKEN)
+                channel.send({"kind": "error", "what": str(err)}, SEND_SECONDS)
         finally:
             channel.close()
 
     @contextlib.contextmanager
-    def _counted(self, channel: Channel) -> Iterator[None]:
+    def _registered(self, channel: Channel) -> Iterator[None]:
         with self.lock:
             if len(self.channels) >= CLIENTS:
-                raise UserError(f"hello: {CLIENTS} clients are connected; try later")
+                raise UserError(f"hello: all {CLIENTS} connections are in use; try again later")
             self.channels.add(channel)
         try:
             yield
@@ -157,18 +128,18 @@ class Server:
             with self.lock:
                 self.channels.discard(channel)
 
-    def _greet(self, channel: Channel) -> None:
-        message = channel.receive(PATIENCE)
+    def _check_hello(self, channel: Channel) -> None:
+        message = channel.receive(HELLO_SECONDS)
         if message.get("kind") != "hello" or message.get("version") != VERSION:
             raise UserError(
                 f"hello: expected version {VERSION}, got {message.get('kind')!r} version"
-                f" {message.get('version')!r}; use the client of this rgb2act"
+                f" {message.get('version')!r}; install the matching rgb2act-client"
             )
         given = field(message, "token", (str, type(None)))
-        if self.token is not None and not same(given, self.token):
+        if self.token is not None and not tokens_equal(given, self.token):
             raise UserError(f"hello: the token is {'wrong' if given else 'missing'}")
         channel.limit = LIMIT
-        channel.send({"kind": "policy", **self.served.plain()}, TAKEN)
+        channel.send({"kind": "policy", **self.info.to_json()}, SEND_SECONDS)
 
     def _answer(self, session: Session, message: dict[str, Any]) -> dict[str, Any]:
         kind = field(message, "kind", str)
@@ -182,4 +153,6 @@ class Server:
             return {"kind": "seen"}
         if kind == "act":
             return {"kind": "actions", "actions": session.act(), "missing": session.missing}
-        raise UserError(f"{kind!r}: no such message; use the client of this rgb2act")
+        raise UserError(
+            f"{kind!r}: is not a message of the protocol; install the matching rgb2act-client"
+        )

@@ -1,8 +1,8 @@
-"""Sessions: each leads one episode of its own, and all are planned for in one batch.
+"""Sessions: one episode each, planned together in batches.
 
-Frames are encoded session by session. Plans are drawn in batches of one size, in which an episode
-has the place that its seed says, as in ``act``: sums of float32 may depend on the place. So what a
-session is told does not depend on who else is connected.
+Frames are encoded per session. Plans are sampled in batches of a fixed size, in which the seed of
+an episode determines its slot, as in evaluation: floating-point sums may depend on batch size and
+slot. So the actions of a session do not depend on other clients.
 
 Shapes: k = observations, V = cameras, H W = pixels, A = all action dimensions, n = n_action_steps
 """
@@ -25,7 +25,7 @@ from ..policy.planner import Planner, batch_slot
 from ..policy.rollout import Rollout, step_rollouts
 from ..spec import Act
 
-WINDOW = 0.005  # seconds that a request waits for others to be planned with
+WINDOW = 0.005  # seconds that a request waits for others to join its batch
 
 
 @attrs.define(eq=False)
@@ -38,7 +38,7 @@ class _Request:
 
 
 class Sessions:
-    """Plan for many sessions by one policy, in a thread of its own."""
+    """All sessions of a policy; a thread plans for them in batches."""
 
     def __init__(self, planner: BatchPlanner, act: Act, window: float = WINDOW) -> None:
         self.planner, self.act, self.window = planner, act, window
@@ -50,27 +50,27 @@ class Sessions:
 
     @property
     def shape(self) -> PolicyConfig:
-        """Return what the policy was built for."""
+        """The configuration of the policy."""
         return self.planner.policy.shape
 
     def begin(self) -> Session:
-        """Return a new session; it is to be closed."""
+        """Return a new session, which the caller closes."""
         with self.changed:
             self.open += 1
         return Session(self)
 
     def end(self) -> None:
-        """Count a session less: the others need not wait for it."""
+        """Remove a session, so that the others no longer wait for it."""
         with self.changed:
             self.open -= 1
             self.changed.notify_all()
 
     def plan(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
-        """Return the next actions (n, A) of an episode, planned together with others'."""
+        """Return the next actions (n, A) of an episode, planned in a batch with others."""
         request = _Request(batch_slot(seed, self.act, self.planner), rollout)
         with self.changed:
             if self.closing:
-                raise UserError("act: the server is stopping; connect to another")
+                raise UserError("act: the server is stopping; connect to another server")
             self.waiting.append(request)
             self.changed.notify_all()
         request.done.wait()
@@ -80,7 +80,7 @@ class Sessions:
         return request.actions_nA
 
     def close(self) -> None:
-        """End the planning thread after the batch that it is at."""
+        """Stop the planning thread after its current batch."""
         with self.changed:
             self.closing = True
             self.changed.notify_all()
@@ -90,10 +90,10 @@ class Sessions:
         while requests := self._gather():
             self._answer(requests)
         for request in self.waiting:
-            _fail(request, UserError("act: the server is stopping; connect to another"))
+            _fail(request, UserError("act: the server is stopping; connect to another server"))
 
     def _gather(self) -> list[_Request]:
-        """Return what is planned next, once all who are connected ask or the window is over."""
+        """Return the next batch, once every session has a request or the window is over."""
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or self.closing)
             end = time.monotonic() + self.window
@@ -131,7 +131,7 @@ class Sessions:
 def _fail(request: _Request, error: Exception) -> None:
     if not isinstance(error, UserError):
         traceback.print_exception(error)
-        error = UserError("act: the policy failed; the server's output says how")
+        error = UserError("act: the policy failed; see the server's output")
     request.error = error
     request.done.set()
 

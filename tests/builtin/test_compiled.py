@@ -15,7 +15,7 @@ from rgb2act_core.builtin.heads.diffusion_config import Diffusion
 from rgb2act_core.builtin.heads.factories import DiffusionHead
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import Compilable, HeadShape
-from rgb2act_core.serving.server import load
+from rgb2act_core.serving import load_server
 
 SHAPE = HeadShape(obs_dim=8, n_obs_steps=2, action_dim=3, horizon=6)
 CONFIGS = {
@@ -95,6 +95,6 @@ def test_acting_with_a_compiled_network_is_a_trial_of_its_own(
         assert ("train: cached" in done.stderr) == bool(act)
     assert rates[0] == rates[1]
     capfd.readouterr()
-    _, sessions = load(tmp_path / "puppet")
+    _, sessions = load_server(tmp_path / "puppet")
     sessions.close()
     assert "policy: compiled it in" in capfd.readouterr().err  # before a client comes

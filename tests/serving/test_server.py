@@ -197,10 +197,10 @@ def test_what_is_hostile_ends_its_own_connection_alone(serving: Serving, client:
             np.testing.assert_array_equal(play(policy, 7), before, err_msg=name)
         assert server.stop() == 0
     assert b"message has 5000 bytes, the limit is 4096" in answered["oversized at first"]
-    assert b"expected a map with names, got list" in answered["a list"]
+    assert b"expected a map with string keys, got list" in answered["a list"]
     assert "message has 5000 bytes, the limit is 4096" in server.errors
     assert "message has 2147483648 bytes, the limit is 67108864" in server.errors
-    assert "'eval': no such message" in server.errors
+    assert "'eval': is not a message of the protocol" in server.errors
     assert "Traceback" not in server.errors
 
 
@@ -226,16 +226,16 @@ def test_what_a_client_does_wrong_is_told(serving: Serving, client: Any) -> None
     rgb, joints = observation["rgb"], observation["joints"]
     views, height, width, _ = rgb.shape
     wrong = [
-        (lambda p: p.observe(rgb, joints), "no episode has begun; reset first"),
-        (lambda p: (p.reset(1), p.act()), "nothing was seen since the last plan"),
+        (lambda p: p.observe(rgb, joints), "no episode has started; call reset first"),
+        (lambda p: (p.reset(1), p.act()), "no observation since the last plan"),
         (lambda p: p.reset(-1), "seed is -1"),
         (
             lambda p: (p.reset(1), p.observe(np.zeros((1, 480, 640, 3), np.uint8), joints)),
-            rf"rgb is uint8 \(1, 480, 640, 3\), the policy sees uint8 \({views}, {height},"
+            rf"rgb is uint8 \(1, 480, 640, 3\), the policy expects uint8 \({views}, {height},"
             rf" {width}, 3\): .* at {height}x{width}; send those",
         ),
         (lambda p: (p.reset(1), p.observe(rgb, joints[:3])), r"joints are float32 \(3,\)"),
-        (lambda p: (p.reset(1), p.observe(rgb, joints * np.nan)), "hold NaN"),
+        (lambda p: (p.reset(1), p.observe(rgb, joints * np.nan)), "contain NaN"),
     ]
     with serving() as server:
         for call, said in wrong:
@@ -273,10 +273,13 @@ def test_what_others_can_reach_needs_a_token(
 ) -> None:
     (tmp_path / "empty").touch()
     for args, said in (
-        (("--host", "0.0.0.0"), "others can reach it; give --token-file, or set RGB2ACT_TOKEN"),
+        (
+            ("--host", "0.0.0.0"),
+            "other machines can connect; give --token-file",
+        ),
         (("--token-file", tmp_path / "empty"), "is empty"),
         (("--token-file", tmp_path / "absent"), "cannot be read"),
-        (("--host", "256.1.1.1"), "others can reach it"),
+        (("--host", "256.1.1.1"), "other machines can connect"),
         (("--host", "127.0.0.1", "--port", "70000"), "expected a port from 0 to 65535"),
     ):
         done = cli("serve", "served", "--root", acted, *args)
@@ -290,7 +293,7 @@ def test_a_port_that_is_taken_is_told(
     with serving() as server:
         done = cli("serve", "served", "--root", acted, "--port", str(server.told["port"]))
     assert done.returncode == 2
-    assert f"{server.address}: cannot listen there" in done.stderr
+    assert f"{server.address}: cannot listen" in done.stderr
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
@@ -317,10 +320,9 @@ def test_a_server_that_is_not_there_is_told(client: Any) -> None:
 @pytest.fixture
 def planned(acted: Path, puppet: None) -> Callable[[float, tuple[int, int]], list[int]]:
     """Return how many are planned for each time, when two sessions ask at once."""
-    from rgb2act_core.serving.server import load
-    from rgb2act_core.serving.sessions import Sessions
+    from rgb2act_core.serving import Sessions, load_server
 
-    _, loaded = load(acted / "served", batch=2)
+    _, loaded = load_server(acted / "served", batch=2)
     loaded.close()
     observation, _ = environment().reset(seed=7)
     draw = loaded.planner.plan

@@ -328,10 +328,10 @@ def test_acting_goes_on_in_the_task_where_it_was_stopped(
 
 @pytest.mark.usefixtures("puppet")
 def test_served_policy_is_told_the_task_of_an_episode(spec_file: SpecFile, tmp_path: Path) -> None:
-    from rgb2act_core.serving.server import load
+    from rgb2act_core.serving import load_server
 
     spec = read_spec(spec_file(environment=TWO, policy={"tasks": "separate_heads"}))
-    served, sessions = load(chain.run_pipeline(spec, tmp_path, "train"), batch=2)
+    served, sessions = load_server(chain.run_pipeline(spec, tmp_path, "train"), batch=2)
     assert served.tasks == ("puppet", "waltz")
     session = sessions.begin()
     with pytest.raises(UserError, match="the policy acts in several, name one of puppet, waltz"):

@@ -20,14 +20,14 @@ def run(args: argparse.Namespace) -> int:
     folder = find_run(args.run, args.root)
     token = read_token(args.host, args.token_file)
     with until_interrupted(), listen(args.host, args.port) as listener:
-        from rgb2act_core.serving import load
+        from rgb2act_core.serving import load_server
 
         from ..evaluation import xpolicylab
 
-        served, sessions = load(folder, args.batch)
+        info, sessions = load_server(folder, args.batch)
         try:
-            xpolicylab.check(served)
-            announce(args, listener.getsockname(), served)
+            xpolicylab.check(info)
+            announce(args, listener.getsockname(), info)
             xpolicylab.serve(listener, sessions, token)
         finally:
             sessions.close()

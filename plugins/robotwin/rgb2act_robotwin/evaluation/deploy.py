@@ -14,9 +14,7 @@ import attrs
 import rgb2act_wire
 
 from rgb2act_core import UserError, __version__
-from rgb2act_core.pipeline.run_record import read_run
-from rgb2act_core.store.files import read_json
-from rgb2act_core.store.stage_id import Stage, StageId
+from rgb2act_core.serving import read_policy_info
 
 from ..recorded.joint_states import ACTION_NAMES
 
@@ -57,16 +55,15 @@ def deploy(run_folder: Path, root: Path, name: str, force: bool) -> Deployment:
     """
     if not name.isidentifier() or keyword.iskeyword(name):
         raise UserError(f"--name {name!r}: is not a Python identifier; give letters and digits")
-    record = read_run(run_folder)
-    shape = read_json(record.stage_folder(StageId(Stage.TRAIN)) / "policy.json")["shape"]
-    if tuple(shape["action_names"]) != ACTION_NAMES:
+    info = read_policy_info(run_folder)
+    if info.action_names != ACTION_NAMES:
         raise UserError(
-            f"{run_folder}: has actions {', '.join(shape['action_names'])}; RoboTwin has"
+            f"{run_folder}: has actions {', '.join(info.action_names)}; RoboTwin has"
             f" {', '.join(ACTION_NAMES)}; deploy a run of RoboTwin"
         )
     values = {
         "NAME": name,
-        "RUN": record.run.spec.name,
+        "RUN": info.run,
         "PYTHON": shlex.quote(sys.executable),
         "FOLDER": shlex.quote(str(run_folder.resolve())),
     }
@@ -76,10 +73,8 @@ def deploy(run_folder: Path, root: Path, name: str, force: bool) -> Deployment:
         if problems:
             raise UserError(*problems)
     for folder, files in folders.items():
-        _write(folder, files, record.run.spec.name)
-    return Deployment(
-        folders=tuple(folders), cameras=tuple(shape["cameras"]), image=tuple(shape["image"])
-    )
+        _write(folder, files, info.run)
+    return Deployment(folders=tuple(folders), cameras=info.cameras, image=info.image)
 
 
 def _folders(
@@ -118,7 +113,8 @@ def _copies(folder: str, names: Sequence[str], values: Mapping[str, str]) -> dic
 def _foreign(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
     """Yield a problem for each existing file that rgb2act did not write or that was changed."""
     manifest = folder / MANIFEST
-    written = read_json(manifest).get("files", {}) if manifest.is_file() else {}
+    text = manifest.read_text(encoding="utf-8") if manifest.is_file() else "{}"
+    written = json.loads(text).get("files", {})
     for name in files:
         path = folder / name
         if path.exists() and written.get(name) != _digest(path.read_bytes()):

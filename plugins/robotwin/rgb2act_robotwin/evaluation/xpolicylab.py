@@ -2,7 +2,7 @@
 
 Its client sends the newest observation when it requests actions, and the older client sends no
 others. The server keeps a history per environment, and replies contain the number of steps that
-were not observed.
+were not obinfo.
 
 Shapes: V = cameras, H W = pixels, n = actions of one chunk
 """
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rgb2act_wire import LIMIT
 
 from rgb2act_core import UserError
-from rgb2act_core.serving import Served, Session, Sessions, same
+from rgb2act_core.serving import PolicyInfo, Session, Sessions, tokens_equal
 
 from ..recorded import jpeg
 from ..recorded.joint_states import ACTION_NAMES
@@ -35,17 +35,17 @@ ENVIRONMENTS = 64  # per connection
 UNREADABLE = 1007  # websocket close code for invalid data
 
 
-def check(served: Served) -> None:
+def check(info: PolicyInfo) -> None:
     """Raise UserError if the policy does not work with XPolicyLab's client."""
-    if served.action_names != ACTION_NAMES:
+    if info.action_names != ACTION_NAMES:
         raise UserError(
-            f"{served.run}: has actions {', '.join(served.action_names)}; RoboTwin has"
+            f"{info.run}: has actions {', '.join(info.action_names)}; RoboTwin has"
             f" {', '.join(ACTION_NAMES)}; serve a run of RoboTwin"
         )
-    for camera in served.cameras:
+    for camera in info.cameras:
         if camera not in rgb2act_xpolicylab.CAMERAS:
             raise UserError(
-                f"{served.run}: uses {camera!r}, which XPolicyLab's client does not send; train"
+                f"{info.run}: uses {camera!r}, which XPolicyLab's client does not send; train"
                 f" with {', '.join(rgb2act_xpolicylab.CAMERAS)}, or use RoboTwin's older tree"
             )
 
@@ -222,7 +222,7 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> Non
 
     def check_token(connection: ServerConnection, request: Request) -> Response | None:
         given = parse_qs(urlsplit(request.path).query).get("token", [""])[0]
-        if token is None or same(given, token):
+        if token is None or tokens_equal(given, token):
             return None
         return connection.respond(401, "the token is missing or wrong: ws://HOST:PORT/?token=...\n")
 

@@ -353,11 +353,9 @@ for named in ({"task_name": "turn_switch"}, {}):
 @pytest.fixture
 def of_two_tasks(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Any]]]:
     """Give the address of a server whose policy says it has two tasks, and what resets name."""
-    from rgb2act_core.serving.access import listen
-    from rgb2act_core.serving.server import Server, load
-    from rgb2act_core.serving.sessions import Session
+    from rgb2act_core.serving import Server, Session, listen, load_server
 
-    offer, sessions = load(run)
+    offer, sessions = load_server(run)
     tasks, named = ("lift_pot", "open_laptop"), []
     sessions.planner.policy.shape = attrs.evolve(sessions.planner.policy.shape, tasks=tasks)
     reset = Session.reset

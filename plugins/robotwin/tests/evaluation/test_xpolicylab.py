@@ -155,8 +155,7 @@ def test_no_ping_is_sent_to_a_client_that_simulates(
     from rgb2act_robotwin.evaluation.xpolicylab import serve
     from websockets.sync import server
 
-    from rgb2act_core.serving.access import listen
-    from rgb2act_core.serving.server import load
+    from rgb2act_core.serving import listen, load_server
 
     told: dict[str, Any] = {}
 
@@ -167,7 +166,7 @@ def test_no_ping_is_sent_to_a_client_that_simulates(
     monkeypatch.setattr(server, "serve", accept)
     with contextlib.closing(listen("127.0.0.1", 0)) as listener:
         with pytest.raises(KeyboardInterrupt):
-            serve(listener, load(run)[1], None)
+            serve(listener, load_server(run)[1], None)
         assert told["ping_interval"] is None
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
@@ -312,9 +311,9 @@ def test_a_policy_that_its_client_cannot_drive_is_told(run: Path) -> None:
     import attrs
     from rgb2act_robotwin.evaluation.xpolicylab import check
 
-    from rgb2act_core.serving.server import load
+    from rgb2act_core.serving import load_server
 
-    offer, sessions = load(run)
+    offer, sessions = load_server(run)
     sessions.close()
     check(offer)
     with pytest.raises(UserError, match="'front_camera', which XPolicyLab's client does not send"):
@@ -328,9 +327,9 @@ def test_a_policy_of_several_tasks_is_told_which(run: Path, recorded: Any) -> No
     import attrs
     from rgb2act_robotwin.evaluation.xpolicylab import Talk
 
-    from rgb2act_core.serving.server import load
+    from rgb2act_core.serving import load_server
 
-    _, sessions = load(run)
+    _, sessions = load_server(run)
     sessions.close()
     named = {"task_name": "lift_pot", "seed": 3}
     for tasks, expected in ((("other",), None), (("lift_pot", "open_laptop"), "lift_pot")):

@@ -108,9 +108,9 @@ class Recorded:
 def planned(run: Path, recorded: Recorded, seed: int, groups: list[list[int]]) -> np.ndarray:
     """Return the actions (plans, n, 14) of the code that acts, for frames seen before each plan."""
     from rgb2act_core.policy import rollout
-    from rgb2act_core.serving.server import load
+    from rgb2act_core.serving import load_server
 
-    _, sessions = load(run)
+    _, sessions = load_server(run)
     sessions.close()
     planner, act = sessions.planner, sessions.act
     led = rollout.start_rollout(planner, act, seed, recorded.joints[groups[0][0]])

@@ -201,7 +201,7 @@ class Simulation:
         self.closings += 1
         self.env.close_env(clear_cache=self.closings % self.args["clear_cache_freq"] == 0)
         if self.settings.planner == "mplib":
-            # mplib's planner keeps the world of its first scene; CuRobo's is kept: it is slow to build
+            # mplib's planner keeps its first scene's world; CuRobo's is kept: building it is slow
             self.env = None
             gc.collect()
 
