@@ -81,8 +81,8 @@ def one_batch(
 
 
 def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
-    frames = open_frames(stored_features(run), data.sources, "cpu")
-    teacher_FD = torch.from_numpy(stored_embeddings(run).embeddings(data.sources))
+    frames = open_frames(stored_features(run), data.episodes, "cpu")
+    teacher_FD = torch.from_numpy(stored_embeddings(run).embeddings(data.episodes))
     rows = np.arange(len(teacher_FD))
     aligner = new_aligner(run, data, frames, teacher_FD, rows)
     target_FD = aligner.teacher_space(teacher_FD)

@@ -172,7 +172,7 @@ def main() -> None:
     shapes = [(FRAMES, 1, sizes.places, channels) for channels in sizes.channels]
     tables = [EpisodeArrays([rng.random(shape, np.float32).astype(np.float16)]) for shape in shapes]
     frames = load_into_memory(
-        TokenFrames(tokens=tables, index=FrameIndex.of([FRAMES]), sources=[], device="cpu"),
+        TokenFrames(tokens=tables, index=FrameIndex.of([FRAMES]), episodes=[], device="cpu"),
         "tokens",
     )
     target_FD = torch.randn(FRAMES, sizes.dim)

@@ -80,7 +80,7 @@ def errors(run: Run, full: Run, data: Dataset) -> list[float]:
     found, source = [], data.demonstrations[0]
     for choice in run.spec.backbone:
         exact, kept = (
-            stored_features(r, [choice])[0].tokens([source]).parts[0] for r in (full, run)
+            stored_features(r, [choice])[0].tokens([source]).arrays[0] for r in (full, run)
         )
         grids = [stored_features(r, [choice])[0].grid(source) for r in (full, run)]
         exact_TVNC = np.asarray(exact, np.float32)

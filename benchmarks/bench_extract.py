@@ -54,7 +54,7 @@ def bare(
 ) -> None:
     (backbone,) = build_backbones([choice], "cpu")
     with torch.inference_mode():
-        for source in data.sources:
+        for source in data.episodes:
             frames, tokens = source.open().rgb, []
             for first in range(0, len(frames), batch):
                 rgb_BVHW3 = torch.from_numpy(np.array(frames[first : first + batch]))
@@ -67,7 +67,7 @@ def overhead(
 ) -> None:
     fresh = itertools.count()
     (backbone,) = build_backbones([choice], "cpu")
-    backbone.encode(torch.from_numpy(np.array(data.sources[0].open().rgb[:1]))[:, None])
+    backbone.encode(torch.from_numpy(np.array(data.episodes[0].open().rgb[:1]))[:, None])
 
     def save(tokens: list[Tensor]) -> None:
         np.save(run.root / f"{next(fresh)}.npy", torch.cat(tokens).half().numpy())
@@ -78,13 +78,13 @@ def overhead(
         one = Run(spec=spec, root=run.root / str(next(fresh)))
         extract_features(one, stored_features(one)[0], data)
 
-    frames = sum(len(source.open().rgb) for source in data.sources)
+    frames = sum(len(source.open().rgb) for source in data.episodes)
     work = {
         "the bare loop": lambda: bare(choice, data, batch, lambda tokens: None),
         "the bare loop and np.save": lambda: bare(choice, data, batch, save),
         "extraction": lambda: ours(batch),
     }
-    title = f"{title}, {frames} frames of {len(data.sources)} episodes, two cameras, batch {batch}"
+    title = f"{title}, {frames} frames of {len(data.episodes)} episodes, two cameras, batch {batch}"
     compare(title, "ms/frame", {name: timed(job, frames) for name, job in work.items()}, rounds)
 
 
@@ -102,7 +102,7 @@ def streaming(title: str, choice: BackboneChoice, steps: int, batch: int, rounds
 
     def streamed() -> list[Tensor]:
         stream = Stream(Encoder(backbone, "cpu"))
-        return [stream.push(video_TVHW3[i : i + batch]) for i in range(0, steps, batch)]
+        return [stream.tokens(video_TVHW3[i : i + batch]) for i in range(0, steps, batch)]
 
     gap = (torch.cat(whole()).float() - torch.cat(streamed()).float()).abs().max()
     work = {

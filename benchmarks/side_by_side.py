@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from rgb2act_core.data.dataset import Dataset, stored
+from rgb2act_core.data.dataset import Dataset, stored_episode
 from rgb2act_core.data.episode_store import write_episode
 from rgb2act_core.interfaces import Episode, PointCloud
 from rgb2act_core.spec.reader import read_spec
@@ -38,7 +38,7 @@ def episodes(folder: Path, count: int, steps: int, size: int) -> Dataset:
         name = f"episode_{number:03d}"
         write_episode(folder / name, _episode(rng, name, steps, size), extra={})
     paths = sorted(path for path in folder.iterdir() if path.is_dir())
-    return Dataset(demonstrations=tuple(stored(path) for path in paths))
+    return Dataset(demonstrations=tuple(stored_episode(path) for path in paths))
 
 
 def _episode(rng: np.random.Generator, name: str, steps: int, size: int) -> Episode:

@@ -155,7 +155,7 @@ class Aligner(nn.Module):
         cameras, positions = stacked_BVNMW.shape[1:3]
         fused: FusedTokens = self.fusion(stacked_BVNMW.flatten(1, 2))
         fused_BVNW = fused.tokens.unflatten(1, (cameras, positions))
-        at_N = None if sample is None else sample.at.to(fused_BVNW.device)
+        at_N = None if sample is None else sample.cells.to(fused_BVNW.device)
         if self.context is not None:
             fused_BVNW = self.context(fused_BVNW, at_N)
         with torch.autocast(fused_BVNW.device.type, enabled=False):  # sums of many terms
@@ -192,7 +192,7 @@ class Aligner(nn.Module):
     def _on_common_grid(self, tokens_BVNC: Tensor, i: int, sample: TokenSample | None) -> Tensor:
         """Resample backbone i's tokens to the common grid, or to the sampled positions of it."""
         if sample is not None:
-            return sample.blends[i](tokens_BVNC)
+            return sample.interpolations[i](tokens_BVNC)
         return grids.resample(tokens_BVNC, self.config.grids[i], self.config.grid)
 
     def sample_positions(
@@ -200,7 +200,7 @@ class Aligner(nn.Module):
     ) -> TokenSample:
         """Draw positions of the common grid."""
         config = self.config
-        return grids.draw(config.grids, config.grid, count, replacement, generator)
+        return grids.sample_cells(config.grids, config.grid, count, replacement, generator)
 
     def teacher_space(self, embedding_BD: Tensor) -> Tensor:
         """Map teacher embeddings (B, D) into the space of the aligner's embeddings."""

@@ -107,7 +107,7 @@ class AlignmentBatches:
     def describe(self, rows: Rows) -> str:
         """Return the names of a batch's episodes."""
         numbers = np.unique(self.frames.index.episode[rows])
-        return ", ".join(self.frames.sources[i].name for i in numbers)
+        return ", ".join(self.frames.episodes[i].name for i in numbers)
 
     def targets(self, rows: Rows) -> LossTargets:
         """Return the teacher's side of a batch."""
@@ -169,7 +169,7 @@ class AlignmentBatches:
             count = -(-len(rows) // self.config.micro_batch)
         sample, parts = self._sample(step), []
         for number, part_rows in enumerate(np.array_split(rows, count)):
-            needed, windows_LK = self.frames.made_of(part_rows, self.aligner.config)
+            needed, windows_LK = self.frames.required_rows(part_rows, self.aligner.config)
             request = TokenRequest(rows=needed, sample=sample)
             parts.append(_Part(number=number, request=request, windows_LK=windows_LK))
         return parts

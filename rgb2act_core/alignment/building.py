@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.sampling import evenly_spaced
 from ..features.frames import TokenFrames
 from ..spec import Align
 from .aligner import Aligner, AlignerConfig
@@ -24,9 +25,9 @@ def aligner_config(align: Align, inputs: AlignmentInputs) -> AlignerConfig:
     learned = align.loss.learn_temperature or align.loss.sigmoid
     return AlignerConfig(
         backbones=inputs.labels,
-        channels=tuple(table.frame[2] for table in inputs.frames.tokens),
+        channels=tuple(table.row_shape[2] for table in inputs.frames.tokens),
         grids=inputs.grids,
-        cameras=inputs.frames.tokens[0].frame[0],
+        cameras=inputs.frames.tokens[0].row_shape[0],
         teacher_dim=inputs.teacher_FD.shape[1],
         teacher_space=align.teacher_space,
         embedding_dim=align.embedding_dim,
@@ -41,7 +42,7 @@ def aligner_config(align: Align, inputs: AlignmentInputs) -> AlignerConfig:
         window=align.window if align.sample == "window" else 1,
         stride=align.stride,
         aggregate=align.aggregate,
-        group_dim=0 if inputs.groups is None else inputs.groups.frame[1],
+        group_dim=0 if inputs.groups is None else inputs.groups.row_shape[1],
     )
 
 
@@ -53,11 +54,11 @@ def new_aligner(
     frames = inputs.frames
     config = aligner_config(align, inputs)
     aligner = Aligner(config, align.fusion.build(), inputs.fingerprints).to(frames.device)
-    sample = frames.gather(frames.spread(inputs.train_rows, TOKEN_FRAMES))
+    sample = frames.gather(frames.evenly_spaced(inputs.train_rows, TOKEN_FRAMES))
     aligner.set_statistics(sample, transform)
     if inputs.groups is not None and aligner.local is not None:
         last = len(inputs.train_rows) - 1
-        at = np.linspace(0, last, min(last + 1, GROUP_FRAMES)).astype(np.int64)
+        at = evenly_spaced(last + 1, GROUP_FRAMES)
         groups = torch.from_numpy(inputs.groups.gather(inputs.train_rows[at]))
         aligner.local.set_statistics(groups.to(frames.device))
     return aligner

@@ -73,7 +73,7 @@ def report_constant_features(
 
     Raises UserError if this is true of all backbones.
     """
-    rows = frames.spread(train_rows, SAMPLED_FRAMES)
+    rows = frames.evenly_spaced(train_rows, SAMPLED_FRAMES)
     if len(rows) < 2:
         return
     constant = 0

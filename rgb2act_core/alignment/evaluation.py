@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.sampling import evenly_spaced
 from ..features.frames import TokenFrames
 from ..features.reader import EpisodeArrays
 from ..training.sampler import Rows
@@ -103,10 +104,10 @@ class AlignerEvaluator:
         training = aligner.training
         aligner.eval()
         window = aligner.config.window
-        size = max(self.frames.at_most(BATCH_SIZE * window) // window, 1)
+        size = max(self.frames.gather_limit(BATCH_SIZE * window) // window, 1)
         parts = []
         for batch_rows in np.array_split(rows, -(-len(rows) // size)):
-            needed, windows_LK = self.frames.made_of(batch_rows, aligner.config)
+            needed, windows_LK = self.frames.required_rows(batch_rows, aligner.config)
             aligned = aligner(self.frames.gather(needed), windows_LK=windows_LK)
             parts.append(AlignedOutputs.of(aligned))
         aligner.train(training)
@@ -115,7 +116,7 @@ class AlignerEvaluator:
 
 def _subset(rows: Rows) -> Rows:
     """Return at most MAX_FRAMES rows, evenly spaced."""
-    at = np.linspace(0, len(rows) - 1, min(len(rows), MAX_FRAMES)).astype(np.int64)
+    at = evenly_spaced(len(rows), MAX_FRAMES)
     return rows[at]
 
 
@@ -125,7 +126,7 @@ def known_states(frames: TokenFrames) -> dict[str, Tensor]:
     Frames of episodes that do not record a state are NaN. A state whose width differs between
     episodes is left out, because it is not the same quantity in all of them.
     """
-    episodes = [source.open() for source in frames.sources]
+    episodes = [source.open() for source in frames.episodes]
     lengths = [episode.rgb.shape[0] for episode in episodes]
     recorded: list[Mapping[str, NDArray[np.float32]]] = [
         episode.state if episode.joints is None else {"joints": episode.joints, **episode.state}

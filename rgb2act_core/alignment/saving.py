@@ -26,7 +26,7 @@ from .aligner import Aligner, AlignerConfig
 def save_aligner(folder: Path, aligner: Aligner, fusion: Choice) -> None:
     """Write ``aligner.json`` and ``aligner.safetensors``."""
     data = aligner_data(aligner, fusion)
-    data["fingerprints"] = [fingerprint.plain() for fingerprint in aligner.fingerprints]
+    data["fingerprints"] = [fingerprint.to_json() for fingerprint in aligner.fingerprints]
     save_model(folder, "aligner", aligner, data)
 
 
@@ -60,4 +60,4 @@ def read_fingerprints(path: Path, data: Mapping[str, Any]) -> tuple[Fingerprint,
     entries = data.get("fingerprints")
     if not isinstance(entries, list):
         raise UserError(f"{path}: fingerprints are missing; delete its folder and run again")
-    return tuple(Fingerprint.of(entry, path) for entry in entries)
+    return tuple(Fingerprint.from_json(entry, path) for entry in entries)

@@ -1,6 +1,6 @@
-"""The episodes of a run: demonstrations to learn from, and action-free scenes besides.
+"""The episodes of a run: demonstrations, and packs of action-free scenes.
 
-Shapes: T = steps of an episode, V = cameras, H W = pixels, A = action dims
+Shapes: T = steps of an episode, V = cameras, H W = pixels, A = action dimensions
 """
 
 from __future__ import annotations
@@ -18,63 +18,67 @@ from .episode_store import by_name, digest_of, read_episode, validate
 
 @attrs.frozen(eq=False, kw_only=True)
 class EpisodeRef:
-    """Name one episode, and open it on demand."""
+    """A reference to one episode, which is opened on demand."""
 
     name: str
     digest: str
-    path: Path | None = None  # in the store
-    episode: Episode | None = None  # recorded elsewhere and read where it lies
-    task: int = 0  # its place among the run's tasks
+    path: Path | None = None  # of an episode in the store
+    episode: Episode | None = None  # read from the environment's own files
+    task: int = 0  # index of the task in the run
 
     def open(self) -> Episode:
-        """Return the episode; heavy arrays are read lazily."""
+        """Return the episode; large arrays are read lazily."""
         if self.episode is not None:
             return self.episode
-        assert self.path is not None
+        if self.path is None:
+            raise ValueError(f"episode {self.name} has neither path nor episode")
         return read_episode(self.path)
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Dataset:
-    """Hold a run's demonstrations and scenes, those of its first task first."""
+    """A run's demonstrations and scene packs, ordered by task."""
 
     demonstrations: tuple[EpisodeRef, ...]
     scenes: tuple[EpisodeRef, ...] = ()
-    tasks: tuple[str, ...] = ()  # names, where there are several
+    tasks: tuple[str, ...] = ()  # names of the tasks, empty for a single task
 
     @property
-    def sources(self) -> tuple[EpisodeRef, ...]:
-        """Return demonstrations and scenes together."""
+    def episodes(self) -> tuple[EpisodeRef, ...]:
+        """Return the demonstrations, followed by the scene packs."""
         return (*self.demonstrations, *self.scenes)
 
-    def of(self, task: int) -> Dataset:
-        """Return the part that is of one task, by its place."""
+    def of_task(self, task: int) -> Dataset:
+        """Return the episodes of one task, given its index."""
         parts = (self.demonstrations, self.scenes)
-        demonstrations, scenes = (tuple(s for s in part if s.task == task) for part in parts)
+        demonstrations, scenes = (tuple(ref for ref in part if ref.task == task) for part in parts)
         return Dataset(demonstrations=demonstrations, scenes=scenes)
 
     @property
     def key(self) -> str:
-        """Return the digest of all content, and of which task it is where there are several."""
+        """Return the digest of all content, with the assignment to tasks if there are several."""
         parts = (self.demonstrations, self.scenes)
-        digests = [[source.digest for source in part] for part in parts]
+        digests = [[ref.digest for ref in part] for part in parts]
         if not self.tasks:
             return key_of(digests)
-        return key_of([*digests, [[s.task for s in part] for part in parts], list(self.tasks)])
+        return key_of([*digests, [[ref.task for ref in part] for part in parts], list(self.tasks)])
 
 
-def missing(folder: Path, sources: Iterable[EpisodeRef]) -> list[EpisodeRef]:
-    """Return the episodes that have no entry in the folder yet."""
-    return [source for source in sources if not (folder / source.digest).exists()]
+def missing_entries(folder: Path, episodes: Iterable[EpisodeRef]) -> list[EpisodeRef]:
+    """Return the episodes that have no entry in the folder."""
+    return [episode for episode in episodes if not (folder / episode.digest).exists()]
 
 
-def stored(path: Path) -> EpisodeRef:
-    """Return the source of an episode in the store."""
+def stored_episode(path: Path) -> EpisodeRef:
+    """Return a reference to an episode in the store."""
     return EpisodeRef(name=path.name, digest=read_episode(path).digest, path=path)
 
 
-def recorded(episodes: Sequence[Episode], info: EnvironmentInfo) -> Dataset:
-    """Return the data set of episodes that lie on disk; raise UserError when they don't fit."""
+def recorded_dataset(episodes: Sequence[Episode], info: EnvironmentInfo) -> Dataset:
+    """Return the data set of episodes that an environment comes with.
+
+    Raises UserError if an episode does not fit the environment.
+    """
     by_name(episodes)
     for episode in episodes:
         check_episode(episode, info)
@@ -85,61 +89,60 @@ def recorded(episodes: Sequence[Episode], info: EnvironmentInfo) -> Dataset:
     )
 
 
-def joined(names: Sequence[str], parts: Sequence[Dataset]) -> Dataset:
-    """Return the data set of several tasks, one part each; that of one task is its part.
+def join_tasks(names: Sequence[str], parts: Sequence[Dataset]) -> Dataset:
+    """Return the data set of several tasks, given one part per task; a single part as it is.
 
-    Raises UserError when an episode is of two tasks: it could be trained on and held out.
+    Raises UserError if an episode belongs to two tasks, since it could be trained on and held out.
     """
     if len(parts) == 1:
         return parts[0]
 
-    def sources(of: str) -> tuple[EpisodeRef, ...]:
+    def refs(kind: str) -> tuple[EpisodeRef, ...]:
         return tuple(
-            attrs.evolve(source, name=f"{name}/{source.name}", task=i)
+            attrs.evolve(ref, name=f"{name}/{ref.name}", task=i)
             for i, (name, part) in enumerate(zip(names, parts, strict=True))
-            for source in getattr(part, of)
+            for ref in getattr(part, kind)
         )
 
-    data = Dataset(
-        demonstrations=sources("demonstrations"), scenes=sources("scenes"), tasks=tuple(names)
-    )
-    seen: dict[str, str] = {}
-    for source in data.sources:
-        if source.digest in seen:
+    data = Dataset(demonstrations=refs("demonstrations"), scenes=refs("scenes"), tasks=tuple(names))
+    names_by_digest: dict[str, str] = {}
+    for ref in data.episodes:
+        if ref.digest in names_by_digest:
             raise UserError(
-                f"episode {source.name}: is the same as {seen[source.digest]}; give each task"
-                " episodes of its own"
+                f"episode {ref.name}: is identical to {names_by_digest[ref.digest]}; give each task"
+                " its own episodes"
             )
-        seen[source.digest] = source.name
+        names_by_digest[ref.digest] = ref.name
     return data
 
 
 def check_episode(episode: Episode, info: EnvironmentInfo) -> None:
-    """Raise UserError when an episode is not whole, or its cameras, image or widths differ.
+    """Raise UserError if an episode is invalid or differs from its environment.
 
-    Clouds are counted, not read: that takes long, and the teacher's stage finds a bad one.
+    Compares cameras, image size and action width. Point clouds are counted but not read, because
+    that takes long; the teacher's extraction reports an invalid one.
     """
     if episode.cameras != info.cameras:
         raise UserError(
-            f"episode {episode.name}: cameras {episode.cameras!r}, the environment has"
+            f"episode {episode.name}: cameras are {episode.cameras!r}, the environment has"
             f" {info.cameras!r}; name the same cameras in [environment]"
         )
     if tuple(episode.rgb.shape[2:4]) != info.image:
         raise UserError(
-            f"episode {episode.name}: images are {tuple(episode.rgb.shape[2:4])!r}, the environment"
-            f" shows {info.image!r}; record it with this environment"
+            f"episode {episode.name}: images are {tuple(episode.rgb.shape[2:4])!r}, those of the"
+            f" environment are {info.image!r}; record the episode with this environment"
         )
     width = len(info.action_names)
     for what, array in (("actions", episode.actions), ("joints", episode.joints)):
         if array is None or array.shape[1] != width:
-            seen = "none" if array is None else f"width {array.shape[1]}"
+            actual = "none" if array is None else f"width {array.shape[1]}"
             raise UserError(
-                f"episode {episode.name}: {what}: expected width {width}, got {seen};"
-                " record it with this environment"
+                f"episode {episode.name}: {what}: expected width {width}, got {actual};"
+                " record the episode with this environment"
             )
     validate(attrs.evolve(episode, clouds=None))
     if episode.clouds is not None and len(episode.clouds) != episode.rgb.shape[0]:
         raise UserError(
-            f"episode {episode.name}: has {len(episode.clouds)} clouds for"
-            f" {episode.rgb.shape[0]} frames; each needs its own"
+            f"episode {episode.name}: has {len(episode.clouds)} point clouds for"
+            f" {episode.rgb.shape[0]} frames; record one per frame"
         )

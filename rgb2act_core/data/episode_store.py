@@ -1,6 +1,6 @@
-"""Check, digest, write and read episodes: one zarr v3 group each (see docs/store.md).
+"""Check, digest, write and read episodes, each stored as a zarr v3 group (see docs/store.md).
 
-Shapes: T = steps, V = cameras, H W = pixels, A = action dims, P = points of one cloud,
+Shapes: T = steps, V = cameras, H W = pixels, A = action dimensions, P = points of one cloud,
 Q = points of all clouds
 """
 
@@ -32,13 +32,13 @@ _DIMS = {
     "points/offsets": (),
 }
 _POINTS = {"xyz": "float32", "rgb": "uint8", "offsets": "int64"}
-_BLOCK = 16  # frames read at once: bounds memory, hides the cost of a call
+_BLOCK = 16  # frames read at once: bounds memory, amortises the cost of a call
 
 
 def write_episode(path: Path, episode: Episode, *, extra: Mapping[str, Any]) -> str:
-    """Check an episode, store it as a group that appears whole, and return its digest.
+    """Check an episode, store it as a group that appears only when complete, return its digest.
 
-    ``extra`` is kept beside it (seed, versions, ...) and is not part of the digest.
+    ``extra`` (seed, versions, ...) is stored as an attribute and is not part of the digest.
     """
     _check_texts(episode)
     _check_steps(episode)
@@ -54,11 +54,11 @@ def write_episode(path: Path, episode: Episode, *, extra: Mapping[str, Any]) -> 
 
 
 def read_episode(path: Path) -> Episode:
-    """Return a stored episode whose arrays are views of its files, read when looked at."""
+    """Return a stored episode whose arrays are memory-mapped."""
     group = read_group(path)
     head = group.attributes
     if {key: head.get(key) for key in _FORMAT} != _FORMAT or _dtype(group, "rgb") != "uint8":
-        raise UserError(f"{path}: not an episode of this version; delete it and run again")
+        raise UserError(f"{path}: not an episode of this format version; delete it and run again")
     cameras = head.get("cameras")
     texts: dict[str, Any] = {key: head.get(key) for key in _TEXTS}
     episode = Episode(
@@ -77,9 +77,9 @@ def read_episode(path: Path) -> Episode:
 
 
 def validate(episode: Episode) -> None:
-    """Raise UserError naming episode and frame for anything a stage could not work with.
+    """Raise UserError naming episode and frame if a stage could not use the episode.
 
-    Looks at every value of joints, actions, state and clouds, and at the shape of the images.
+    Checks every value of joints, actions, state and point clouds, and the shape of the images.
     """
     _check_texts(episode)
     _check_steps(episode)
@@ -90,7 +90,7 @@ def validate(episode: Episode) -> None:
 
 
 def digest_of(episode: Episode) -> str:
-    """Return the digest of names, task, cameras and all arrays: the same stored or not."""
+    """Return the digest of texts, cameras and all arrays, the same before and after storing."""
     pixels = hashlib.blake2b(digest_size=32)
     for block in _blocks(episode):
         pixels.update(np.ascontiguousarray(block).data)
@@ -103,13 +103,13 @@ def digest_of(episode: Episode) -> str:
 
 
 def by_name(episodes: Iterable[Episode]) -> dict[str, Episode]:
-    """Return episodes by name; two of one name raise UserError."""
+    """Return episodes by name; raise UserError for a duplicate name."""
     found: dict[str, Episode] = {}
     for position, episode in enumerate(episodes):
         if episode.name in found:
             raise UserError(
-                f"episode {episode.name!r}: a second one of this name at position {position}; "
-                "give each its own name"
+                f"episode {episode.name!r}: duplicate name at position {position};"
+                " give each episode its own name"
             )
         found[episode.name] = episode
     return found
@@ -117,11 +117,11 @@ def by_name(episodes: Iterable[Episode]) -> dict[str, Episode]:
 
 @attrs.frozen(eq=False)
 class StoredClouds(Sequence[PointCloud]):
-    """Read clouds one by one out of the points of all of them."""
+    """The point clouds of an episode, as slices of the concatenated points."""
 
     xyz: NDArray[np.float32]  # (Q, 3)
     rgb: NDArray[np.uint8]  # (Q, 3)
-    offsets: NDArray[np.int64]  # (T + 1,), cloud t is offsets[t] to offsets[t + 1]
+    offsets: NDArray[np.int64]  # (T + 1,), cloud t is points offsets[t] to offsets[t + 1]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -147,7 +147,7 @@ def _head_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arrays(episode: Episode) -> dict[str, NDArray[Any]]:
-    """Return all arrays but the images by their names in the store, checked."""
+    """Return all arrays except the images by their names in the store, after checking them."""
     _check_values(episode)
     arrays: dict[str, NDArray[Any]] = {}
     for name, array in (("joints", episode.joints), ("actions", episode.actions)):
@@ -155,7 +155,7 @@ def _arrays(episode: Episode) -> dict[str, NDArray[Any]]:
             arrays[name] = np.asarray(array)
     arrays |= {f"state/{key}": np.asarray(array) for key, array in episode.state.items()}
     if episode.clouds is not None:
-        clouds = list(episode.clouds)  # once: a recorded data set reads them from its files
+        clouds = list(episode.clouds)  # read once: a recorded data set reads files
         for t, cloud in enumerate(clouds):
             _check_cloud(episode, t, cloud)
         arrays["points/xyz"] = np.concatenate([cloud.xyz for cloud in clouds])
@@ -173,7 +173,7 @@ def _blocks(episode: Episode) -> Iterator[NDArray[np.uint8]]:
         if block.dtype != np.uint8 or block.shape != (stop - start, *shape[1:]):
             raise UserError(
                 f"episode {episode.name!r} frames {start} to {stop - 1}: images are "
-                f"{block.dtype} {block.shape}; record uint8 {(stop - start, *shape[1:])}"
+                f"{block.dtype} {block.shape}; give uint8 {(stop - start, *shape[1:])}"
             )
         yield block
 
@@ -182,10 +182,11 @@ def _check_texts(episode: Episode) -> None:
     for key in _TEXTS:
         value = getattr(episode, key)
         if not isinstance(value, str) or (key == "name" and not value):
-            raise UserError(f"episode {episode.name!r}: bad {key} {value!r}; give it some text")
+            remedy = "a non-empty string" if key == "name" else "a string"
+            raise _bad(episode, f"{key} is {value!r}; give {remedy}")
     names = episode.cameras
     if not names or len(set(map(str, names))) < len(names) or not all(map(_text, names)):
-        raise UserError(f"episode {episode.name!r}: bad cameras {names!r}; name each of them")
+        raise UserError(f"episode {episode.name!r}: cameras are {names!r}; give each a unique name")
 
 
 def _text(value: object) -> bool:
@@ -193,14 +194,14 @@ def _text(value: object) -> bool:
 
 
 def _check_steps(episode: Episode) -> None:
-    """Check all shapes and dtypes that can be seen without reading a value."""
+    """Check all shapes and dtypes, without reading values."""
     shape, cameras = tuple(episode.rgb.shape), len(episode.cameras)
     if len(shape) != 5 or shape[1] != cameras or shape[4] != 3 or not all(shape[1:]):
         raise _bad(episode, f"images have shape {shape}; give (T, {cameras}, H, W, 3)")
     if not shape[0]:
-        raise _bad(episode, "has no frame; leave it out")
+        raise _bad(episode, "has no frames; remove it")
     if (episode.joints is None) != (episode.actions is None):
-        raise _bad(episode, "has joints or actions but not both; give both or neither")
+        raise _bad(episode, "has only one of joints and actions; give both or neither")
     for name, array in _numbers(episode):
         if array.dtype != np.float32 or array.ndim < 1:
             raise _bad(episode, f"{name} is {array.dtype}; give float32")
@@ -211,27 +212,28 @@ def _check_steps(episode: Episode) -> None:
         if len(shapes) > 1 or episode.joints.ndim != 2 or not episode.joints.shape[1]:
             raise _bad(episode, f"joints and actions have shapes {shapes}; give (T, A) twice")
     if episode.clouds is not None and len(episode.clouds) != shape[0]:
-        missing = len(episode.clouds)
-        raise _bad(episode, f"has {missing} clouds for {shape[0]} frames; each needs its own")
+        count = len(episode.clouds)
+        raise _bad(episode, f"has {count} point clouds for {shape[0]} frames; give one per frame")
 
 
 def _check_values(episode: Episode) -> None:
     for name, array in _numbers(episode):
         if (t := first_unfinite(np.asarray(array))) is not None:
-            raise _bad(episode, f"{name} holds NaN or infinity; record it again", t)
+            raise _bad(episode, f"{name} contains NaN or infinity; record the episode again", t)
 
 
 def _check_cloud(episode: Episode, t: int, cloud: PointCloud) -> None:
     xyz, rgb = cloud.xyz, cloud.rgb
     if xyz.dtype != np.float32 or rgb.dtype != np.uint8 or xyz.ndim != 2 or xyz.shape[1] != 3:
         kinds = f"{xyz.dtype} {xyz.shape} and {rgb.dtype} {rgb.shape}"
-        raise _bad(episode, f"cloud is {kinds}; give float32 and uint8 (P, 3)", t)
+        raise _bad(episode, f"point cloud is {kinds}; give float32 and uint8 (P, 3)", t)
     if xyz.shape != rgb.shape:
-        raise _bad(episode, f"cloud has {len(xyz)} points and {len(rgb)} colours; give one each", t)
+        count = f"{len(xyz)} points and {len(rgb)} colours"
+        raise _bad(episode, f"point cloud has {count}; give one colour per point", t)
     if not len(xyz):
-        raise _bad(episode, "cloud has no points; leave the episode out", t)
+        raise _bad(episode, "point cloud has no points; remove the episode", t)
     if not np.isfinite(xyz).all():
-        raise _bad(episode, "cloud holds NaN or infinity; leave those points out", t)
+        raise _bad(episode, "point cloud contains NaN or infinity; remove those points", t)
 
 
 def _numbers(episode: Episode) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -252,14 +254,16 @@ def _clouds(group: Group) -> StoredClouds | None:
     kinds = {f"points/{key}": kind for key, kind in _POINTS.items()}
     if not any(name in group for name in kinds):
         return None
-    bad = UserError(f"{group.path}: points do not fit their offsets; delete it and run again")
+    mismatch = UserError(
+        f"{group.path}: points do not match their offsets; delete it and run again"
+    )
     if any(_dtype(group, name) != kind for name, kind in kinds.items()):
-        raise bad
+        raise mismatch
     xyz, rgb, offsets = (group[name] for name in kinds)
     if xyz.shape != rgb.shape or xyz.shape[1:] != (3,) or offsets.ndim != 1 or len(offsets) < 2:
-        raise bad
+        raise mismatch
     if offsets[0] or offsets[-1] != len(xyz) or (offsets[1:] <= offsets[:-1]).any():
-        raise bad
+        raise mismatch
     return StoredClouds(xyz, rgb, offsets)
 
 

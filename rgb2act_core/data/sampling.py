@@ -1,4 +1,4 @@
-"""Split the episodes of several tasks, and weigh their frames.
+"""Select episodes and frames: held-out split and weights per task, evenly spaced rows.
 
 Shapes: E = episodes
 """
@@ -16,43 +16,51 @@ from .dataset import Dataset, EpisodeRef
 
 @attrs.frozen(eq=False, kw_only=True)
 class EpisodeSplit:
-    """Hold numbers of episodes: those that train, those held out, and those measured on.
+    """Indices of training, held-out and evaluated episodes.
 
-    A task of which none is held out is measured on those that train.
+    A task without held-out episodes is evaluated on its training episodes.
     """
 
     train: NDArray[np.int64]
-    held: NDArray[np.int64]
-    measured: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    evaluated: NDArray[np.int64]
 
 
-def tasks_of(sources: Sequence[EpisodeRef]) -> NDArray[np.int64]:
-    """Return the place of each episode's task (E,)."""
-    return np.array([source.task for source in sources], np.int64)
+def task_index(episodes: Sequence[EpisodeRef]) -> NDArray[np.int64]:
+    """Return the index (E,) of each episode's task."""
+    return np.array([episode.task for episode in episodes], np.int64)
 
 
-def halve(task_E: NDArray[np.int64], holdout: float, seed: int) -> EpisodeSplit:
-    """Hold out the same share of each task's episodes."""
-    train, held, measured = [], [], []
+def split_episodes(task_E: NDArray[np.int64], holdout: float, seed: int) -> EpisodeSplit:
+    """Hold out the same share of each task's episodes, 0 to 1; at least one per task trains."""
+    train, held_out, evaluated = [], [], []
     for task in np.unique(task_E):
         own = np.flatnonzero(task_E == task)
-        learnt, kept = (own[part] for part in split(len(own), holdout, seed))
-        train.append(learnt)
-        held.append(kept)
-        measured.append(kept if len(kept) else learnt)
-    parts = (np.concatenate([*part, np.empty(0, np.int64)]) for part in (train, held, measured))
-    return EpisodeSplit(**dict(zip(("train", "held", "measured"), parts, strict=True)))
+        train_part, held_part = (own[part] for part in _split(len(own), holdout, seed))
+        train.append(train_part)
+        held_out.append(held_part)
+        evaluated.append(held_part if len(held_part) else train_part)
+    none = np.empty(0, np.int64)
+    return EpisodeSplit(
+        train=np.concatenate([*train, none]),
+        held_out=np.concatenate([*held_out, none]),
+        evaluated=np.concatenate([*evaluated, none]),
+    )
 
 
-def weight_of(weights: Mapping[str, float], data: Dataset) -> NDArray[np.float64]:
-    """Return the weight of each episode's frames (E,): that of its task, 1 left out."""
-    tasks = np.array([weights.get(name, 1.0) for name in data.tasks or ("",)])
-    found: NDArray[np.float64] = tasks[tasks_of(data.sources)]
-    return found
-
-
-def split(episodes: int, holdout: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the numbers of training and held-out episodes; at least one episode trains."""
+def _split(episodes: int, holdout: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     order = np.random.default_rng(seed).permutation(episodes)
-    held = min(round(holdout * episodes), episodes - 1)
-    return np.sort(order[held:]), np.sort(order[:held])
+    held_out = min(round(holdout * episodes), episodes - 1)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def episode_weights(weights: Mapping[str, float], data: Dataset) -> NDArray[np.float64]:
+    """Return the weight (E,) of each episode's frames: that of its task, 1 by default."""
+    weight_of_task = np.array([weights.get(name, 1.0) for name in data.tasks or ("",)])
+    weight_E: NDArray[np.float64] = weight_of_task[task_index(data.episodes)]
+    return weight_E
+
+
+def evenly_spaced(count: int, limit: int) -> NDArray[np.int64]:
+    """Return at most ``limit`` evenly spaced indices below ``count``, first and last included."""
+    return np.linspace(0, count - 1, min(count, limit)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Write and read films of what cameras saw: H.264 in MP4, which every browser plays.
+"""Write and read camera videos as H.264 in MP4, which every browser plays.
 
 Shapes: T = frames, H W = pixels
 """
@@ -15,21 +15,25 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..store.files import atomic_write
 
-# One thread and no macroblock tree, whose look-ahead differs between runs on small frames: the
-# same bytes each time.
+# One thread and no macroblock tree, whose look-ahead differs between runs on small frames, give
+# the same bytes every time.
 _ENCODER = {"crf": "20", "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
-_SMPTE_170M, _LIMITED = 6, 1  # the matrix and range that RGB is converted with
+_SMPTE_170M, _LIMITED = 6, 1  # colour matrix and range of the conversion from RGB
 
 
 def write_mp4(path: Path, frames_THW3: NDArray[np.uint8], fps: float) -> None:
-    """Write a film of at least one frame; the file appears whole or not at all.
+    """Write a video of at least one frame (T, H, W, 3); the file appears only when complete.
 
-    Same frames, same bytes (with the same libraries). Odd sizes grow by one pixel.
+    The same frames give the same bytes with the same libraries. Odd sizes grow by one pixel.
     """
     if frames_THW3.dtype != np.uint8 or frames_THW3.ndim != 4 or frames_THW3.shape[-1] != 3:
-        raise ValueError(f"frames are {frames_THW3.dtype} {frames_THW3.shape}, not uint8 (T,H,W,3)")
+        raise ValueError(
+            f"frames must be uint8 (T,H,W,3), got {frames_THW3.dtype} {frames_THW3.shape}"
+        )
     if not len(frames_THW3) or not fps > 0:
-        raise ValueError(f"a film has frames and a rate, got {len(frames_THW3)} at {fps} a second")
+        raise ValueError(
+            f"need frames and a rate, got {len(frames_THW3)} frames at {fps} per second"
+        )
     height, width = frames_THW3.shape[1:3]
     even_THW3 = np.pad(frames_THW3, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,33 +42,33 @@ def write_mp4(path: Path, frames_THW3: NDArray[np.uint8], fps: float) -> None:
 
 
 def read_mp4(path: Path) -> NDArray[np.uint8]:
-    """Return the frames (T, H, W, 3); raises UserError for a film that is not whole."""
+    """Return the frames (T, H, W, 3) uint8; raise UserError if the video is damaged."""
     try:
-        frames, promised = _decode(path)
+        frames, expected = _decode(path)
     except (av.error.FFmpegError, OSError, IndexError) as err:
-        raise UserError(f"{path}: not a readable video: {err}; write it anew") from err
-    if not frames or len(frames) != promised:
+        raise UserError(f"{path}: not a readable video: {err}; write it again") from err
+    if not frames or len(frames) != expected:
         raise UserError(
-            f"{path}: truncated video, {len(frames)} of {promised} frames; write it anew"
+            f"{path}: truncated video, {len(frames)} of {expected} frames; write it again"
         )
     return np.stack(frames)
 
 
 def _encode(path: Path, frames_THW3: NDArray[np.uint8], rate: Fraction) -> None:
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as film:
-        stream = film.add_stream("libx264", rate=rate, options=_ENCODER)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as video:
+        stream = video.add_stream("libx264", rate=rate, options=_ENCODER)
         stream.height, stream.width = frames_THW3.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.colorspace = _SMPTE_170M
         stream.codec_context.color_range = _LIMITED
         for frame_HW3 in frames_THW3:
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HW3, format="rgb24")))
-        film.mux(stream.encode())
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HW3, format="rgb24")))
+        video.mux(stream.encode())
 
 
 def _decode(path: Path) -> tuple[list[NDArray[np.uint8]], int]:
-    with av.open(str(path)) as film:
-        stream = film.streams.video[0]
+    with av.open(str(path)) as video:
+        stream = video.streams.video[0]
         stream.codec_context.options = {"err_detect": "explode"}  # a damaged frame is an error
-        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(stream)]
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
         return [frame.astype(np.uint8, copy=False) for frame in frames], stream.frames

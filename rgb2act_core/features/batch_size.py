@@ -1,6 +1,7 @@
-"""How many frames are encoded at once: as asked, or as many as memory holds, fewer when it is out.
+"""The number of frames encoded at once: as requested, or as many as fit in memory.
 
-Sizes are found from memory and not from time, so that one machine makes the same choice each time.
+The automatic size depends on free memory and not on timings, so that it is reproducible on a
+machine.
 """
 
 from __future__ import annotations
@@ -15,43 +16,44 @@ from ..errors import UserError
 from ..system.devices import free_memory, measure_peak_memory
 from ..system.progress import say
 
-MOST = 64  # frames: more make no device faster
-UNMEASURED = 8  # frames, where memory cannot be asked
+MAX_FRAMES = 64  # larger batches are not faster on any device
+UNMEASURED_FRAMES = 8  # where the memory in use cannot be measured
 SHARE = 0.5  # of a device's free memory
-HOST_SHARE = 0.25  # of the machine's, which others need too
-HOST_MOST = 1 << 30  # bytes: a CPU does not gain from more, and a batch would take long
+HOST_SHARE = 0.25  # of the host's free memory, which other processes need too
+HOST_BYTES = 1 << 30  # at most: larger batches are not faster on a CPU and delay progress
 _NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 T = TypeVar("T")
 
 
 class AutoBatchSize:
-    """Cut frames into batches.
+    """Splits frames into batches that fit in memory.
 
-    ``asked`` = 0 finds the size: one frame to load what is loaded on first use, two frames to
-    measure what they need, then what fits, at most ``MOST``.
+    ``requested`` = 0 chooses the size automatically: one frame warms up the model, two frames
+    measure the memory per frame, and from then on batches have as many frames as fit, up to
+    ``MAX_FRAMES``.
     """
 
-    def __init__(self, title: str, asked: int, device: str) -> None:
-        self.title, self.asked, self.device = title, asked, torch.device(device)
-        self.size, self.settled = asked or 1, asked > 0
+    def __init__(self, title: str, requested: int, device: str) -> None:
+        self.title, self.requested, self.device = title, requested, torch.device(device)
+        self.size, self.settled = requested or 1, requested > 0
 
     def map(self, count: int, work: Callable[[int, int], T]) -> Iterator[tuple[int, int, T]]:
-        """Yield (first, last, work(first, last)) of pieces that make up ``count`` frames.
+        """Yield (first, last, work(first, last)) of the batches of ``count`` frames.
 
-        When memory runs out, the size is halved and the piece done again; a single frame that
-        does not fit raises UserError.
+        If memory runs out, the size is halved and the batch repeated. Raises UserError if a single
+        frame does not fit.
         """
         first = 0
         while first < count:
-            pieces = -(-(count - first) // self.size)
-            last = first + -(-(count - first) // pieces)  # pieces of one size, as nearly as may be
-            for result in self._try(work, first, last):
+            batches = -(-(count - first) // self.size)
+            last = first + -(-(count - first) // batches)  # batches of nearly equal size
+            for result in self._attempt(work, first, last):
                 yield first, last, result
                 first = last
 
-    def _try(self, work: Callable[[int, int], T], first: int, last: int) -> tuple[T, ...]:
-        """Return the result, or nothing when memory ran out and the size was halved."""
+    def _attempt(self, work: Callable[[int, int], T], first: int, last: int) -> tuple[T, ...]:
+        """Return the result, or nothing if memory ran out and the size was halved."""
         count = last - first
         try:
             if self.settled:
@@ -65,18 +67,21 @@ class AutoBatchSize:
                 raise
             if count == 1:
                 raise UserError(
-                    "out of memory with one frame at once; choose another [compute] device,"
-                    " a smaller model, fewer frames of context or smaller images"
+                    "out of memory with a batch of one frame; choose another [compute] device, a"
+                    " smaller model, fewer context frames or smaller images"
                 ) from err
-        # not within the except clause: there the error keeps what the piece took
+        # outside the except clause, where the error's traceback keeps the batch in memory
         self.size, self.settled = count // 2, True
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        say(f"{self.title}: out of memory with {count} frames at once; goes on with {self.size}")
+        say(
+            f"{self.title}: out of memory with a batch of {count} frames; continuing with"
+            f" {self.size}"
+        )
         return ()
 
     def _grow(self, count: int, used: int | None) -> None:
-        """Choose the next size from the bytes that ``count`` frames took."""
+        """Choose the next size from the bytes that ``count`` frames used."""
         if count < self.size:
             return
         if count == 1:
@@ -86,26 +91,27 @@ class AutoBatchSize:
 
 
 def fitting(device: torch.device, used: int | None) -> int:
-    """Return how many frames fit, a power of two, if two of them took ``used`` bytes.
+    """Return a power of two of frames that fit, if two frames used ``used`` bytes.
 
-    All of it is counted as one frame's, since the allocator may have kept room from before.
+    The bytes count as those of one frame, because the allocator may have reused memory that it
+    held before.
     """
     if used is None:
-        return UNMEASURED
-    frames = max(free(device) // max(used, 1), 1)
-    return int(min(1 << (frames.bit_length() - 1), MOST))
+        return UNMEASURED_FRAMES
+    frames = max(available(device) // max(used, 1), 1)
+    return int(min(1 << (frames.bit_length() - 1), MAX_FRAMES))
 
 
-def free(device: torch.device) -> int:
-    """Return the bytes that batches may take."""
+def available(device: torch.device) -> int:
+    """Return the bytes that a batch may use."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(SHARE * (free_memory(str(device)) + kept))
-    return min(int(HOST_SHARE * free_memory("cpu")), HOST_MOST)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(SHARE * (free_memory(str(device)) + cached))
+    return min(int(HOST_SHARE * free_memory("cpu")), HOST_BYTES)
 
 
 def out_of_memory(err: BaseException) -> bool:
-    """Tell whether an exception of torch or numpy means that memory ran out."""
+    """Return whether torch or numpy raised the exception because memory ran out."""
     return isinstance(err, torch.OutOfMemoryError | MemoryError) or (
         isinstance(err, RuntimeError) and bool(_NO_MEMORY.search(str(err)))
     )

@@ -1,7 +1,8 @@
-"""Make the entries of episodes on one device or several, each with threads around its model.
+"""Compute missing entries on one or several devices, with reading and writing in threads.
 
-A thread reads ahead, the model runs, a thread checks and stores behind it. Devices take episodes
-from one queue. An entry is stored whole or not at all.
+On each device one thread reads ahead, the model runs in the worker's thread, and another thread
+checks and stores the results. Devices take episodes from one queue. An entry appears only when all
+its frames are stored.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from typing import Any, Protocol
 
 import attrs
 import torch
-from torch import Tensor
 
-from .._version import __version__
-from ..data.dataset import EpisodeRef, missing
+from .. import __version__
+from ..data.dataset import EpisodeRef, missing_entries
 from ..errors import UserError
 from ..interfaces import Episode
 from ..spec import Extract
@@ -29,66 +29,75 @@ from ..store.group_writer import GroupWriter, sweep
 from ..system.progress import task
 from ..system.threads import BackgroundWriter, prefetch, run_parallel
 from .batch_size import AutoBatchSize
+from .token_codec import EncodedFrames
 
-BLOCK = 64  # frames read at once, fewer where they are large
+BLOCK_FRAMES = 64  # frames read at once, fewer if they are large
 BLOCK_BYTES = 1 << 26
-DEPTH = 1  # blocks read in advance
-WAITING = 2  # batches that wait to be stored
+PREFETCHED_BLOCKS = 1
+PENDING_BATCHES = 2  # encoded batches that wait to be stored
+
+Encode = Callable[[int, Any], EncodedFrames]  # number of the first frame, the frames' input
 
 
 class EntryEncoder(Protocol):
-    """Make one kind of entry on one device; only ``begin`` is called in the model's thread."""
+    """Computes one kind of entry on one device.
+
+    Only ``begin`` and the function it returns run in the model's thread.
+    """
 
     def read(self, episode: Episode, first: int, last: int) -> Any:
-        """Return what the model takes of these frames, to be sliced by frame."""
+        """Return the model's input for frames ``first`` to ``last`` (exclusive), sliceable."""
 
-    def begin(self, episode: Episode) -> Callable[[int, Any], Tensor]:
-        """Return a function that is given the episode's next frames and returns their rows.
+    def begin(self, episode: Episode) -> Encode:
+        """Return a function that encodes the episode's frames, called with them in order.
 
-        It is given the number of the first of them besides. If it raises, it may be called again.
+        After an error it may be called again with the same or fewer frames.
         """
 
-    def store(self, writer: GroupWriter, first: int, rows: Tensor) -> None:
-        """Write the rows of the frames from ``first`` on."""
+    def store(self, writer: GroupWriter, first: int, encoded: EncodedFrames) -> None:
+        """Append encoded frames to the entry; ``first`` is the number of the first of them."""
 
     def describe(self, episode: Episode) -> dict[str, Any]:
-        """Return what an entry says of where it comes from."""
+        """Return attributes of the entry that record how it was computed."""
 
 
 def make_missing(
     title: str,
     folder: Path,
-    sources: Sequence[EpisodeRef],
+    episodes: Sequence[EpisodeRef],
     build: Callable[[str], EntryEncoder],
     devices: Sequence[str],
     config: Extract,
 ) -> None:
-    """Make the entries that are missing under the folder's lock, with progress in frames."""
+    """Compute the entries that a folder lacks, under its lock; progress counts frames.
+
+    ``build`` makes the encoder for a device.
+    """
     with locked(folder.with_name(folder.name + ".lock")):
         with guard(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
-        wanted = missing(folder, sources)
-        if not wanted:
-            return  # another run did it while we waited
-        left: queue.SimpleQueue[EpisodeRef] = queue.SimpleQueue()
-        for source in wanted:
-            left.put(source)
-        names = devices[: len(wanted)]
-        makers = [build(name) for name in names]  # in turn: building may draw random numbers
-        frames = sum(source.open().rgb.shape[0] for source in wanted)
+        missing = missing_entries(folder, episodes)
+        if not missing:
+            return  # another run computed them while this one waited for the lock
+        pending: queue.SimpleQueue[EpisodeRef] = queue.SimpleQueue()
+        for episode in missing:
+            pending.put(episode)
+        names = devices[: len(missing)]
+        encoders = [build(name) for name in names]  # one by one: building may draw random numbers
+        frames = sum(episode.open().rgb.shape[0] for episode in missing)
         with task(title, frames, "frames") as advance:
-            counting = _Counting(advance)
+            counter = _FrameCounter(advance)
             sizes = [AutoBatchSize(title, config.batch_size, name) for name in names]
-            lanes = [
-                DeviceWorker(config, title, folder, maker, size, left.get_nowait())
-                for maker, size in zip(makers, sizes, strict=True)
+            workers = [
+                DeviceWorker(config, title, folder, encoder, size, pending.get_nowait())
+                for encoder, size in zip(encoders, sizes, strict=True)
             ]
-            run_parallel([partial(lane.work, left, counting) for lane in lanes])
+            run_parallel([partial(worker.work, pending, counter) for worker in workers])
 
 
-class _Counting:
-    """Count frames of several threads."""
+class _FrameCounter:
+    """Progress of several threads."""
 
     def __init__(self, advance: Callable[..., None]) -> None:
         self.advance, self.lock = advance, threading.Lock()
@@ -100,124 +109,134 @@ class _Counting:
 
 @attrs.frozen(eq=False, kw_only=True)
 class _Block:
-    """Hold frames of an episode that were read."""
+    """Consecutive frames of an episode, read and not yet encoded."""
 
-    source: EpisodeRef
+    ref: EpisodeRef
     episode: Episode
     first: int
     data: Any
 
 
+@attrs.frozen(eq=False, kw_only=True)
+class _Batch:
+    """Consecutive frames of an episode, encoded and not yet stored."""
+
+    block: _Block
+    first: int
+    last: int  # exclusive
+    encoded: EncodedFrames
+
+
 @attrs.frozen(eq=False)
 class DeviceWorker:
-    """Make entries on one device until no episode is left."""
+    """Computes entries on one device until no episode is left."""
 
     config: Extract
     title: str
     folder: Path
-    maker: EntryEncoder
-    batch: AutoBatchSize
-    source: EpisodeRef  # the first; else one device, reading ahead, might take another's only one
+    encoder: EntryEncoder
+    batch_size: AutoBatchSize
+    first_ref: EpisodeRef  # assigned up front: else a device that reads ahead may take them all
 
     def work(
         self,
-        left: queue.SimpleQueue[EpisodeRef],
-        counting: Callable[[int], None],
+        pending: queue.SimpleQueue[EpisodeRef],
+        count_frames: Callable[[int], None],
         stop: Callable[[], bool],
     ) -> None:
-        """Read, compute and store at once; ``stop`` tells that another lane failed."""
+        """Read, encode and store concurrently; ``stop`` returns True once another worker failed."""
         with (
-            _on(self.batch.device),
-            EntryWriter(self, counting) as shelf,
-            BackgroundWriter(WAITING) as behind,
-            prefetch(self._read(left), DEPTH) as blocks,
+            _current_device(self.batch_size.device),
+            EntryWriter(self, count_frames) as writer,
+            BackgroundWriter(PENDING_BATCHES) as background,
+            prefetch(self._read(pending), PREFETCHED_BLOCKS) as blocks,
         ):
-            for block, first, rows in self._compute(blocks):
+            for batch in self._encode(blocks):
                 if stop():
                     return
-                behind.put(partial(shelf.store, block, first, rows))
+                background.put(partial(writer.store, batch))
 
-    def _read(self, left: queue.SimpleQueue[EpisodeRef]) -> Iterator[_Block]:
+    def _read(self, pending: queue.SimpleQueue[EpisodeRef]) -> Iterator[_Block]:
         """Yield the blocks of one episode after another."""
-        source = self.source
+        ref = self.first_ref
         while True:
-            with self.naming(source):
-                episode = source.open()
-                length, *frame = episode.rgb.shape
-                most = min(BLOCK, max(BLOCK_BYTES // math.prod(frame), 1))
-                size = self.batch.asked or most
+            with self.naming(ref):
+                episode = ref.open()
+                length, *frame_shape = episode.rgb.shape
+                limit = min(BLOCK_FRAMES, max(BLOCK_BYTES // math.prod(frame_shape), 1))
+                size = self.batch_size.requested or limit
                 for first in range(0, length, size):
-                    data = self.maker.read(episode, first, min(first + size, length))
-                    yield _Block(source=source, episode=episode, first=first, data=data)
+                    data = self.encoder.read(episode, first, min(first + size, length))
+                    yield _Block(ref=ref, episode=episode, first=first, data=data)
             try:
-                source = left.get_nowait()
+                ref = pending.get_nowait()
             except queue.Empty:
                 return
 
-    def _compute(self, blocks: Iterator[_Block]) -> Iterator[tuple[_Block, int, Tensor]]:
-        """Yield block, first frame and rows of one batch after another."""
+    def _encode(self, blocks: Iterator[_Block]) -> Iterator[_Batch]:
         for block in blocks:
-            with self.naming(block.source):
+            with self.naming(block.ref):
                 if block.first == 0:
-                    model = self.maker.begin(block.episode)
-                work = partial(_apply, model, block)
-                for first, _, rows in self.batch.map(len(block.data), work):
-                    yield block, block.first + first, rows
+                    encode = self.encoder.begin(block.episode)
+                work = partial(_encode_slice, encode, block)
+                for first, last, encoded in self.batch_size.map(len(block.data), work):
+                    start, stop = block.first + first, block.first + last
+                    yield _Batch(block=block, first=start, last=stop, encoded=encoded)
 
     @contextmanager
-    def naming(self, source: EpisodeRef) -> Iterator[None]:
-        """Say in an error which episode it is about."""
+    def naming(self, ref: EpisodeRef) -> Iterator[None]:
+        """Name the episode in any error that the block raises."""
         try:
             yield
         except UserError as err:
-            place = f"{self.title}: episode {source.name}"
-            raise UserError(*(f"{place}: {problem}" for problem in err.args)) from err
+            where = f"{self.title}: episode {ref.name}"
+            raise UserError(*(f"{where}: {problem}" for problem in err.args)) from err
         except Exception as err:
-            err.add_note(f"in {self.title}, episode {source.name}")
+            err.add_note(f"in {self.title}, episode {ref.name}")
             raise
 
 
-def _apply(model: Callable[[int, Any], Tensor], block: _Block, first: int, last: int) -> Tensor:
-    return model(block.first + first, block.data[first:last])
+def _encode_slice(encode: Encode, block: _Block, first: int, last: int) -> EncodedFrames:
+    return encode(block.first + first, block.data[first:last])
 
 
 class EntryWriter:
-    """Store the rows of one episode after another; leaving discards one that is not whole."""
+    """Stores the batches of one episode after another; on exit an incomplete entry is discarded."""
 
-    def __init__(self, lane: DeviceWorker, counting: Callable[[int], None]) -> None:
-        self.lane, self.counting = lane, counting
-        self.writer: GroupWriter | None = None
+    def __init__(self, worker: DeviceWorker, count_frames: Callable[[int], None]) -> None:
+        self.worker, self.count_frames = worker, count_frames
+        self.group: GroupWriter | None = None
 
-    def store(self, block: _Block, first: int, rows: Tensor) -> None:
-        """Write rows, and commit the entry when they are the last ones."""
-        lane = self.lane
-        with lane.naming(block.source):
-            if self.writer is None:
-                path = lane.folder / block.source.digest
-                self.writer = GroupWriter(path, codec=lane.config.compression)
-            lane.maker.store(self.writer, first, rows)
-            self.counting(len(rows))
-            if first + len(rows) == block.episode.rgb.shape[0]:
-                self.writer.commit(_provenance(block.source) | lane.maker.describe(block.episode))
-                self.writer = None
+    def store(self, batch: _Batch) -> None:
+        """Append a batch, and commit the entry after its last frame."""
+        worker, ref, episode = self.worker, batch.block.ref, batch.block.episode
+        with worker.naming(ref):
+            if self.group is None:
+                path = worker.folder / ref.digest
+                self.group = GroupWriter(path, codec=worker.config.compression)
+            worker.encoder.store(self.group, batch.first, batch.encoded)
+            self.count_frames(batch.last - batch.first)
+            if batch.last == episode.rgb.shape[0]:
+                self.group.commit(_provenance(ref) | worker.encoder.describe(episode))
+                self.group = None
 
     def __enter__(self) -> EntryWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.writer is not None:
-            self.writer.abort()
+        if self.group is not None:
+            self.group.abort()
 
 
-def _provenance(source: EpisodeRef) -> dict[str, Any]:
+def _provenance(ref: EpisodeRef) -> dict[str, Any]:
     return {
-        "episode": source.name,
-        "episode_digest": source.digest,
+        "episode": ref.name,
+        "episode_digest": ref.digest,
         "rgb2act": __version__,
         "torch": torch.__version__,
     }
 
 
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """Make a GPU the thread's current one: some kernels ask for it."""
+def _current_device(device: torch.device) -> AbstractContextManager[Any]:
+    """Make a GPU the thread's current device, which some kernels require."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

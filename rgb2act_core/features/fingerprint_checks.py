@@ -1,6 +1,6 @@
-"""Prove that features are what they were: fingerprints beside a store and in a policy, made again.
+"""Compare fingerprints of stored features and of policies with those of the installed backbones.
 
-``fingerprint`` says what a fingerprint is, and how much may differ.
+``fingerprint`` describes what a fingerprint is and which error is accepted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from .._version import __version__
+from .. import __version__
 from ..data.dataset import EpisodeRef
 from ..errors import UserError
 from ..spec import BackboneChoice
@@ -24,188 +24,192 @@ from ..store.keys import key_of
 from ..system.devices import processor
 from ..weights.inventory import weights_of
 from .encoder import Encoder, build_backbones
-from .fingerprint import TOLERANCE, Fingerprint, Shape, take
+from .fingerprint import TOLERANCE, Fingerprint, Shape, probe_features
 from .reader import StoredFeatures
 
+NAMED_EPISODES = 4  # in an error message
 
-def made_with(choice: BackboneChoice, device: str) -> dict[str, str]:
-    """Return what a backbone's features may depend on besides their key."""
+
+def production_facts(choice: BackboneChoice, device: str) -> dict[str, str]:
+    """Return everything outside the key that a backbone's features may depend on."""
     return {
         "torch": torch.__version__,
         "device": device_name(device),
         "weights": ", ".join(_weights(choice)),
         "component": f"{choice.component.name} version {choice.component.version}",
-        "code": _code(choice),
+        "code": _code_digest(choice),
         "rgb2act": __version__,
     }
 
 
 def device_name(device: str) -> str:
-    """Return the processor's or the GPU's name."""
+    """Return the name of the processor or the GPU."""
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
     return processor()
 
 
 def _weights(choice: BackboneChoice) -> list[str]:
-    found = []
-    for need in weights_of("backbone", choice):
-        if need.state == "available" and need.path:
-            found.append(f"sha256 {file_digest(Path(need.path))[:16]}")
-        else:
-            found.append(need.state)
-    return found
+    return [
+        f"sha256 {file_digest(Path(weights.path))[:16]}"
+        if weights.state == "available" and weights.path
+        else weights.state
+        for weights in weights_of("backbone", choice)
+    ]
 
 
-def _code(choice: BackboneChoice) -> str:
+def _code_digest(choice: BackboneChoice) -> str:
     """Return a digest of the plugin's source files."""
     package = choice.component.build.__module__.partition(".")[0]
     file = getattr(sys.modules.get(package), "__file__", None)
     if file is None:
         return "not known"
-    path, sha = Path(file), hashlib.blake2b(digest_size=8)
+    path, digest = Path(file), hashlib.blake2b(digest_size=8)
     for source in sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]:
-        sha.update(source.name.encode() + b"\0" + source.read_bytes())
-    return sha.hexdigest()
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
 
 
 def register_fingerprint(
     features: StoredFeatures, encoder: Encoder, shape: Shape
 ) -> tuple[Fingerprint, float]:
-    """Return the fingerprint of stored features and how far this software is from it.
+    """Return the fingerprint of stored features and the error of this encoder against it.
 
-    The first to store features leaves its own. Raises UserError when new features would not be
-    like those that are stored already. The folder's lock is to be held.
+    The first call stores the encoder's fingerprint. The caller holds the folder's lock. Raises
+    UserError if new features would differ from the stored ones.
     """
-    folder, choice = features.folder, features.choice
-    made = made_with(choice, encoder.device)
-    values = take(encoder, shape, choice.component.name)
-    place = _place(folder, shape)
-    if not place.exists():
-        first = Fingerprint(shape=shape, values=values, made=made)
-        write_json(place, first.plain())
+    folder = features.folder
+    facts = production_facts(features.choice, encoder.device)
+    values = probe_features(encoder, shape, features.choice.component.name)
+    path = _path(folder, shape)
+    if not path.exists():
+        first = Fingerprint(shape=shape, values=values, produced_by=facts)
+        write_json(path, first.to_json())
     reference = _read(folder, shape)
     error = reference.error(values)
-    _refuse(f"{folder}: features", reference, error, made, f"delete {folder} and run again")
-    _remember(features, reference, made, error)
+    remedy = f"delete {folder} and run again"
+    _check_error(f"{folder}: features", reference, error, facts, remedy)
+    _record_pass(features, reference, facts, error)
     return reference, error
 
 
 def check_features(
-    features: Sequence[StoredFeatures], sources: Sequence[EpisodeRef], device: str
+    features: Sequence[StoredFeatures], episodes: Sequence[EpisodeRef], device: str
 ) -> tuple[Fingerprint, ...]:
-    """Return the fingerprints of stored features that are about to be used.
+    """Return the fingerprint of each backbone's stored features, before they are used.
 
-    Raises UserError when episodes have different ones, or when the backbones that are installed
-    here, which would act later, give other features. What was found once is remembered beside the
-    store until torch, device, weights or the plugin change.
+    A check that passed is recorded in the store, and repeated only after torch, the device, the
+    weights or the plugin changed. Raises UserError if episodes have different fingerprints, or if
+    the installed backbone, which would be used for control, computes other features.
     """
-    cameras, height, width, _ = sources[0].open().rgb.shape[1:]
-    found = []
+    cameras, height, width, _ = episodes[0].open().rgb.shape[1:]
+    fingerprints = []
     for each in features:
-        folder, choice = each.folder, each.choice
-        reference = _read(folder, (cameras, height, width))
-        _agree(folder, reference, sources)
-        made = made_with(choice, device)
-        if not _memo(each, reference, made).exists():
-            (backbone,) = build_backbones([choice], device)
-            values = take(
-                Encoder(backbone, device, each.token_format),
-                reference.shape,
-                choice.component.name,
-            )
-            error = reference.error(values)
-            remedy = f"install what made them, or delete {folder} and run again"
-            _refuse(f"{folder}: features", reference, error, made, remedy)
-            _remember(each, reference, made, error)
-        found.append(reference)
-    return tuple(found)
+        reference = _read(each.folder, (cameras, height, width))
+        _check_entries(each.folder, reference, episodes)
+        _check_installed(each, reference, device)
+        fingerprints.append(reference)
+    return tuple(fingerprints)
+
+
+def _check_installed(features: StoredFeatures, reference: Fingerprint, device: str) -> None:
+    folder, choice = features.folder, features.choice
+    facts = production_facts(choice, device)
+    if _pass_path(features, reference, facts).exists():
+        return
+    (backbone,) = build_backbones([choice], device)
+    encoder = Encoder(backbone, device, features.token_format, choice.component.name)
+    error = reference.error(probe_features(encoder, reference.shape, choice.component.name))
+    remedy = f"install the software that produced them, or delete {folder} and run again"
+    _check_error(f"{folder}: features", reference, error, facts, remedy)
+    _record_pass(features, reference, facts, error)
 
 
 def check_encoders(
     references: Sequence[Fingerprint], encoders: Sequence[Encoder]
 ) -> tuple[float, ...]:
-    """Return how far each encoder is from the features that a policy was trained on.
+    """Return the error of each encoder against the features that a policy was trained on.
 
-    Raises UserError when one is too far for the policy to act on.
+    Raises UserError if an error is too large for the policy to act on.
     """
     errors = []
     for reference, encoder in zip(references, encoders, strict=True):
-        error = reference.error(take(encoder, reference.shape))
-        made = {"torch": torch.__version__, "device": device_name(encoder.device)}
-        remedy = "install what it was trained with, or delete the policy's folder and run again"
-        what = f"policy: features of {reference.made.get('component', 'a backbone')}"
-        _refuse(what, reference, error, made, remedy)
+        error = reference.error(probe_features(encoder, reference.shape))
+        facts = {"torch": torch.__version__, "device": device_name(encoder.device)}
+        remedy = (
+            "install the software it was trained with, or delete the policy's folder and run again"
+        )
+        what = f"policy: features of {reference.produced_by.get('component', 'a backbone')}"
+        _check_error(what, reference, error, facts, remedy)
         errors.append(error)
     return tuple(errors)
 
 
 def check_aligner(
-    place: Path, learned: Sequence[Fingerprint], stored: Sequence[Fingerprint]
+    path: Path, learned: Sequence[Fingerprint], stored: Sequence[Fingerprint]
 ) -> None:
-    """Raise UserError when an aligner learned from other features than those that are stored now.
+    """Raise UserError if an aligner was trained on features unlike those stored now.
 
-    So it is when features were deleted and made again by other software.
+    This happens when features were deleted and extracted again with other software.
     """
     for before, now in zip(learned, stored, strict=True):
-        what = f"{place}: the features it learned from, of {now.made.get('component')},"
-        error = before.error(now.values)
-        _refuse(what, before, error, now.made, f"delete {place} and run again")
+        what = f"{path}: training features of {now.produced_by.get('component')}"
+        error, remedy = before.error(now.values), f"delete {path} and run again"
+        _check_error(what, before, error, now.produced_by, remedy)
 
 
-def _agree(folder: Path, reference: Fingerprint, sources: Sequence[EpisodeRef]) -> None:
-    """Raise UserError when an episode's features are not of the folder's fingerprint."""
+def _check_entries(folder: Path, reference: Fingerprint, episodes: Sequence[EpisodeRef]) -> None:
+    """Raise UserError if an episode's features refer to another fingerprint."""
     others = []
-    for source in sources:
-        entry = folder / source.digest
+    for episode in episodes:
+        entry = folder / episode.digest
         if entry.exists() and read_group(entry).attributes.get("fingerprint") != reference.digest:
-            others.append(source)
+            others.append(episode.name)
     if others:
-        names = ", ".join(source.name for source in others[:4])
+        more = ", ..." if len(others) > NAMED_EPISODES else ""
         raise UserError(
-            f"{folder}: the features of {len(others)} episodes ({names}"
-            f"{', ...' if len(others) > 4 else ''}) have another fingerprint than the rest; delete"
-            " the folder and run again"
+            f"{folder}: features of {len(others)} episodes"
+            f" ({', '.join(others[:NAMED_EPISODES])}{more}) have another fingerprint than the"
+            " rest; delete the folder and run again"
         )
 
 
-def _refuse(
-    what: str, reference: Fingerprint, error: float, made: Mapping[str, str], remedy: str
+def _check_error(
+    what: str, reference: Fingerprint, error: float, facts: Mapping[str, str], remedy: str
 ) -> None:
     if error <= TOLERANCE:
         return
     changes = [
-        f"{name} was {reference.made.get(name, 'not known')}, is {value}"
-        for name, value in made.items()
-        if reference.made.get(name) != value
+        f"{name} {reference.produced_by.get(name, 'unknown')} -> {value}"
+        for name, value in facts.items()
+        if reference.produced_by.get(name) != value
     ]
     raise UserError(
-        f"{what} cannot be made again: those of the probe picture differ by {error:.2g}, at most"
-        f" {TOLERANCE} is allowed ({'; '.join(changes) or 'what has changed is not known'});"
-        f" {remedy}"
+        f"{what} no longer match the stored ones: error {error:.2g} on the probe image, tolerance"
+        f" {TOLERANCE} ({', '.join(changes) or 'cause unknown'}); {remedy}"
     )
 
 
-def _place(folder: Path, shape: Shape) -> Path:
+def _path(folder: Path, shape: Shape) -> Path:
     return folder / f"fingerprint-{'x'.join(map(str, shape))}.json"
 
 
 def _read(folder: Path, shape: Shape) -> Fingerprint:
-    place = _place(folder, shape)
-    if not place.exists():
-        raise UserError(f"{place}: is missing; delete {folder} and run again")
-    return Fingerprint.of(read_json(place), place)
+    path = _path(folder, shape)
+    if not path.exists():
+        raise UserError(f"{path}: file is missing; delete {folder} and run again")
+    return Fingerprint.from_json(read_json(path), path)
 
 
-def _memo(features: StoredFeatures, reference: Fingerprint, made: Mapping[str, str]) -> Path:
-    return features.passed_checks / f"{key_of([reference.digest, dict(made)])}.json"
+def _pass_path(features: StoredFeatures, reference: Fingerprint, facts: Mapping[str, str]) -> Path:
+    return features.passed_checks / f"{key_of([reference.digest, dict(facts)])}.json"
 
 
-def _remember(
-    features: StoredFeatures, reference: Fingerprint, made: Mapping[str, str], error: float
+def _record_pass(
+    features: StoredFeatures, reference: Fingerprint, facts: Mapping[str, str], error: float
 ) -> None:
-    """Note that this software passes; a store that cannot be written is checked each time."""
-    place = _memo(features, reference, made)
+    """Record that this software passes; a read-only store is checked every time."""
+    path = _pass_path(features, reference, facts)
     with contextlib.suppress(UserError, OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, {"error": error, "made": dict(made), "digest": reference.digest})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"error": error, "made": dict(facts), "digest": reference.digest})

@@ -73,10 +73,10 @@ class ImageEncoder:
         """
         _check(images)
         return self._join(
-            [Stream(self._encoder).push(image[None, None]) for image in images]
+            [Stream(self._encoder).tokens(image[None, None]) for image in images]
             if self._encoder.context > 1
             else [
-                Stream(self._encoder).push(images[i : i + batch_size, None])
+                Stream(self._encoder).tokens(images[i : i + batch_size, None])
                 for i in range(0, len(images), batch_size)
             ]
         )
@@ -91,7 +91,7 @@ class ImageEncoder:
         stream = Stream(self._encoder)
         return self._join(
             [
-                stream.push(frames[i : i + batch_size, None])
+                stream.tokens(frames[i : i + batch_size, None])
                 for i in range(0, len(frames), batch_size)
             ]
         )

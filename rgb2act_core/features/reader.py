@@ -1,6 +1,7 @@
-"""Read features and embeddings for training: frames of many episodes behind one index.
+"""Read stored features and embeddings: the frames of many episodes behind one index.
 
-Shapes: F = frames of all episodes, T = frames of one, V = cameras, N = patches, C = channels
+Shapes: F = frames of all episodes, T = frames of one episode, V = cameras, N = patches,
+C = channels, D = embedding, G = group tokens
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.dataset import EpisodeRef, missing
+from ..data.dataset import EpisodeRef, missing_entries
 from ..errors import UserError
 from ..spec import BackboneChoice, TeacherChoice, Tokens
 from ..store.group_reader import Group, read_group
 
 
 class DequantizedTokens:
-    """Show int8 tokens (T, V, N, C) with scales (T, V, N) as the float16 array they stand for."""
+    """An array (T, V, N, C) float16, computed from int8 tokens and scales (T, V, N) on access."""
 
     dtype = np.dtype(np.float16)
 
@@ -30,86 +31,86 @@ class DequantizedTokens:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, at: Any) -> NDArray[np.float16]:
-        return dequantised(np.array(self.tokens[at]), np.array(self.scales[at]))
+    def __getitem__(self, index: Any) -> NDArray[np.float16]:
+        return dequantize(np.array(self.tokens[index]), np.array(self.scales[index]))
 
-    def some(self, frame: int, tokens: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Return some tokens (V, n, C) of a frame."""
-        return dequantised(self.tokens[frame][:, tokens], self.scales[frame][:, tokens])
+    def some_tokens(self, frame: int, cells: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return the tokens (V, n, C) of one frame at some cells of the grid."""
+        return dequantize(self.tokens[frame][:, cells], self.scales[frame][:, cells])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:] if dtype is None else self[:].astype(dtype)
 
 
-def dequantised(tokens: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Return int8 tokens (..., C) times their scales (...), rounded to float16.
+def dequantize(tokens: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return int8 tokens (..., C) multiplied by their scales (...), rounded to float16.
 
-    By torch, which is faster than numpy here and gives the same bits. Best frame by frame: what is
-    larger than the caches takes many times longer.
+    Computed with torch, which is faster than numpy for this and gives the same bits. Fastest on
+    single frames, since arrays larger than the CPU caches take many times longer.
     """
     import torch
 
-    whole, scale = torch.from_numpy(tokens), torch.from_numpy(scales)
-    found: NDArray[np.float16] = whole.float().mul_(scale[..., None]).half().numpy()
-    return found
+    int8, scale = torch.from_numpy(tokens), torch.from_numpy(scales)
+    values: NDArray[np.float16] = int8.float().mul_(scale[..., None]).half().numpy()
+    return values
 
 
 def tokens_of(group: Group) -> Any:
-    """Return a group's tokens (T, V, N, C) float16, to be indexed by frame, whatever their form."""
+    """Return the tokens (T, V, N, C) of a stored group, indexed by frame, as float16."""
     if "scales" in group:
         return DequantizedTokens(group["tokens"], group["scales"])
     return group["tokens"]
 
 
 class EpisodeArrays:
-    """Gather rows from the memory-mapped arrays of many episodes."""
+    """Rows of the memory-mapped arrays of many episodes, one array per episode."""
 
-    def __init__(self, parts: Sequence[Any]) -> None:
-        self.parts = parts
-        self.lengths = np.array([len(part) for part in parts], np.int64)
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self.arrays = arrays
+        self.lengths = np.array([len(array) for array in arrays], np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     @property
-    def frame(self) -> tuple[int, ...]:
+    def row_shape(self) -> tuple[int, ...]:
         """Return the shape of one row."""
-        return tuple(self.parts[0].shape[1:])
+        return tuple(self.arrays[0].shape[1:])
 
     def gather(
-        self, rows: NDArray[np.int64], tokens: NDArray[np.int64] | None = None
+        self, rows: NDArray[np.int64], cells: NDArray[np.int64] | None = None
     ) -> NDArray[Any]:
-        """Return a copy of the rows (n, ...) in the order given, or of some of their tokens.
+        """Return a copy (n, ...) of the rows, in the given order.
 
-        ``tokens`` are places in the second dimension of a row; what is not named is not read.
+        ``cells`` are indices into the second dimension of each row: only those are read.
         """
-        if tokens is not None:
-            return self._gather_tokens(rows, tokens)
-        out = np.empty((len(rows), *self.frame), self.parts[0].dtype)
+        if cells is not None:
+            return self._gather_cells(rows, cells)
+        out = np.empty((len(rows), *self.row_shape), self.arrays[0].dtype)
         owners = np.searchsorted(self.starts, rows, side="right") - 1
         offsets = rows - self.starts[owners]
-        for i in np.argsort(rows):  # as they lie in the store: neighbours share pages and reads
-            out[i] = self.parts[owners[i]][offsets[i]]
+        for i in np.argsort(rows):  # in storage order: neighbours share pages
+            out[i] = self.arrays[owners[i]][offsets[i]]
         return out
 
-    def _gather_tokens(self, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[Any]:
-        cameras, _, *rest = self.frame
-        out = np.empty((len(rows), cameras, len(tokens), *rest), self.parts[0].dtype)
+    def _gather_cells(self, rows: NDArray[np.int64], cells: NDArray[np.int64]) -> NDArray[Any]:
+        cameras, _, *rest = self.row_shape
+        out = np.empty((len(rows), cameras, len(cells), *rest), self.arrays[0].dtype)
         owners = np.searchsorted(self.starts, rows, side="right") - 1
         offsets = rows - self.starts[owners]
         for i in np.argsort(rows):
-            part = self.parts[owners[i]]
-            if isinstance(part, DequantizedTokens):
-                out[i] = part.some(int(offsets[i]), tokens)
+            array = self.arrays[owners[i]]
+            if isinstance(array, DequantizedTokens):
+                out[i] = array.some_tokens(int(offsets[i]), cells)
             else:
-                np.take(part[offsets[i]], tokens, axis=1, out=out[i], mode="clip")
+                np.take(array[offsets[i]], cells, axis=1, out=out[i], mode="clip")
         return out
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class FrameIndex:
-    """Tell for each of F frames which episode it is of and which step of it."""
+    """Episode and step of each of the F frames of consecutive episodes."""
 
     episode: NDArray[np.int64]  # (F,)
     step: NDArray[np.int64]  # (F,)
@@ -117,7 +118,7 @@ class FrameIndex:
 
     @classmethod
     def of(cls, lengths: Sequence[int]) -> FrameIndex:
-        """Make the index of episodes laid one behind another."""
+        """Return the index of episodes of the given lengths."""
         count = np.array(lengths, np.int64)
         return cls(
             episode=np.repeat(np.arange(len(count)), count),
@@ -139,7 +140,7 @@ class StoredFeatures:
 
     def missing(self, episodes: Sequence[EpisodeRef]) -> list[EpisodeRef]:
         """Return the episodes that have no features yet."""
-        return missing(self.folder, episodes)
+        return missing_entries(self.folder, episodes)
 
     def tokens(self, episodes: Sequence[EpisodeRef]) -> EpisodeArrays:
         """Open the tokens (F, V, N, C) float16 of the episodes."""
@@ -167,7 +168,7 @@ class StoredEmbeddings:
 
     def missing(self, episodes: Sequence[EpisodeRef]) -> list[EpisodeRef]:
         """Return the episodes that have no embeddings yet."""
-        return missing(self.folder, episodes)
+        return missing_entries(self.folder, episodes)
 
     def embeddings(self, episodes: Sequence[EpisodeRef]) -> NDArray[np.float32]:
         """Read the embeddings (F, D) float32 of the episodes."""
@@ -192,14 +193,15 @@ def stored_grids(
     return tuple(grids)
 
 
-def _entry(folder: Path, source: EpisodeRef, name: str) -> NDArray[Any]:
-    group = _group(folder / source.digest)
+def _entry(folder: Path, episode: EpisodeRef, name: str) -> NDArray[Any]:
+    path = folder / episode.digest
+    group = _group(path)
     array: NDArray[Any] = tokens_of(group) if name == "tokens" else group[name]
-    length = source.open().rgb.shape[0]
+    length = episode.open().rgb.shape[0]
     if len(array) != length:
         raise UserError(
-            f"{folder / source.digest}: {name} of episode {source.name} has {len(array)} frames,"
-            f" the episode has {length}; delete the folder and run again"
+            f"{path}: {name} of episode {episode.name} has {len(array)} frames, the episode has"
+            f" {length}; delete the folder and run again"
         )
     return array
 

@@ -1,11 +1,11 @@
-"""One grid of places for all backbones: resampling tokens to it by place, and drawing from it.
+"""Bring the tokens of all backbones to one common grid, and sample cells of it.
 
-A place is drawn once for all backbones, so a fused token is of one place. One draw serves all
-frames of a batch: then no frame differs from another by what was drawn of it, which a contrastive
-loss would learn to see through, and each backbone's tokens are gathered with one list of indices.
+A cell is sampled for all backbones together, so that a fused token describes one image region. One
+sample serves all frames of a batch: otherwise a contrastive loss could tell frames apart by their
+sampled cells. It also lets each backbone's tokens be gathered with one list of indices.
 
-Shapes: B = frames, V = cameras, N = tokens of a backbone, K = places drawn, U = tokens of a
-backbone that they are made of, C = channels
+Shapes: B = frames, V = cameras, N = tokens of a backbone, K = sampled cells, U = tokens of a
+backbone that they are interpolated from, C = channels
 """
 
 from __future__ import annotations
@@ -26,79 +26,77 @@ Grid = tuple[int, int]  # rows, columns
 
 @attrs.frozen(eq=False, kw_only=True)
 class Interpolation:
-    """Make tokens at drawn places of those tokens of a backbone that lie around them."""
+    """Interpolation of a backbone's tokens at sampled cells of the common grid."""
 
-    needed: Tensor  # (U,) int64, places in the backbone's own grid
-    corners: Tensor | None = None  # (4, K) int64, which of them; None: each place is one of them
-    shares: Tensor | None = None  # (4, K), how much of each
+    needed: Tensor  # (U,) int64, cells of the backbone's own grid
+    corners: Tensor | None = None  # (4, K) int64, indices into needed; None: no interpolation
+    weights: Tensor | None = None  # (4, K), of the corners
 
     def __call__(self, tokens_BVUC: Tensor) -> Tensor:
-        """Return tokens (B, V, K, C) from the needed ones."""
-        if self.corners is None or self.shares is None:
+        """Return tokens (B, V, K, C) interpolated from the needed tokens."""
+        if self.corners is None or self.weights is None:
             return tokens_BVUC
-        made = torch.zeros((), dtype=tokens_BVUC.dtype, device=tokens_BVUC.device)
-        shares_4K1 = self.shares.to(made)[..., None]
-        for corner_K, share_K1 in zip(self.corners.to(made.device), shares_4K1, strict=True):
-            made = made + tokens_BVUC.index_select(2, corner_K) * share_K1
-        return made
+        total = torch.zeros((), dtype=tokens_BVUC.dtype, device=tokens_BVUC.device)
+        weights_4K1 = self.weights.to(total)[..., None]
+        for corner_K, weight_K1 in zip(self.corners.to(total.device), weights_4K1, strict=True):
+            total = total + tokens_BVUC.index_select(2, corner_K) * weight_K1
+        return total
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class TokenSample:
-    """Hold places of the common grid, and how each backbone's tokens get there."""
+    """Sampled cells of the common grid, and each backbone's interpolation at them."""
 
-    at: Tensor  # (K,) int64, on the CPU
-    blends: tuple[Interpolation, ...]  # one a backbone
+    cells: Tensor  # (K,) int64 in reading order, on the CPU
+    interpolations: tuple[Interpolation, ...]  # one per backbone
 
 
-def draw(
+def sample_cells(
     grids: Sequence[Grid],
     target: Grid,
     count: int,
     replacement: bool,
     generator: torch.Generator,
 ) -> TokenSample:
-    """Draw places of the common grid, in reading order.
-
-    Without replacement each comes at most once, so there are no more than the grid has.
-    """
-    places = math.prod(target)
+    """Sample cells of the target grid; without replacement at most all cells are returned."""
+    total = math.prod(target)
     if replacement:
-        at = torch.randint(places, (count,), generator=generator)
+        cells_K = torch.randint(total, (count,), generator=generator)
     else:
-        at = torch.randperm(places, generator=generator)[:count]
-    at = at.sort().values  # neighbours lie side by side in the store
-    return TokenSample(at=at, blends=tuple(blend(at, grid, target) for grid in grids))
+        cells_K = torch.randperm(total, generator=generator)[:count]
+    cells_K = cells_K.sort().values  # stored neighbours are read together
+    interpolations = tuple(interpolation_at(cells_K, grid, target) for grid in grids)
+    return TokenSample(cells=cells_K, interpolations=interpolations)
 
 
-def blend(at_K: Tensor, grid: Grid, target: Grid) -> Interpolation:
-    """Return how tokens on ``grid`` get to places of ``target``: as in ``resample``."""
+def interpolation_at(cells_K: Tensor, grid: Grid, target: Grid) -> Interpolation:
+    """Return the interpolation of tokens on ``grid`` at cells of ``target``, as ``resample``'s."""
     if grid == target:
-        return Interpolation(needed=at_K)
+        return Interpolation(needed=cells_K)
     rows, columns = (
-        _between(at, size, wanted)
-        for at, size, wanted in zip(
-            (at_K // target[1], at_K % target[1]), grid, target, strict=True
+        _neighbours(index, size, wanted)
+        for index, size, wanted in zip(
+            (cells_K // target[1], cells_K % target[1]), grid, target, strict=True
         )
     )
     pairs = [(row, column) for row in rows for column in columns]
     corners_4K = torch.stack([row[0] * grid[1] + column[0] for row, column in pairs])
     needed_U, corners_4K = corners_4K.unique(return_inverse=True)
-    shares_4K = torch.stack([row[1] * column[1] for row, column in pairs])
-    return Interpolation(needed=needed_U, corners=corners_4K, shares=shares_4K)
+    weights_4K = torch.stack([row[1] * column[1] for row, column in pairs])
+    return Interpolation(needed=needed_U, corners=corners_4K, weights=weights_4K)
 
 
-def _between(at_K: Tensor, size: int, target: int) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Return the two lines of a grid that lie around lines of another, and the share of each."""
-    line_K = ((at_K.double() + 0.5) * size / target - 0.5).clamp_min(0)
+def _neighbours(index_K: Tensor, size: int, target: int) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Return index and weight of the two lines of a grid around each line of the target grid."""
+    line_K = ((index_K.double() + 0.5) * size / target - 0.5).clamp_min(0)
     below_K = line_K.long().clamp_max(size - 1)
     above_K = (below_K + 1).clamp_max(size - 1)
-    share_K = line_K - below_K
-    return (below_K, 1 - share_K), (above_K, share_K)
+    weight_K = line_K - below_K
+    return (below_K, 1 - weight_K), (above_K, weight_K)
 
 
 def resample(tokens_BVNC: Tensor, grid: Grid, target: Grid) -> Tensor:
-    """Resample tokens from one grid to another by place, bilinearly."""
+    """Resample tokens (B, V, N, C) bilinearly from one grid to another."""
     if grid == target:
         return tokens_BVNC
     maps = tokens_BVNC.flatten(0, 1).mT.unflatten(2, grid)

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from ..data.dataset import Dataset, stored
+from ..data.dataset import Dataset, stored_episode
 from ..errors import UserError
 from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
@@ -75,7 +75,7 @@ def forecast(
     recorded: dict[StageId, tuple[Task, FrameForecast]] = {
         tasks.stage_id(Stage.COLLECT, task): (
             task,
-            _task_frames(task, None if data is None else data.of(i)),
+            _task_frames(task, None if data is None else data.of_task(i)),
         )
         for i, task in enumerate(tasks)
     }
@@ -100,8 +100,8 @@ def _task_frames(task: Task, data: Dataset | None) -> FrameForecast:
     if data is None and not task.info.demonstrates:  # only another task is still to be recorded
         data = collect.dataset_of(task.run, task.environment)
     if data is not None:
-        return FrameForecast(total=sum(map(_length, data.sources)))
-    done = [stored(path) for path in collect.demonstrations_of(task.run)]
+        return FrameForecast(total=sum(map(_length, data.episodes)))
+    done = [stored_episode(path) for path in collect.demonstrations_of(task.run)]
     if done:
         lengths = [_length(source) for source in done]
         length = float(np.mean(lengths))
@@ -147,7 +147,7 @@ def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extracti
     run, data, choice = inputs.run, inputs.data, extraction.stored.choice
     left = inputs.frames
     if data is not None:
-        left = sum(map(_length, extraction.stored.missing(data.sources)))
+        left = sum(map(_length, extraction.stored.missing(data.episodes)))
     size = _cached_frame_bytes(extraction.stored.folder)
     timing = load_timing(run, extract_work(run, choice, inputs.info))
     measured, unavailable = False, ""
@@ -175,7 +175,7 @@ def _time(inputs: _Inputs, choice: BackboneChoice | TeacherChoice, built: Any) -
     compute, info = inputs.run.spec.compute, inputs.info
     if not isinstance(choice, TeacherChoice):
         return time_backbone(compute, built, info)
-    clouds = inputs.data.sources[0].open().clouds if inputs.data is not None else None
+    clouds = inputs.data.episodes[0].open().clouds if inputs.data is not None else None
     return time_teacher(compute, built, clouds[0] if clouds else None)
 
 

@@ -44,8 +44,8 @@ def time_backbone(compute: Compute, built: Any, info: EnvironmentInfo) -> Timing
     stream = Stream(Encoder(built.to(torch.device(device)), device))
     rng, shape = np.random.default_rng(0), (len(info.cameras), *info.image, 3)
     noise = rng.integers(0, 256, (TIMED_FRAMES, *shape), np.uint8)
-    stream.push(noise[:1]).cpu()
-    return _time(lambda: stream.push(noise).cpu(), TIMED_FRAMES)
+    stream.tokens(noise[:1]).cpu()
+    return _time(lambda: stream.tokens(noise).cpu(), TIMED_FRAMES)
 
 
 def time_teacher(compute: Compute, built: Any, cloud: PointCloud | None) -> Timing:

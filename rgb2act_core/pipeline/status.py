@@ -82,7 +82,7 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     run = tasks.run
     check_compatibility(run.spec, tasks.info)
     data = dataset_of(tasks)
-    if data is not None and (grids := stored_grids(stored_features(run), data.sources)):
+    if data is not None and (grids := stored_grids(stored_features(run), data.episodes)):
         check_token_count(run.spec.align, finest(grids))
     statuses = stage_states(run, tasks, data)
     if not tasks.info.acts:
@@ -128,7 +128,7 @@ def _collect_status(id: StageId, task: Task) -> StageStatus:
 def _extract_status(
     id: StageId, stored: StoredFeatures | StoredEmbeddings, data: Dataset
 ) -> StageStatus:
-    left = len(stored.missing(data.sources))
+    left = len(stored.missing(data.episodes))
     if not left:
         return StageStatus(id, StageState.CACHED)
     return StageStatus(id, StageState.INCOMPLETE, f"{counted(left, 'episode')} to encode")

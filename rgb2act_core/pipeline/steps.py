@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from ..data.dataset import Dataset, joined
+from ..data.dataset import Dataset, join_tasks
 from ..evaluation.success_rate import success_lines
 from ..features.reader import StoredFeatures
 from ..spec import Policy, Spec
@@ -80,7 +80,7 @@ def _announce_unneeded(stage: StageId, spec: Spec) -> None:
 def collect(pipeline: Pipeline) -> Collected:
     """Record the demonstrations that are missing, or index those that the environment has."""
     parts = [_collect_task(pipeline, task) for task in pipeline.tasks]
-    return Collected(joined(pipeline.tasks.names, parts))
+    return Collected(join_tasks(pipeline.tasks.names, parts))
 
 
 def _collect_task(pipeline: Pipeline, task: Task) -> Dataset:
@@ -128,8 +128,8 @@ def _extract(pipeline: Pipeline, extraction: Extraction, data: Dataset) -> None:
 
     run, timer = pipeline.run, Timer()
     stored = extraction.stored
-    left = stored.missing(data.sources)
-    reason = f"{len(left)} of {counted(len(data.sources), 'episode')} to encode" if left else ""
+    left = stored.missing(data.episodes)
+    reason = f"{len(left)} of {counted(len(data.episodes), 'episode')} to encode" if left else ""
     announce(extraction.id, reason)
     if left:
         with timer.measure():

@@ -81,7 +81,7 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
     planner = _open_planner(run, policy_folder)
     problems += _check_backbones(policy_folder, [canonical(c) for c in seen_backbones(run.spec)])
     count = EPISODES if episodes is None else episodes
-    sources = [s for i in range(len(tasks)) for s in data.of(i).demonstrations[:count]]
+    sources = [s for i in range(len(tasks)) for s in data.of_task(i).demonstrations[:count]]
     largest, frames = dict.fromkeys(LIMITS, 0.0), 0
     with task("replay", len(sources), "episodes") as advance:
         for source in sources:
@@ -134,13 +134,13 @@ def _check_backbones(policy_folder: Path, wanted: list[dict[str, Any]]) -> list[
 def _check_stores(run: Run, data: Dataset) -> tuple[int, list[str]]:
     """Compare every stored array with its digests, and every group's origin with the run."""
     groups: list[tuple[EpisodeRef, Path, dict[str, Any]]] = [
-        (source, source.path, {}) for source in data.sources if source.path is not None
+        (source, source.path, {}) for source in data.episodes if source.path is not None
     ]
     for extraction in extractions(run):
         stored = extraction.stored
         groups += [
             (s, stored.folder / s.digest, {"config": stored.recipe, "episode_digest": s.digest})
-            for s in data.sources
+            for s in data.episodes
         ]
     problems: list[str] = []
     with task("check stores", len(groups), "groups") as advance:
@@ -169,7 +169,7 @@ def _replay(run: Run, planner: BatchPlanner, source: EpisodeRef) -> Errors:
     assert episode.joints is not None
     length = episode.rgb.shape[0]
     stored = [
-        features.tokens([source]).parts[0]
+        features.tokens([source]).arrays[0]
         for features in stored_features(run, seen_backbones(run.spec))
     ]
     offline = _offline_features(policy, stored, episode)

@@ -93,14 +93,14 @@ class BatchPlanner:
         index = {frame: i for i, frame in enumerate(dict.fromkeys(chain(*windows_BK)))}
         new = [(history, n) for history, n in index if n not in history.parts[which]]
         if new:
-            parts = encoder.frames(np.stack([history.frame(n) for history, n in new]))
+            parts = encoder.encode_frames(np.stack([history.frame(n) for history, n in new]))
             for i, (history, n) in enumerate(new):
                 history.parts[which][n] = {name: part[i] for name, part in parts.items()}
         of_frames = [history.parts[which][n] for history, n in index]
         index_BK = np.array([[index[frame] for frame in row] for row in windows_BK])
         image = frames[0][0].rgb[0].shape[1:3]
         parts_F = {name: torch.stack([p[name] for p in of_frames]) for name in of_frames[0]}
-        return encoder.windows(parts_F, index_BK, image)
+        return encoder.tokens(parts_F, index_BK, image)
 
     def see(
         self, histories: Sequence[ObservationHistory], states: Sequence[NDArray[np.float32]]

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..alignment.aligner import Aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
-from ..data.sampling import halve, tasks_of, weight_of
+from ..data.sampling import episode_weights, evenly_spaced, split_episodes, task_index
 from ..data.windows import plan_index, window_index
 from ..errors import UserError
 from ..features.frames import TokenFrames, open_frames
@@ -66,7 +66,7 @@ class Samples:
         at, task_B = torch.from_numpy(rows_BO), self.task_R[torch.from_numpy(rows)]
         if self.frames is not None:
             assert policy.aligner is not None
-            made_of, windows = self.frames.made_of(rows_BO.reshape(-1), policy.aligner.config)
+            made_of, windows = self.frames.required_rows(rows_BO.reshape(-1), policy.aligner.config)
             aligned = policy.align(self.frames.gather(made_of), windows)
             features = Features(vector=aligned.embedding.unflatten(0, rows_BO.shape))
             # what is still being learned has no scale that noise could be measured in
@@ -102,14 +102,14 @@ def open_samples(
     episodes = [source.open() for source in data.demonstrations]
     index = FrameIndex.of([episode.rgb.shape[0] for episode in episodes])
     chosen = list(action_index(info.action_names, run.spec.policy))
-    spec, task_E = run.spec.policy, tasks_of(data.demonstrations)
-    halves = halve(task_E, spec.holdout, run.spec.seed)
+    spec, task_E = run.spec.policy, task_index(data.demonstrations)
+    halves = split_episodes(task_E, spec.holdout, run.spec.seed)
     frames = open_frames(stored, data.demonstrations, device) if aligner is not None else None
     features = _features(run, data, stored, info, episodes, aligner, frames, folder, device)
     task_R = task_E[index.episode]
     rows = np.flatnonzero(np.isin(index.episode, halves.train))
-    held = np.flatnonzero(np.isin(index.episode, halves.measured))
-    weight_E = weight_of(spec.task_weights, attrs.evolve(data, scenes=()))
+    held = np.flatnonzero(np.isin(index.episode, halves.evaluated))
+    weight_E = episode_weights(spec.task_weights, attrs.evolve(data, scenes=()))
     return Samples(
         index=index,
         names=tuple(source.name for source in data.demonstrations),
@@ -132,7 +132,7 @@ def open_samples(
 
 
 def _few(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    at = np.linspace(0, len(rows) - 1, min(len(rows), MEASURED_FRAMES)).astype(np.int64)
+    at = evenly_spaced(len(rows), MEASURED_FRAMES)
     return rows[at]
 
 
@@ -163,7 +163,7 @@ def _features(
         return Features(vector=_column(parts).to(device))
     if condition == "single_backbone":
         table = stored[0].pooled(data.demonstrations)
-        return Features(vector=_column(list(table.parts)).flatten(1).to(device))
+        return Features(vector=_column(list(table.arrays)).flatten(1).to(device))
     if condition in ("proprio_only", "end_to_end"):
         return Features(vector=torch.zeros(count, 0, device=device))
     assert aligner is not None
@@ -182,7 +182,7 @@ def _aligned(
     tokens: Tensor | None = None
     with task("aligned features", count, "frames") as advance, torch.no_grad():
         aligner.eval()
-        size = frames.at_most(EMBED_BATCH)
+        size = frames.gather_limit(EMBED_BATCH)
         for first in range(0, count, size):
             rows = np.arange(first, min(first + size, count))
             seen, _ = features_of(condition, aligner, frames.gather(rows))

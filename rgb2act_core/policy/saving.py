@@ -33,7 +33,7 @@ def save_policy(
     """Write a policy, its aligner included, with the components that it was built from."""
     data: dict[str, Any] = {"shape": attrs.asdict(policy.shape), "head": canonical(head)}
     data["backbones"] = [canonical(choice) for choice in backbones]
-    data["fingerprints"] = [fingerprint.plain() for fingerprint in policy.fingerprints]
+    data["fingerprints"] = [fingerprint.to_json() for fingerprint in policy.fingerprints]
     data["tokens"] = canonical(policy.token_format)
     if policy.aligner is not None:
         data["aligner"] = aligner_data(policy.aligner, fusion)

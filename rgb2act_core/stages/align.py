@@ -24,10 +24,10 @@ from ..alignment.teacher_space import (
     transform_into,
 )
 from ..data.dataset import Dataset
-from ..data.sampling import tasks_of, weight_of
+from ..data.sampling import episode_weights, task_index
 from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_features
-from ..features.frames import load_into_memory, open_frames, rows_of
+from ..features.frames import load_into_memory, open_frames, split_rows
 from ..features.reader import EpisodeArrays, StoredEmbeddings, StoredFeatures
 from ..features.token_grids import check_token_count, finest
 from ..spec import Align, Spec
@@ -49,12 +49,12 @@ def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> di
     """Train an aligner in ``folder`` and return its metrics before and after, and the cost."""
     spec, device = run.spec, device_of(run.spec.compute)
     features, embeddings = stored_features(run), stored_embeddings(run)
-    fingerprints = check_features(features, data.sources, device)
+    fingerprints = check_features(features, data.episodes, device)
     inputs = open_inputs(spec, data, features, embeddings, fingerprints, device)
     inputs = attrs.evolve(inputs, frames=load_into_memory(inputs.frames, "align"))
-    pooled = [each.pooled(data.sources) for each in features]
+    pooled = [each.pooled(data.episodes) for each in features]
     _check(spec.align, inputs, features, pooled, embeddings)
-    _, held_rows, counts = rows_of(data, inputs.frames.index, spec.align.holdout, spec.seed)
+    _, held_rows, counts = split_rows(data, inputs.frames.index, spec.align.holdout, spec.seed)
     _report_holdout(spec.align.holdout, counts)
     transform = teacher_transform(spec, data, embeddings, inputs)
     aligner = new_aligner(spec.align, inputs, transform, spec.seed)
@@ -112,16 +112,16 @@ def open_inputs(
     device: str,
 ) -> AlignmentInputs:
     """Open the stored features of all backbones and the embeddings; tokens are not read yet."""
-    frames = open_frames(features, data.sources, device)
-    train_rows, _, _ = rows_of(data, frames.index, spec.align.holdout, spec.seed)
+    frames = open_frames(features, data.episodes, device)
+    train_rows, _, _ = split_rows(data, frames.index, spec.align.holdout, spec.seed)
     return AlignmentInputs(
         labels=tuple(each.label for each in features),
-        grids=tuple(each.grid(data.sources[0]) for each in features),
+        grids=tuple(each.grid(data.episodes[0]) for each in features),
         fingerprints=fingerprints,
         frames=frames,
-        teacher_FD=torch.from_numpy(embeddings.embeddings(data.sources)).to(device),
+        teacher_FD=torch.from_numpy(embeddings.embeddings(data.episodes)).to(device),
         train_rows=train_rows,
-        groups=embeddings.groups(data.sources) if embeddings.grouped else None,
+        groups=embeddings.groups(data.episodes) if embeddings.grouped else None,
     )
 
 
@@ -158,14 +158,14 @@ def _check(
     check_token_count(align, finest(inputs.grids))
     for each, arrays in zip(features, pooled, strict=True):
         what = f"features of backbone {each.label}"
-        data_checks.check_finite(what, arrays.parts, frames.sources, each.folder)
+        data_checks.check_finite(what, arrays.arrays, frames.episodes, each.folder)
     embedding_FD = inputs.teacher_FD.cpu().numpy()
     by_episode = np.split(embedding_FD, frames.index.starts[1:-1])
     data_checks.check_finite(
-        f"embeddings of teacher {teacher}", by_episode, frames.sources, embeddings.folder
+        f"embeddings of teacher {teacher}", by_episode, frames.episodes, embeddings.folder
     )
     data_checks.check_distinct_embeddings(teacher, embedding_FD, inputs.train_rows)
-    cameras = frames.sources[0].open().cameras
+    cameras = frames.episodes[0].open().cameras
     data_checks.report_constant_features(inputs.labels, frames, inputs.train_rows, cameras)
 
 
@@ -178,7 +178,7 @@ def _report_holdout(holdout: float, counts: Mapping[str, int]) -> None:
 
 
 def _sampler(spec: Spec, data: Dataset, inputs: AlignmentInputs) -> BatchSampler:
-    weights_E = weight_of(spec.align.task_weights, data)
+    weights_E = episode_weights(spec.align.task_weights, data)
     return BatchSampler(
         inputs.train_rows,
         spec.align.batch_size,
@@ -201,7 +201,7 @@ def _optimization(align: Align) -> Optimization:
 
 def _by_task(evaluator: AlignerEvaluator, data: Dataset) -> dict[str, AlignerEvaluator]:
     """Return an evaluator for each task, if there are several."""
-    task_F = tasks_of(data.sources)[evaluator.frames.index.episode]
+    task_F = task_index(data.episodes)[evaluator.frames.index.episode]
     return {
         name: evaluator.restricted_to(np.flatnonzero(task_F == i))
         for i, name in enumerate(data.tasks)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..data.dataset import Dataset, recorded, stored
+from ..data.dataset import Dataset, recorded_dataset, stored_episode
 from ..data.episode_store import write_episode
 from ..errors import UserError
 from ..interfaces import Environment, Episode
@@ -94,7 +94,7 @@ def dataset_of(run: Run, environment: Environment) -> Dataset | None:
     """Return the data set when it is complete, else None."""
     episodes = environment.recorded()
     if episodes:
-        return recorded(episodes, environment.info)
+        return recorded_dataset(episodes, environment.info)
     if not environment.info.demonstrates:
         (choice,) = run.spec.environments
         raise UserError(
@@ -105,8 +105,8 @@ def dataset_of(run: Run, environment: Environment) -> Dataset | None:
         return None
     folder = folder_of(run)
     return Dataset(
-        demonstrations=tuple(stored(path) for path in demonstrations_of(run)),
-        scenes=tuple(stored(folder / _pack_name(*pack)) for pack in scene_packs(run)),
+        demonstrations=tuple(stored_episode(path) for path in demonstrations_of(run)),
+        scenes=tuple(stored_episode(folder / _pack_name(*pack)) for pack in scene_packs(run)),
     )
 
 

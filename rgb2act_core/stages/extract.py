@@ -1,31 +1,31 @@
-"""Extract: each frame is encoded once and stored once, an episode at a time.
+"""Extract: encode every frame once and store the result, one entry per episode.
 
-Features lie in ``store/features/<backbone>-<key>/<episode digest>``, embeddings of the teacher in
-``store/embeddings/<teacher>-<key>/<episode digest>``. The key holds the component, its version and
-config; the episode's digest holds the rest. So runs share episodes that they have in common.
+Features are stored in ``store/features/<backbone>-<key>/<episode digest>``, the teacher's
+embeddings in ``store/embeddings/<teacher>-<key>/<episode digest>``. The key covers the component,
+its version and config, so runs share the entries of episodes that they have in common.
 
-Shapes: T = steps, B = frames at once, V = cameras, N = patches, C = channels, D = teacher's width
+Shapes: B = frames, V = cameras, H W = pixels, N = patches, C = channels, D = embedding,
+G = group tokens
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ..data.dataset import Dataset
 from ..errors import UserError
-from ..features.encoder import Encoder, Stream, build_backbones, check_grid
-from ..features.extraction_workers import EntryEncoder, make_missing
+from ..features.encoder import Encoder, Stream, build_backbones
+from ..features.extraction_workers import Encode, EntryEncoder, make_missing
 from ..features.fingerprint_checks import register_fingerprint
 from ..features.reader import StoredEmbeddings, StoredFeatures
-from ..features.token_codec import decode_tokens, split_scales, stored_grid
+from ..features.token_codec import EncodedFrames, decode_tokens, stored_grid
 from ..interfaces import Episode, GroupTokenTeacher, PointCloud, Teacher
-from ..spec import Tokens
 from ..store.group_writer import GroupWriter
 from ..store.run import Run
 from ..system.devices import devices_of
@@ -34,76 +34,66 @@ from ..system.devices import devices_of
 def extract_features(
     run: Run, features: StoredFeatures, data: Dataset, devices: Sequence[str] | None = None
 ) -> None:
-    """Encode with one backbone the episodes that have no features yet.
+    """Encode the episodes that a backbone has no features of yet.
 
-    ``devices`` may name a device several times; by default they are what the spec says.
+    ``devices`` defaults to those of the spec and may repeat a device.
     """
-    choice, devices = features.choice, devices or devices_of(run.spec.compute)
+    choice = features.choice
 
-    def make(device: str) -> EntryEncoder:
+    def build(device: str) -> EntryEncoder:
         (backbone,) = build_backbones([choice], device)
         encoder = Encoder(backbone, device, features.token_format, choice.component.name)
-        cameras, height, width, _ = data.sources[0].open().rgb.shape[1:]
+        cameras, height, width, _ = data.episodes[0].open().rgb.shape[1:]
         reference, error = register_fingerprint(features, encoder, (cameras, height, width))
-        return _Features(features.recipe, encoder, reference.digest, error)
+        return _FeatureEncoder(features.recipe, encoder, reference.digest, error)
 
-    title = f"extract {features.label}"
-    make_missing(title, features.folder, data.sources, make, devices, run.spec.extract)
+    title, devices = f"extract {features.label}", devices or devices_of(run.spec.compute)
+    make_missing(title, features.folder, data.episodes, build, devices, run.spec.extract)
 
 
 def extract_embeddings(
     run: Run, embeddings: StoredEmbeddings, data: Dataset, devices: Sequence[str] | None = None
 ) -> None:
-    """Embed with the teacher the clouds of episodes that have no embeddings yet."""
-    devices = devices or devices_of(run.spec.compute)
+    """Embed the point clouds of the episodes that the teacher has no embeddings of yet."""
 
-    def make(device: str) -> EntryEncoder:
+    def build(device: str) -> EntryEncoder:
         teacher = embeddings.choice.build().to(torch.device(device))
-        return _Embeddings(embeddings, teacher)
+        return _EmbeddingEncoder(embeddings, teacher)
 
-    title = f"extract {embeddings.label}"
-    make_missing(title, embeddings.folder, data.sources, make, devices, run.spec.extract)
+    title, devices = f"extract {embeddings.label}", devices or devices_of(run.spec.compute)
+    make_missing(title, embeddings.folder, data.episodes, build, devices, run.spec.extract)
 
 
 @attrs.frozen(eq=False)
-class _Features:
+class _FeatureEncoder:
+    """Encodes images into stored tokens and their means over patches."""
+
     recipe: Mapping[str, Any]
     encoder: Encoder
     fingerprint: str
     fingerprint_error: float
 
-    def read(self, episode: Episode, first: int, last: int) -> Any:
-        return np.array(episode.rgb[first:last])  # a copy: the file is read here
+    def read(self, episode: Episode, first: int, last: int) -> NDArray[np.uint8]:
+        return np.array(episode.rgb[first:last])  # a copy, so that the file is read in this thread
 
-    def begin(self, episode: Episode) -> Callable[[int, Any], Tensor]:
-        stream, image = Stream(self.encoder, packed=True), episode.rgb.shape[2:4]
+    def begin(self, episode: Episode) -> Encode:
+        stream = Stream(self.encoder)
+        return lambda first, rgb_BVHW3: stream.encode(rgb_BVHW3)
 
-        def encode(first: int, rgb_BVHW3: Any) -> Tensor:
-            packed = stream.push(rgb_BVHW3)
-            if self.encoder.form == Tokens():  # other forms were looked at before packing
-                name = self.encoder.name
-                check_grid(self.encoder.backbone, (image[0], image[1]), packed, name)
-            return packed
-
-        return encode
-
-    def store(self, writer: GroupWriter, first: int, rows: Tensor) -> None:
-        form, rows = self.encoder.form, rows.cpu()
-        tokens_BVNC, whole = decode_tokens(form, rows), form.dtype == "int8"
+    def store(self, writer: GroupWriter, first: int, encoded: EncodedFrames) -> None:
+        arrays = {name: tensor.cpu() for name, tensor in encoded.items()}
+        pooled_BVC = decode_tokens(arrays).float().mean(2)
         if first == 0:
-            cameras, patches, channels = tokens_BVNC.shape[1:]
-            shape, front = (cameras, patches, channels), ("time", "camera")
-            writer.create("tokens", shape, form.dtype, dims=(*front, "patch", "channel"))
-            writer.create("pooled", (cameras, channels), "float32", dims=(*front, "channel"))
-            if whole:
-                writer.create("scales", (cameras, patches), "float32", dims=(*front, "patch"))
-        if whole:
-            stored_BVNC, scales_BVN = split_scales(rows)
-            writer.append("scales", scales_BVN.numpy())
-            writer.append("tokens", stored_BVNC.numpy())
-        else:
-            writer.append("tokens", tokens_BVNC.numpy())
-        writer.append("pooled", tokens_BVNC.float().mean(2).numpy())
+            shapes = {name: tuple(tensor.shape[1:]) for name, tensor in arrays.items()}
+            shapes["pooled"] = tuple(pooled_BVC.shape[1:])
+            front, dtype = ("time", "camera"), self.encoder.token_format.dtype
+            writer.create("tokens", shapes["tokens"], dtype, dims=(*front, "patch", "channel"))
+            writer.create("pooled", shapes["pooled"], "float32", dims=(*front, "channel"))
+            if "scales" in shapes:
+                writer.create("scales", shapes["scales"], "float32", dims=(*front, "patch"))
+        for name, tensor in arrays.items():
+            writer.append(name, tensor.numpy())
+        writer.append("pooled", pooled_BVC.numpy())
 
     def describe(self, episode: Episode) -> dict[str, Any]:
         height, width = episode.rgb.shape[2:4]
@@ -113,7 +103,7 @@ class _Features:
             "component": self.encoder.name,
             "config": self.recipe,
             "description": backbone.info.description,
-            "grid": list(stored_grid(self.encoder.form, grid)),
+            "grid": list(stored_grid(self.encoder.token_format, grid)),
             "backbone_grid": list(grid),
             "image": [height, width],
             "cameras": list(episode.cameras),
@@ -124,42 +114,52 @@ class _Features:
 
 
 @attrs.frozen(eq=False)
-class _Embeddings:
+class _EmbeddingEncoder:
+    """Encodes point clouds into the teacher's embeddings, and group tokens if they are stored."""
+
     stored: StoredEmbeddings
     teacher: Teacher
 
-    def read(self, episode: Episode, first: int, last: int) -> Any:
+    def read(self, episode: Episode, first: int, last: int) -> list[PointCloud]:
         if episode.clouds is None:
             raise UserError("has no point clouds, which the teacher needs; record them")
         return [episode.clouds[i] for i in range(first, last)]
 
-    def begin(self, episode: Episode) -> Callable[[int, Any], Tensor]:
-        def embed(first: int, clouds: Sequence[PointCloud]) -> Tensor:
-            try:
-                with torch.inference_mode():
-                    if not self.stored.grouped:
-                        return self.teacher.embed(clouds)
-                    assert isinstance(self.teacher, GroupTokenTeacher)
-                    embedding_BD, groups_BGC = self.teacher.embed_groups(clouds)
-                    return torch.cat([embedding_BD, groups_BGC.flatten(1)], 1)
-            except UserError as err:
-                place = f"frames {first} to {first + len(clouds) - 1}"
-                raise UserError(*(f"{place}: {problem}" for problem in err.args)) from err
+    def begin(self, episode: Episode) -> Encode:
+        return self._encode
 
-        return embed
+    def _encode(self, first: int, clouds: Sequence[PointCloud]) -> EncodedFrames:
+        try:
+            with torch.inference_mode():
+                if not self.stored.grouped:
+                    return {"embeddings": self.teacher.embed(clouds).float()}
+                embedding_BD, groups_BGC = self._group_teacher.embed_groups(clouds)
+                return {"embeddings": embedding_BD.float(), "groups": groups_BGC.half()}
+        except UserError as err:
+            frames = f"frames {first} to {first + len(clouds) - 1}"
+            raise UserError(*(f"{frames}: {problem}" for problem in err.args)) from err
 
-    def store(self, writer: GroupWriter, first: int, rows: Tensor) -> None:
-        info, rows = self.teacher.info, rows.float().cpu()
+    @property
+    def _group_teacher(self) -> GroupTokenTeacher:
+        if isinstance(self.teacher, GroupTokenTeacher):
+            return self.teacher
+        raise UserError(
+            f"teacher {self.stored.label}: has no group tokens, which [align.loss] uses; choose"
+            " another teacher or loss"
+        )
+
+    def store(self, writer: GroupWriter, first: int, encoded: EncodedFrames) -> None:
+        arrays = {name: tensor.cpu().numpy() for name, tensor in encoded.items()}
         if first == 0:
-            dims = ("time", "channel")
-            writer.create("embeddings", (info.dim,), "float32", dims=dims)
-        writer.append("embeddings", rows[:, : info.dim].numpy())
-        if not self.stored.grouped:
-            return
-        assert info.groups is not None
-        if first == 0:
-            writer.create("groups", info.groups, "float16", dims=("time", "group", "channel"))
-        writer.append("groups", rows[:, info.dim :].unflatten(1, info.groups).half().numpy())
+            info = self.teacher.info
+            dims: dict[str, tuple[str, ...]] = {"embeddings": ("time", "channel")}
+            shapes: dict[str, tuple[int, ...]] = {"embeddings": (info.dim,)}
+            if info.groups is not None:
+                dims["groups"], shapes["groups"] = ("time", "group", "channel"), info.groups
+            for name, array in arrays.items():
+                writer.create(name, shapes[name], array.dtype.name, dims=dims[name])
+        for name, array in arrays.items():
+            writer.append(name, array)
 
     def describe(self, episode: Episode) -> dict[str, Any]:
         return {

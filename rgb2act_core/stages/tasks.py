@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from ..data.dataset import Dataset, joined
+from ..data.dataset import Dataset, join_tasks
 from ..errors import UserError, near
 from ..interfaces import Environment, EnvironmentInfo
 from ..plugins.components import Capability
@@ -169,4 +169,4 @@ def dataset_of(tasks: Tasks) -> Dataset | None:
     """Return the data set of all tasks when it is complete, else None."""
     parts = [collect.dataset_of(task.run, task.environment) for task in tasks]
     whole = [part for part in parts if part is not None]
-    return joined(tasks.names, whole) if len(whole) == len(parts) else None
+    return join_tasks(tasks.names, whole) if len(whole) == len(parts) else None

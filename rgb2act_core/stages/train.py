@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from ..alignment.building import new_aligner
 from ..alignment.saving import load_aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
+from ..data.sampling import evenly_spaced
 from ..evaluation.trials import open_trials
 from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_aligner, check_features
@@ -86,7 +86,7 @@ def train(
     """
     device, backbones = device_of(run.spec.compute), seen_backbones(run.spec)
     features = stored_features(run, backbones)
-    fingerprints = check_features(features, data.sources, device)
+    fingerprints = check_features(features, data.episodes, device)
     aligner = _aligner(run, data, aligner_folder, fingerprints, device)
     samples = open_samples(run, data, features, info, aligner, device, folder)
     policy = _new_policy(run, info, aligner, samples, fingerprints).to(device)
@@ -173,7 +173,7 @@ def _statistics_sample(features_R: Features, rows: Rows) -> Features:
     """Return the vectors of all rows, and the tokens of at most TOKEN_FRAMES of them."""
     if features_R.tokens is None:
         return features_R[rows]
-    at = np.linspace(0, len(rows) - 1, min(len(rows), TOKEN_FRAMES)).astype(np.int64)
+    at = evenly_spaced(len(rows), TOKEN_FRAMES)
     return Features(vector=features_R.vector[rows], tokens=features_R.tokens[rows[at]])
 
 

@@ -40,7 +40,7 @@ def test_states_that_an_episode_does_not_record_are_nan() -> None:
         source("bb", 3, False, cube=(3,), things=(4, 3)),
         source("ccc", 1, True),
     ]
-    frames = TokenFrames(tokens=[], index=FrameIndex.of([2, 3, 1]), sources=sources, device="cpu")
+    frames = TokenFrames(tokens=[], index=FrameIndex.of([2, 3, 1]), episodes=sources, device="cpu")
     found = known_states(frames)
     assert {name: tuple(value.shape) for name, value in found.items()} == {
         "joints": (6, 3),
@@ -89,8 +89,8 @@ def test_pooled_features_are_the_stored_means(
     run = Run(spec=read_spec(spec_file()), root=puppet_root)
     data = collect.dataset_of(run, run.spec.environment.build())
     assert data is not None
-    frames = open_frames(stored_features(run), data.sources, "cpu")
+    frames = open_frames(stored_features(run), data.episodes, "cpu")
     rows = np.arange(len(frames.index.episode))
-    pooled = stored_features(run)[0].pooled(data.sources).gather(rows)
+    pooled = stored_features(run)[0].pooled(data.episodes).gather(rows)
     tokens = frames.gather(rows)[0].float().mean(2).numpy()
     assert np.abs(pooled - tokens).max() < 1e-3

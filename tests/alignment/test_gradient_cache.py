@@ -101,7 +101,7 @@ def gradients(
     def embed_part(rows: Tensor) -> AlignedOutputs:
         part = [t[rows] for t in tokens]
         if sample is not None:
-            part = [t[:, :, b.needed] for t, b in zip(part, sample.blends, strict=True)]
+            part = [t[:, :, b.needed] for t, b in zip(part, sample.interpolations, strict=True)]
         if augmentation != Augment():
             part = augment_double(part, augmentation, seed=int(rows[0]))
         return AlignedOutputs.of(aligner(part, pooled=True, sample=sample, local=True))

@@ -43,7 +43,7 @@ def test_a_policy_without_grippers_must_say_what_they_do() -> None:
 
 
 def test_an_arm_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UserError, match="moves none of"):
+    with pytest.raises(UserError, match="controls none of"):
         action_index(NAMES[:7], policy(arms="right"))
 
 
@@ -67,5 +67,5 @@ def test_other_robots_are_moved_whole_by_their_names() -> None:
     assert held_grippers(HUMANOID, (0, 1, 2)) == (3, 4)
     with pytest.raises(UserError, match="has gripper; set gripper = true"):
         check_grippers(FRANKA, policy(gripper=False))
-    with pytest.raises(UserError, match=r"'left' moves none of .* set arms = 'both'"):
+    with pytest.raises(UserError, match=r"'left' controls none of .* set arms = 'both'"):
         action_index(FRANKA, policy(arms="left"))

@@ -143,25 +143,31 @@ def cloud(t, **fields):
 
 EMPTY = np.zeros((0, 3))
 BAD = [
-    ({"name": ""}, "episode '': bad name ''"),
-    ({"task": 7}, "episode 'seed0': bad task 7"),
-    ({"cameras": ("head", "head")}, "bad cameras"),
+    ({"name": ""}, "episode '': name is ''"),
+    ({"task": 7}, "episode 'seed0': task is 7"),
+    ({"cameras": ("head", "head")}, "cameras are .*; give each a unique name"),
     ({"cameras": ("head",)}, r"images have shape \(20, 2, 8, 12, 3\); give \(T, 1, H, W, 3\)"),
     ({"rgb": make().rgb[..., :1]}, "images have shape"),
-    ({"rgb": make().rgb[:0]}, "episode 'seed0': has no frame; leave it out"),
+    ({"rgb": make().rgb[:0]}, "episode 'seed0': has no frames; remove it"),
     ({"rgb": make().rgb[:9]}, "joints has 20 steps for 9 frames"),
-    ({"joints": None}, "joints or actions but not both"),
+    ({"joints": None}, "only one of joints and actions"),
     ({"actions": make().actions[:, :7]}, "joints and actions have shapes"),
     ({"actions": make().actions.astype(float)}, "actions is float64; give float32"),
-    ({"actions": bad(make().actions, 13)}, "episode 'seed0' frame 13: actions holds NaN"),
-    ({"joints": bad(make().joints, 2, np.inf)}, "episode 'seed0' frame 2: joints holds NaN"),
-    ({"state": {"cube": bad(make().state["cube"], 5)}}, "frame 5: state 'cube' holds NaN"),
+    ({"actions": bad(make().actions, 13)}, "episode 'seed0' frame 13: actions contains NaN"),
+    ({"joints": bad(make().joints, 2, np.inf)}, "episode 'seed0' frame 2: joints contains NaN"),
+    ({"state": {"cube": bad(make().state["cube"], 5)}}, "frame 5: state 'cube' contains NaN"),
     ({"state": {"cube": make().state["cube"][:3]}}, "state 'cube' has 3 steps for 20 frames"),
-    ({"clouds": make().clouds[:19]}, "has 19 clouds for 20 frames; each needs its own"),
-    (cloud(4, xyz=EMPTY.astype("f4"), rgb=EMPTY.astype("u1")), "frame 4: cloud has no points"),
-    (cloud(6, xyz=bad(make().clouds[6].xyz, 1)), "episode 'seed0' frame 6: cloud holds NaN"),
-    (cloud(6, rgb=make().clouds[6].rgb[:2]), "frame 6: cloud has 5 points and 2 colours"),
-    (cloud(6, xyz=make().clouds[6].xyz.astype(float)), "frame 6: cloud is float64"),
+    ({"clouds": make().clouds[:19]}, "has 19 point clouds for 20 frames; give one per frame"),
+    (
+        cloud(4, xyz=EMPTY.astype("f4"), rgb=EMPTY.astype("u1")),
+        "4: point cloud has no points",
+    ),
+    (
+        cloud(6, xyz=bad(make().clouds[6].xyz, 1)),
+        "episode 'seed0' frame 6: point cloud contains NaN",
+    ),
+    (cloud(6, rgb=make().clouds[6].rgb[:2]), "frame 6: point cloud has 5 points and 2 colours"),
+    (cloud(6, xyz=make().clouds[6].xyz.astype(float)), "frame 6: point cloud is float64"),
 ]
 
 
@@ -201,7 +207,7 @@ def test_state_name_that_is_no_array_name_is_refused(tmp_path):
 
 def test_two_episodes_of_one_name_are_refused():
     assert list(by_name([make(seed=1), make(seed=2)])) == ["seed1", "seed2"]
-    with pytest.raises(UserError, match="episode 'seed1': a second one of this name at position 2"):
+    with pytest.raises(UserError, match="episode 'seed1': duplicate name at position 2"):
         by_name([make(seed=1), make(seed=2), make(seed=1)])
 
 
@@ -238,5 +244,5 @@ def test_offsets_that_do_not_fit_are_refused(tmp_path):
         offsets = good.copy()
         offsets[t] = value
         offsets.tofile(file)
-        with pytest.raises(UserError, match="points do not fit their offsets"):
+        with pytest.raises(UserError, match="points do not match their offsets"):
             read_episode(tmp_path / "e")

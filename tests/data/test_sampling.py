@@ -1,4 +1,4 @@
-"""Episodes of several tasks: what is held out of each, and their weights."""
+"""Frames of several tasks: the held-out split of each, and their weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from rgb2act_core.data.dataset import Dataset, EpisodeRef
-from rgb2act_core.data.sampling import halve, split, tasks_of, weight_of
+from rgb2act_core.data.sampling import (
+    episode_weights,
+    evenly_spaced,
+    split_episodes,
+    task_index,
+)
 
 
 def data() -> Dataset:
@@ -16,25 +21,38 @@ def data() -> Dataset:
     return Dataset(demonstrations=tuple(sources), tasks=("lift", "reach"))
 
 
+@pytest.mark.parametrize("episodes", [1, 2, 7, 100])
 @pytest.mark.parametrize("holdout", [0.0, 0.2, 0.9])
-def test_one_task_is_split_as_ever(holdout: float) -> None:
-    train, held = split(10, holdout, 3)
-    halves = halve(np.zeros(10, np.int64), holdout, 3)
-    assert halves.train.tolist() == train.tolist()
-    assert halves.held.tolist() == held.tolist()
-    assert halves.measured.tolist() == (held if len(held) else train).tolist()
+def test_a_split_holds_out_a_share_and_keeps_one_episode_for_training(
+    episodes: int, holdout: float
+) -> None:
+    parts = split_episodes(np.zeros(episodes, np.int64), holdout, 3)
+    assert sorted([*parts.train, *parts.held_out]) == list(range(episodes))
+    assert len(parts.held_out) == min(round(holdout * episodes), episodes - 1)
+    expected = parts.held_out if len(parts.held_out) else parts.train
+    assert parts.evaluated.tolist() == expected.tolist()
+    again = split_episodes(np.zeros(episodes, np.int64), holdout, 3)
+    assert again.held_out.tolist() == parts.held_out.tolist()
 
 
-def test_each_task_is_held_out_by_itself() -> None:
+def test_evenly_spaced_indices_include_first_and_last() -> None:
+    assert evenly_spaced(10, 4).tolist() == [0, 3, 6, 9]
+    assert evenly_spaced(3, 5).tolist() == [0, 1, 2]
+    assert evenly_spaced(0, 5).tolist() == []
+
+
+def test_each_task_has_its_own_held_out_episodes() -> None:
     task_E = np.array([0] * 10 + [1] * 4 + [2])
-    halves = halve(task_E, 0.25, 0)
-    assert [(task_E[halves.train] == t).sum() for t in range(3)] == [8, 3, 1]
-    assert [(task_E[halves.held] == t).sum() for t in range(3)] == [2, 1, 0]
-    assert set(halves.measured) == {*halves.held, 14}  # of the last, what trains
-    assert sorted([*halves.train, *halves.held]) == list(range(15))
+    parts = split_episodes(task_E, 0.25, 0)
+    assert [(task_E[parts.train] == t).sum() for t in range(3)] == [8, 3, 1]
+    assert [(task_E[parts.held_out] == t).sum() for t in range(3)] == [2, 1, 0]
+    assert set(parts.evaluated) == {*parts.held_out, 14}  # the training episode of the last task
+    assert sorted([*parts.train, *parts.held_out]) == list(range(15))
 
 
-def test_weights_are_of_the_tasks() -> None:
-    assert tasks_of(data().sources).tolist() == [0, 0, 1]
-    assert weight_of({"reach": 3.0}, data()).tolist() == [1, 1, 3]
-    assert weight_of({"reach": 3.0}, Dataset(demonstrations=data().sources[:2])).tolist() == [1, 1]
+def test_episodes_have_the_weight_of_their_task() -> None:
+    assert task_index(data().episodes).tolist() == [0, 0, 1]
+    assert episode_weights({"reach": 3.0}, data()).tolist() == [1, 1, 3]
+    assert episode_weights(
+        {"reach": 3.0}, Dataset(demonstrations=data().episodes[:2])
+    ).tolist() == [1, 1]

@@ -90,10 +90,10 @@ def test_too_large_learning_rate_stops_training(spec_file: SpecFile, puppet_root
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("one name", "episode 'twin': a second one of this name"),
+        ("one name", "episode 'twin': duplicate name"),
         ("other cameras", r"episode recorded_1: cameras \('ear',\), the environment has"),
         ("narrow", "episode recorded_1: actions: expected width 4, got width 3"),
-        ("nan actions", "episode 'recorded_1' frame 0: actions holds NaN"),
+        ("nan actions", "episode 'recorded_1' frame 0: actions contains NaN"),
         ("few clouds", "episode recorded_1: has 8 clouds for 9 frames"),
         ("no frames", "episode 'recorded_1': has no frame"),
         ("no clouds", "episode recorded_1: has no point clouds, which the teacher needs"),

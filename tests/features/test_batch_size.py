@@ -1,4 +1,4 @@
-"""How many frames are encoded at once."""
+"""The number of frames encoded at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sizes(batch: AutoBatchSize, count: int) -> list[int]:
     return [b - a for a, b, _ in pieces]
 
 
-def test_a_size_that_was_asked_for_is_kept_and_pieces_are_even() -> None:
+def test_a_requested_size_is_kept_and_batches_are_even() -> None:
     batch = AutoBatchSize("extract", 8, "cpu")
     assert sizes(batch, 8) == [8]
     assert sizes(batch, 17) == [6, 6, 5]
@@ -31,30 +31,32 @@ def test_a_size_that_was_asked_for_is_kept_and_pieces_are_even() -> None:
     assert sizes(batch, 0) == []
 
 
-def test_the_size_is_found_from_what_two_frames_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_size, "free", lambda device: 100)
+def test_automatic_size_follows_from_memory_of_two_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch_size, "available", lambda device: 100)
     used = contextlib.nullcontext(lambda: 12)
     monkeypatch.setattr(batch_size, "measure_peak_memory", lambda device: used)
     batch = AutoBatchSize("extract", 0, "cpu")
-    assert sizes(batch, 1) == [1]  # an episode of one frame, which measures nothing
+    assert sizes(batch, 1) == [1]  # an episode of one frame only warms up
     assert sizes(batch, 21) == [2, 7, 6, 6]  # 100 // 12 = 8
 
 
 @pytest.mark.parametrize(
     ("used", "expected"), [(0, 64), (1, 64), (100, 8), (199, 4), (5000, 1), (None, 8)]
 )
-def test_as_many_frames_as_fit_and_a_power_of_two(
+def test_the_automatic_size_is_a_power_of_two(
     monkeypatch: pytest.MonkeyPatch, used: int | None, expected: int
 ) -> None:
-    monkeypatch.setattr(batch_size, "free", lambda device: 999)
+    monkeypatch.setattr(batch_size, "available", lambda device: 999)
     assert fitting(CPU, used) == expected
 
 
-def test_free_memory_is_a_share_of_what_there_is() -> None:
-    assert 0 < batch_size.free(CPU) <= batch_size.HOST_MOST
+def test_available_memory_is_capped_on_a_cpu() -> None:
+    assert 0 < batch_size.available(CPU) <= batch_size.HOST_BYTES
 
 
-def test_memory_that_runs_out_halves_the_size(capsys: pytest.CaptureFixture[str]) -> None:
+def test_running_out_of_memory_halves_the_size(capsys: pytest.CaptureFixture[str]) -> None:
     done: list[tuple[int, int]] = []
 
     def work(first: int, last: int) -> None:
@@ -65,22 +67,22 @@ def test_memory_that_runs_out_halves_the_size(capsys: pytest.CaptureFixture[str]
     batch = AutoBatchSize("extract vit", 16, "cpu")
     assert [b - a for a, b, _ in batch.map(16, work)] == [2] * 8
     assert done == [(i, i + 2) for i in range(0, 16, 2)]
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "extract vit: out of memory with 16 frames at once; goes on with 8"
-    assert len(said) == 3
-    list(batch.map(16, work))  # the size stays
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "extract vit: out of memory with a batch of 16 frames; continuing with 8"
+    assert len(lines) == 3
+    list(batch.map(16, work))  # the smaller size is kept
     assert capsys.readouterr().err == ""
 
 
-def test_one_frame_that_does_not_fit_is_told() -> None:
+def test_a_frame_that_does_not_fit_is_an_error() -> None:
     def work(first: int, last: int) -> None:
         raise MemoryError
 
-    with pytest.raises(UserError, match=r"out of memory with one frame at once; choose another"):
+    with pytest.raises(UserError, match=r"out of memory with a batch of one frame; choose another"):
         list(AutoBatchSize("extract", 2, "cpu").map(3, work))
 
 
-def test_real_allocations_that_fail_are_known() -> None:
+def test_failed_allocations_are_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert out_of_memory(caught.value)

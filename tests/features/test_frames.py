@@ -30,43 +30,43 @@ def quantised(length: int) -> DequantizedTokens:
 
 def stored() -> TokenFrames:
     tables = [EpisodeArrays(PARTS), EpisodeArrays([quantised(length) for length in (5, 1, 70)])]
-    return TokenFrames(tokens=tables, index=FrameIndex.of([5, 1, 70]), sources=[], device="cpu")
+    return TokenFrames(tokens=tables, index=FrameIndex.of([5, 1, 70]), episodes=[], device="cpu")
 
 
-def drawn() -> TokenSample:
-    blends = tuple(Interpolation(needed=torch.tensor(at)) for at in ([1, 4], [0, 2, 5]))
-    return TokenSample(at=torch.tensor([1, 4]), blends=blends)
+def sample() -> TokenSample:
+    interpolations = tuple(Interpolation(needed=torch.tensor(at)) for at in ([1, 4], [0, 2, 5]))
+    return TokenSample(cells=torch.tensor([1, 4]), interpolations=interpolations)
 
 
-@pytest.mark.parametrize("places", [None, drawn()], ids=["all", "drawn"])
-def test_memory_and_store_hand_out_the_same(places: TokenSample | None) -> None:
+@pytest.mark.parametrize("tokens", [None, sample()], ids=["all", "drawn"])
+def test_memory_and_store_give_the_same_tokens(tokens: TokenSample | None) -> None:
     plain = stored()
     kept = load_into_memory(plain, "test")
     assert kept.resident is not None
     rows = np.array([75, 0, 5, 4, 6, 6, 33])
-    for a, b in zip(plain.gather(rows, places), kept.gather(rows, places), strict=True):
+    for a, b in zip(plain.gather(rows, tokens), kept.gather(rows, tokens), strict=True):
         assert a.dtype == b.dtype == torch.float16
         assert torch.equal(a, b)
-    (first, *_) = plain.gather(rows, places)
-    wanted = torch.from_numpy(np.concatenate(PARTS)[rows])
-    assert torch.equal(first, wanted if places is None else wanted[:, :, [1, 4]])
+    (first, *_) = plain.gather(rows, tokens)
+    expected = torch.from_numpy(np.concatenate(PARTS)[rows])
+    assert torch.equal(first, expected if tokens is None else expected[:, :, [1, 4]])
 
 
-def test_large_frames_are_looked_at_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_large_frames_are_gathered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = stored()
     assert frames.bytes == 2 * 2 * (2 * 6 * 3)
     rows = np.arange(76)
-    assert frames.at_most(50) == 50
-    assert frames.spread(rows, 4).tolist() == [0, 25, 50, 75]
+    assert frames.gather_limit(50) == 50
+    assert frames.evenly_spaced(rows, 4).tolist() == [0, 25, 50, 75]
     for size, fits in ((10 * frames.bytes + 1, 10), (2 * frames.bytes, 2), (1, 1)):
-        monkeypatch.setattr(frames_module, "GATHERED", size)
-        assert frames.at_most(50) == fits
-        assert len(frames.spread(rows, 50)) == fits
-    monkeypatch.setattr(frames_module, "GATHERED", 2 * frames.bytes)
-    assert frames.spread(rows, 50).tolist() == [0, 75]
+        monkeypatch.setattr(frames_module, "GATHER_BYTES", size)
+        assert frames.gather_limit(50) == fits
+        assert len(frames.evenly_spaced(rows, 50)) == fits
+    monkeypatch.setattr(frames_module, "GATHER_BYTES", 2 * frames.bytes)
+    assert frames.evenly_spaced(rows, 50).tolist() == [0, 75]
 
 
-def test_where_tokens_lie_is_decided_by_free_memory_and_said(
+def test_tokens_are_loaded_if_they_fit_into_half_of_the_free_memory(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     size = 2 * 2 * 76 * 2 * 6 * 3
@@ -74,8 +74,8 @@ def test_where_tokens_lie_is_decided_by_free_memory_and_said(
         monkeypatch.setattr(frames_module, "free_memory", lambda _, free=free: free)
         assert (load_into_memory(stored(), "align").resident is not None) is kept
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "align: all tokens are kept in memory, 10.9 kB"
-    assert second.startswith("align: tokens stay in the store, 10.9 kB is too much for 21.9 kB of")
+    assert first == "align: loading all tokens into memory (10.9 kB)"
+    assert second.startswith("align: reading tokens from the store during training: 10.9 kB do not")
 
 
 def done(root: Path) -> set[Path]:
@@ -92,7 +92,7 @@ def done(root: Path) -> set[Path]:
         {"augment": {"token_dropout": 0.3, "noise": 0.1}},
         {"sample": "window", "window": 3},
     ],
-    ids=["plain", "drawn", "cached", "augmented", "windows"],
+    ids=["plain", "sampled", "gradcache", "augmented", "windows"],
 )
 def test_an_aligner_has_the_same_bits_from_memory_and_from_the_store(
     spec_file: Callable[..., Path],
@@ -100,7 +100,7 @@ def test_an_aligner_has_the_same_bits_from_memory_and_from_the_store(
     monkeypatch: pytest.MonkeyPatch,
     align: dict[str, Any],
 ) -> None:
-    spec = read_spec(spec_file(align={**align, "weight_decay": 0.01}))  # not done yet
+    spec = read_spec(spec_file(align={**align, "weight_decay": 0.01}))  # not cached yet
     taken: list[TokenPrefetcher] = []
     begin = TokenPrefetcher.__init__
 

@@ -1,4 +1,4 @@
-"""Places are drawn once for all backbones, and a drawn token is the one of its place."""
+"""Cells are sampled once for all backbones, and a sampled token is the token of its cell."""
 
 import math
 from typing import Any
@@ -55,61 +55,67 @@ def tokens(batch: int) -> list[torch.Tensor]:
     ]
 
 
-def needed(part: list[torch.Tensor], drawn: TokenSample) -> list[torch.Tensor]:
-    return [tensor[:, :, blend.needed] for tensor, blend in zip(part, drawn.blends, strict=True)]
+def needed(part: list[torch.Tensor], sample: TokenSample) -> list[torch.Tensor]:
+    return [
+        tensor[:, :, each.needed] for tensor, each in zip(part, sample.interpolations, strict=True)
+    ]
 
 
-def drawn_at(aligner: Aligner, at: torch.Tensor) -> TokenSample:
+def sample_at(aligner: Aligner, cells: torch.Tensor) -> TokenSample:
     config = aligner.config
     return TokenSample(
-        at=at, blends=tuple(token_grids.blend(at, grid, config.grid) for grid in config.grids)
+        cells=cells,
+        interpolations=tuple(
+            token_grids.interpolation_at(cells, grid, config.grid) for grid in config.grids
+        ),
     )
 
 
 @pytest.mark.parametrize(("grid", "target"), GRIDS)
-def test_a_drawn_token_is_that_of_the_resampled_grid(grid: Any, target: Any) -> None:
+def test_a_sampled_token_is_that_of_the_resampled_grid(grid: Any, target: Any) -> None:
     part = torch.randn(2, 3, math.prod(grid), 4)
     at = torch.randperm(math.prod(target))[:10]
-    blend = token_grids.blend(at, grid, target)
-    found = blend(part[:, :, blend.needed])
+    interpolation = token_grids.interpolation_at(at, grid, target)
+    found = interpolation(part[:, :, interpolation.needed])
+    # both sum four products of values below 10 in float32
     assert torch.allclose(found, token_grids.resample(part, grid, target)[:, :, at], atol=1e-5)
 
 
-def test_no_place_is_drawn_twice_unless_so_asked() -> None:
+def test_cells_repeat_only_with_replacement() -> None:
     generator = torch.Generator().manual_seed(0)
-    every = token_grids.draw([(4, 6)], (4, 6), 24, False, generator)
-    assert every.at.tolist() == list(range(24))
-    again = token_grids.draw([(4, 6)], (4, 6), 100, True, generator)
-    assert len(again.at) == 100
-    assert set(again.at.tolist()) <= set(range(24))
+    every = token_grids.sample_cells([(4, 6)], (4, 6), 24, False, generator)
+    assert every.cells.tolist() == list(range(24))
+    again = token_grids.sample_cells([(4, 6)], (4, 6), 100, True, generator)
+    assert len(again.cells) == 100
+    assert set(again.cells.tolist()) <= set(range(24))
 
 
-def test_draws_follow_the_generator() -> None:
+def test_samples_follow_the_generator() -> None:
     found = []
     for seed in (1, 1, 2):
         generator = torch.Generator().manual_seed(seed)
-        found.append(token_grids.draw([(4, 6)], (4, 6), 5, False, generator).at.tolist())
+        found.append(token_grids.sample_cells([(4, 6)], (4, 6), 5, False, generator).cells.tolist())
     assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("pool", ["mean", "attention", "keypoints"])
-def test_all_places_drawn_in_any_order_are_all_tokens(pool: Any) -> None:
-    """Position is by place: order changes nothing, and a shifted place does."""
+def test_all_cells_in_any_order_give_all_tokens(pool: Any) -> None:
+    """Positions follow the cells: order changes nothing, and a shifted cell does."""
     aligner, part = stirred(pool=pool, context=CONTEXT), tokens(3)
     whole = aligner(part)
     order = torch.randperm(24)
     found = look(aligner, part, order)
     assert torch.allclose(found.embedding, whole.embedding, atol=1e-5)
     assert torch.allclose(found.tokens, whole.tokens[:, :, order], atol=1e-5)
-    wrong = drawn_at(aligner, order)
-    elsewhere = TokenSample(at=order.roll(1), blends=wrong.blends)
+    wrong = sample_at(aligner, order)
+    elsewhere = TokenSample(cells=order.roll(1), interpolations=wrong.interpolations)
     moved = aligner(needed(part, elsewhere), sample=elsewhere)
     assert not torch.allclose(moved.tokens, found.tokens, atol=1e-3)
 
 
 def look(aligner: Aligner, part: list[torch.Tensor], at: torch.Tensor) -> Aligned:
-    drawn = drawn_at(aligner, at)
-    found = aligner(needed(part, drawn), sample=drawn)
+    sample = sample_at(aligner, at)
+    found = aligner(needed(part, sample), sample=sample)
     assert isinstance(found, Aligned)
     return found
 
@@ -120,8 +126,7 @@ def test_without_context_a_token_is_the_same_among_few() -> None:
     assert torch.allclose(look(aligner, part, at).tokens, aligner(part).tokens[:, :, at], atol=1e-5)
 
 
-def test_a_keypoint_of_few_places_is_where_they_are() -> None:
-    """Of one place, a map can look at that place alone."""
+def test_the_keypoint_of_a_single_cell_is_its_position() -> None:
     aligner = stirred()
     pool = aligner.pool
     seen = torch.randn(1, SHAPE.cameras, 1, SHAPE.token_dim)
@@ -132,7 +137,7 @@ def test_a_keypoint_of_few_places_is_where_they_are() -> None:
 
 
 @pytest.mark.parametrize("form", ["float16", "int8"])
-def test_only_tokens_that_are_needed_are_read(form: str) -> None:
+def test_only_needed_tokens_are_read(form: str) -> None:
     rng = np.random.default_rng(0)
     parts: list[Any] = [rng.normal(size=(t, 2, 9, 4)).astype(np.float16) for t in (3, 5)]
     if form == "int8":

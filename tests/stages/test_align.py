@@ -188,7 +188,7 @@ def test_a_window_does_not_depend_on_how_its_frames_arrive(
 
 def test_a_windows_target_is_the_mean_of_its_frames_within_its_episode() -> None:
     sources = [stub(joints=True), stub(joints=True), stub(joints=False)]
-    frames = TokenFrames(tokens=[], index=FrameIndex.of([3, 4, 3]), sources=sources, device="cpu")
+    frames = TokenFrames(tokens=[], index=FrameIndex.of([3, 4, 3]), episodes=sources, device="cpu")
     config = SimpleNamespace(window=3, stride=2)
     rows = np.array([0, 2, 3, 6, 8])  # the last is in a pack of static scenes
     assert frames.windows(rows, config).tolist() == [

@@ -114,7 +114,7 @@ COMPONENT = Component(name="witness", config=Seeing, build=build, tiny=Seeing())
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Begin anew, and without the probe picture, which is no frame of an episode."""
-    mark = Fingerprint(shape=(2, 4, 6), values=np.zeros((2, 2, 3), np.float32), made={})
+    mark = Fingerprint(shape=(2, 4, 6), values=np.zeros((2, 2, 3), np.float32), produced_by={})
     monkeypatch.setattr("rgb2act_core.stages.extract.register_fingerprint", lambda *_: (mark, 0.0))
     Witness.built, Witness.seen = [], []
     yield
@@ -284,7 +284,7 @@ def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(
     assert same(stored(features), expected(3))
     said = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
     assert said == [
-        "extract witness: out of memory with 5 frames at once; goes on with 2",
+        "extract witness: out of memory with a batch of 5 frames; continuing with 2",
     ]
 
 
@@ -293,7 +293,7 @@ def test_a_frame_that_does_not_fit_is_told(job: TrainingJob) -> None:
     with pytest.raises(UserError) as caught:
         extract_features(run, features, DATA)
     assert str(caught.value).startswith(
-        "extract witness: episode episode_0: out of memory with one frame at once; choose another"
+        "extract witness: episode episode_0: out of memory with a batch of one frame; choose"
     )
     assert stored(features) == {}
 
@@ -387,8 +387,8 @@ def test_a_stream_that_failed_goes_on_where_it_was() -> None:
     built = build(Seeing(context=3, windowed=True, fits=2))
     stream = Stream(Encoder(built, "cpu"))
     video = frames(0, 9)
-    tokens = [stream.push(video[:2])]
+    tokens = [stream.tokens(video[:2])]
     with pytest.raises(torch.OutOfMemoryError):
-        stream.push(video[2:5])
-    tokens += [stream.push(video[i : i + 1]) for i in range(2, 9)]
+        stream.tokens(video[2:5])
+    tokens += [stream.tokens(video[i : i + 1]) for i in range(2, 9)]
     assert torch.equal(torch.cat(tokens)[:, 0, 0, 2], torch.tensor(expected(3)[2][:, 0, 0, 2]))

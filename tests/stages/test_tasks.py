@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rgb2act_core.data.dataset import Dataset, EpisodeRef, joined
+from rgb2act_core.data.dataset import Dataset, EpisodeRef, join_tasks
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.status import check
@@ -107,10 +107,10 @@ def test_each_task_is_recorded_as_it_is_alone(spec_file: SpecFile, tmp_path: Pat
     data = dataset_of(open_tasks(run_of(spec_file(environment=TWO), tmp_path)))
     assert data is not None
     assert data.tasks == ("puppet", "waltz")
-    assert [source.task for source in data.sources] == [0] * 4 + [1] * 4 + [0, 1]
+    assert [source.task for source in data.episodes] == [0] * 4 + [1] * 4 + [0, 1]
     assert data.demonstrations[4].name == "waltz/episode_0100000"
-    assert data.of(1).sources == (*data.demonstrations[4:], data.scenes[1])
-    assert len({source.digest for source in data.sources}) == 10
+    assert data.of_task(1).episodes == (*data.demonstrations[4:], data.scenes[1])
+    assert len({source.digest for source in data.episodes}) == 10
     waltz = read_spec(spec_file(environment=TWO[1], name="waltz"))
     chain.run_pipeline(waltz, tmp_path, "extract")
     assert ran(tmp_path, "waltz") == {}
@@ -129,14 +129,14 @@ def test_recorded_task_beside_one_to_record(spec_file: SpecFile, tmp_path: Path)
 
 def test_data_set_of_one_task_is_what_it_was() -> None:
     data = Dataset(demonstrations=(EpisodeRef(name="a", digest="x"),))
-    assert joined(("lift",), [data]) is data
+    assert join_tasks(("lift",), [data]) is data
 
 
 def test_data_sets_key_holds_which_task_an_episode_is_of() -> None:
     a, b = EpisodeRef(name="a", digest="x"), EpisodeRef(name="b", digest="y")
 
     def key(names: tuple[str, ...], *parts: tuple[EpisodeRef, ...]) -> str:
-        return joined(names, [Dataset(demonstrations=part) for part in parts]).key
+        return join_tasks(names, [Dataset(demonstrations=part) for part in parts]).key
 
     keys = {
         Dataset(demonstrations=(a, b)).key,
@@ -150,7 +150,7 @@ def test_data_sets_key_holds_which_task_an_episode_is_of() -> None:
 def test_episode_of_two_tasks_is_refused() -> None:
     part = Dataset(demonstrations=(EpisodeRef(name="a", digest="x"),))
     with pytest.raises(UserError, match=r"episode two/a: is the same as one/a; give each task"):
-        joined(("one", "two"), [part, part])
+        join_tasks(("one", "two"), [part, part])
 
 
 @pytest.mark.parametrize(

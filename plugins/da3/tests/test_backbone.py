@@ -51,7 +51,7 @@ def test_streams_give_what_encoding_windows_gives_and_look_at_frames_once(contex
     counts, prepare = [], model.prepare
     monkeypatch.setattr(model, "prepare", lambda x, c: counts.append(len(x)) or prepare(x, c))
     stream = Stream(Encoder(built, "cpu"))
-    rows = [stream.push(video_TVHW3[a:b].numpy()) for a, b in ((0, 1), (1, 3), (3, 8), (8, 9))]
+    rows = [stream.tokens(video_TVHW3[a:b].numpy()) for a, b in ((0, 1), (1, 3), (3, 8), (8, 9))]
     assert sum(counts) == 2 * 9  # cameras, frames
     assert gap(torch.cat(rows).float(), anew) < 1e-3  # half precision
     for row, whole in zip(torch.cat(rows), anew, strict=True):
