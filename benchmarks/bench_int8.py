@@ -31,7 +31,7 @@ from rgb2act_core.pipeline.run_record import open_dataset, read_run
 from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
 from rgb2act_core.policy.policy import Policy
 from rgb2act_core.policy.saving import load_policy
-from rgb2act_core.spec.conditions import seen_backbones
+from rgb2act_core.spec.requirements import policy_backbones
 from rgb2act_core.stages import act
 from rgb2act_core.stages.keys import align_folder, policy_folder
 from rgb2act_core.store.run import Run
@@ -77,7 +77,7 @@ def demonstrated(planner: BatchPlanner, episodes: list[Episode], count: int) -> 
 def success(run: Run, policy: Policy) -> tuple[int, int]:
     """Return successes and episodes on the run's seeds."""
     tries = run.spec.act
-    planner = open_batch_planner(policy, seen_backbones(run.spec), tries, "cpu")
+    planner = open_batch_planner(policy, policy_backbones(run.spec), tries, "cpu")
     seeds = list(range(tries.start, tries.start + tries.episodes))
     wins = 0
     (task,) = act.evaluation_tasks(run, [""])
@@ -101,7 +101,7 @@ def main() -> None:
     run = tasks.run
     folder = policy_folder(run, data, align_folder(run, data)).path
     episodes = [source.open() for source in data.demonstrations[-options.last :]]
-    backbones = build_backbones(seen_backbones(run.spec), "cpu")
+    backbones = build_backbones(policy_backbones(run.spec), "cpu")
     tries = attrs.evolve(run.spec.act, episodes=max(options.episodes, 1), videos=0)
     run = attrs.evolve(run, spec=attrs.evolve(run.spec, act=tries))
     exact: np.ndarray | None = None

@@ -19,6 +19,7 @@ from rgb2act_core.interfaces.fields import Mark, is_marked
 from rgb2act_core.plugins import registry
 from rgb2act_core.plugins.components import Component, Kind
 from rgb2act_core.spec import CHOICES, Spec
+from rgb2act_core.spec.conditions import CONDITIONS
 from rgb2act_core.spec.reader import unstructure
 
 PAGE = Path(__file__).with_name("spec.md")
@@ -52,12 +53,20 @@ WHERE = {
 
 def document() -> str:
     """Return the text of the page."""
-    parts = [HEAD, "## Top level\n", *_section(Spec, "")]
+    parts = [HEAD, "## Top level\n", *_section(Spec, ""), *_conditions()]
     parts += [
         TAIL,
         *(line for part in registry.collect_hooks(registry.BUILTIN)[0] for line in _part(*part)),
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _conditions() -> Iterator[str]:
+    """Yield the table of the conditions."""
+    yield "## Conditions\n"
+    yield "| `condition` | what the head observes in addition to the joint positions |\n|---|---|"
+    for condition in CONDITIONS.values():
+        yield f"| `{json.dumps(condition.name)}` | {condition.summary} |"
 
 
 def _section(cls: type, path: str, level: int = 2) -> Iterator[str]:

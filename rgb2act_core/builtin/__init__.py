@@ -12,7 +12,6 @@ from .heads.denoiser_config import Mlp
 from .heads.diffusion_config import Diffusion
 from .heads.factories import DiffusionHead, FlowHead
 from .heads.flow_config import Flow
-from .heads.replay import Replay, ReplayHead
 
 if TYPE_CHECKING:
     from ..interfaces import Fusion
@@ -55,7 +54,7 @@ def rgb2act_fusions() -> Iterator[Component]:
 
 @hookimpl
 def rgb2act_policy_heads() -> Iterator[Component]:
-    """Yield ``diffusion``, ``flow`` and ``replay``."""
+    """Yield ``diffusion`` and ``flow``."""
     yield Component(
         name="diffusion",
         config=Diffusion,
@@ -71,11 +70,4 @@ def rgb2act_policy_heads() -> Iterator[Component]:
         tiny=Flow(mlp=Mlp(width=16, blocks=1), sample_steps=2),
         summary="flow matching with the same networks",
         capabilities=DENOISING,
-    )
-    yield Component(
-        name="replay",
-        config=Replay,
-        build=ReplayHead,
-        tiny=Replay(),
-        summary="recorded actions of the same seed: a check of the environment, nothing is learned",
     )

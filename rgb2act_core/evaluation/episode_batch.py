@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from ..features.encoder import build_backbones
 from ..policy.batch_planner import BatchPlanner, open_encoders
@@ -110,11 +111,13 @@ class EpisodeBatch:
 
     def _observe(self, results: Mapping[int, StepResult], running: Mapping[int, Rollout]) -> None:
         names = self.planner.policy.shape.states
-        states = []
         for slot, result in results.items():
             running[slot].history.add(result.rgb, result.joints)
-            rows = [
-                np.concatenate([s[n].reshape(-1) for n in names]) for s in result.state if names
-            ]
-            states.append(np.array(rows, np.float32))
+        states = [_true_states(result, names) for result in results.values()] if names else []
         self.planner.see([rollout.history for rollout in running.values()], states)
+
+
+def _true_states(result: StepResult, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the true states of the newest frames, (k, S)."""
+    rows = [np.concatenate([state[name].reshape(-1) for name in names]) for state in result.state]
+    return np.array(rows, np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from ..features.reader import StoredEmbeddings, StoredFeatures
-from ..spec.conditions import labels_of, needed_backbones, taught
+from ..spec.requirements import backbone_labels, needed_backbones, needs_teacher
 from ..stages.keys import stored_embeddings, stored_features
 from ..store.run import Run
 from ..store.stage_id import Stage, StageId
@@ -33,7 +33,7 @@ def backbone_extractions(run: Run) -> tuple[Extraction, ...]:
 def extractions(run: Run) -> tuple[Extraction, ...]:
     """Return the features and embeddings that the run needs."""
     backbones = backbone_extractions(run)
-    if not taught(run.spec):
+    if not needs_teacher(run.spec):
         return backbones
     embeddings = stored_embeddings(run)
     return (*backbones, Extraction(StageId(Stage.TEACHER, embeddings.label), embeddings))
@@ -42,5 +42,5 @@ def extractions(run: Run) -> tuple[Extraction, ...]:
 def unneeded_extractions(run: Run) -> tuple[StageId, ...]:
     """Return the backbones of the spec whose features no policy of the run needs."""
     needed = {extraction.id for extraction in backbone_extractions(run)}
-    ids = (StageId(Stage.EXTRACT, label) for label in labels_of(run.spec.backbone))
+    ids = (StageId(Stage.EXTRACT, label) for label in backbone_labels(run.spec.backbone))
     return tuple(id for id in ids if id not in needed)

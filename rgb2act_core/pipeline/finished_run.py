@@ -109,10 +109,10 @@ class FinishedRun:
         policy is not trained, or if a backbone's features differ from those it was trained on.
         """
         from ..policy.planner import load_planner
-        from ..spec.conditions import seen_backbones
+        from ..spec.requirements import policy_backbones
 
         folder = self._recorded.stage_folder(StageId(Stage.TRAIN))
-        return load_planner(folder, seen_backbones(self.spec), self.spec.act, device)
+        return load_planner(folder, policy_backbones(self.spec), self.spec.act, device)
 
 
 def open_run(run: str | Path, root: str | Path = "runs") -> FinishedRun:

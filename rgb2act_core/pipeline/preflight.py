@@ -13,7 +13,8 @@ from ..features.token_grids import check_token_count
 from ..interfaces import EnvironmentInfo, HeadShape
 from ..plugins.components import Capability
 from ..spec import BackboneChoice, Choice, Spec
-from ..spec.conditions import needed_backbones, replays, seen_backbones, taught
+from ..spec.conditions import CONDITIONS
+from ..spec.requirements import needed_backbones, needs_teacher, policy_backbones
 from ..stages import collect
 from ..system.devices import device_of
 from ..weights.inventory import weights_of
@@ -22,7 +23,7 @@ from ..weights.inventory import weights_of
 def check_compatibility(spec: Spec, info: EnvironmentInfo) -> None:
     """Raise UserError with every setting that is incompatible with the environment or another."""
     problems: list[str] = []
-    for check in CHECKS:
+    for check in REPLAY_CHECKS if spec.act.replay else CHECKS:
         try:
             check(spec, info)
         except UserError as err:
@@ -38,8 +39,6 @@ def _check_layout(spec: Spec, info: EnvironmentInfo) -> None:
 
 def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
     """Refuse to evaluate on seeds used for training or for choosing the weights."""
-    if replays(spec):
-        return  # nothing is trained
     evaluated: dict[str, Sequence[int]] = {"act": named_seeds(spec.act).accepted}
     trained_on: dict[str, range] = {}
     if info.demonstrates:
@@ -75,31 +74,19 @@ def _check_closed_loop(spec: Spec, info: EnvironmentInfo) -> None:
             f"policy.closed_loop: {info.task} has recorded episodes only, so a policy cannot act in"
             " it; remove the table"
         )
-    if spec.policy.closed_loop and replays(spec):
-        raise UserError(
-            "policy.closed_loop: evaluates a policy in training, and head = 'replay' trains none;"
-            " remove the table"
-        )
 
 
 def _check_condition(spec: Spec, info: EnvironmentInfo) -> None:
-    wanted = (spec.policy.condition, *spec.act.baselines)
-    seen_backbones(spec)
-    if replays(spec) and spec.act.baselines:
-        raise UserError(
-            "act.baselines: baselines train for as long as the policy, and head = 'replay' trains"
-            " none; remove the key"
-        )
-    if "oracle" in wanted and not info.state_names:
-        raise UserError(
-            "policy.condition: 'oracle' needs an environment that exposes its state;"
-            f" {info.task} does not; choose another condition"
-        )
-    if "proprio_only" in wanted and not spec.policy.proprio:
-        raise UserError(
-            "act.baselines: 'proprio_only' has no input with policy.proprio = false; remove it"
-            " from the list"
-        )
+    policy_backbones(spec)
+    for name in dict.fromkeys((spec.policy.condition, *spec.act.baselines)):
+        key = "policy.condition" if name == spec.policy.condition else "act.baselines"
+        if CONDITIONS[name].state and not info.state_names:
+            raise UserError(
+                f"{key}: {name!r} needs an environment that exposes its state; {info.task} does"
+                " not; choose another condition"
+            )
+        if CONDITIONS[name].joints_only and not spec.policy.proprio:
+            raise UserError(f"{key}: {name!r} has no input with policy.proprio = false; remove it")
 
 
 def _head_shape(spec: Spec, info: EnvironmentInfo) -> HeadShape:
@@ -109,7 +96,7 @@ def _head_shape(spec: Spec, info: EnvironmentInfo) -> HeadShape:
         n_obs_steps=policy.n_obs_steps,
         action_dim=max(len(action_index(info.action_names, policy)), 1),
         horizon=policy.horizon,
-        tokens=(1, 1) if policy.condition == "tokens" else None,
+        tokens=(1, 1) if policy.observes.tokens else None,
     )
 
 
@@ -151,7 +138,7 @@ def _check_compile(spec: Spec, info: EnvironmentInfo) -> None:
 
 def _check_plans(spec: Spec, info: EnvironmentInfo) -> None:
     """Refuse options that need overlapping plans if plans do not overlap."""
-    if spec.policy.n_action_steps < spec.policy.horizon or replays(spec):
+    if spec.policy.n_action_steps < spec.policy.horizon:
         return
     for key, value in (
         ("candidates", spec.act.candidates > 1),
@@ -165,10 +152,10 @@ def _check_plans(spec: Spec, info: EnvironmentInfo) -> None:
             )
 
 
-def _check_tasks(spec: Spec, info: EnvironmentInfo) -> None:
-    if replays(spec) and len(spec.environments) > 1:
+def _check_one_task(spec: Spec, info: EnvironmentInfo) -> None:
+    if len(spec.environments) > 1:
         raise UserError(
-            f"environment: head = 'replay' replays episodes of one task, but the spec has"
+            "environment: act.replay replays the episodes of one task, but the spec has"
             f" {len(spec.environments)}; keep one"
         )
 
@@ -235,7 +222,6 @@ CHECKS = (
     _check_warm_start,
     _check_compile,
     _check_plans,
-    _check_tasks,
     _check_precision,
     _check_fusion,
     _check_single_backbone,
@@ -243,6 +229,7 @@ CHECKS = (
     _check_groups,
     _check_device,
 )
+REPLAY_CHECKS = (_check_one_task, _check_device)
 
 
 def check_weights_load(spec: Spec, image: tuple[int, int]) -> None:
@@ -255,7 +242,8 @@ def check_weights_load(spec: Spec, image: tuple[int, int]) -> None:
     from ..features.token_codec import stored_grid
 
     problems: list[str] = []
-    choices: list[Choice] = [*needed_backbones(spec), *((spec.teacher,) if taught(spec) else ())]
+    choices: list[Choice] = [*needed_backbones(spec)]
+    choices += [spec.teacher] if needs_teacher(spec) else []
     for choice in choices:
         pooled = spec.extract.tokens.grid is not None and isinstance(choice, BackboneChoice)
         if pooled or any(need.state not in ("random", "none") for need in weights_of("", choice)):

@@ -12,7 +12,6 @@ import attrs
 from ..data.dataset import Dataset
 from ..errors import UserError
 from ..spec import Spec
-from ..spec.conditions import replays
 from ..stages.keys import act_folder, align_folder, policy_folder
 from ..stages.tasks import Tasks
 from ..store.run import Run
@@ -32,12 +31,14 @@ def act_again(folder: Path, change: Callable[[Spec], Spec]) -> dict[str, Any]:
     """
     tasks, data = open_dataset(read_run(folder))
     trained = tasks.run
-    policy = policy_folder(trained, data, align_folder(trained, data))
-    if not policy.done and not replays(trained.spec):
+    policy = None
+    if not trained.spec.act.replay:
+        policy = policy_folder(trained, data, align_folder(trained, data))
+    if policy is not None and not policy.done:
         raise UserError(f"{folder}: the policy is not trained yet; run the spec first")
     run = attrs.evolve(trained, spec=change(trained.spec))
     check_compatibility(run.spec, tasks.info)
-    target = act_folder(run, policy)
+    target = act_folder(run, data, policy)
     with target.lock():
         if not target.done:
             finish(StageId(Stage.ACT), target, Timer(), acting(run, tasks, data, policy))
@@ -46,10 +47,10 @@ def act_again(folder: Path, change: Callable[[Spec], Spec]) -> dict[str, Any]:
 
 
 def acting(
-    run: Run, tasks: Tasks, data: Dataset, policy: StageFolder
+    run: Run, tasks: Tasks, data: Dataset, policy: StageFolder | None
 ) -> Callable[..., dict[str, Any]]:
-    """Return the function that evaluates the policy, or that replays recorded actions."""
-    if replays(run.spec):
+    """Return the function that evaluates the policy, or, without one, replays the data."""
+    if policy is None:
         from ..stages.replay import replay
 
         return functools.partial(replay, run, tasks, data)

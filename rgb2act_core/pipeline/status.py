@@ -16,7 +16,6 @@ from ..errors import UserError
 from ..features.reader import StoredEmbeddings, StoredFeatures, stored_grids
 from ..features.token_grids import check_token_count, finest
 from ..spec import Spec
-from ..spec.conditions import replays
 from ..stages import collect
 from ..stages.keys import act_folder, align_folder, policy_folder, stored_features
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
@@ -110,8 +109,8 @@ def stage_states(run: Run, tasks: Tasks, data: Dataset | None) -> tuple[StageSta
         return (*collected, *(StageStatus(id, StageState.WAITS) for id in later))
     extracted = [_extract_status(e.id, e.stored, data) for e in extractions(run)]
     aligner = align_folder(run, data)
-    policy = policy_folder(run, data, aligner)
-    folders = (aligner, None if replays(run.spec) else policy, act_folder(run, policy))
+    policy = None if run.spec.act.replay else policy_folder(run, data, aligner)
+    folders = (aligner, policy, act_folder(run, data, policy))
     states = map(_folder_state, folders)
     later_statuses = map(StageStatus, map(StageId, trained), states)
     return (*collected, *extracted, *later_statuses)

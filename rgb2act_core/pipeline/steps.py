@@ -12,7 +12,6 @@ from ..data.dataset import Dataset, join_tasks
 from ..evaluation.success_rate import success_lines
 from ..features.reader import StoredFeatures
 from ..spec import Policy, Spec
-from ..spec.conditions import ALIGNED, replays
 from ..stages import collect as collect_stage
 from ..stages.keys import act_folder, align_folder, policy_folder
 from ..stages.tasks import Task, Tasks
@@ -65,15 +64,15 @@ class Aligned:
 
 @attrs.frozen(eq=False)
 class Trained:
-    """A data set, its aligner if there is one, and the policy."""
+    """A data set, its aligner if there is one, and the policy; None if the data is replayed."""
 
     data: Dataset
     aligner: StageFolder | None
-    policy: StageFolder
+    policy: StageFolder | None
 
 
 def _announce_unneeded(stage: StageId, spec: Spec) -> None:
-    cause = "head = 'replay'" if replays(spec) else f"condition = {spec.policy.condition!r}"
+    cause = "act.replay" if spec.act.replay else f"condition = {spec.policy.condition!r}"
     say(f"{stage}: {StageState.NOT_NEEDED} ({cause})")
 
 
@@ -174,11 +173,11 @@ def align(pipeline: Pipeline, extracted: Extracted) -> Aligned:
 def train(pipeline: Pipeline, aligned: Aligned) -> Trained:
     """Train the policy, unless recorded actions are replayed."""
     run, data, stage = pipeline.run, aligned.data, StageId(Stage.TRAIN)
-    policy = policy_folder(run, data, aligned.aligner)
-    if replays(run.spec):
+    if run.spec.act.replay:
         _announce_unneeded(stage, run.spec)
-    else:
-        _train(pipeline, run, stage, aligned, policy)
+        return Trained(data, None, None)
+    policy = policy_folder(run, data, aligned.aligner)
+    _train(pipeline, run, stage, aligned, policy)
     return Trained(data, aligned.aligner, policy)
 
 
@@ -204,12 +203,14 @@ def _train(
 
 
 def act(pipeline: Pipeline, trained: Trained) -> None:
-    """Evaluate the policy in the environment."""
+    """Evaluate the policy in the environment, or replay recorded actions."""
     _act(pipeline, pipeline.run, StageId(Stage.ACT), trained.data, trained.policy)
 
 
-def _act(pipeline: Pipeline, run: Run, stage: StageId, data: Dataset, policy: StageFolder) -> None:
-    target = act_folder(run, policy)
+def _act(
+    pipeline: Pipeline, run: Run, stage: StageId, data: Dataset, policy: StageFolder | None
+) -> None:
+    target = act_folder(run, data, policy)
     evaluate = acting(run, pipeline.tasks, data, policy)
     run_stage(pipeline.record, stage, target, lambda folder, _: evaluate(folder, stage.title))
     for line in success_lines(target.meta()["results"]):
@@ -219,33 +220,34 @@ def _act(pipeline: Pipeline, run: Run, stage: StageId, data: Dataset, policy: St
 def run_baselines(pipeline: Pipeline, trained: Trained) -> None:
     """Train each baseline for the CPU time that the run's own policy took, and evaluate it.
 
-    ``end_to_end`` trains the aligner's network with the aligner's batch size: each step encodes
+    A baseline that trains an aligner end to end uses the aligner's batch size: each step encodes
     ``n_obs_steps`` frames per sample, so the policy's batch size would leave too few steps.
     """
     spec = pipeline.run.spec
-    if not spec.act.baselines:
+    if not spec.act.baselines or trained.policy is None:
         return
     spent = trained.policy.meta()["results"]["cpu_seconds"]
     if trained.aligner is not None:
         spent += trained.aligner.meta()["results"]["cpu_seconds"]
     for condition in spec.act.baselines:
-        run = _baseline(pipeline.run, attrs.evolve(spec.policy, condition=condition))
-        _run_baseline(pipeline, run, trained, round(spent, 1))
+        policy = attrs.evolve(spec.policy, condition=condition, backbone="")
+        limit = {"as": trained.policy.key, "cpu_seconds": round(spent, 1)}
+        _run_baseline(pipeline, _baseline(pipeline.run, policy), trained, limit)
 
 
 def _baseline(run: Run, policy: Policy) -> Run:
     """Return the run of a baseline: another condition, no videos, no baselines."""
     spec = run.spec
-    batch = spec.align.batch_size if policy.condition == "end_to_end" else policy.batch_size
-    policy = attrs.evolve(policy, backbone="", batch_size=batch)
+    batch = spec.align.batch_size if policy.observes.aligner == "end_to_end" else policy.batch_size
+    policy = attrs.evolve(policy, batch_size=batch)
     act = attrs.evolve(spec.act, videos=0, baselines=())
     return attrs.evolve(run, spec=attrs.evolve(spec, policy=policy, act=act))
 
 
-def _run_baseline(pipeline: Pipeline, run: Run, trained: Trained, budget: float) -> None:
+def _run_baseline(pipeline: Pipeline, run: Run, trained: Trained, limit: dict[str, Any]) -> None:
+    """Train and evaluate a baseline, which has no trained aligner; ``limit`` is its budget."""
     data, condition = trained.data, run.spec.policy.condition
-    aligned = Aligned(data, trained.aligner if condition in ALIGNED else None)
-    limit = {"as": trained.policy.key, "cpu_seconds": budget}
-    policy = policy_folder(run, data, aligned.aligner, limit)
+    policy = policy_folder(run, data, None, limit)
+    aligned, budget = Aligned(data, None), limit["cpu_seconds"]
     _train(pipeline, run, StageId(Stage.TRAIN, condition), aligned, policy, budget)
     _act(pipeline, run, StageId(Stage.ACT, condition), data, policy)

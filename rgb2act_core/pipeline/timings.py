@@ -21,7 +21,7 @@ import attrs
 from ..errors import UserError
 from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
-from ..spec.conditions import seen_backbones
+from ..spec.requirements import policy_backbones
 from ..store.files import read_json, write_json
 from ..store.keys import canonical, key_of
 from ..store.run import Run
@@ -182,7 +182,7 @@ def train_work(run: Run) -> Work:
     return {
         "stage": "train",
         "policy": policy,
-        "backbones": [canonical(choice) for choice in seen_backbones(run.spec)],
+        "backbones": [canonical(choice) for choice in policy_backbones(run.spec)],
         "machine": machine(run),
     }
 
@@ -193,7 +193,7 @@ def act_work(run: Run) -> Work:
         "stage": "act",
         "environment": canonical(run.spec.environment),
         "policy": canonical(run.spec.policy),
-        "backbones": [canonical(choice) for choice in seen_backbones(run.spec)],
+        "backbones": [canonical(choice) for choice in policy_backbones(run.spec)],
         "batch": run.spec.act.parallel_episodes,
         "workers": workers_of(run.spec.compute),
         "machine": machine(run),

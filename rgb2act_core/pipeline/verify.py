@@ -35,7 +35,7 @@ from ..policy.conditioning import Features
 from ..policy.policy import Policy
 from ..policy.samples import states_of
 from ..policy.saving import load_policy
-from ..spec.conditions import seen_backbones
+from ..spec.requirements import policy_backbones
 from ..stages.keys import stored_features
 from ..store.files import read_json
 from ..store.group_reader import check_group, read_group
@@ -79,7 +79,7 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
     stores, problems = _check_stores(run, data)
     policy_folder = recorded.stage_folder(StageId(Stage.TRAIN))
     planner = _open_planner(run, policy_folder)
-    problems += _check_backbones(policy_folder, [canonical(c) for c in seen_backbones(run.spec)])
+    problems += _check_backbones(policy_folder, [canonical(c) for c in policy_backbones(run.spec)])
     count = EPISODES if episodes is None else episodes
     sources = [s for i in range(len(tasks)) for s in data.of_task(i).demonstrations[:count]]
     largest, frames = dict.fromkeys(LIMITS, 0.0), 0
@@ -108,7 +108,7 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
 def _open_planner(run: Run, policy_folder: Path) -> BatchPlanner:
     device = device_of(run.spec.compute)
     policy = load_policy(policy_folder, device)
-    backbones = build_backbones(seen_backbones(run.spec), device)
+    backbones = build_backbones(policy_backbones(run.spec), device)
     return BatchPlanner(policy, open_encoders(policy, backbones, device), 1, device)
 
 
@@ -170,18 +170,18 @@ def _replay(run: Run, planner: BatchPlanner, source: EpisodeRef) -> Errors:
     length = episode.rgb.shape[0]
     stored = [
         features.tokens([source]).arrays[0]
-        for features in stored_features(run, seen_backbones(run.spec))
+        for features in stored_features(run, policy_backbones(run.spec))
     ]
     offline = _offline_features(policy, stored, episode)
     plans = _offline_plans(policy, offline, episode.joints, source.task)
-    states = states_of(episode, policy.shape.states) if policy.shape.states else None
+    states = states_of(episode, policy.shape.states)
     names = policy.shape.tasks
     history = planner.history(names[source.task] if names else None)
     half_A = policy.half_range(source.task).cpu().numpy()
     errors = {name: np.zeros(length) for name in LIMITS}
     for t in range(length):
         history.add(np.asarray(episode.rgb[t : t + 1]), episode.joints[t : t + 1])
-        online = planner.see([history], [] if states is None else [states[t : t + 1]])
+        online = planner.see([history], [states[t : t + 1]])
         if stored:
             errors["tokens"][t] = max(
                 _token_error(a[0].cpu().numpy(), b[t], isinstance(b, DequantizedTokens))
@@ -219,14 +219,10 @@ def _feature_error(policy: Policy, online: Features, offline: Features) -> float
 
 def _offline_features(policy: Policy, stored: list[NDArray[Any]], episode: Any) -> Features:
     device = policy.action_half.device
-    if policy.shape.states:
-        states = torch.from_numpy(states_of(episode, policy.shape.states))
-        return Features(vector=states.to(device))
-    if not stored:
-        return Features(vector=torch.zeros(episode.rgb.shape[0], 0, device=device))
+    states = torch.from_numpy(states_of(episode, policy.shape.states)).to(device)
     with torch.no_grad():
         tokens = [torch.from_numpy(np.array(part)).to(device) for part in stored]
-        return policy.over_windows(policy.features(tokens))
+        return policy.over_windows(policy.features(tokens, states))
 
 
 def _offline_plans(

@@ -25,6 +25,8 @@ from .conditioning import Features, Observation
 from .history import ObservationHistory
 from .policy import Policy
 
+NO_STATE = np.zeros(0, np.float32)
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class Candidates:
@@ -103,27 +105,29 @@ class BatchPlanner:
         return encoder.tokens(parts_F, index_BK, image)
 
     def see(
-        self, histories: Sequence[ObservationHistory], states: Sequence[NDArray[np.float32]]
+        self,
+        histories: Sequence[ObservationHistory],
+        states: Sequence[NDArray[np.float32]] = (),
     ) -> list[Tensor]:
         """Compute the features that the next plans need.
 
-        ``states`` are true states, a row for each frame, if the policy sees them, else empty.
-        Returns the tokens (B, V, N, C) that were computed, one tensor per backbone.
+        ``states`` are the true states of each history's newest frames (k, S), if the policy's
+        condition includes them. Returns the tokens (B, V, N, C) that were computed, one tensor per
+        backbone.
         """
-        if self.policy.shape.states:
-            for history, rows in zip(histories, states, strict=True):
-                for number in history.frames_without_features():
-                    row = torch.from_numpy(rows[number - history.count])
-                    history.features[number] = Features(vector=row.to(self.device))
+        todo = [
+            (i, number)
+            for i, history in enumerate(histories)
+            for number in history.frames_without_features()
+        ]
+        if not todo:
             return []
-        frames = [(history, n) for history in histories for n in history.frames_without_features()]
-        tokens: list[Tensor] = []
-        if not self.encoders.encoders:
-            features = Features(vector=torch.zeros(len(frames), 0, device=self.device))
-        elif frames:
-            tokens = self.tokens(frames)
-            with torch.no_grad():
-                features = self.policy.features(tokens)
+        frames = [(histories[i], number) for i, number in todo]
+        rows = [states[i][n - histories[i].count] if states else NO_STATE for i, n in todo]
+        state_BS = torch.from_numpy(np.stack(rows)).to(self.device)
+        tokens = self.tokens(frames)
+        with torch.no_grad():
+            features = self.policy.features(tokens, state_BS)
         for i, (history, number) in enumerate(frames):
             history.features[number] = features[i]
         return tokens

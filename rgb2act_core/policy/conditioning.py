@@ -1,7 +1,8 @@
-"""What a condition lets a policy look at, made of backbones' tokens by the aligner.
+"""Compute what a policy observes, by its condition.
 
 Shapes: B = batch, L = windows of K frames, O = n_obs_steps, F = features of a frame, N = tokens of
-a frame, W = width of a token, D = observation, V = cameras, C = channels of a backbone
+a frame, W = width of a token, D = observation, V = cameras, C = channels of a backbone, S = width
+of the true state
 """
 
 from __future__ import annotations
@@ -14,28 +15,33 @@ import torch
 from torch import Tensor
 
 from ..alignment.aligner import Aligned, Aligner
+from ..spec.conditions import Condition
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Features:
-    """Hold what a policy looks at of some frames, before it is normalised."""
+    """What a policy observes of some frames, before normalisation."""
 
     vector: Tensor  # (..., F)
     tokens: Tensor | None = None  # (..., N, W)
 
-    def __getitem__(self, at: Any) -> Features:
-        return Features(
-            vector=self.vector[at], tokens=None if self.tokens is None else self.tokens[at]
-        )
+    def __getitem__(self, index: Any) -> Features:
+        tokens = None if self.tokens is None else self.tokens[index]
+        return Features(vector=self.vector[index], tokens=tokens)
+
+    def unflatten(self, shape: tuple[int, ...]) -> Features:
+        """Return these features with the first dimension split into several."""
+        tokens = None if self.tokens is None else self.tokens.unflatten(0, shape)
+        return Features(vector=self.vector.unflatten(0, shape), tokens=tokens)
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Observation:
-    """Hold what a head is told, normalised."""
+    """The normalised input of a policy head."""
 
     vector: Tensor  # (B, O, D)
     tokens: Tensor | None = None  # (B, O, N, W)
-    task: Tensor | None = None  # (B,) places, where there are several
+    task: Tensor | None = None  # (B,) task indices, if there are several tasks
 
     def __len__(self) -> int:
         return len(self.vector)
@@ -46,25 +52,38 @@ class Observation:
         return () if self.tokens is None else (self.tokens,)
 
 
-def features_of(
-    condition: str, aligner: Aligner | None, tokens_BVNC: Sequence[Tensor]
-) -> tuple[Features, Aligned | None]:
-    """Return what a condition looks at of B frames' tokens, one tensor a backbone.
+def aligned_features(condition: Condition, aligned: Aligned, state_BS: Tensor) -> Features:
+    """Return the features of B frames from what the aligner computed.
 
-    Where the aligner is of windows, these are their frames, which ``over_windows`` puts together.
+    Where the aligner has windows, these are features of single frames, which ``over_windows``
+    combines.
     """
-    if aligner is None:
-        return Features(vector=tokens_BVNC[0].float().mean(2).flatten(1)), None
-    aligned: Aligned = aligner(tokens_BVNC)
-    if condition == "dual":
-        pooled = aligned.tokens.mean(2).flatten(1)
-        return Features(vector=torch.cat([aligned.embedding, pooled], 1)), aligned
-    tokens = aligned.tokens.flatten(1, 2) if condition == "tokens" else None
-    return Features(vector=aligned.embedding, tokens=tokens), aligned
+    parts = [aligned.embedding]
+    if condition.pooled_tokens:
+        parts.append(aligned.tokens.mean(2).flatten(1))
+    tokens = aligned.tokens.flatten(1, 2) if condition.tokens else None
+    return Features(vector=torch.cat([*parts, state_BS], 1), tokens=tokens)
+
+
+def features_of(
+    condition: Condition,
+    aligner: Aligner | None,
+    tokens_BVNC: Sequence[Tensor],
+    state_BS: Tensor,
+) -> Features:
+    """Return the features of B frames.
+
+    ``tokens_BVNC`` has one tensor per backbone that the condition uses; ``state_BS`` has width 0
+    unless the condition includes the true state.
+    """
+    if aligner is not None:
+        return aligned_features(condition, aligner(tokens_BVNC), state_BS)
+    pooled = [tokens.float().mean(2).flatten(1) for tokens in tokens_BVNC]
+    return Features(vector=torch.cat([*pooled, state_BS], 1))
 
 
 def over_windows(aligner: Aligner, frames: Features, windows_LK: Tensor) -> Features:
-    """Return features of windows from features of frames: embeddings together, the rest newest."""
+    """Return features of windows from those of frames: one embedding, the rest of the newest."""
     width, newest_L = aligner.config.teacher_dim, windows_LK[:, -1]
     embedding = aligner.over_windows(frames.vector[:, :width], windows_LK)
     return Features(
@@ -73,15 +92,26 @@ def over_windows(aligner: Aligner, frames: Features, windows_LK: Tensor) -> Feat
     )
 
 
-def parts_of(condition: str, aligner: Aligner | None, pooled: int, states: int) -> tuple[int, ...]:
-    """Return the widths of the parts of a condition's features.
+def token_size(condition: Condition, aligner: Aligner | None) -> tuple[int, int] | None:
+    """Return number and width of the tokens that the head attends to; None if there are none."""
+    if aligner is None or not condition.tokens:
+        return None
+    rows, columns = aligner.config.grid
+    return aligner.config.cameras * rows * columns, aligner.config.token_dim
 
-    ``pooled`` is the width of one backbone's pooled tokens, ``states`` that of the true state.
+
+def feature_parts(
+    condition: Condition, aligner: Aligner | None, pooled: int, state: int
+) -> tuple[int, ...]:
+    """Return the widths of the parts of a frame's feature vector.
+
+    ``pooled`` is the width of one backbone's pooled tokens, ``state`` that of the true state.
     """
-    if condition in ("proprio_only", "oracle", "single_backbone"):
-        width = {"proprio_only": 0, "oracle": states, "single_backbone": pooled}[condition]
-        return (width,) if width else ()
-    assert aligner is not None
-    config = aligner.config
-    dual = [config.cameras * config.token_dim] if condition == "dual" else []
-    return (config.teacher_dim, *dual)
+    parts = []
+    if aligner is not None:
+        parts.append(aligner.config.teacher_dim)
+        if condition.pooled_tokens:
+            parts.append(aligner.config.cameras * aligner.config.token_dim)
+    elif condition.backbones == "one":
+        parts.append(pooled)
+    return (*parts, *([state] if condition.state else []))

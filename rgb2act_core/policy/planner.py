@@ -117,7 +117,7 @@ class Planner:
 
     def _plan_alone(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
         slot = batch_slot(seed, self._act, self._planner)
-        self._planner.see([rollout.history], [])
+        self._planner.see([rollout.history])
         return step_rollouts(self._planner, self._act, {slot: rollout})[slot]
 
 

@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..features.fingerprint import Fingerprint
 from ..interfaces import Compilable, MultiPlan, Plans, PolicyHead, PolicyModule
 from ..spec import Tokens
+from ..spec.conditions import CONDITIONS, Condition
 from .conditioning import Features, Observation, features_of, over_windows
 from .config import PolicyConfig
 from .task_heads import TaskHeads, as_policy_module
@@ -155,9 +156,18 @@ class Policy(nn.Module):
         windows = torch.from_numpy(window_index(steps, shape.window, shape.stride))
         return over_windows(self.aligner, frames, windows)
 
-    def features(self, tokens: Sequence[Tensor]) -> Features:
-        """Return features of B frames by themselves, from tokens (B, V, N, C) of each backbone."""
-        return features_of(self.shape.condition, self.aligner, tokens)[0]
+    @property
+    def condition(self) -> Condition:
+        """Return what the policy observes."""
+        return CONDITIONS[self.shape.condition]
+
+    def features(self, tokens: Sequence[Tensor], state_BS: Tensor) -> Features:
+        """Return features of B single frames.
+
+        ``tokens`` are (B, V, N, C) of each backbone that the condition uses; ``state_BS`` is the
+        true state, of width 0 unless the condition includes it.
+        """
+        return features_of(self.condition, self.aligner, tokens, state_BS)
 
     def observe(
         self,

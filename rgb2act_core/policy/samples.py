@@ -28,12 +28,20 @@ from ..errors import UserError
 from ..features.frames import TokenFrames, open_frames
 from ..features.reader import FrameIndex, StoredFeatures
 from ..interfaces import EnvironmentInfo, Episode
+from ..spec.conditions import Condition
 from ..store.files import guard
 from ..store.run import Run
 from ..system.devices import free_memory
 from ..system.progress import say, task
 from ..training.sampler import BatchSampler, Rows
-from .conditioning import Features, Observation, features_of, over_windows
+from .conditioning import (
+    Features,
+    Observation,
+    aligned_features,
+    feature_parts,
+    features_of,
+    over_windows,
+)
 from .policy import Policy
 
 EMBED_BATCH = 256
@@ -48,7 +56,8 @@ class Samples:
     index: FrameIndex
     names: tuple[str, ...]  # of the episodes
     frames: TokenFrames | None  # tokens, when the aligner is trained with the head
-    features_R: Features  # vectors (R, 0) when the backbones' tokens are used
+    features_R: Features  # of the true state only, if the aligner is trained with the head
+    parts: tuple[int, ...]  # widths of the parts of a frame's feature vector
     joints_RJ: Tensor
     actions_RA: Tensor
     task_R: Tensor  # places of the rows' tasks
@@ -68,7 +77,9 @@ class Samples:
             assert policy.aligner is not None
             made_of, windows = self.frames.required_rows(rows_BO.reshape(-1), policy.aligner.config)
             aligned = policy.align(self.frames.gather(made_of), windows)
-            features = Features(vector=aligned.embedding.unflatten(0, rows_BO.shape))
+            state_BS = self.features_R.vector[at.reshape(-1)]
+            flat = aligned_features(policy.condition, aligned, state_BS)
+            features = flat.unflatten(rows_BO.shape)
             # what is still being learned has no scale that noise could be measured in
             return policy.observe(features, self.joints_RJ[at], task_B=task_B), aligned.fusion_loss
         return policy.observe(self.features_R[at], self.joints_RJ[at], noise, task_B), 0.0
@@ -105,7 +116,10 @@ def open_samples(
     spec, task_E = run.spec.policy, task_index(data.demonstrations)
     halves = split_episodes(task_E, spec.holdout, run.spec.seed)
     frames = open_frames(stored, data.demonstrations, device) if aligner is not None else None
-    features = _features(run, data, stored, info, episodes, aligner, frames, folder, device)
+    condition = spec.observes
+    state_RS = _states(condition, episodes, info).to(device)
+    features = _features(condition, data, stored, state_RS, aligner, frames, folder, device)
+    pooled = features.vector.shape[1] - state_RS.shape[1]
     task_R = task_E[index.episode]
     rows = np.flatnonzero(np.isin(index.episode, halves.train))
     held = np.flatnonzero(np.isin(index.episode, halves.evaluated))
@@ -113,8 +127,9 @@ def open_samples(
     return Samples(
         index=index,
         names=tuple(source.name for source in data.demonstrations),
-        frames=frames if spec.condition == "end_to_end" else None,
+        frames=frames if condition.aligner == "end_to_end" else None,
         features_R=features,
+        parts=feature_parts(condition, aligner, pooled, state_RS.shape[1]),
         joints_RJ=_column([e.joints for e in episodes])[:, chosen].to(device),
         actions_RA=_column([e.actions for e in episodes])[:, chosen].to(device),
         task_R=torch.from_numpy(task_R).to(device),
@@ -140,57 +155,61 @@ def _column(parts: list[Any]) -> Tensor:
     return torch.from_numpy(np.concatenate(parts))
 
 
+def _states(condition: Condition, episodes: list[Episode], info: EnvironmentInfo) -> Tensor:
+    """Return the true state of all rows (R, S), of width 0 if the condition does not include it."""
+    names = info.state_names if condition.state else ()
+    parts = [states_of(episode, names) for episode in episodes]
+    if len(widths := {part.shape[1] for part in parts}) > 1:
+        raise UserError(
+            f"policy.condition: {condition.name!r} needs states of one width, episodes have"
+            f" {widths!r}"
+        )
+    return _column(parts)
+
+
 def _features(
-    run: Run,
+    condition: Condition,
     data: Dataset,
     stored: Sequence[StoredFeatures],
-    info: EnvironmentInfo,
-    episodes: list[Episode],
+    state_RS: Tensor,
     aligner: Aligner | None,
     frames: TokenFrames | None,
     folder: Path,
     device: str,
 ) -> Features:
     """Return the features of all rows, computed once."""
-    condition = run.spec.policy.condition
-    count = sum(episode.rgb.shape[0] for episode in episodes)
-    if condition == "oracle":
-        parts = [states_of(episode, info.state_names) for episode in episodes]
-        if len(widths := {part.shape[1] for part in parts}) > 1:
-            raise UserError(
-                f"policy.condition: 'oracle' needs states of one width, episodes have {widths!r}"
-            )
-        return Features(vector=_column(parts).to(device))
-    if condition == "single_backbone":
-        table = stored[0].pooled(data.demonstrations)
-        return Features(vector=_column(list(table.arrays)).flatten(1).to(device))
-    if condition in ("proprio_only", "end_to_end"):
-        return Features(vector=torch.zeros(count, 0, device=device))
-    assert aligner is not None
-    assert frames is not None
-    return _aligned(condition, aligner, frames, count, folder / SPILLED, device)
+    if condition.aligner == "end_to_end":  # its part is computed in every step
+        return Features(vector=state_RS)
+    if aligner is not None:
+        assert frames is not None
+        return _aligned(condition, aligner, frames, state_RS, folder / SPILLED)
+    pooled = [features.pooled(data.demonstrations).arrays for features in stored]
+    columns = [_column(list(parts)).flatten(1).to(device) for parts in pooled]
+    return Features(vector=torch.cat([*columns, state_RS], 1))
 
 
 def _aligned(
-    condition: str, aligner: Aligner, frames: TokenFrames, count: int, spilled: Path, device: str
+    condition: Condition, aligner: Aligner, frames: TokenFrames, state_RS: Tensor, spilled: Path
 ) -> Features:
-    """Return what the frozen aligner makes of all rows; tokens as float16.
+    """Return the features of all rows from a frozen aligner; tokens as float16.
 
-    Tokens that would take more than half of the free memory lie in a mapped file instead.
+    Tokens that would take more than half of the free memory are kept in a memory-mapped file.
     """
     vectors: list[Tensor] = []
     tokens: Tensor | None = None
+    count, device = len(state_RS), str(state_RS.device)
     with task("aligned features", count, "frames") as advance, torch.no_grad():
         aligner.eval()
         size = frames.gather_limit(EMBED_BATCH)
         for first in range(0, count, size):
             rows = np.arange(first, min(first + size, count))
-            seen, _ = features_of(condition, aligner, frames.gather(rows))
-            vectors.append(seen.vector)
-            if seen.tokens is not None:
+            state_BS = state_RS[first : first + len(rows)]
+            features = features_of(condition, aligner, frames.gather(rows), state_BS)
+            vectors.append(features.vector)
+            if features.tokens is not None:
                 if tokens is None:
-                    tokens = _room((count, *seen.tokens.shape[1:]), spilled, device)
-                tokens[first : first + len(rows)] = seen.tokens.half()
+                    tokens = _room((count, *features.tokens.shape[1:]), spilled, device)
+                tokens[first : first + len(rows)] = features.tokens.half()
             advance(len(rows))
     vector = torch.cat(vectors)
     if aligner.config.window > 1:
@@ -212,6 +231,8 @@ def _room(shape: tuple[int, ...], spilled: Path, device: str) -> Tensor:
 
 
 def states_of(episode: Episode, names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Return an episode's true states side by side, (T, F)."""
+    """Return an episode's true states concatenated, (T, S); S is 0 without names."""
     length = episode.rgb.shape[0]
-    return np.concatenate([episode.state[name].reshape(length, -1) for name in names], axis=1)
+    none = np.zeros((length, 0), np.float32)
+    parts = [episode.state[name].reshape(length, -1) for name in names]
+    return np.concatenate([none, *parts], axis=1)

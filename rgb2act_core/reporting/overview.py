@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..evaluation.success_rate import wilson
-from ..spec.conditions import ALIGNED
+from ..spec.conditions import CONDITIONS
 from ..store.stage_id import Stage, StageId
 from .blocks import Block, Fact, Paragraph, Styled, Table, guarded, note
 from .episodes import count_successes
@@ -26,7 +26,7 @@ def subtitle(record: Mapping[str, Any]) -> str:
 def notes(record: Mapping[str, Any], stages: Stages) -> list[Paragraph]:
     """Return which stages are missing or damaged."""
     policy = record["spec"].get("policy")
-    aligned = not isinstance(policy, dict) or policy.get("condition") in (None, *ALIGNED)
+    aligned = not isinstance(policy, dict) or _aligner_is_trained(policy)
     wanted = (Stage.ALIGN, Stage.TRAIN, Stage.ACT) if aligned else (Stage.TRAIN, Stage.ACT)
     missing = [stage for stage in wanted if StageId(stage) not in stages]
     found = []
@@ -93,3 +93,8 @@ def versions(record: Mapping[str, Any]) -> Iterator[Block]:
     """Yield a table of the versions of what computed the run."""
     found = {"rgb2act": record.get("version", "?"), **record.get("environment", {})}
     yield Table(("", ""), [[str(name), str(version)] for name, version in found.items()])
+
+
+def _aligner_is_trained(policy: Mapping[str, Any]) -> bool:
+    condition = CONDITIONS.get(policy.get("condition", "aligned"))
+    return condition is None or condition.aligner == "trained"

@@ -22,7 +22,7 @@ from ..features.encoder import build_backbones
 from ..pipeline.run_record import read_run
 from ..policy.batch_planner import BatchPlanner, open_encoders
 from ..policy.saving import load_policy
-from ..spec.conditions import seen_backbones
+from ..spec.requirements import policy_backbones
 from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from .access import CLIENTS, tokens_equal
@@ -46,14 +46,14 @@ def load_server(folder: Path, batch: int | None = None) -> tuple[PolicyInfo, Ses
     spec = recorded.run.spec
     device = device_of(spec.compute)
     policy = load_policy(recorded.stage_folder(StageId(Stage.TRAIN)), device)
-    if policy.shape.condition == "oracle":
+    if policy.condition.state:
         raise UserError(
             f"{folder}: the policy needs the environment's true state, which clients do not have;"
             " serve a run with another condition"
         )
     info = info_of(recorded, policy.shape)
     info = attrs.evolve(info, batch=batch or info.batch)
-    encoders = open_encoders(policy, build_backbones(seen_backbones(spec), device), device)
+    encoders = open_encoders(policy, build_backbones(policy_backbones(spec), device), device)
     if spec.act.compile:
         policy.compile_plans()
     planner = BatchPlanner(policy, encoders, info.batch, device)

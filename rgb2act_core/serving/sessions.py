@@ -121,7 +121,7 @@ class Sessions:
 
     def _see(self, request: _Request) -> bool:
         try:
-            self.planner.see([request.rollout.history], [])
+            self.planner.see([request.rollout.history])
         except Exception as err:
             _fail(request, err)
             return False

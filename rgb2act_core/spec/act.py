@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import attrs
 from attrs.validators import ge, le, optional
 
 from ..interfaces.fields import Mark, added_later, marked
+from .conditions import BaselineName
+
+POLICY_ONLY = ("candidates", "warm_start", "temporal_ensemble", "compile", "baselines")
 
 
 @attrs.frozen(kw_only=True)
@@ -46,20 +48,34 @@ class Act:
     compiled."""
     videos: int = marked(Mark.EVALUATION_ONLY, default=4, validator=ge(0))
     """Episodes to record as videos."""
-    baselines: tuple[
-        Literal["proprio_only", "single_backbone", "end_to_end", "random_aligner", "oracle"], ...
-    ] = marked(Mark.EVALUATION_ONLY, default=())
+    baselines: tuple[BaselineName, ...] = marked(Mark.EVALUATION_ONLY, default=())
     """Policy conditions to compare with. Each is trained for the same time as the policy and
     evaluated on the same seeds."""
+    replay: bool = marked(Mark.ADDED_LATER, Mark.EVALUATION_ONLY, default=False)
+    """Execute the recorded actions of each demonstration from its own seed instead of a policy's,
+    to check the data set, its timing and the environment. Nothing is extracted or trained."""
+    replay_stride: int = marked(Mark.ADDED_LATER, Mark.EVALUATION_ONLY, default=1, validator=ge(1))
+    """With ``replay``, execute every n-th recorded action."""
 
     def __attrs_post_init__(self) -> None:
-        """Raise ValueError for an ensemble's weight without an ensemble."""
+        """Raise ValueError for keys that have no effect."""
         unused = self.ensemble_decay != attrs.fields(Act).ensemble_decay.default
         if unused and not self.temporal_ensemble:
             raise ValueError(
                 f"ensemble_decay = {self.ensemble_decay} is used only with"
                 " temporal_ensemble = true; remove it"
             )
+
+        if self.replay_stride != 1 and not self.replay:
+            raise ValueError(
+                f"replay_stride = {self.replay_stride} is used only with replay = true; remove it"
+            )
+        for name in POLICY_ONLY if self.replay else ():
+            if (value := getattr(self, name)) != getattr(attrs.fields(Act), name).default:
+                raise ValueError(
+                    f"{name} = {value!r} is not used with replay = true, which runs no policy;"
+                    " remove it"
+                )
 
     @property
     def start(self) -> int:

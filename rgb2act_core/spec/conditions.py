@@ -1,57 +1,102 @@
-"""Which backbones, teacher and aligner each policy condition needs."""
+"""The policy conditions: what a policy observes, and which backbones and aligner it needs.
+
+``CONDITIONS`` is the only place that defines them. A new condition is a new entry; all other code
+reads the fields of ``Condition`` and compares no names.
+"""
 
 from __future__ import annotations
 
-from ..builtin.heads.replay import Replay
-from ..errors import UserError, near
-from . import BackboneChoice, Spec
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-ALIGNED = ("aligned", "dual", "tokens")  # conditions whose policy sees a trained, frozen aligner
+import attrs
 
 
-OWN = ("random_aligner", "end_to_end")  # conditions whose policy brings an aligner of its own
+@attrs.frozen(kw_only=True)
+class Condition:
+    """What a policy observes of a frame, in addition to joint positions.
+
+    The observation consists of, in this order: the aligner's embedding, if there is an aligner;
+    its fused tokens, pooled per camera, with ``pooled_tokens``; the tokens of one backbone, pooled
+    per camera, with ``backbones = "one"``; the true state, with ``state``. With ``tokens``, the
+    head also attends to all fused tokens.
+    """
+
+    name: str
+    summary: str
+    """For the documentation: what the head observes."""
+    backbones: Literal["all", "one", "none"] = "none"
+    """Backbones whose features are extracted; ``[policy] backbone`` selects the one."""
+    aligner: Literal["trained", "random", "end_to_end"] | None = None
+    """``trained``: the align stage's, frozen. ``random``: frozen random weights. ``end_to_end``:
+    trained together with the head, without the teacher's loss."""
+    pooled_tokens: bool = False
+    tokens: bool = False
+    state: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        """Raise ValueError for fields that contradict each other."""
+        if (self.aligner is not None) != (self.backbones == "all"):
+            raise ValueError(f"condition {self.name}: an aligner needs all backbones")
+        if self.aligner is None and (self.pooled_tokens or self.tokens):
+            raise ValueError(f"condition {self.name}: fused tokens need an aligner")
+
+    @property
+    def joints_only(self) -> bool:
+        """Return whether joint positions are all that the policy observes."""
+        return self.backbones == "none" and not self.state
+
+    @property
+    def is_baseline(self) -> bool:
+        """Return whether ``[act] baselines`` can list it: it does without a trained aligner."""
+        return self.aligner != "trained"
 
 
-def labels_of(choices: tuple[BackboneChoice, ...]) -> tuple[str, ...]:
-    """Return a name for each backbone: the component's, numbered where it is chosen twice."""
-    names = [choice.component.name for choice in choices]
-    return tuple(
-        name if names.count(name) == 1 else f"{name}-{names[:i].count(name)}"
-        for i, name in enumerate(names)
-    )
+_ALL = (
+    Condition(
+        name="aligned",
+        summary="the embedding of the trained, frozen aligner",
+        backbones="all",
+        aligner="trained",
+    ),
+    Condition(
+        name="dual",
+        summary="the embedding, and the aligner's fused tokens, pooled per camera",
+        backbones="all",
+        aligner="trained",
+        pooled_tokens=True,
+    ),
+    Condition(
+        name="tokens",
+        summary="the embedding, and all fused tokens through cross-attention",
+        backbones="all",
+        aligner="trained",
+        tokens=True,
+    ),
+    Condition(
+        name="single_backbone",
+        summary="the tokens of one backbone, pooled per camera",
+        backbones="one",
+    ),
+    Condition(
+        name="random_aligner",
+        summary="the embedding of an aligner with frozen random weights",
+        backbones="all",
+        aligner="random",
+    ),
+    Condition(
+        name="end_to_end",
+        summary="the embedding of an aligner trained together with the head, without a teacher",
+        backbones="all",
+        aligner="end_to_end",
+    ),
+    Condition(name="proprio_only", summary="nothing"),
+    Condition(name="oracle", summary="the environment's ground-truth state", state=True),
+)
+CONDITIONS = {condition.name: condition for condition in _ALL}
 
-
-def replays(spec: Spec) -> bool:
-    """Return whether recorded actions are played, so that nothing is encoded or trained."""
-    return isinstance(spec.policy.head.config, Replay)
-
-
-def seen_backbones(spec: Spec) -> tuple[BackboneChoice, ...]:
-    """Return the backbones whose tokens the policy looks at when it acts."""
-    policy = spec.policy
-    if replays(spec):
-        return ()
-    if policy.condition in (*ALIGNED, *OWN):
-        return spec.backbone
-    if policy.condition != "single_backbone":
-        return ()
-    labels = labels_of(spec.backbone)
-    if policy.backbone and policy.backbone not in labels:
-        raise UserError(
-            f"policy.backbone: there is no {policy.backbone!r}{near(policy.backbone, labels)};"
-            f" the run has {', '.join(labels)}"
-        )
-    return (spec.backbone[labels.index(policy.backbone) if policy.backbone else 0],)
-
-
-def taught(spec: Spec) -> bool:
-    """Return whether a run needs its teacher, and so point clouds: whether it has an aligner."""
-    if replays(spec):
-        return False
-    wanted = {spec.policy.condition, *spec.act.baselines}
-    return not wanted.isdisjoint((*ALIGNED, *OWN))
-
-
-def needed_backbones(spec: Spec) -> tuple[BackboneChoice, ...]:
-    """Return the backbones whose features the run's policy or a baseline needs."""
-    return spec.backbone if taught(spec) else seen_backbones(spec)
+if TYPE_CHECKING:
+    ConditionName: TypeAlias = str
+    BaselineName: TypeAlias = str
+else:  # a spec accepts these names, and its reference lists them
+    ConditionName = Literal[tuple(CONDITIONS)]
+    BaselineName = Literal[tuple(name for name, c in CONDITIONS.items() if c.is_baseline)]

@@ -9,6 +9,7 @@ from attrs.validators import ge, gt, le
 
 from ..interfaces import fields
 from .choices import HeadChoice
+from .conditions import CONDITIONS, Condition, ConditionName
 from .validators import task_weights
 
 
@@ -30,22 +31,8 @@ class Policy:
 
     head: HeadChoice
     """Policy head that generates action chunks."""
-    condition: Literal[
-        "aligned",
-        "dual",
-        "tokens",
-        "single_backbone",
-        "random_aligner",
-        "end_to_end",
-        "proprio_only",
-        "oracle",
-    ] = "aligned"
-    """What the head observes. ``aligned``: the embedding of the trained, frozen aligner. ``dual``:
-    the embedding and the aligner's fused tokens, pooled per camera. ``tokens``: the embedding and
-    all fused tokens, through cross-attention. ``single_backbone``: the tokens of one backbone,
-    pooled per camera. ``random_aligner``: an aligner with frozen random weights. ``end_to_end``:
-    an aligner that is trained together with the head, without a teacher. ``proprio_only``: joint
-    positions. ``oracle``: the environment's ground-truth state."""
+    condition: ConditionName = "aligned"
+    """What the head observes in addition to the joint positions, see Conditions."""
     backbone: str = ""
     """Backbone for ``condition = "single_backbone"``, by name. If a backbone is listed twice, the
     names are numbered (``croco-0``, ``croco-1``). Empty for the first backbone."""
@@ -110,17 +97,22 @@ class Policy:
                 f"n_action_steps = {self.n_action_steps} exceeds horizon = {self.horizon};"
                 " lower n_action_steps"
             )
-        if self.condition == "proprio_only" and not self.proprio:
+        if self.observes.joints_only and not self.proprio:
             raise ValueError(
-                "condition = 'proprio_only' with proprio = false leaves nothing to observe;"
+                f"condition = {self.condition!r} with proprio = false leaves nothing to observe;"
                 " set proprio = true"
             )
         if self.tasks != "embedding" and self.task_width != attrs.fields(Policy).task_width.default:
             raise ValueError(
                 f"task_width = {self.task_width} is used only with tasks = 'embedding'; remove it"
             )
-        if self.backbone and self.condition != "single_backbone":
+        if self.backbone and self.observes.backbones != "one":
             raise ValueError(
-                f"backbone = {self.backbone!r} is used only with condition = 'single_backbone';"
-                " remove it"
+                f"backbone = {self.backbone!r} is used only with a condition of one backbone, such"
+                " as 'single_backbone'; remove it"
             )
+
+    @property
+    def observes(self) -> Condition:
+        """Return the condition's record."""
+        return CONDITIONS[self.condition]

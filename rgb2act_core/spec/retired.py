@@ -39,6 +39,7 @@ VALUES = {
     "align.loss.negatives": {"cached": "gradcache"},
     "policy.condition": _CONDITIONS,
     "policy.tasks": {"heads": "separate_heads"},
+    "policy.head.use": {"replay": "[act] replay = true"},
     "act.baselines": _CONDITIONS,
 }
 

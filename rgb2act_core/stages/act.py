@@ -16,7 +16,7 @@ from ..evaluation.seeds import Seeds, select_seeds
 from ..evaluation.task import EvaluationTask
 from ..policy.batch_planner import BatchPlanner
 from ..policy.saving import load_policy
-from ..spec.conditions import seen_backbones
+from ..spec.requirements import policy_backbones
 from ..store.files import guard, read_json, write_json
 from ..store.run import Run
 from ..system.devices import device_of
@@ -127,4 +127,4 @@ def _planner(run: Run, folder: Path) -> BatchPlanner:
     policy = load_policy(folder, device)
     if run.spec.act.compile:
         policy.compile_plans()
-    return open_batch_planner(policy, seen_backbones(run.spec), run.spec.act, device)
+    return open_batch_planner(policy, policy_backbones(run.spec), run.spec.act, device)

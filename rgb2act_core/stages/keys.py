@@ -15,7 +15,7 @@ from ..data.dataset import Dataset
 from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..interfaces.fields import Mark, is_marked
 from ..spec import Act, BackboneChoice, Policy, Spec, Tokens
-from ..spec.conditions import ALIGNED, OWN, labels_of, replays, seen_backbones
+from ..spec.requirements import backbone_labels, policy_backbones
 from ..store.keys import canonical, key_of
 from ..store.run import Run
 from ..store.stage_folder import StageFolder
@@ -43,7 +43,7 @@ def stored_features(
     """Return the stored features of some of the run's backbones, by default of all."""
     spec = run.spec
     features = []
-    for label, choice in zip(labels_of(spec.backbone), spec.backbone, strict=True):
+    for label, choice in zip(backbone_labels(spec.backbone), spec.backbone, strict=True):
         recipe = feature_recipe(spec, choice)
         folder = run.store / "features" / f"{choice.component.name}-{key_of(recipe)}"
         features.append(
@@ -74,8 +74,8 @@ def stored_embeddings(run: Run) -> StoredEmbeddings:
 
 
 def align_folder(run: Run, data: Dataset) -> StageFolder | None:
-    """Return the folder of the aligner; None when the policy does without one."""
-    if run.spec.policy.condition not in ALIGNED or replays(run.spec):
+    """Return the folder of the aligner; None if the policy has no trained aligner, or none acts."""
+    if run.spec.policy.observes.aligner != "trained" or run.spec.act.replay:
         return None
     return StageFolder.of(run.store / "align", align_inputs(run, data))
 
@@ -88,9 +88,9 @@ def policy_folder(
     return StageFolder.of(run.store / "policy", inputs | ({"budget": budget} if budget else {}))
 
 
-def act_folder(run: Run, policy: StageFolder) -> StageFolder:
-    """Return the folder of the trials."""
-    return StageFolder.of(run.store / "act", act_inputs(run, policy))
+def act_folder(run: Run, data: Dataset, policy: StageFolder | None) -> StageFolder:
+    """Return the folder of the evaluation; ``policy`` is None for a replay of the data."""
+    return StageFolder.of(run.store / "act", act_inputs(run, data, policy))
 
 
 def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
@@ -109,8 +109,6 @@ def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
 def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[str, Any]:
     """Return what the policy's weights depend on."""
     policy: Policy = run.spec.policy
-    if replays(run.spec):
-        return {"stage": "replay", "data": data.key, "head": canonical(policy.head)}
     inputs: dict[str, Any] = {
         "stage": "train",
         "version": VERSIONS["train"],
@@ -118,33 +116,34 @@ def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[s
         "policy": canonical(policy),
         "seed": run.spec.seed,
     }
-    if policy.closed_loop:  # which weights are kept depends on how they are tried
-        tries = canonical(run.spec.act)
+    if policy.closed_loop:  # the weights that are kept depend on how they are evaluated
+        act = canonical(run.spec.act)
         for field in attrs.fields(Act):
             if is_marked(field, Mark.EVALUATION_ONLY):
-                tries.pop(field.name, None)
-        inputs["act"], inputs["trials"] = tries, VERSIONS["trials"]
+                act.pop(field.name, None)
+        inputs["act"], inputs["trials"] = act, VERSIONS["trials"]
         inputs["environments"] = [canonical(choice) for choice in run.spec.environments]
     if aligner is not None:
         inputs["aligner"] = aligner.key
-    elif policy.condition in OWN:
+    elif policy.observes.aligner is not None:
         inputs["aligner"] = align_inputs(run, data)
-    elif policy.condition == "single_backbone":
-        inputs["backbones"] = [feature_recipe(run.spec, c) for c in seen_backbones(run.spec)]
+    elif policy.observes.backbones == "one":
+        inputs["backbones"] = [feature_recipe(run.spec, c) for c in policy_backbones(run.spec)]
     return inputs
 
 
-def act_inputs(run: Run, policy: StageFolder) -> dict[str, Any]:
-    """Return what the outcome of acting depends on."""
-    tries = canonical(run.spec.act)
-    del tries["baselines"]
-    tries["first_seed"] = run.spec.act.start
-    if tries["seeds"] is None:
-        del tries["seeds"]
+def act_inputs(run: Run, data: Dataset, policy: StageFolder | None) -> dict[str, Any]:
+    """Return what the results of evaluating a policy, or of replaying the data, depend on."""
+    act = canonical(run.spec.act)
+    del act["baselines"]
+    if policy is not None:  # a replay without first_seed starts with the first recorded seed
+        act["first_seed"] = run.spec.act.start
+    if act["seeds"] is None:
+        del act["seeds"]
     return {
         "stage": "act",
         "version": VERSIONS["act"],
-        "policy": policy.key,
+        **({"data": data.key} if policy is None else {"policy": policy.key}),
         "environment": canonical(run.spec.environment),
-        "act": tries,
+        "act": act,
     }

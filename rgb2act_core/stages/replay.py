@@ -1,7 +1,7 @@
-"""Replay: execute recorded actions instead of a policy's, to check data, timing and environment.
+"""Replay (``[act] replay``): execute recorded actions to check data, timing and environment.
 
 Nothing is encoded or trained. Each episode starts from the seed of a recorded one and executes its
-actions, every ``stride``-th; the last one is repeated until the episode ends.
+actions, every ``replay_stride``-th; the last one is repeated until the episode ends.
 
 Shapes: T = steps, A = actions, X = hands
 """
@@ -48,18 +48,17 @@ def replay(
     (task,) = tasks
     (evaluation,) = evaluation_tasks(run, tasks.names)
     recorded, act = episodes_by_seed(data), run.spec.act
-    stride = run.spec.policy.head.config.stride
     seeds = _select_seeds(act, recorded)
     write_json(folder / "seeds.json", seeds.plain())
     slots = min(act.parallel_episodes, len(seeds.accepted))
     with evaluation.simulators(slots, 1) as simulators:
-        episodes = _replay_all(act, stride, task.info, recorded, seeds, folder, simulators, title)
+        episodes = _replay_all(act, task.info, recorded, seeds, folder, simulators, title)
         if simulators.lost:  # kept apart from the results, which losses do not change
             write_json(folder / "lost.json", {"lost": simulators.lost})
     error = max(episode["joint_error"] for episode in episodes)
     results = {
         **summary(episodes, task.info.max_steps),
-        "replay": {"stride": stride, "joint_error": error},
+        "replay": {"stride": act.replay_stride, "joint_error": error},
         **({"seeds": seeds.summary()} if seeds.source else {}),
         **take_simulator(episodes),
         "episodes": episodes,
@@ -70,7 +69,6 @@ def replay(
 
 def _replay_all(
     act: Act,
-    stride: int,
     info: EnvironmentInfo,
     recorded: Mapping[int, EpisodeRef],
     seeds: Seeds,
@@ -89,7 +87,7 @@ def _replay_all(
             batch = _ReplayBatch(
                 info=info,
                 simulators=simulators,
-                recordings={s: _Recording.read(recorded[s], stride) for s in part},
+                recordings={s: _Recording.read(recorded[s], act.replay_stride) for s in part},
                 videos=videos,
                 scenes=seeds.scenes_of(part),
             )

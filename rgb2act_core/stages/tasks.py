@@ -17,7 +17,6 @@ from ..errors import UserError, near
 from ..interfaces import Environment, EnvironmentInfo
 from ..plugins.components import Capability
 from ..spec import Spec
-from ..spec.conditions import replays
 from ..store.files import guard
 from ..store.run import Run
 from ..store.stage_id import Stage, StageId
@@ -104,7 +103,7 @@ def _seeded(run: Run, environment: Any) -> Run:
     if not spec.environments[0].can(Capability.SEED_SCREENING):
         return run
     act, collect = spec.act, spec.collect
-    if act.first_seed is None and not replays(spec):
+    if act.first_seed is None and not act.replay:
         act = attrs.evolve(act, first_seed=environment.first_seed(spec.seed))
     if collect.first_seed is None:
         collect = attrs.evolve(collect, first_seed=0)

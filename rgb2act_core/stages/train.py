@@ -21,13 +21,13 @@ from ..evaluation.trials import open_trials
 from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_aligner, check_features
 from ..interfaces import EnvironmentInfo
-from ..policy.conditioning import Features, parts_of
+from ..policy.conditioning import Features, token_size
 from ..policy.config import PolicyConfig
 from ..policy.policy import Policy
 from ..policy.samples import SPILLED, Samples, open_samples
 from ..policy.saving import save_policy
 from ..spec import Policy as PolicySpec
-from ..spec.conditions import ALIGNED, OWN, seen_backbones
+from ..spec.requirements import policy_backbones
 from ..store.run import Run
 from ..system.devices import device_of
 from ..system.progress import say
@@ -56,7 +56,7 @@ def policy_config(
         proprio=policy.proprio,
         parts=parts,
         tokens=tokens,
-        states=info.state_names if policy.condition == "oracle" else (),
+        states=info.state_names if policy.observes.state else (),
         cameras=info.cameras,
         image=info.image,
         action_names=info.action_names,
@@ -84,7 +84,7 @@ def train(
 
     ``budget`` limits the CPU seconds of training; the number of steps follows from it.
     """
-    device, backbones = device_of(run.spec.compute), seen_backbones(run.spec)
+    device, backbones = device_of(run.spec.compute), policy_backbones(run.spec)
     features = stored_features(run, backbones)
     fingerprints = check_features(features, data.episodes, device)
     aligner = _aligner(run, data, aligner_folder, fingerprints, device)
@@ -121,19 +121,19 @@ def _aligner(
     device: str,
 ) -> Aligner | None:
     """Return the trained aligner, a new one, or None, by the policy's condition."""
-    condition = run.spec.policy.condition
-    if condition in ALIGNED:
+    kind = run.spec.policy.observes.aligner
+    if kind == "trained":
         assert folder is not None
         aligner = load_aligner(folder).to(device)
         check_aligner(folder, aligner.fingerprints, fingerprints)
         return aligner
-    if condition not in OWN:
+    if kind is None:
         return None
     spec, embeddings = run.spec, stored_embeddings(run)
     inputs = open_inputs(spec, data, stored_features(run), embeddings, fingerprints, device)
     transform = teacher_transform(spec, data, embeddings, inputs)
     aligner = new_aligner(spec.align, attrs.evolve(inputs, groups=None), transform, spec.seed)
-    return aligner.requires_grad_(condition == "end_to_end")
+    return aligner.requires_grad_(kind == "end_to_end")
 
 
 def _new_policy(
@@ -145,10 +145,8 @@ def _new_policy(
 ) -> Policy:
     """Return an untrained policy with the statistics of the training frames."""
     torch.manual_seed(run.spec.seed)
-    width, tokens = samples.features_R.vector.shape[1], samples.features_R.tokens
-    parts = parts_of(run.spec.policy.condition, aligner, pooled=width, states=width)
-    size = None if tokens is None else (tokens.shape[1], tokens.shape[2])
-    config = policy_config(run.spec.policy, info, parts, size, samples.tasks)
+    size = token_size(run.spec.policy.observes, aligner)
+    config = policy_config(run.spec.policy, info, samples.parts, size, samples.tasks)
     policy = Policy(
         config,
         run.spec.policy.head.build(),

@@ -20,7 +20,6 @@ from typing import Any
 
 import attrs
 
-from ..builtin.heads.replay import Replay
 from ..plugins import registry
 from ..plugins.components import Component, Kind
 from . import general
@@ -68,8 +67,6 @@ def component_checks(kind: Kind, component: Component) -> list[Check]:
     """Return the checks of one component."""
     subject = Subject(kind, component)
     own = import_module(f"{__name__}.{kind}").CHECKS
-    if component.config is Replay:  # it has no module to test
-        own = ()
     return [_check(component.name, call, subject) for call in (*general.CHECKS, *own)]
 
 

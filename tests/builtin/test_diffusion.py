@@ -293,7 +293,7 @@ def test_the_components_are_listed_and_checked_without_torch():
         "from rgb2act_core.interfaces import HeadShape;"
         "shape = HeadShape(obs_dim=4, n_obs_steps=1, action_dim=2, horizon=3);"
         "names = [c.name for c in heads() if c.build(c.tiny).check(shape) is None];"
-        "assert names == ['diffusion', 'flow', 'replay'];"
+        "assert names == ['diffusion', 'flow'];"
         "assert not {'torch', 'diffusers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -83,7 +83,7 @@ def test_executed_actions_are_the_first_of_the_latest_plan(
             windows = [frames[len(frames) - i - context :][:context] for i in range(n_obs_steps)]
             tokens = backbone.encode(torch.from_numpy(np.stack(windows[::-1]))).half()
             with torch.no_grad():
-                features = policy.features([tokens])[None]
+                features = policy.features([tokens], torch.zeros(len(tokens), 0))[None]
         obs = policy.observe(features, torch.from_numpy(joints[None, :, :1]))
         plan = policy.plans(obs, [generator]).actions[0, 0].numpy()
         for step in range(n_action_steps):

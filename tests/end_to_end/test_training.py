@@ -65,7 +65,7 @@ def test_single_backbone_uses_the_named_backbone(
         keys.add(made["backbones"][0]["patch"])
     assert keys == {4, 8}
     policy = {"condition": "single_backbone", "backbone": "pupet-1"}
-    with pytest.raises(UserError, match="there is no 'pupet-1'; did you mean 'puppet-1'"):
+    with pytest.raises(UserError, match="unknown backbone 'pupet-1'; did you mean 'puppet-1'"):
         chain.run_pipeline(
             read_spec(spec_file(policy=policy, backbone=backbones)), puppet_root, "train"
         )

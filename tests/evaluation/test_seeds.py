@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
+from rgb2act_core.data.dataset import Dataset
 from rgb2act_core.errors import UserError
 from rgb2act_core.evaluation.seeds import Seeds, select_seeds, verdicts_folder
 from rgb2act_core.evaluation.task import EvaluationTask
@@ -123,10 +124,10 @@ def test_file_that_holds_no_seeds_is_told(
 
 @pytest.mark.usefixtures("puppet")
 def test_content_of_a_file_of_seeds_enters_the_key(spec_file: SpecFile, tmp_path: Path) -> None:
-    policy = StageFolder.of(tmp_path, {})
+    data, policy = Dataset(demonstrations=()), StageFolder.of(tmp_path, {})
 
     def inputs(**act: Any) -> dict[str, Any]:
-        return act_inputs(bound(spec_file, tmp_path, act=act), policy)
+        return act_inputs(bound(spec_file, tmp_path, act=act), data, policy)
 
     assert "seeds" not in inputs()["act"]
     assert inputs() == inputs(first_seed=0)

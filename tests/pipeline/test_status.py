@@ -60,15 +60,11 @@ ALONE = {"use": "moe", "k": 2}
             "act.temporal_ensemble: True needs overlapping plans",
         ),
         (
-            {"policy": {"head": {"use": "replay"}, "closed_loop": {"every": 2}}},
-            "policy.closed_loop: evaluates a policy in training, and head = 'replay' trains none",
-        ),
-        (
             {
-                "policy": {"head": {"use": "replay"}},
+                "act": {"replay": True},
                 "environment": [{"use": "puppet"}, {"use": "puppet", "slack": 0.25}],
             },
-            "environment: head = 'replay' replays episodes of one task, but the spec has 2",
+            "environment: act.replay replays the episodes of one task, but the spec has 2",
         ),
     ],
     ids=[
@@ -81,7 +77,6 @@ ALONE = {"use": "moe", "k": 2}
         "seeds of scenes",
         "candidates without overlap",
         "ensemble without overlap",
-        "closed-loop evaluation of replay",
         "replay of several tasks",
     ],
 )

@@ -1,26 +1,29 @@
-"""Recorded actions in place of a policy's: what was demonstrated succeeds again."""
+"""Replaying recorded actions: what was demonstrated succeeds again."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from rgb2act_core.errors import UserError
 from rgb2act_core.evaluation.simulator_worker import StepResult
+from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.replay import _Recording
 
 Cli = Callable[..., Any]
 SMOKE: dict[str, Any] = {
     "collect": {"episodes": 3, "scenes": 0, "action_noise_std": 0.0},
-    "policy": {"head": {"use": "replay"}},
-    "act": {"episodes": 3, "parallel_episodes": 2, "videos": 1},
+    "act": {"episodes": 3, "parallel_episodes": 2, "videos": 1, "replay": True},
 }
 
 
-def test_expert_succeeds_again_and_nothing_is_learned(
+def test_replay_succeeds_like_the_expert_and_trains_nothing(
     cli: Cli, spec_file: Callable[..., Path]
 ) -> None:
     root = (spec := spec_file("smoke", **SMOKE)).parent
@@ -31,14 +34,13 @@ def test_expert_succeeds_again_and_nothing_is_learned(
     seeds = [int(p.name.removeprefix("episode_")) for p in recorded if p.suffix != ".failed"]
     assert [(e["seed"], e["success"]) for e in results["episodes"]] == [(s, True) for s in seeds]
     assert results["replay"]["joint_error"] < 1e-6
-    assert "train: not needed (head = 'replay')" in done.stderr
-    stored = {place.name for place in (root / "store").iterdir()}
+    assert "train: not needed (act.replay)" in done.stderr
+    stored = {path.name for path in (root / "store").iterdir()}
     assert stored.isdisjoint({"features", "embeddings", "align", "policy"})
     assert "success" in (root / "smoke" / "report.html").read_text()
 
     # other strides and seeds
-    head = {"head": {"use": "replay", "stride": 2}}
-    spec = spec_file("smoke", **SMOKE | {"policy": head})
+    spec = spec_file("smoke", **SMOKE | {"act": SMOKE["act"] | {"replay_stride": 2}})
     done = cli("act", spec, "--root", root, "--seeds", "100001:100002", "--json")
     assert done.returncode == 0, done.stderr
     (episode,) = json.loads(done.stdout)["results"]["act"]["episodes"]
@@ -49,13 +51,28 @@ def test_expert_succeeds_again_and_nothing_is_learned(
     check = cli("check", spec, "--root", root)
     assert check.returncode == 0, check.stderr
     assert "train" in check.stdout
-    clash = spec_file("smoke", **SMOKE | {"act": {"baselines": ["proprio_only"]}})
-    refused = cli("check", clash, "--root", root)
-    assert refused.returncode == 2
-    assert "act.baselines: they are trained for as long as the policy" in refused.stderr
 
 
-def test_paths_that_are_off_by_one_are_seen() -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"act": {"replay": True, "baselines": ["proprio_only"]}},
+            "baselines = ('proprio_only',) is not used with replay = true, which runs no policy",
+        ),
+        ({"act": {"replay": True, "compile": True}}, "compile = True is not used with replay"),
+        ({"act": {"replay_stride": 2}}, "replay_stride = 2 is used only with replay = true"),
+        ({"policy": {"head": {"use": "replay"}}}, "'replay' is called '[act] replay = true'"),
+    ],
+)
+def test_keys_that_a_replay_does_not_use_are_errors(
+    spec_file: Callable[..., Path], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_spec(spec_file("smoke", **changes))
+
+
+def test_joint_error_shows_recordings_that_are_off_by_one() -> None:
     path_TA = np.arange(10, dtype=np.float32)[:, None]
     path = _Recording(joints_TA=path_TA[:-1], actions_TA=path_TA[1:], stride=2)
     assert path.actions(0, 6)[:, 0].tolist() == [2, 4, 6, 8, 9, 9]

@@ -51,8 +51,10 @@ def test_one_table_of_several_is_the_same_as_one_table(spec_file: SpecFile, tmp_
     alone = run_of(spec_file(), tmp_path)
     listed = run_of(spec_file(environment=[{"use": "puppet"}]), tmp_path)
     assert alone.spec == listed.spec
-    policy = policy_folder(alone, Dataset(demonstrations=()), None)
-    assert act_inputs(alone, policy)["environment"] == act_inputs(listed, policy)["environment"]
+    data = Dataset(demonstrations=())
+    policy = policy_folder(alone, data, None)
+    inputs = [act_inputs(run, data, policy) for run in (alone, listed)]
+    assert inputs[0]["environment"] == inputs[1]["environment"]
 
 
 @pytest.mark.usefixtures("puppet")

@@ -182,10 +182,8 @@ def test_replay_of_what_was_recorded_succeeds(
 ) -> None:
     shutil.copytree(data, tmp_path / "data")
     (tmp_path / "data/demo_cpu/seed.txt").write_text("3 8 ")
-    policy = f'head = {{{{ use = "replay", stride = {stride} }}}}\n[act]'
-    before, _, after = SPEC.partition('condition = "single_backbone"')
-    spec = before + policy + after.partition("[act]")[2]
-    results = run(tmp_path, tmp_path / "data", standin, spec=spec.replace("episodes = 5", ""))
+    spec = SPEC.replace("episodes = 5", f"replay = true\nreplay_stride = {stride}")
+    results = run(tmp_path, tmp_path / "data", standin, spec=spec)
     rows = [(e["seed"], e["success"], e["steps"]) for e in results["episodes"]]
     assert rows == [(3, True, steps), (8, True, steps)]
     assert results["replay"] == {"stride": stride, "joint_error": 0.0}
