@@ -193,10 +193,10 @@ def test_finished_run_is_evaluated_on_other_seeds(cli: Cli, puppet_root: Path) -
     assert "95 % interval" in again[0].stderr
     done = cli("act", "puppet", "--root", puppet_root, "--seeds", "10:13", "--episodes", "4")
     assert done.returncode == 2
-    assert "--seeds names 3" in done.stderr
+    assert "--seeds has only 3 seeds" in done.stderr
     done = cli("act", "puppet", "--root", puppet_root, "--seeds", "100000:100003")
     assert done.returncode == 2
-    assert "act on seeds that nothing was learned from" in done.stderr
+    assert "evaluate on seeds that were not trained on" in done.stderr
 
 
 def test_command_line_overrides_the_seeds_of_a_spec(

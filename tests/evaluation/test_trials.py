@@ -179,11 +179,11 @@ def test_a_training_that_is_killed_keeps_the_same_weights(
     [
         (
             {"act": {"first_seed": 60_002}},
-            "act.first_seed: 60002 meets the seeds of the trials of policy.closed_loop",
+            "act.first_seed: 60002 overlaps with the seeds of the trials of policy.closed_loop",
         ),
         (
             {"policy": {"closed_loop": TRIALS | {"first_seed": 100_001}}},
-            "policy.closed_loop.first_seed: 100001 meets the seeds of the demonstrations",
+            "policy.closed_loop.first_seed: 100001 overlaps with the seeds of the",
         ),
     ],
 )

@@ -185,8 +185,8 @@ def test_a_slot_without_a_start_plans_from_noise_beside_one_that_has_one(
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        ({}, "the head 'puppet' cannot go on from an earlier plan; set warm_start = 0"),
-        ({"n_action_steps": 4}, "all 4 steps of a plan are executed and nothing of it is left"),
+        ({}, "head 'puppet' cannot start from the previous plan; set warm_start = 0"),
+        ({"n_action_steps": 4}, "n_action_steps equals horizon"),
     ],
 )
 def test_warm_start_that_cannot_be_is_refused_before_any_work(
