@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import tomli_w
 
 from ..system.formatting import format_duration
 
@@ -24,26 +25,14 @@ def duration(seconds: float | None) -> str:
     return "-" if seconds is None else format_duration(seconds)
 
 
-def toml(table: Mapping[str, Any], prefix: str = "") -> str:
+def toml(table: Mapping[str, Any]) -> str:
     """Return nested mappings as TOML; None is left out."""
-    tables = {k: v for k, v in table.items() if _is_table(v)}
-    lines = [f"{k} = {_value(v)}" for k, v in table.items() if k not in tables and v is not None]
-    for key, value in tables.items():
-        path = f"{prefix}{key}"
-        parts = [value] if isinstance(value, Mapping) else value
-        name = f"[{path}]" if isinstance(value, Mapping) else f"[[{path}]]"
-        lines += [f"\n{name}\n{toml(part, f'{path}.')}".rstrip() for part in parts]
-    return "\n".join(lines)
+    return tomli_w.dumps(_without_none(table))
 
 
-def _is_table(value: Any) -> bool:
-    rows = isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value)
-    return isinstance(value, Mapping) or bool(rows)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
+def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{k} = {_value(v)}' for k, v in value.items())} }}"
-    return json.dumps(value, ensure_ascii=False)
+        return {str(k): _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value if item is not None]
+    return value
