@@ -1,4 +1,4 @@
-"""Ctrl-C at a safe point: a first one waits for the step's end, a second one stops at once."""
+"""Handle Ctrl-C at a safe point: the first waits for the end of a step, the second does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C was pressed since."""
+    """Yield a function that returns whether Ctrl-C was pressed in the block."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

@@ -1,4 +1,4 @@
-"""Worker processes that simulate: spawned, deaf to Ctrl-C, and gone when their parent is."""
+"""Worker processes for simulators: spawned, ignoring Ctrl-C, ending with their parent."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 
-class _Deaf(SpawnProcess):
-    """Start with SIGINT blocked: a Ctrl-C while the worker imports would print its traceback."""
+class _Worker(SpawnProcess):
+    """Process started with SIGINT blocked: Ctrl-C during imports would print a traceback."""
 
     def start(self) -> None:
-        resource_tracker.ensure_running()  # its own start would let the signal through again
+        resource_tracker.ensure_running()  # starting it later would unblock the signal
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             super().start()
@@ -26,24 +26,24 @@ class _Deaf(SpawnProcess):
 
 
 class _Spawn(SpawnContext):
-    Process = _Deaf
+    Process = _Worker
 
 
 SPAWN = _Spawn()  # a forked child of a threaded parent may hang
 
 
 def prepare() -> None:
-    """Set a worker process up; call it first in the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    """Prepare a worker process; the worker must call this first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _leave_with(parent: Any) -> None:
+def _exit_with(parent: Any) -> None:
     parent.join()
-    os._exit(1)  # the parent was killed: nobody waits for this worker's result
+    os._exit(1)  # the parent was killed, so nobody needs this worker's result
 
 
 def pool(workers: int, initialise: Callable[..., None], *args: Any) -> ProcessPoolExecutor:

@@ -1,7 +1,6 @@
-"""Show how far a stage has come: a bar on a terminal, now and then a line elsewhere.
+"""Progress on stderr: bars on a terminal, otherwise a line every ten seconds.
 
-Everything goes to stderr, so that stdout stays for what a command answers.
-``RGB2ACT_QUIET=1`` silences it.
+Stdout is reserved for the results of a command. ``RGB2ACT_QUIET=1`` turns progress off.
 """
 
 from __future__ import annotations
@@ -15,16 +14,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from .formatting import format_duration, format_rate
+
 EVERY = 10.0  # seconds between plain lines
-PERIOD = 600.0  # seconds that a bar's speed is taken from; large models take long for a batch
+PERIOD = 600.0  # seconds over which a bar averages its rate; large models need long for a batch
 _clock = time.monotonic
-_live: Progress | None = None  # the bars on the screen: rich draws one group at a time
+_live: Progress | None = None  # the bars on the screen; rich allows one group at a time
 
 Advance = Callable[..., None]
 
 
 def say(message: str) -> None:
-    """Print one line to stderr, above the bars if there are any."""
+    """Print a line to stderr, above the progress bars if there are any."""
     if not _quiet():
         console = _live.console if _live else Console(stderr=True)
         console.print(message, markup=False, highlight=False, soft_wrap=True)
@@ -32,13 +33,14 @@ def say(message: str) -> None:
 
 @contextmanager
 def task(title: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-    """Show a task of ``total`` units while the block runs, ``done`` of them finished before.
+    """Show the progress of a task of ``total`` units while the block runs.
 
-    Yields ``advance(n=1, **shown)``, which counts n units and shows the values beside the bar.
-    Tasks may be nested. However the block ends, the terminal is left clean.
+    ``done`` units were finished before, as in a resumed stage. Yields ``advance(n=1, **values)``,
+    which adds n units and shows the values, such as ``loss=0.5``, next to the bar. Tasks can be
+    nested. The terminal is restored however the block ends.
     """
     if _quiet():
-        yield lambda n=1, **shown: None
+        yield lambda n=1, **values: None
     elif Console(stderr=True).is_terminal:
         with _bar(title, total, unit, done) as advance:
             yield advance
@@ -54,12 +56,12 @@ def _quiet() -> bool:
 @contextmanager
 def _bar(title: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     with _bars() as bars:
-        row = bars.add_task(title, total=total, completed=done, unit=unit, shown="")
+        row = bars.add_task(title, total=total, completed=done, unit=unit, values="")
 
-        def advance(n: int = 1, **shown: object) -> None:
+        def advance(n: int = 1, **values: object) -> None:
             bars.advance(row, n)
-            if shown:
-                bars.update(row, shown=_values(shown))
+            if values:
+                bars.update(row, values=_format_values(values))
 
         try:
             yield advance
@@ -69,7 +71,7 @@ def _bar(title: str, total: int, unit: str, done: int) -> Iterator[Advance]:
 
 @contextmanager
 def _bars() -> Iterator[Progress]:
-    """Lend the group of bars on the screen, or put one there and take it away at the end."""
+    """Yield the group of bars on the screen, creating it for the outermost task."""
     global _live
     if _live:
         yield _live
@@ -80,9 +82,9 @@ def _bars() -> Iterator[Progress]:
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
         _Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[shown]}", markup=False),
+        TextColumn("{task.fields[values]}", markup=False),
         console=Console(stderr=True),
-        redirect_stdout=False,  # answers on stdout stay untouched
+        redirect_stdout=False,  # results on stdout stay unchanged
         get_time=lambda: _clock(),
         speed_estimate_period=PERIOD,
     )
@@ -96,27 +98,27 @@ def _bars() -> Iterator[Progress]:
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        text = "" if speed is None else _rate(speed, task.fields["unit"])
+        text = "" if speed is None else format_rate(speed, task.fields["unit"])
         return Text(text, style="progress.data.speed")
 
 
 @contextmanager
 def _lines(title: str, total: int, unit: str, done: int) -> Iterator[Advance]:
-    began = told = _clock()
-    count, last = done, ""
+    start = last_line = _clock()
+    count, suffix = done, ""
     say(f"{title}: {done:,}/{total:,} {unit}")
 
     def speed(now: float) -> float:
-        return (count - done) / max(now - began, 1e-9)
+        return (count - done) / max(now - start, 1e-9)
 
-    def advance(n: int = 1, **shown: object) -> None:
-        nonlocal count, told, last
+    def advance(n: int = 1, **values: object) -> None:
+        nonlocal count, last_line, suffix
         count, now = count + n, _clock()
-        last = f", {_values(shown)}" if shown else last
-        if now - told >= EVERY and count < total:
-            told, rate = now, speed(now)
-            left = f", {_time((total - count) / rate)} left" if rate else ""
-            say(f"{title}: {count:,}/{total:,} {unit}, {_rate(rate, unit)}{left}{last}")
+        suffix = f", {_format_values(values)}" if values else suffix
+        if now - last_line >= EVERY and count < total:
+            last_line, rate = now, speed(now)
+            left = f", {format_duration((total - count) / rate)} left" if rate else ""
+            say(f"{title}: {count:,}/{total:,} {unit}, {format_rate(rate, unit)}{left}{suffix}")
 
     word = "stopped after"
     try:
@@ -124,23 +126,11 @@ def _lines(title: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         word = "in"
     finally:
         now = _clock()
-        rate = f", {_rate(speed(now), unit)}" if count > done else ""
-        say(f"{title}: {count:,}/{total:,} {unit} {word} {_time(now - began)}{rate}{last}")
+        rate = f", {format_rate(speed(now), unit)}" if count > done else ""
+        spent = format_duration(now - start)
+        say(f"{title}: {count:,}/{total:,} {unit} {word} {spent}{rate}{suffix}")
 
 
-def _values(shown: dict[str, object]) -> str:
-    texts = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in shown.values())
-    return ", ".join(f"{name} {text}" for name, text in zip(shown, texts, strict=True))
-
-
-def _rate(speed: float, unit: str) -> str:
-    digits = 0 if speed >= 100 else 1 if speed >= 1 else 3
-    return f"{speed:,.{digits}f} {unit}/s"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def _format_values(values: dict[str, object]) -> str:
+    texts = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in values.values())
+    return ", ".join(f"{name} {text}" for name, text in zip(values, texts, strict=True))

@@ -1,7 +1,7 @@
-"""Threads around a loop: one that works ahead of it, one that works behind it, loops side by side.
+"""Threads around a loop: prefetch its items, write its results in the background, run several.
 
-An exception of any thread is raised in the thread that waits for it. A thread that is left ends
-after the job under way; leaving by Ctrl-C waits for that, a second Ctrl-C does not.
+An exception in a thread is raised in the thread that waits for its result. Leaving a block waits
+for the item or job in progress, also on Ctrl-C; a second Ctrl-C does not wait.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 @contextmanager
 def prefetch(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
-    """Lend an iterator over items that a thread makes, up to ``depth`` of them in advance.
+    """Yield an iterator over ``items``, which a thread computes up to ``depth`` in advance.
 
-    What making an item raises is raised where that item would have come.
+    An exception in ``items`` is raised at the position of the item that failed.
     """
     made: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     room, left = threading.Semaphore(depth), threading.Event()
@@ -44,7 +44,7 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
                 return
             room.release()
             yield value
-            del value  # or it would be kept while the next one is waited for
+            del value  # free it before waiting for the next item
 
     thread = threading.Thread(target=make, daemon=True)
     thread.start()
@@ -57,10 +57,10 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
 
 
 class BackgroundWriter:
-    """Do jobs one after another in a thread, while at most ``depth`` of them wait.
+    """Thread that runs jobs in order, such as writes; at most ``depth`` jobs wait.
 
-    Leaving the block waits until all are done, also when the block raised: what was handed over
-    is not lost. After a job that raised, no other is done; ``put`` or leaving raises its error.
+    Leaving the block waits until all submitted jobs are finished, also if the block raised. After
+    a job fails, the others are skipped and its exception is raised by ``put`` or on leaving.
     """
 
     def __init__(self, depth: int) -> None:
@@ -70,7 +70,7 @@ class BackgroundWriter:
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def put(self, job: Callable[[], object]) -> None:
-        """Hand a job over, and wait for room first."""
+        """Submit a job; block while ``depth`` jobs are waiting."""
         self._room.acquire()
         if self._error is not None:
             raise self._error
@@ -97,18 +97,19 @@ class BackgroundWriter:
             self._room.release()
 
 
-def run_parallel(works: Sequence[Callable[[Callable[[], bool]], object]]) -> None:
-    """Do works at once, each in a thread; a single one is done by the caller.
+def run_parallel(tasks: Sequence[Callable[[Callable[[], bool]], object]]) -> None:
+    """Run tasks at the same time, each in a thread; a single task runs in the calling thread.
 
-    Each is given a function that tells whether another has failed: then it is to return early.
+    Each task receives a function that returns whether another task has failed, in which case it
+    should return early. The first exception is raised when all tasks have ended.
     """
-    if len(works) == 1:
-        works[0](lambda: False)
+    if len(tasks) == 1:
+        tasks[0](lambda: False)
         return
     stop = threading.Event()
-    with ThreadPoolExecutor(len(works)) as threads:
+    with ThreadPoolExecutor(len(tasks)) as threads:
         try:
-            futures = [threads.submit(work, stop.is_set) for work in works]
+            futures = [threads.submit(task, stop.is_set) for task in tasks]
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             stop.set()

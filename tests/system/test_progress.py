@@ -17,20 +17,20 @@ def clock(monkeypatch):
     return now
 
 
-def test_plain_lines_at_start_between_and_end(capsys, clock):
+def test_lines_at_start_in_between_and_at_the_end(capsys, clock):
     with progress.task("align", 100, "steps") as advance:
         for _ in range(100):
             clock[0] += 0.25
             advance(loss=0.123456)
     assert capsys.readouterr().err.splitlines() == [
         "align: 0/100 steps",
-        "align: 40/100 steps, 4.0 steps/s, 0:15 left, loss 0.1235",
+        "align: 40/100 steps, 4.0 steps/s, 15.0 s left, loss 0.1235",
         "align: 80/100 steps, 4.0 steps/s, 5.0 s left, loss 0.1235",
-        "align: 100/100 steps in 0:25, 4.0 steps/s, loss 0.1235",
+        "align: 100/100 steps in 25.0 s, 4.0 steps/s, loss 0.1235",
     ]
 
 
-def test_rate_counts_only_what_this_process_did(capsys, clock):
+def test_the_rate_counts_only_the_units_of_this_process(capsys, clock):
     with progress.task("train", 5000, "steps", done=4000) as advance:
         clock[0] += 4
         advance(1000)
@@ -40,7 +40,7 @@ def test_rate_counts_only_what_this_process_did(capsys, clock):
     ]
 
 
-def test_bar_knows_the_time_left_when_steps_take_long(capsys, clock):
+def test_a_bar_estimates_the_time_left_of_slow_steps(capsys, clock):
     with progress._bar("extract vggt", 10, "frames", 0) as advance:
         for _ in range(3):
             clock[0] += 100
@@ -50,7 +50,7 @@ def test_bar_knows_the_time_left_when_steps_take_long(capsys, clock):
         assert task.time_remaining == pytest.approx(200)
 
 
-def test_failure_tells_how_far_it_came(capsys, clock):
+def test_a_failed_task_reports_its_progress(capsys, clock):
     def act():
         with progress.task("act", 8, "episodes") as advance:
             clock[0] += 3700
@@ -60,7 +60,7 @@ def test_failure_tells_how_far_it_came(capsys, clock):
     with pytest.raises(RuntimeError):
         act()
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "act: 2/8 episodes stopped after 1:01:40, 0.001 episodes/s"
+        "act: 2/8 episodes stopped after 1 h 1 min, 0.001 episodes/s"
     )
 
 
@@ -72,7 +72,7 @@ def test_stdout_stays_empty(capsys):
     assert "a [bold] word\n" in err
 
 
-def test_quiet_silences(capsys, monkeypatch):
+def test_quiet_mode_prints_nothing(capsys, monkeypatch):
     monkeypatch.setenv("RGB2ACT_QUIET", "1")
     with progress.task("act", 8, "episodes") as advance:
         advance(3, loss=1.0)
@@ -81,7 +81,7 @@ def test_quiet_silences(capsys, monkeypatch):
 
 
 ON_TERMINAL = """
-from rgb2act_core.system import progress as progress
+from rgb2act_core.system import progress
 print("answer")
 try:
     with progress.task("outer", 2, "runs", done=1) as outer:
@@ -97,7 +97,7 @@ with progress.task("after", 1, "runs") as advance:
 """
 
 
-def test_terminal_gets_bars_and_its_cursor_back(tmp_path):
+def test_a_terminal_shows_bars_and_gets_its_cursor_back(tmp_path):
     main, side = pty.openpty()
     environ = {"PATH": os.environ["PATH"], "TERM": "xterm", "COLUMNS": "120"}
     (tmp_path / "main.py").write_text(ON_TERMINAL)

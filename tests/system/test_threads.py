@@ -1,4 +1,4 @@
-"""Threads that work ahead and behind: order, bounds, errors, and that nothing is left hanging."""
+"""Prefetching, background writing and parallel tasks: order, bounds, errors, no leftover thread."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from rgb2act_core.system.threads import BackgroundWriter, prefetch, run_parallel
 
-PATIENCE = 20.0  # seconds until a test that would hang fails instead
+PATIENCE = 20.0  # seconds after which a hanging test fails
 
 
-def test_items_are_made_in_order_while_earlier_ones_are_used() -> None:
+def test_items_are_computed_while_earlier_ones_are_used() -> None:
     made = [threading.Event() for _ in range(5)]
 
     def items() -> Iterator[int]:
@@ -24,11 +24,11 @@ def test_items_are_made_in_order_while_earlier_ones_are_used() -> None:
     with prefetch(items(), 1) as taken:
         for i, item in enumerate(taken):
             assert item == i
-            assert made[i + 1].wait(PATIENCE)  # the next one is made while this one is in use
+            assert made[i + 1].wait(PATIENCE)  # the next item is computed while this one is in use
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_no_more_items_are_made_than_may_wait(depth: int) -> None:
+def test_at_most_depth_items_are_computed_in_advance(depth: int) -> None:
     count, full = 0, threading.Event()
 
     def items() -> Iterator[int]:
@@ -47,7 +47,7 @@ def test_no_more_items_are_made_than_may_wait(depth: int) -> None:
     assert count <= depth + 1
 
 
-def test_an_error_comes_where_its_item_would_have_come() -> None:
+def test_an_error_is_raised_at_the_position_of_its_item() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise KeyError("second")
@@ -71,32 +71,32 @@ def test_leaving_early_ends_the_thread() -> None:
     assert threading.active_count() == threads
 
 
-def test_jobs_are_done_in_order_and_all_before_the_block_is_left() -> None:
+def test_jobs_run_in_order_and_finish_before_the_block_ends() -> None:
     done: list[int] = []
-    started, goes_on = threading.Event(), threading.Event()
+    started, resume = threading.Event(), threading.Event()
 
     def first() -> None:
         started.set()
-        assert goes_on.wait(PATIENCE)
+        assert resume.wait(PATIENCE)
         done.append(0)
 
-    with BackgroundWriter(3) as behind:
-        behind.put(first)
+    with BackgroundWriter(3) as writer:
+        writer.put(first)
         assert started.wait(PATIENCE)
-        behind.put(lambda: done.append(1))
-        assert done == []  # the caller goes on before the job is done
-        goes_on.set()
+        writer.put(lambda: done.append(1))
+        assert done == []  # the caller continues before the job has finished
+        resume.set()
     assert done == [0, 1]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_what_was_handed_over_is_done_though_the_block_raises(error: type[BaseException]) -> None:
+def test_submitted_jobs_finish_although_the_block_raises(error: type[BaseException]) -> None:
     done: list[int] = []
 
     def block() -> None:
-        with BackgroundWriter(2) as behind:
-            behind.put(lambda: done.append(1))
-            behind.put(lambda: done.append(2))
+        with BackgroundWriter(2) as writer:
+            writer.put(lambda: done.append(1))
+            writer.put(lambda: done.append(2))
             raise error
 
     with pytest.raises(error):
@@ -104,17 +104,17 @@ def test_what_was_handed_over_is_done_though_the_block_raises(error: type[BaseEx
     assert done == [1, 2]
 
 
-def test_a_job_that_fails_is_told_and_is_the_last() -> None:
+def test_a_failed_job_raises_and_later_jobs_are_skipped() -> None:
     done: list[int] = []
 
     def fail() -> None:
         raise OSError("disk")
 
     def block(puts: int) -> None:
-        with BackgroundWriter(1) as behind:
-            behind.put(fail)
+        with BackgroundWriter(1) as writer:
+            writer.put(fail)
             for i in range(puts):
-                behind.put(lambda i=i: done.append(i))  # type: ignore[misc]
+                writer.put(lambda i=i: done.append(i))  # type: ignore[misc]
 
     for puts in (0, 5):
         with pytest.raises(OSError, match="disk"):
@@ -122,7 +122,7 @@ def test_a_job_that_fails_is_told_and_is_the_last() -> None:
     assert done == []
 
 
-def test_works_run_at_once_and_the_others_stop_when_one_fails() -> None:
+def test_tasks_run_in_parallel_and_stop_when_one_fails() -> None:
     both, ends = threading.Barrier(2), []
 
     def lasting(stop: Callable[[], bool]) -> None:
@@ -133,14 +133,14 @@ def test_works_run_at_once_and_the_others_stop_when_one_fails() -> None:
 
     def failing(stop: Callable[[], bool]) -> None:
         both.wait(PATIENCE)
-        raise KeyError("lane")
+        raise KeyError("device")
 
-    with pytest.raises(KeyError, match="lane"):
+    with pytest.raises(KeyError, match="device"):
         run_parallel([lasting, failing])
     assert ends == ["stopped"]
 
 
-def test_a_single_work_is_done_by_the_caller() -> None:
+def test_a_single_task_runs_in_the_calling_thread() -> None:
     found = []
     run_parallel([lambda stop: found.append(threading.current_thread())])
     assert found == [threading.current_thread()]
