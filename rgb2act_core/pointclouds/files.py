@@ -1,4 +1,4 @@
-"""Read point clouds from files: PLY and NPZ by our own means, PCD through open3d.
+"""Read point clouds from PLY, NPZ and, with open3d, PCD files.
 
 Shapes: P = points, T = frames
 """
@@ -23,7 +23,7 @@ from ..system.progress import say
 from . import ply
 from .processing import check_not_empty, clean
 
-PACKAGES = {  # of Debian and Ubuntu, for libraries that open3d loads
+PACKAGES = {  # Debian and Ubuntu packages of the libraries that open3d loads
     "libusb-1.0.so.0": "libusb-1.0-0",
     "libGL.so.1": "libgl1",
     "libEGL.so.1": "libegl1",
@@ -31,32 +31,32 @@ PACKAGES = {  # of Debian and Ubuntu, for libraries that open3d loads
     "libgomp.so.1": "libgomp1",
     "libudev.so.1": "libudev1",
 }
-NAMES = (("xyz", "rgb"), ("points", "colors"))  # of arrays in an NPZ file
+ARRAY_NAMES = (("xyz", "rgb"), ("points", "colors"))  # in an NPZ file
 
 Arrays = tuple[NDArray[Any], NDArray[Any] | None]
 
 
 def read_point_cloud(path: Path, *, grey: bool = False) -> tuple[PointCloud, int]:
-    """Return the cloud in a file and how many points were dropped for not being finite.
+    """Return the cloud in a file and the number of non-finite points that were dropped.
 
-    The suffix says the format: .ply, .pcd or .npz. Colours are read by their type
-    (``clouds.levels``). A file without colours raises UserError, or is grey if ``grey``. So does
-    one that is damaged, or without any finite point.
+    The format is determined by the suffix: .ply, .pcd or .npz. Colours are converted by their
+    dtype as in ``colours_to_uint8``. Raises UserError if the file is damaged or has no finite
+    point. A file without colours is an error too, unless ``grey`` colours its points grey.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         known = ", ".join(_READERS)
-        raise UserError(f"{path}: {path.suffix!r} is no known format of clouds; give {known}")
+        raise UserError(f"{path}: {path.suffix!r} is not a known point cloud format; use {known}")
     xyz_P3, rgb_P3 = reader(path)
     if rgb_P3 is None and not grey:
-        raise UserError(f"{path}: has no colours, which teachers need; or read it as grey")
+        raise UserError(f"{path}: has no colours, which teachers need; add them or read it as grey")
     cloud, dropped = clean(xyz_P3, rgb_P3, source=str(path))
     return check_not_empty(cloud, source=str(path)), dropped
 
 
 @attrs.frozen(eq=False)
 class FolderClouds(Sequence[PointCloud]):
-    """Read the clouds of T frames one by one out of their files, file t for frame t."""
+    """Lazy sequence of the clouds of T frames, one file per frame."""
 
     paths: tuple[Path, ...]
     grey: bool = False
@@ -74,15 +74,15 @@ class FolderClouds(Sequence[PointCloud]):
         path = self.paths[index]
         cloud, dropped = read_point_cloud(path, grey=self.grey)
         if dropped:
-            say(f"{path}: {dropped} points that are not finite were dropped")
+            say(f"{path}: dropped {dropped} points that are not finite")
         return cloud
 
 
 def open_cloud_folder(folder: Path, frames: int, *, grey: bool = False) -> FolderClouds:
-    """Return the clouds of a folder, paired with frames 0 to T - 1 by the number in each name.
+    """Return the clouds in a folder, matched to frames 0 to ``frames - 1`` by their file names.
 
-    The number is the last one in a file's name. UserError when a frame has no file or several, or
-    a file no frame.
+    The last number in a file's name is its frame. Raises UserError unless every frame has exactly
+    one file.
     """
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -90,32 +90,36 @@ def open_cloud_folder(folder: Path, frames: int, *, grey: bool = False) -> Folde
             continue
         numbers = re.findall(r"\d+", path.stem)
         if not numbers:
-            raise UserError(f"{path}: its name has no frame number; name it as frame_0012.ply")
+            raise UserError(
+                f"{path}: the name has no frame number; rename it, as in frame_0012.ply"
+            )
         frame = int(numbers[-1])
         if frame in found:
-            raise UserError(f"{path}: is frame {frame}, as is {found[frame].name}; remove one")
+            raise UserError(
+                f"{path}: has the same frame number {frame} as {found[frame].name}; remove one"
+            )
         found[frame] = path
     missing = [t for t in range(frames) if t not in found]
     extra = sorted(set(found) - set(range(frames)))
     if missing or extra:
-        what = f"no cloud for frame {missing[0]}" if missing else f"a cloud of frame {extra[0]}"
+        what = f"no cloud for frame {missing[0]}" if missing else f"a cloud for frame {extra[0]}"
         raise UserError(
-            f"{folder}: {what}, {len(found)} clouds for {frames} frames; number them from 0 on,"
-            " one each"
+            f"{folder}: {what} ({len(found)} clouds for {frames} frames); number them from 0, one"
+            " per frame"
         )
     return FolderClouds(tuple(found[t] for t in range(frames)), grey)
 
 
 def _npz(path: Path) -> Arrays:
-    """Return ``xyz`` and ``rgb``, or ``points`` and ``colors``; points may be (P, 6)."""
+    """Return ``xyz`` and ``rgb``, or ``points`` and ``colors``. Points may be (P, 6)."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("not an NPZ archive")
-            names = next((pair for pair in NAMES if pair[0] in file), None)
+            names = next((pair for pair in ARRAY_NAMES if pair[0] in file), None)
             if names is None:
                 held = ", ".join(map(repr, list(file)[:8])) or "nothing"
-                raise UserError(f"{path}: holds {held}; name the arrays 'xyz' and 'rgb'")
+                raise UserError(f"{path}: contains {held}; name the arrays 'xyz' and 'rgb'")
             xyz, rgb = file[names[0]], file.get(names[1])
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zlib.error) as err:
         raise UserError(f"{path}: cannot be read as NPZ ({_first(err)})") from err
@@ -135,13 +139,13 @@ def _pcd(path: Path) -> Arrays:
     with open3d.utility.VerbosityContextManager(open3d.utility.VerbosityLevel.Error):
         cloud = open3d.io.read_point_cloud(str(path), format="pcd", remove_nan_points=False)
     if not cloud.has_points():
-        raise UserError(f"{path}: open3d reads no points from it; it is empty or damaged")
+        raise UserError(f"{path}: open3d finds no points; the file is empty or damaged")
     colours = np.clip(np.asarray(cloud.colors), 0, 1) if cloud.has_colors() else None
     return np.asarray(cloud.points), colours
 
 
 def _check_ascii_pcd(data: bytes, path: Path) -> None:
-    """Raise UserError for an ascii file that is cut short: open3d would make up the rest as 0."""
+    """Raise UserError for a truncated ascii file: open3d would fill the rest with zeros."""
     head, mark, body = data.partition(b"\nDATA ascii")
     if not mark:
         return
@@ -154,8 +158,8 @@ def _check_ascii_pcd(data: bytes, path: Path) -> None:
         raise UserError(f"{path}: the header's COUNT or POINTS is malformed")
     if len(rows) != int(points[0]):
         raise UserError(
-            f"{path}:{first + len(rows)}: has {len(rows)} points, the header says"
-            f" {int(points[0])}; it is cut short or damaged"
+            f"{path}:{first + len(rows)}: has {len(rows)} points instead of {int(points[0])};"
+            " the file is truncated or damaged"
         )
     width = sum(map(int, counts))
     for number, row in enumerate(rows, first):
@@ -164,13 +168,13 @@ def _check_ascii_pcd(data: bytes, path: Path) -> None:
 
 
 def import_open3d(path: Path) -> Any:
-    """Return open3d; UserError that says which package is missing for it."""
+    """Import open3d; raise UserError that names the missing package."""
     try:
         open3d = importlib.import_module("open3d")
     except ModuleNotFoundError as err:
         raise UserError(
-            f"{path}: PCD files are read by open3d, and {err.name!r} is not installed; run 'pip"
-            " install open3d', or save the cloud as PLY"
+            f"{path}: PCD files need open3d, but {err.name!r} is not installed; run 'pip install"
+            " open3d', or save the cloud as PLY"
         ) from err
     except (ImportError, OSError) as err:
         library = next(iter(re.findall(r"[\w.+-]+\.so[\d.]*", str(err))), None)
@@ -178,12 +182,12 @@ def import_open3d(path: Path) -> Any:
         remedy = (
             f"run 'apt-get install {package}' (Debian, Ubuntu)"
             if package
-            else f"install the system package that brings {library}"
+            else f"install the system package that provides {library}"
             if library
             else "install it again"
         )
         raise UserError(
-            f"{path}: open3d, which reads PCD files, cannot be imported ({_first(err)}); {remedy},"
+            f"{path}: PCD files need open3d, which cannot be imported ({_first(err)}); {remedy},"
             " or save the cloud as PLY"
         ) from err
     return open3d

@@ -1,9 +1,10 @@
-"""Inner loops over points, compiled with numba where it is installed.
+"""Inner loops over points, compiled with numba if it is installed.
 
-Points come in an order that keeps neighbours together, ``SIZE`` to a bucket. A bucket's box gives
-a lower bound of the distance to all of its points, so most buckets are passed over. Both the bound
-and the distance are rounded float32 sums in one order, ``(dx dx + dy dy) + dz dz``, and rounding is
-monotonic: what is passed over could not have counted, and results equal a plain loop's bit by bit.
+Points are sorted so that neighbours are close together, and divided into buckets of ``SIZE``. The
+bounding box of a bucket gives a lower bound of the distance to all of its points, so most buckets
+are skipped. Bound and distance are rounded float32 sums in the same order,
+``(dx dx + dy dy) + dz dz``. Rounding is monotonic, so no skipped point could have been selected,
+and results equal those of a plain loop bit by bit.
 
 Shapes: P = points in that order, K = buckets, N = samples, Q = queries, k = neighbours
 """
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SIZE = 32  # points in a bucket; 16 to 128 cost about the same
+SIZE = 32  # points per bucket; 16 to 128 are about equally fast
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -26,10 +27,10 @@ Ints = NDArray[np.int64]
 
 @functools.cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return the function compiled, or None without numba.
+    """Return the compiled function, or None if numba is not installed.
 
-    Compiled code is kept beside this file or in the user's cache, and in memory alone where
-    neither can be written.
+    Compiled code is cached next to this file or in the user's cache, or only in memory if neither
+    can be written.
     """
     try:
         numba = importlib.import_module("numba")
@@ -37,7 +38,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any] | None:
         return None
     try:
         done: Callable[..., Any] = numba.njit(function, nogil=True, cache=True)
-    except RuntimeError:  # no folder to keep it in
+    except RuntimeError:  # no folder to cache it in
         done = numba.njit(function, nogil=True)
     return done
 
@@ -51,9 +52,9 @@ def farthest(
     count: int,
     size: int,
 ) -> Ints:
-    """Return indices (N,) of points, each farthest from those before it.
+    """Return the indices (N,) of farthest point samples.
 
-    ``index_P`` are the points' own numbers; the lowest wins among equally far ones.
+    ``index_P`` are the original indices of the sorted points. Ties go to the lowest index.
     """
     x, y, z = xyz_3P[0], xyz_3P[1], xyz_3P[2]
     lx, ly, lz = low_3K[0], low_3K[1], low_3K[2]
@@ -61,7 +62,7 @@ def farthest(
     n, buckets = x.shape[0], lx.shape[0]
     zero = np.float32(0)
     near = np.full(n, np.inf, np.float32)  # squared distance to the nearest sample
-    top = np.full(buckets, np.inf, np.float32)  # the largest of them in each bucket
+    top = np.full(buckets, np.inf, np.float32)  # largest value of near in each bucket
     whose = np.zeros(buckets, np.int64)
     bound = np.empty(buckets, np.float32)
     chosen = np.empty(count, np.int64)
@@ -102,9 +103,9 @@ def nearest(
     count: int,
     size: int,
 ) -> Ints:
-    """Return indices (Q, k) of each query's nearest points, nearest first.
+    """Return the indices (Q, k) of the nearest points of each query, nearest first.
 
-    Among equally near points the lower number comes first.
+    Ties go to the lowest index.
     """
     x, y, z = xyz_3P[0], xyz_3P[1], xyz_3P[2]
     n, buckets = x.shape[0], low_3K.shape[1]
@@ -114,7 +115,7 @@ def nearest(
     far = np.empty(count, np.float32)
     for q in range(queries_Q3.shape[0]):
         px, py, pz = queries_Q3[q, 0], queries_Q3[q, 1], queries_Q3[q, 2]
-        home = 0  # the bucket to begin with: a tight bound early passes over the others
+        home = 0  # first bucket: a tight bound early on skips the others
         for b in range(buckets):
             dx = max(max(low_3K[0, b] - px, px - high_3K[0, b]), zero)
             dy = max(max(low_3K[1, b] - py, py - high_3K[1, b]), zero)

@@ -1,8 +1,7 @@
-"""Read PLY point clouds, strictly: ascii and both byte orders, whole files only.
+"""Strict reader of PLY point clouds in ascii and in both binary byte orders.
 
-A file that is cut short, goes on after its end, or says what it does not hold raises UserError
-with the line or the byte. Work and memory are bounded by the length of the file, whatever its
-header claims.
+A file that is truncated, malformed or longer than its header states raises UserError with the
+line or byte. Time and memory are bounded by the size of the file, whatever its header claims.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ TYPES = {
 }
 FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 COLOURS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
-HEADER = 1 << 16  # bytes a header may have
-LINES = 1000  # and lines
+HEADER = 1 << 16  # maximal bytes of a header
+LINES = 1000  # maximal lines of a header
 
 Columns = dict[str, NDArray[Any]]
 
 
 @attrs.frozen
 class Property:
-    """Hold a property's name, numpy type, and, for a list, the type of its length."""
+    """Name and numpy type of a property; for a list, also the type of its length."""
 
     name: str
     kind: str
@@ -46,7 +45,7 @@ class Property:
 
 @attrs.frozen
 class Element:
-    """Hold an element's name, how many rows it has, and what a row holds."""
+    """Name, number of rows and properties of an element."""
 
     name: str
     rows: int
@@ -55,16 +54,19 @@ class Element:
 
 @attrs.frozen
 class Header:
-    """Hold what a header says: byte order (empty for ascii), elements, and where it ends."""
+    """A parsed header."""
 
-    order: str
+    order: str  # of bytes: "<", ">", or "" for ascii
     elements: list[Element]
     lines: int
-    end: int  # bytes
+    end: int  # offset of the data in bytes
 
 
 def read_vertices(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return positions (P, 3) and colours (P, 3) of the file's own types; None without colours."""
+    """Return positions (P, 3) and colours (P, 3) or None, in the dtypes of the file.
+
+    Raises UserError with the line or byte if the file is damaged.
+    """
     try:
         data = path.read_bytes()
     except OSError as err:
@@ -77,10 +79,10 @@ def read_vertices(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def read_header(data: bytes, path: Path) -> Header:
-    """Return what the header says; UserError names the line that is wrong."""
+    """Parse the header; UserError names the line of a fault."""
     lines = _header_lines(data, path)
     if lines[0][0] != "ply":
-        raise _bad(path, 1, f"begins with {lines[0][0]!r:.40}; PLY files begin with 'ply'")
+        raise _bad(path, 1, f"starts with {lines[0][0]!r:.40}; PLY files start with 'ply'")
     order: str | None = None
     elements: list[Element] = []
     for number, (line, _) in enumerate(lines[1:-1], 2):
@@ -95,18 +97,18 @@ def read_header(data: bytes, path: Path) -> Header:
             case ["property", *rest] if elements:
                 elements[-1].properties.append(_property(rest, path, number))
             case _:
-                raise _bad(path, number, f"{line!r:.60} has no meaning here")
+                raise _bad(path, number, f"{line!r:.60} is not valid here")
         if order is None and number > 1 and words[:1] not in (["comment"], ["obj_info"]):
-            raise _bad(path, number, "the format line is missing; it follows 'ply'")
+            raise _bad(path, number, "the format line is missing; it must follow 'ply'")
     header = Header(order or "", elements, len(lines), lines[-1][1])
     if order is None:
-        raise _bad(path, header.lines, "the format line is missing; it follows 'ply'")
+        raise _bad(path, header.lines, "the format line is missing; it must follow 'ply'")
     _check_elements(header, path)
     return header
 
 
 def _header_lines(data: bytes, path: Path) -> list[tuple[str, int]]:
-    """Return the lines up to ``end_header``, each with where the next one begins."""
+    """Return the lines up to ``end_header``, each with the offset of the next line."""
     lines: list[tuple[str, int]] = []
     at = 0
     while len(lines) < LINES:
@@ -122,18 +124,18 @@ def _header_lines(data: bytes, path: Path) -> list[tuple[str, int]]:
         if lines[0][0] != "ply" or lines[-1][0].rstrip() == "end_header":
             return lines
     if data[:3] != b"ply":
-        raise _bad(path, 1, f"begins with {data[:8]!r}; PLY files begin with 'ply'")
-    raise _bad(path, len(lines) + 1, "the header does not end; 'end_header' is missing")
+        raise _bad(path, 1, f"starts with {data[:8]!r}; PLY files start with 'ply'")
+    raise _bad(path, len(lines) + 1, "the header has no end; 'end_header' is missing")
 
 
 def _property(words: list[str], path: Path, number: int) -> Property:
     for word in words[:-1]:
         if word not in TYPES and word != "list":
-            raise _bad(path, number, f"{word!r:.40} is no type{near(word, TYPES)}")
+            raise _bad(path, number, f"{word!r:.40} is not a type{near(word, TYPES)}")
     match words:
         case ["list", length, kind, name] if length != "list" and kind != "list":
             if TYPES[length][0] == "f":
-                raise _bad(path, number, f"a list's length cannot be {length!r}")
+                raise _bad(path, number, f"the length of a list cannot be {length!r}")
             return Property(name, TYPES[kind], TYPES[length])
         case [kind, name] if kind != "list":
             return Property(name, TYPES[kind])
@@ -145,18 +147,22 @@ def _check_elements(header: Header, path: Path) -> None:
     for element in header.elements:
         fields = [prop.name for prop in element.properties]
         if names.count(element.name) > 1 or len(set(fields)) < len(fields):
-            raise _bad(path, header.lines, f"element {element.name!r:.40} says something twice")
+            raise _bad(
+                path,
+                header.lines,
+                f"element {element.name!r:.40} is not unique or has a property twice",
+            )
     if "vertex" not in names:
-        raise _bad(path, header.lines, "there is no element 'vertex'")
+        raise _bad(path, header.lines, "element 'vertex' is missing")
     vertex = header.elements[names.index("vertex")]
     fields = [prop.name for prop in vertex.properties]
     if any(prop.length for prop in vertex.properties):
-        raise _bad(path, header.lines, "vertices have a list; only single numbers are read")
+        raise _bad(path, header.lines, "vertices have a list property; only scalars are supported")
     colours = next((three for three in COLOURS if set(three) & set(fields)), ())
     if missing := [name for name in ("x", "y", "z", *colours) if name not in fields]:
-        raise _bad(path, header.lines, f"vertices have no property {', '.join(missing)}")
+        raise _bad(path, header.lines, f"element 'vertex' lacks {', '.join(missing)}")
     if len({prop.kind for prop in vertex.properties if prop.name in colours}) > 1:
-        raise _bad(path, header.lines, "red, green and blue are of different types")
+        raise _bad(path, header.lines, "red, green and blue have different types")
 
 
 def _binary(data: bytes, header: Header, path: Path) -> Columns:
@@ -179,7 +185,7 @@ def _binary(data: bytes, header: Header, path: Path) -> Columns:
 
 
 def _skip_lists(data: bytes, at: int, element: Element, order: str, path: Path) -> int:
-    """Return where an element with lists ends, having looked at every length."""
+    """Return the offset of the end of an element with lists, following all their lengths."""
     least = sum(int((prop.length or prop.kind)[1]) for prop in element.properties)
     if element.rows * least > len(data) - at:
         raise _short(path, data, at, element)
@@ -193,7 +199,9 @@ def _skip_lists(data: bytes, at: int, element: Element, order: str, path: Path) 
                     raw, "little" if order == "<" else "big", signed=prop.length[0] == "i"
                 )
                 if length < 0:
-                    raise UserError(f"{path}: byte {at}: a list of {length} in {element.name!r}")
+                    raise UserError(
+                        f"{path}: byte {at}: a list in {element.name!r} has length {length}"
+                    )
                 at, size = at + wide, length * size
             at += size
             if at > len(data):
@@ -203,8 +211,8 @@ def _skip_lists(data: bytes, at: int, element: Element, order: str, path: Path) 
 
 def _short(path: Path, data: bytes, at: int, element: Element) -> UserError:
     return UserError(
-        f"{path}: byte {len(data)}: the file ends within {element.rows} rows of"
-        f" {element.name!r:.40}, which begin or go on at byte {min(at, len(data))}; it is cut short"
+        f"{path}: byte {len(data)}: the file is truncated within the {element.rows} rows of"
+        f" {element.name!r:.40} (read up to byte {min(at, len(data))})"
     )
 
 
@@ -218,7 +226,9 @@ def _ascii(data: bytes, header: Header, path: Path) -> Columns:
             continue
         if at + element.rows > len(lines):
             last = header.lines + len(lines)
-            raise _bad(path, last, f"the file ends {at + element.rows - len(lines)} rows too early")
+            raise _bad(
+                path, last, f"the file is truncated by {at + element.rows - len(lines)} rows"
+            )
         rows = lines[at : at + element.rows]
         first = header.lines + at + 1
         if element.name == "vertex":
@@ -227,17 +237,17 @@ def _ascii(data: bytes, header: Header, path: Path) -> Columns:
             _check_rows(rows, element, first, path)
         at += element.rows
     if at < len(lines):
-        raise _bad(path, header.lines + at + 1, "goes on after the last element")
+        raise _bad(path, header.lines + at + 1, "data follows the last element")
     return found
 
 
 def _table(rows: list[bytes], element: Element, first: int, path: Path) -> Columns:
-    """Return an element's columns, from rows of as many words as it has properties."""
+    """Return the columns of an element without lists."""
     width = len(element.properties)
     words = [row.split() for row in rows]
     for number, row in enumerate(words, first):
         if len(row) != width:
-            raise _bad(path, number, f"has {len(row)} values, {element.name!r} has {width}")
+            raise _bad(path, number, f"has {len(row)} values instead of {width}")
     columns: Columns = {}
     for i, prop in enumerate(element.properties):
         column = [row[i] for row in words]
@@ -246,33 +256,35 @@ def _table(rows: list[bytes], element: Element, first: int, path: Path) -> Colum
 
 
 def _numbers(words: list[bytes], prop: Property, first: int, path: Path) -> NDArray[Any]:
-    """Return the numbers that words say, of the property's type."""
+    """Parse the words of a column into the property's dtype."""
     kind = np.dtype(prop.kind)
     values = list(_floats(words, prop, first, path))
-    whole = np.array(values, np.float64)
+    array = np.array(values, np.float64)
     if kind.kind == "f":
         with np.errstate(over="ignore"):
-            return whole.astype(kind)
+            return array.astype(kind)
     limits = np.iinfo(kind)
-    bad = ~((whole == np.floor(whole)) & (whole >= limits.min) & (whole <= limits.max))
+    bad = ~((array == np.floor(array)) & (array >= limits.min) & (array <= limits.max))
     if bad.any():
         row = int(bad.argmax())
-        raise _bad(path, first + row, f"{prop.name} is {_show(words[row])}, no {kind.name}")
-    return whole.astype(kind)
+        raise _bad(
+            path, first + row, f"{prop.name} is {_show(words[row])}, not a valid {kind.name}"
+        )
+    return array.astype(kind)
 
 
 def _floats(words: list[bytes], prop: Property, first: int, path: Path) -> Iterator[float]:
     for number, word in enumerate(words, first):
         try:
-            if b"_" in word:  # Python would take 1_000
+            if b"_" in word:  # Python accepts 1_000
                 raise ValueError
             yield float(word)
         except ValueError:
-            raise _bad(path, number, f"{prop.name} is {_show(word)}, no number") from None
+            raise _bad(path, number, f"{prop.name} is {_show(word)}, not a number") from None
 
 
 def _check_rows(rows: list[bytes], element: Element, first: int, path: Path) -> None:
-    """Check that rows, with lists or without, hold as many numbers as they say."""
+    """Check the number of values in each row of an element, which may have lists."""
     for number, row in enumerate(rows, first):
         words = row.split()
         at = 0
@@ -282,10 +294,12 @@ def _check_rows(rows: list[bytes], element: Element, first: int, path: Path) -> 
                 continue
             length = words[at] if at < len(words) else b""
             if not length.isdigit() or len(length) > 9:
-                raise _bad(path, number, f"{_show(length)} is no length of list {prop.name!r:.40}")
+                raise _bad(
+                    path, number, f"{_show(length)} is not a valid length of list {prop.name!r:.40}"
+                )
             at += 1 + int(length)
         if at != len(words):
-            raise _bad(path, number, f"has {len(words)} values where {at} belong")
+            raise _bad(path, number, f"has {len(words)} values instead of {at}")
 
 
 def _show(word: bytes) -> str:

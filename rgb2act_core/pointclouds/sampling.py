@@ -1,8 +1,8 @@
-"""Farthest point sampling and nearest neighbours, exact and the same on every machine.
+"""Farthest point sampling and nearest neighbours, exact and equal on every CPU.
 
-On a CPU numba's compiled loops are used where it is installed, else numpy; on a GPU torch. All of
-them give the same indices: squared distances are float32 sums in one order, ties go to the lower
-index. (A GPU may round differently in the last bit.)
+CPU versions use numba if it is installed, otherwise numpy; GPU versions use torch. All give the
+same indices: squared distances are float32 sums in a fixed order, and ties go to the lower index.
+(A GPU may round the last bit differently.)
 
 Shapes: B = clouds, P = points, N = samples, Q = queries, k = neighbours
 """
@@ -20,16 +20,16 @@ from . import kernels
 if TYPE_CHECKING:
     from torch import Tensor
 
-CELLS = 16  # bits a coordinate has on the curve that keeps neighbours together
+CELLS = 16  # bits per coordinate on the Morton curve
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
 def farthest_points(xyz_P3: Floats, count: int) -> Ints:
-    """Return indices (N,): point 0, then each time the point farthest from all before it.
+    """Return the indices (N,) of farthest point samples, starting with point 0.
 
-    When all points are used up, or are copies of used ones, point 0 is repeated.
+    When all points are selected, or coincide with selected ones, point 0 is repeated.
     """
     xyz_P3 = _checked(xyz_P3, count)
     run = kernels.compiled(kernels.farthest)
@@ -42,10 +42,10 @@ def farthest_points(xyz_P3: Floats, count: int) -> Ints:
 
 
 def nearest_points(xyz_P3: Floats, queries_Q3: Floats, count: int) -> Ints:
-    """Return indices (Q, k) of the points nearest to each query, nearest first."""
+    """Return the indices (Q, k) of the nearest points of each query, nearest first."""
     xyz_P3, queries_Q3 = _checked(xyz_P3, count), _checked(queries_Q3, 0)
     if count > len(xyz_P3):
-        raise ValueError(f"{count} neighbours of {len(xyz_P3)} points")
+        raise ValueError(f"cannot return {count} neighbours of {len(xyz_P3)} points")
     run = kernels.compiled(kernels.nearest)
     if run is None:
         return _nearest_numpy(xyz_P3, queries_Q3, count)
@@ -54,9 +54,9 @@ def nearest_points(xyz_P3: Floats, queries_Q3: Floats, count: int) -> Ints:
 
 
 def farthest_points_torch(xyz_BP3: Tensor, count: int) -> Tensor:
-    """Return indices (B, N) as ``farthest`` gives for each cloud, on the tensor's device.
+    """Return indices (B, N) as ``farthest_points`` does, for a batch of clouds on any device.
 
-    Clouds shorter than the longest are filled with copies of their point 0, which never count.
+    Pad shorter clouds with copies of their point 0; they do not change the result.
     """
     import torch
 
@@ -76,14 +76,14 @@ def farthest_points_torch(xyz_BP3: Tensor, count: int) -> Tensor:
 
 
 def nearest_points_torch(xyz_P3: Tensor, queries_Q3: Tensor, count: int) -> Tensor:
-    """Return indices (Q, k) as ``nearest`` gives, on the tensors' device."""
+    """Return indices (Q, k) as ``nearest_points`` does, on any device."""
     dx_QP, dy_QP, dz_QP = (xyz_P3[None, :, a] - queries_Q3[:, None, a] for a in range(3))
     far_QP = (dx_QP * dx_QP + dy_QP * dy_QP) + dz_QP * dz_QP
     return far_QP.sort(dim=1, stable=True).indices[:, :count]
 
 
 def curve(xyz_P3: Floats) -> Ints:
-    """Return the order of the points along a Morton curve, which keeps neighbours together."""
+    """Return the order of points along a Morton curve, in which neighbours are close together."""
     near_P3 = xyz_P3.astype(np.float64)
     near_P3 -= near_P3.min(axis=0)
     near_P3 *= ((1 << CELLS) - 1) / max(float(near_P3.max()), 1e-300)
@@ -94,7 +94,7 @@ def curve(xyz_P3: Floats) -> Ints:
 
 
 def _bucketed(xyz_P3: Floats) -> tuple[Floats, Ints, Floats, Floats]:
-    """Return the points along the curve (3, P), their numbers, and the buckets' boxes (3, K)."""
+    """Return points in Morton order (3, P), their indices, and bounds of each bucket (3, K)."""
     order_P = curve(xyz_P3)
     xyz_3P = np.ascontiguousarray(xyz_P3[order_P].T)
     starts_K = np.arange(0, len(order_P), kernels.SIZE)
@@ -104,7 +104,7 @@ def _bucketed(xyz_P3: Floats) -> tuple[Floats, Ints, Floats, Floats]:
 
 @functools.cache
 def _spread() -> NDArray[np.uint64]:
-    """Return each number of ``CELLS`` bits with two empty bits after each bit."""
+    """Return a table that inserts two zero bits after each bit of a ``CELLS``-bit number."""
     number = np.arange(1 << CELLS, dtype=np.uint64)
     spread = np.zeros_like(number)
     for bit in range(CELLS):
@@ -138,10 +138,10 @@ def _nearest_numpy(xyz_P3: Floats, queries_Q3: Floats, count: int) -> Ints:
 
 def _checked(xyz_P3: Floats, count: int) -> Floats:
     if xyz_P3.ndim != 2 or xyz_P3.shape[1] != 3 or not len(xyz_P3):
-        raise ValueError(f"points have shape {xyz_P3.shape}; give (P, 3) with P from 1 on")
+        raise ValueError(f"points have shape {xyz_P3.shape}; use (P, 3) with P >= 1")
     if count < 0:
-        raise ValueError(f"count is {count}; give 0 or more")
+        raise ValueError(f"count is {count}; use 0 or more")
     xyz_P3 = np.ascontiguousarray(xyz_P3, dtype=np.float32)
     if not np.isfinite(xyz_P3).all():
-        raise ValueError("points hold NaN or infinity; drop them first, as clouds.clean does")
+        raise ValueError("points contain NaN or infinity; drop them with pointclouds.clean")
     return xyz_P3

@@ -47,7 +47,7 @@ def read(tmp_path, data):
     return read_vertices(path)
 
 
-def refusal(tmp_path, data):
+def error_of(tmp_path, data):
     with pytest.raises(UserError) as caught:
         read(tmp_path, data)
     return str(caught.value).removeprefix(f"{tmp_path}/")
@@ -89,71 +89,81 @@ def test_ascii_elements_around_the_vertices(tmp_path):
     assert rgb is None
 
 
-def test_no_vertices_are_no_fault_of_the_file(tmp_path):
+def test_a_file_without_vertices_is_valid(tmp_path):
     data = HEAD + b"element vertex 0\n" + XYZ + RGB + b"end_header\n"
     assert read(tmp_path, data)[0].shape == (0, 3)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
-        (b"ply\n", b"obj\n", "cloud.ply:1: begins with 'obj'; PLY files begin with 'ply'"),
-        (b"format ascii 1.0\n", b"", "cloud.ply:2: the format line is missing; it follows 'ply'"),
-        (b"ascii", b"utf8", "cloud.ply:2: 'format utf8 1.0' has no meaning here"),
-        (b"vertex 2", b"vertex -2", "cloud.ply:3: 'element vertex -2' has no meaning here"),
-        (b"float y", b"flaot y", "cloud.ply:5: 'flaot' is no type; did you mean 'float'?"),
-        (b"float y", b"float x", "cloud.ply:10: element 'vertex' says something twice"),
-        (b"float y", b"float w", "cloud.ply:10: vertices have no property y"),
-        (b"uchar red", b"uchar rot", "cloud.ply:10: vertices have no property red"),
+        (b"ply\n", b"obj\n", "cloud.ply:1: starts with 'obj'; PLY files start with 'ply'"),
+        (
+            b"format ascii 1.0\n",
+            b"",
+            "cloud.ply:2: the format line is missing; it must follow 'ply'",
+        ),
+        (b"ascii", b"utf8", "cloud.ply:2: 'format utf8 1.0' is not valid here"),
+        (b"vertex 2", b"vertex -2", "cloud.ply:3: 'element vertex -2' is not valid here"),
+        (b"float y", b"flaot y", "cloud.ply:5: 'flaot' is not a type; did you mean 'float'?"),
+        (
+            b"float y",
+            b"float x",
+            "cloud.ply:10: element 'vertex' is not unique or has a property twice",
+        ),
+        (b"float y", b"float w", "cloud.ply:10: element 'vertex' lacks y"),
+        (b"uchar red", b"uchar rot", "cloud.ply:10: element 'vertex' lacks red"),
         (
             b"uchar red",
             b"float red",
-            "cloud.ply:10: red, green and blue are of different types",
+            "cloud.ply:10: red, green and blue have different types",
         ),
-        (b"vertex", b"point", "cloud.ply:10: there is no element 'vertex'"),
-        (b"end_header", b"end", "cloud.ply:10: 'end' has no meaning here"),
-        (b"1 2 3 4 5 6", b"1 2 3 4 5", "cloud.ply:11: has 5 values, 'vertex' has 6"),
-        (b"255 0 9", b"256 0 9", "cloud.ply:12: red is '256', no uint8"),
-        (b"255 0 9", b"2.5 0 9", "cloud.ply:12: red is '2.5', no uint8"),
-        (b"-1 0 nan", b"-1 0 1_0", "cloud.ply:12: z is '1_0', no number"),
-        (b"\n-1 0 nan 255 0 9", b"", "cloud.ply:11: the file ends 1 rows too early"),
-        (b"255 0 9", b"255 0 9\n1 2 3 4 5 6", "cloud.ply:13: goes on after the last element"),
-        (b"float y", b"list uchar float y", "cloud.ply:10: vertices have a list; only single"),
+        (b"vertex", b"point", "cloud.ply:10: element 'vertex' is missing"),
+        (b"end_header", b"end", "cloud.ply:10: 'end' is not valid here"),
+        (b"1 2 3 4 5 6", b"1 2 3 4 5", "cloud.ply:11: has 5 values instead of 6"),
+        (b"255 0 9", b"256 0 9", "cloud.ply:12: red is '256', not a valid uint8"),
+        (b"255 0 9", b"2.5 0 9", "cloud.ply:12: red is '2.5', not a valid uint8"),
+        (b"-1 0 nan", b"-1 0 1_0", "cloud.ply:12: z is '1_0', not a number"),
+        (b"\n-1 0 nan 255 0 9", b"", "cloud.ply:11: the file is truncated by 1 rows"),
+        (b"255 0 9", b"255 0 9\n1 2 3 4 5 6", "cloud.ply:13: data follows the last element"),
+        (b"float y", b"list uchar float y", "cloud.ply:10: vertices have a list property; only"),
     ],
 )
-def test_malformed_ascii_is_refused_with_the_line(tmp_path, old, new, said):
+def test_malformed_ascii_is_rejected_with_the_line(tmp_path, old, new, message):
     assert old in ASCII
     data = ASCII.replace(old, new, 1)
     if new == b"end":
         data = data.replace(b"1 2 3 4", b"end_header\n1 2 3 4", 1)
-    assert refusal(tmp_path, data).startswith(said)
+    assert error_of(tmp_path, data).startswith(message)
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_every_cut_of_a_binary_file_is_refused(tmp_path, order):
+def test_every_truncation_of_a_binary_file_is_rejected(tmp_path, order):
     data = binary(order)
     for length in range(len(data)):
-        assert refusal(tmp_path, data[:length])
+        assert error_of(tmp_path, data[:length])
     start = data.index(b"end_header\n") + len(b"end_header\n")
-    said = refusal(tmp_path, data[: start + 40])
-    assert said.startswith(f"cloud.ply: byte {start + 40}: the file ends within 3 rows of 'vertex'")
+    message = error_of(tmp_path, data[: start + 40])
+    assert message.startswith(
+        f"cloud.ply: byte {start + 40}: the file is truncated within the 3 rows of 'vertex'"
+    )
 
 
-def test_bytes_after_the_end_are_refused(tmp_path):
+def test_bytes_after_the_end_are_rejected(tmp_path):
     data = binary("<")
-    assert f"byte {len(data)}: 1 bytes follow" in refusal(tmp_path, data + b"\0")
+    assert f"byte {len(data)}: 1 bytes follow" in error_of(tmp_path, data + b"\0")
 
 
 @pytest.mark.parametrize("kind", [b"ascii", b"binary_little_endian"])
 @pytest.mark.parametrize("element", [b"vertex", b"face"])
-def test_a_header_that_claims_too_much_costs_nothing(tmp_path, kind, element):
+def test_absurd_counts_in_the_header_cost_nothing(tmp_path, kind, element):
     data = ASCII.replace(b"ascii", kind).replace(
         b"end_header", b"element face 0\nproperty list uchar int i\nend_header"
     )
     for count in (b"2", b"0"):
         data = data.replace(element + b" " + count, element + b" 999999999999999999")
     start = time.process_time()
-    refusal(tmp_path, data)
+    error_of(tmp_path, data)
     assert time.process_time() - start < 1
 
 
@@ -164,16 +174,16 @@ def test_elements_without_properties_cost_nothing(tmp_path):
         assert read(tmp_path, data)[0].shape == (0, 3)
 
 
-def test_a_header_without_end_is_refused(tmp_path):
+def test_a_header_without_end_is_rejected(tmp_path):
     data = b"ply\nformat ascii 1.0\n" + b"comment x\n" * 5000
-    assert "the header does not end" in refusal(tmp_path, data)
-    assert "PLY files begin with 'ply'" in refusal(tmp_path, b"\x89PNG" * 50000)
-    assert refusal(tmp_path, b"")
+    assert "the header has no end" in error_of(tmp_path, data)
+    assert "PLY files start with 'ply'" in error_of(tmp_path, b"\x89PNG" * 50000)
+    assert error_of(tmp_path, b"")
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.ply: cannot be read"):
-        read_vertices(tmp_path / "gone.ply")
+    with pytest.raises(UserError, match=r"absent\.ply: cannot be read"):
+        read_vertices(tmp_path / "absent.ply")
 
 
 @settings(
@@ -188,11 +198,11 @@ def test_a_missing_file_is_named(tmp_path):
         st.tuples(st.integers(0, 10**4), st.binary(max_size=6), st.integers(0, 6)), max_size=6
     ),
 )
-def test_damaged_files_are_read_or_refused(tmp_path: Path, data, damage):
+def test_damaged_files_are_read_or_rejected(tmp_path: Path, data, damage):
     for at, insert, drop in damage:
         at %= len(data)
         data = data[:at] + insert + data[at + drop :] or b"p"
-    _read_or_refuse(tmp_path, data)
+    _read_or_reject(tmp_path, data)
 
 
 WORDS = [b"ply", b"format", b"ascii", b"1.0", b"element", b"vertex", b"property", b"list", b"float"]
@@ -207,17 +217,17 @@ WORDS += [b"99999999", b"-1", b"nan", b"1e999", b"\xff", b"\r\n", b"\0", b"\n", 
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.sampled_from(WORDS), max_size=40), st.booleans())
-def test_files_made_of_words_are_read_or_refused(tmp_path: Path, words, headed):
-    _read_or_refuse(tmp_path, (HEAD + b"element vertex 2\n" if headed else b"") + b" ".join(words))
+def test_random_headers_are_read_or_rejected(tmp_path: Path, words, headed):
+    _read_or_reject(tmp_path, (HEAD + b"element vertex 2\n" if headed else b"") + b" ".join(words))
 
 
-def _read_or_refuse(tmp_path, data):
+def _read_or_reject(tmp_path, data):
     start = time.process_time()
     try:
         xyz, rgb = read(tmp_path, data)
     except UserError as err:
-        sound = str(err).startswith(str(tmp_path))
+        valid = str(err).startswith(str(tmp_path))
     else:
-        sound = xyz.shape[1] == 3 and (rgb is None or rgb.shape == xyz.shape)
-    assert sound
+        valid = xyz.shape[1] == 3 and (rgb is None or rgb.shape == xyz.shape)
+    assert valid
     assert time.process_time() - start < 1

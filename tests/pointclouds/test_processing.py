@@ -24,7 +24,7 @@ def same(a, b):
     return np.array_equal(a.xyz, b.xyz) and np.array_equal(a.rgb, b.rgb)
 
 
-def test_points_that_are_not_finite_are_dropped_and_counted():
+def test_non_finite_points_are_dropped_and_counted():
     xyz = np.arange(15, dtype=np.float64).reshape(5, 3)
     rgb = np.full((5, 3), 0.5)
     xyz[1, 2], xyz[2, 0], xyz[4, 1], rgb[3, 1] = np.nan, -np.inf, 1e300, np.nan
@@ -49,7 +49,7 @@ def test_points_that_are_not_finite_are_dropped_and_counted():
         (">u2", [0, 257, 65535]),
     ],
 )
-def test_colours_are_read_by_their_type(kind, values):
+def test_colours_are_converted_by_their_dtype(kind, values):
     found = processing.colours_to_uint8(np.array([values], kind), source="x")
     assert found.tolist() == [[0, 1, 255]]
     assert found.dtype == np.uint8
@@ -57,28 +57,34 @@ def test_colours_are_read_by_their_type(kind, values):
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "float64", "float16"])
 def test_a_dark_colour_stays_dark(kind):
-    """A maximum of 1 or less does not make integers floats, nor the other way round."""
+    """Integers with a maximum of 1 are not taken for floats, and the reverse."""
     top = {"uint8": 255, "uint16": 65535}.get(kind, 1)
     dark = np.array([[1 / 255 * top, 0, 0]]).astype(kind)
     assert processing.colours_to_uint8(dark, source="x").tolist() == [[1, 0, 0]]
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
-        (np.array([[0, 0, 0], [0, 1.5, 0]]), "x: colour g of point 1 is 1.5, float64 colours are"),
-        (np.array([[0, 0, 256]]), "x: colour b of point 0 is 256, int64 colours are 0..255"),
+        (
+            np.array([[0, 0, 0], [0, 1.5, 0]]),
+            "x: colour g of point 1 is 1.5, but float64 colours must",
+        ),
+        (
+            np.array([[0, 0, 256]]),
+            "x: colour b of point 0 is 256, but int64 colours must be in 0..255",
+        ),
         (np.array([[-1, 0, 0]], np.int8), "x: colour r of point 0 is -1"),
         (np.array([["a", "b", "c"]]), "x: colours are <U1"),
     ],
 )
-def test_colours_out_of_range_are_refused(values, said):
+def test_colours_out_of_range_are_rejected(values, message):
     with pytest.raises(UserError) as caught:
         processing.colours_to_uint8(values, source="x")
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
-def test_rows_of_robotwin_lose_their_padding_uncounted():
+def test_padding_of_robotwin_is_removed_and_not_counted():
     rows = np.zeros((6, 6), np.float32)
     rows[:3] = [0.1, 0.2, 0.3, 1, 0.5, 0]
     rows[1, 0] = np.nan
@@ -90,7 +96,7 @@ def test_rows_of_robotwin_lose_their_padding_uncounted():
         processing.from_rows(rows[:, :5], source="x")
 
 
-def test_an_empty_cloud_names_its_frame():
+def test_an_empty_cloud_is_an_error_with_its_frame():
     with pytest.raises(UserError, match=r"^episode 3 frame 17: the cloud has no points; "):
         processing.check_not_empty(cloud(0), source="episode 3 frame 17")
 
@@ -104,7 +110,7 @@ def projected(world_P3, rotation, shift):
 
 @pytest.mark.parametrize("direction", ["world_to_camera", "camera_to_world"])
 @pytest.mark.parametrize("axes", ["opencv", "opengl"])
-def test_depth_becomes_the_points_it_was_rendered_from(direction, axes):
+def test_depth_is_projected_back_to_its_points(direction, axes):
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
     shift = np.array([0.1, -0.2, 0.3])
@@ -127,7 +133,7 @@ def test_depth_becomes_the_points_it_was_rendered_from(direction, axes):
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ({"rgb_HW3": np.zeros((2, 4, 3), np.uint8)}, "d: depth has shape"),
         ({"extrinsics": np.eye(4) * 2}, "d: the left 3x3 of the extrinsics is not a rotation"),
@@ -135,14 +141,14 @@ def test_depth_becomes_the_points_it_was_rendered_from(direction, axes):
         ({"intrinsics_33": np.zeros((3, 3))}, "d: intrinsics"),
     ],
 )
-def test_cameras_that_make_no_sense_are_refused(what, said):
+def test_invalid_cameras_are_rejected(what, message):
     good = {
         "depth_HW": np.ones((2, 3)),
         "rgb_HW3": np.zeros((2, 3, 3), np.uint8),
         "intrinsics_33": K,
         "extrinsics": np.eye(4),
     }
-    with pytest.raises(UserError, match=f"^{said}"):
+    with pytest.raises(UserError, match=f"^{message}"):
         processing.from_depth(**good | what, source="d")
 
 
@@ -151,11 +157,11 @@ def test_crop_keeps_its_faces():
         xyz=np.float32([[0, 0, 0], [1, 1, 1], [1.1, 0, 0]]), rgb=np.zeros((3, 3), np.uint8)
     )
     assert len(processing.crop(one, (0, 0, 0), (1, 1, 1)).xyz) == 2
-    with pytest.raises(UserError, match="give the box's lowest corner first"):
+    with pytest.raises(UserError, match="give the lower corner of the box first"):
         processing.crop(one, (0, 0, 0), (1, -1, 1))
 
 
-def test_ground_is_removed_with_what_lies_beneath():
+def test_the_ground_and_points_below_it_are_removed():
     draw = np.random.default_rng(0)
     table = np.c_[draw.uniform(-1, 1, (500, 2)), 0.7 + draw.normal(0, 0.001, 500)]
     thing = draw.uniform([0, 0, 0.72], [0.1, 0.1, 0.8], (200, 3))
@@ -165,7 +171,7 @@ def test_ground_is_removed_with_what_lies_beneath():
     assert np.array_equal(found.xyz, xyz[500:700])
 
 
-def test_a_cloud_without_ground_stays_whole():
+def test_a_cloud_without_ground_is_unchanged():
     draw = np.random.default_rng(0)
     wall = np.c_[np.zeros(300), draw.uniform(size=(300, 2))].astype(np.float32)
     for xyz in (wall, wall[:2], wall[:0]):
@@ -184,24 +190,24 @@ seeds = st.integers(0, 2**31)
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(seeds, st.integers(1, 100), st.floats(1e-3, 1e3), st.tuples(*[st.floats(-10, 10)] * 3))
-def test_the_unit_sphere_forgets_place_and_scale(seed, count, scale, shift):
+def test_the_unit_sphere_is_invariant_to_translation_and_scale(seed, count, scale, shift):
     xyz = cloud(count, seed).xyz
     found = processing.unit_sphere(xyz)
     moved = ((xyz + np.float64(shift)) * scale).astype(np.float32)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-6)
     assert count < 2 or np.sqrt((found**2).sum(1).max()) == pytest.approx(1, abs=1e-6)
-    if count > 3:  # the spread of fewer may be lost beside the shift
+    if count > 3:  # fewer may be too close together for float32 after the shift
         np.testing.assert_allclose(processing.unit_sphere(moved), found, atol=1e-4)
 
 
-@pytest.mark.parametrize("place", [0.0, 0.1, 1e6])
-def test_points_in_one_place_go_to_the_origin(place):
-    assert not processing.unit_sphere(np.full((7, 3), place, np.float32)).any()
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_coinciding_points_move_to_the_origin(value):
+    assert not processing.unit_sphere(np.full((7, 3), value, np.float32)).any()
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(seeds, st.integers(1, 60), st.integers(1, 60), st.booleans())
-def test_resampling_gives_that_many_points_of_the_cloud(seed, count, wanted, copies):
+def test_resampling_returns_the_given_number_of_points(seed, count, wanted, copies):
     one = cloud(count, seed)
     if copies:
         one = processing.select(one, np.arange(count) // 2)
@@ -224,7 +230,7 @@ def test_padding_repeats_the_cloud_in_order():
 
 @given(seeds, st.sampled_from(["uint8", "uint16", "int32", "float32", "float64"]))
 @settings(max_examples=50, deadline=None, derandomize=True)
-def test_levels_survive_every_type(seed, kind):
+def test_uint8_levels_survive_every_dtype(seed, kind):
     wanted = np.random.default_rng(seed).integers(0, 256, (9, 3)).astype(np.uint8)
     scale = {"uint16": 257, "float32": 1 / 255, "float64": 1 / 255}.get(kind, 1)
     found = processing.colours_to_uint8((wanted * np.float64(scale)).astype(kind), source="x")

@@ -39,7 +39,7 @@ def points(kind, count=600, seed=0):
         found[:, 2] = 0
     if kind == "line":
         found[:, 1:] = 0
-    if kind == "one place":
+    if kind == "coinciding":
         found[:] = found[0]
     if kind == "outlier":
         found[7] = 1e12
@@ -48,7 +48,7 @@ def points(kind, count=600, seed=0):
     return found.astype(np.float32)
 
 
-KINDS = ["normal", "lattice", "millimetres", "copies", "plane", "line", "one place", "two"]
+KINDS = ["normal", "lattice", "millimetres", "copies", "plane", "line", "coinciding", "two"]
 KINDS += ["outlier"]
 
 
@@ -89,7 +89,7 @@ def test_torch_gives_the_same(kind):
     assert np.array_equal(near, plain_nearest(xyz, xyz[:20], count))
 
 
-def test_torch_ignores_copies_of_point_0_that_fill_a_batch():
+def test_torch_ignores_padding_with_point_0():
     long, short = points("normal", 300), points("normal", 200, seed=3)
     filled = np.concatenate([short, np.repeat(short[:1], 100, axis=0)])
     found = sampling.farthest_points_torch(torch.from_numpy(np.stack([long, filled])), 150).numpy()
@@ -104,7 +104,7 @@ def test_more_samples_than_points_repeat_point_0(engine):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(1, 200), st.integers(1, 60), st.integers(0, 2**31), st.integers(1, 1000))
 def test_samples_equal_a_plain_loop_on_any_grid(count, wanted, seed, steps):
-    """Few steps make ties, many make none."""
+    """A coarse grid has many ties, a fine one has none."""
     xyz = np.random.default_rng(seed).integers(-steps, steps + 1, (count, 3)).astype(np.float32)
     xyz /= np.float32(steps)
     assert np.array_equal(sampling.farthest_points(xyz, wanted), plain_farthest(xyz, wanted))
@@ -114,20 +114,20 @@ def test_samples_equal_a_plain_loop_on_any_grid(count, wanted, seed, steps):
 
 
 @pytest.mark.parametrize(
-    ("xyz", "count", "said"),
+    ("xyz", "count", "message"),
     [
-        (np.zeros((0, 3)), 1, "P from 1 on"),
-        (np.zeros((4, 2)), 1, "P from 1 on"),
+        (np.zeros((0, 3)), 1, "P >= 1"),
+        (np.zeros((4, 2)), 1, "P >= 1"),
         (np.array([[0, 0, np.nan]]), 1, "NaN"),
         (np.zeros((4, 3)), -1, "0 or more"),
     ],
 )
-def test_what_cannot_be_sampled_is_refused(xyz, count, said):
-    with pytest.raises(ValueError, match=said):
+def test_invalid_points_are_rejected(xyz, count, message):
+    with pytest.raises(ValueError, match=message):
         sampling.farthest_points(xyz, count)
 
 
-def test_input_is_left_alone():
+def test_input_is_not_changed():
     xyz = points("normal")
     same = xyz.copy()
     sampling.farthest_points(xyz, 10)
