@@ -60,7 +60,7 @@ def _run_until(pipeline: steps.Pipeline, last: Stage) -> None:
 def _check_acts(tasks: Tasks) -> None:
     for task in tasks:
         if not task.info.acts:
-            name = task.run.spec.environments[0].component.name
+            name = task.run.environment.component.name
             raise UserError(
                 f"environment {name}: {task.name} has recorded episodes only, so a policy cannot"
                 " act in it; run the stages before that with rgb2act train"

@@ -24,7 +24,7 @@ from ..plugins.components import Component, Kind
 from ..store.files import guard, locked
 from ..store.group_writer import sweep
 from ..store.keys import canonical, key_of
-from ..store.run import Run
+from ..store.run import TaskRun
 from ..system import processes
 from ..system.devices import workers_of
 from ..system.progress import task
@@ -37,23 +37,21 @@ SCENE_SEEDS = 400_000  # scenes' first seed lies this far behind the first demon
 PACK = 100  # scenes stored together as one action-free episode
 
 
-def folder_of(run: Run) -> Path:
+def folder_of(run: TaskRun) -> Path:
     """Return the folder of this environment's episodes."""
-    (environment,) = run.spec.environments
-    key = key_of(
-        {"environment": canonical(environment), "noise": run.spec.collect.action_noise_std}
-    )
-    return run.store / "episodes" / f"{environment.component.name}-{key}"
+    choice, noise = run.environment, run.spec.collect.action_noise_std
+    key = key_of({"environment": canonical(choice), "noise": noise})
+    return run.store / "episodes" / f"{choice.component.name}-{key}"
 
 
-def scene_packs(run: Run) -> list[tuple[int, int]]:
+def scene_packs(run: TaskRun) -> list[tuple[int, int]]:
     """Return first seed and size of each pack of scenes."""
     first = run.spec.collect.start + SCENE_SEEDS
     count = run.spec.collect.scenes
     return [(first + i, min(PACK, count - i)) for i in range(0, count, PACK)]
 
 
-def demonstrations_of(run: Run) -> list[Path]:
+def demonstrations_of(run: TaskRun) -> list[Path]:
     """Return the demonstrations recorded so far, at most as many as asked for."""
     found = []
     for path in _tries(run):
@@ -64,7 +62,7 @@ def demonstrations_of(run: Run) -> list[Path]:
     return found[: run.spec.collect.episodes]
 
 
-def _tries(run: Run) -> Iterator[Path]:
+def _tries(run: TaskRun) -> Iterator[Path]:
     seed, folder = run.spec.collect.start, folder_of(run)
     while True:
         yield folder / _name(seed)
@@ -83,22 +81,21 @@ def _failed(path: Path) -> Path:
     return path.with_name(path.name + ".failed")
 
 
-def missing(run: Run) -> tuple[int, int]:
+def missing(run: TaskRun) -> tuple[int, int]:
     """Return how many demonstrations and packs of scenes are still to record."""
     folder = folder_of(run)
     packs = [p for p in scene_packs(run) if not (folder / _pack_name(*p)).exists()]
     return run.spec.collect.episodes - len(demonstrations_of(run)), len(packs)
 
 
-def dataset_of(run: Run, environment: Environment) -> Dataset | None:
+def dataset_of(run: TaskRun, environment: Environment) -> Dataset | None:
     """Return the data set when it is complete, else None."""
     episodes = environment.recorded()
     if episodes:
         return recorded_dataset(episodes, environment.info)
     if not environment.info.demonstrates:
-        (choice,) = run.spec.environments
         raise UserError(
-            f"environment {choice.component.name}: no recorded episodes were found"
+            f"environment {run.environment.component.name}: no recorded episodes were found"
             " and it has no expert; name a folder of demonstrations in [environment]"
         )
     if missing(run) != (0, 0):
@@ -110,7 +107,7 @@ def dataset_of(run: Run, environment: Environment) -> Dataset | None:
     )
 
 
-def collect(run: Run) -> None:
+def collect(run: TaskRun) -> None:
     """Record what is missing of the demonstrations and scenes that the spec asks for."""
     folder = folder_of(run)
     with locked(folder.with_name(folder.name + ".lock")):
@@ -118,7 +115,7 @@ def collect(run: Run) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
         count = workers_of(run.spec.compute)
-        (choice,) = run.spec.environments
+        choice = run.environment
         with _executor(count, choice.component, choice.config, folder) as executor:
             _record_demonstrations(run, executor, 2 * count)
             _record_scenes(run, executor)
@@ -142,7 +139,7 @@ def _executor(count: int, component: Component, config: Any, folder: Path) -> It
     executor.shutdown()
 
 
-def _record_demonstrations(run: Run, executor: Executor, ahead: int) -> None:
+def _record_demonstrations(run: TaskRun, executor: Executor, ahead: int) -> None:
     """Try seeds in order until enough succeed: which ones are used depends on no worker's speed."""
     wanted, noise = run.spec.collect.episodes, run.spec.collect.action_noise_std
     good, tries, limit = 0, 0, 20 + 10 * wanted
@@ -168,7 +165,7 @@ def _record_demonstrations(run: Run, executor: Executor, ahead: int) -> None:
                 )
 
 
-def _record_scenes(run: Run, executor: Executor) -> None:
+def _record_scenes(run: TaskRun, executor: Executor) -> None:
     packs = scene_packs(run)
     if not packs:
         return

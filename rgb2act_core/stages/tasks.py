@@ -18,7 +18,7 @@ from ..interfaces import Environment, EnvironmentInfo
 from ..plugins.components import Capability
 from ..spec import Spec
 from ..store.files import guard
-from ..store.run import Run
+from ..store.run import Run, TaskRun
 from ..store.stage_id import Stage, StageId
 from . import collect
 
@@ -31,7 +31,7 @@ class Task:
     """Bind a task's name, a run of it alone, and its environment."""
 
     name: str
-    run: Run
+    run: TaskRun
     environment: Environment
 
     @property
@@ -41,7 +41,7 @@ class Task:
 
     def can(self, capability: Capability) -> bool:
         """Return whether the environment has a capability."""
-        return self.run.spec.environments[0].can(capability)
+        return self.run.environment.can(capability)
 
     def publish(self, folder: Path, results: Mapping[str, Any]) -> None:
         """Write results as the environment's own evaluation does, if it has a format of its own."""

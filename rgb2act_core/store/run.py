@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from ..spec import Spec
+from ..spec import EnvironmentChoice, Spec
 
 
 @attrs.frozen(kw_only=True)
@@ -27,9 +27,19 @@ class Run:
         return self.root / self.spec.name
 
     @property
-    def tasks(self) -> tuple[Run, ...]:
+    def tasks(self) -> tuple[TaskRun, ...]:
         """Return a run of each task alone, in the same store."""
         return tuple(
-            attrs.evolve(self, spec=attrs.evolve(self.spec, environment=choice))
+            TaskRun(spec=attrs.evolve(self.spec, environment=choice), root=self.root)
             for choice in self.spec.environments
         )
+
+
+@attrs.frozen(kw_only=True)
+class TaskRun(Run):
+    """A run of one task."""
+
+    @property
+    def environment(self) -> EnvironmentChoice:
+        """Return the environment of the task."""
+        return self.spec.environments[0]
