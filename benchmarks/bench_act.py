@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from run_parallel import compare, quickstart
+from side_by_side import compare, quickstart
 
 from rgb2act_core.evaluation.simulator_pool import SimulatorPool
 from rgb2act_core.features.encoder import build_backbones

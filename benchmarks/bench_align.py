@@ -1,10 +1,9 @@
-"""Compare a step of alignment with the bare module's forward and backward, side by side.
+"""Compare a training step of alignment with the bare forward and backward pass.
 
-The bare step is what cannot be left out: forward, the two losses and backward of the same aligner
-on one batch that lies in memory as float32. The plain loop adds what any trainer needs: clipping
-and AdamW. Ours is the stage's own loop, which besides seeds every step, gathers random frames from
-the store, checks for numbers that are not finite and writes learning curves. CPU time of one
-thread, the median of rounds that take turns.
+The bare step is the minimum: forward, the two losses and backward of the same aligner on one batch
+in memory, as float32. The plain loop adds gradient clipping and AdamW. Ours is the stage's training
+loop, which also seeds every step, gathers random frames from the store, checks for values that are
+not finite, and writes learning curves. CPU time of one thread, the median of alternating rounds.
 
     python benchmarks/bench_align.py [--rounds 3] [--steps 15]
 """
@@ -21,42 +20,48 @@ import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
-from run_parallel import compare, episodes, quickstart, timed
+from side_by_side import compare, episodes, quickstart, timed
 from torch import Tensor, nn
 
 from rgb2act_core.alignment import losses
 from rgb2act_core.alignment.aligner import Aligner
 from rgb2act_core.alignment.batches import AlignmentBatches
+from rgb2act_core.alignment.building import new_aligner
+from rgb2act_core.alignment.inputs import AlignmentInputs
 from rgb2act_core.data.dataset import Dataset
-from rgb2act_core.features.frames import TokenFrames, open_frames
-from rgb2act_core.stages.align import BETAS, new_aligner
+from rgb2act_core.stages.align import BETAS, open_inputs, teacher_transform
 from rgb2act_core.stages.extract import extract_embeddings, extract_features
 from rgb2act_core.stages.keys import stored_embeddings, stored_features
 from rgb2act_core.store.run import Run
-from rgb2act_core.training.loop import TrainingJob, train_loop
+from rgb2act_core.training.loop import Optimization, TrainingJob, train_loop
+from rgb2act_core.training.sampler import BatchSampler
+
+OPTIMIZATION = Optimization(
+    lr=1e-9, betas=BETAS, weight_decay=0.0, warmup=0, grad_clip=1.0, ema=0.0
+)
 
 
-def ours(run: Run, aligner: Aligner, batches: AlignmentBatches, steps: int) -> Callable[[], object]:
-    fresh = itertools.count()
+def ours(
+    run: Run, aligner: Aligner, inputs: AlignmentInputs, target_FD: Tensor, steps: int
+) -> Callable[[], object]:
+    align, numbers = run.spec.align, itertools.count()
+    batches = AlignmentBatches(aligner, align, inputs, target_FD, seed=0)
+    sampler = BatchSampler(inputs.train_rows, align.batch_size, 0, replacement=False)
 
     def loop() -> None:
-        folder = run.root / f"{run.spec.align.pool}-{next(fresh)}"
+        folder = run.root / f"{align.pool}-{next(numbers)}"
         folder.mkdir()
         train_loop(
             TrainingJob(
                 title="align",
                 module=aligner,
-                loss=lambda: batches.loss(aligner),
-                episodes=batches.episodes,
+                sampler=sampler,
+                loss=batches.loss,
+                describe=batches.describe,
                 evaluate=lambda module: {},
                 evaluations=1,
                 steps=steps,
-                lr=1e-9,
-                betas=BETAS,
-                weight_decay=0.0,
-                warmup=0,
-                clip=1.0,
-                ema=None,
+                optimization=OPTIMIZATION,
                 seed=0,
                 folder=folder,
                 tensorboard=None,
@@ -67,34 +72,31 @@ def ours(run: Run, aligner: Aligner, batches: AlignmentBatches, steps: int) -> C
     return loop
 
 
-def one_batch(
-    frames: TokenFrames, target_FD: Tensor, size: int
-) -> tuple[list[Tensor], Tensor, Tensor]:
-    rows = np.random.default_rng(0).choice(len(target_FD), size, replace=False)
+def one_batch(inputs: AlignmentInputs, size: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Return tokens of a batch, its rows, and which of its frames are excluded as negatives."""
+    frames = inputs.frames
+    rows = np.random.default_rng(0).choice(len(inputs.train_rows), size, replace=False)
     tokens = [part.float() for part in frames.gather(rows)]
     step, episode = (torch.from_numpy(a[rows]) for a in (frames.index.step, frames.index.episode))
-    return (
-        tokens,
-        target_FD[torch.from_numpy(rows)],
-        losses.alike_to(episode, step, episode, step, 2),
-    )
+    return tokens, torch.from_numpy(rows), losses.steps_within(episode, step, episode, step, 2)
 
 
 def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
-    frames = open_frames(stored_features(run), data.episodes, "cpu")
-    teacher_FD = torch.from_numpy(stored_embeddings(run).embeddings(data.episodes))
-    rows = np.arange(len(teacher_FD))
-    aligner = new_aligner(run, data, frames, teacher_FD, rows)
-    target_FD = aligner.teacher_space(teacher_FD)
-    tokens, target_BD, alike_BB = one_batch(frames, target_FD, run.spec.align.batch)
-    weights = run.spec.align.loss
+    align, embeddings = run.spec.align, stored_embeddings(run)
+    inputs = open_inputs(run.spec, data, stored_features(run), embeddings, (), "cpu")
+    inputs = attrs.evolve(inputs, train_rows=np.arange(len(inputs.teacher_FD)))
+    transform = teacher_transform(run.spec, data, embeddings, inputs)
+    aligner = new_aligner(align, inputs, transform, seed=0)
+    target_FD = aligner.teacher_space(inputs.teacher_FD)
+    tokens, rows, excluded_BB = one_batch(inputs, align.batch_size)
+    weights, target_BD = align.loss, target_FD[rows]
     optimizer = torch.optim.AdamW(aligner.parameters(), 1e-9, BETAS, fused=True)
 
     def bare() -> None:
         out = aligner(tokens)
-        loss = weights.mse * F.mse_loss(out.embedding, target_BD) + out.loss
+        loss = weights.mse * F.mse_loss(out.embedding, target_BD) + out.fusion_loss
         loss += weights.infonce * losses.infonce(
-            out.embedding, target_BD, weights.tau, alike_BB.__getitem__
+            out.embedding, target_BD, weights.temperature, excluded_BB.__getitem__
         )
         loss.backward()
 
@@ -104,13 +106,13 @@ def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
         nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
         optimizer.step()
 
-    batches = AlignmentBatches(run, data, frames, target_FD, rows)
+    loop = ours(run, aligner, inputs, target_FD, steps)
     work = {
         "bare forward and backward": timed(lambda: [bare() for _ in range(steps)], steps),
         "plain loop with clipping and AdamW": timed(lambda: [plain() for _ in range(steps)], steps),
-        "the stage's loop": timed(ours(run, aligner, batches, steps), steps),
+        "the stage's loop": timed(loop, steps),
     }
-    title = f"pool = {run.spec.align.pool!r}, batch {run.spec.align.batch}"
+    title = f"pool = {align.pool!r}, batch {align.batch_size}"
     compare(f"A step of alignment, {title}", "ms", work, rounds)
 
 
@@ -123,8 +125,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         run = quickstart(Path(name))
         data = episodes(run.root / "episodes", count=10, steps=30, size=64)
-        for choice in run.spec.backbone:
-            extract_features(run, stored_features(run, [choice])[0], data)
+        for features in stored_features(run):
+            extract_features(run, features, data)
         extract_embeddings(run, stored_embeddings(run), data)
         for pool in ("keypoints", "mean"):
             align = attrs.evolve(run.spec.align, pool=pool)

@@ -1,16 +1,16 @@
 """Compare a training step of alignment with the seed system's graph in plain PyTorch, same sizes.
 
-The seed: four backbones of 1024, 2048, 768 and 2048 channels; K tokens of each drawn with
-replacement; adapters C -> 2D -> D with a normalisation of each token; one softmax of weights; two
-encoder layers of eight heads; the mean over K; a projector D -> 2D -> D; two-way InfoNCE and MSE;
-AdamW as PyTorch chooses it, and the loss shown each step. Ours is the Aligner with the objective,
-clipping and the fused optimiser, in these forms:
+The seed system has four backbones of 1024, 2048, 768 and 2048 channels; K tokens of each, sampled
+with replacement; adapters C -> 2D -> D with layer norm; one softmax of weights; two encoder layers
+of eight heads; the mean over K; a projector D -> 2D -> D; symmetric InfoNCE and MSE; PyTorch's
+default AdamW; and prints the loss in each step. Ours is the Aligner with its objective, gradient
+clipping and the fused optimiser, in these variants:
 
-- the same layers over the distinct places of such a draw, each once: 721 of 1024 from 1369;
-- the same over K = 256 places, with and without attention among them;
-- the quickstart's form: narrow adapters and keypoints, over all places, and over 256.
+- the same layers over the distinct positions of such a sample: 721 of 1024 from 1369;
+- the same layers over K = 256 positions, with and without attention among them;
+- the quickstart's variant: narrow adapters and keypoints, over all positions, and over 256.
 
-CPU time of one thread, the median of rounds that take turns.
+CPU time of one thread, the median of alternating rounds.
 
     python benchmarks/bench_align_seed.py [--rounds 3] [--batch 4] [--quick]
 """
@@ -25,11 +25,11 @@ import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
-from run_parallel import compare, timed
+from side_by_side import compare, timed
 from torch import Tensor, nn
 
 from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
-from rgb2act_core.alignment.objective import LossInputs, embedded, objective
+from rgb2act_core.alignment.objective import LossTargets, embed, objective
 from rgb2act_core.features.frames import TokenFrames, load_into_memory
 from rgb2act_core.features.reader import EpisodeArrays, FrameIndex
 from rgb2act_core.plugins.components import Kind
@@ -56,7 +56,7 @@ class Sizes:
 
     @property
     def distinct(self) -> int:
-        """Places that a draw with replacement is expected to name."""
+        """Return the expected number of distinct positions in a sample with replacement."""
         return round(self.places * (1 - (1 - 1 / self.places) ** self.tokens))
 
 
@@ -122,7 +122,7 @@ def seed_step(sizes: Sizes, frames: TokenFrames, target_FD: Tensor) -> Callable[
 
 
 def our_step(
-    sizes: Sizes, frames: TokenFrames, target_FD: Tensor, drawn: int, **form: object
+    sizes: Sizes, frames: TokenFrames, target_FD: Tensor, positions: int, **form: object
 ) -> Callable[[], object]:
     fields: dict[str, object] = {
         "backbones": tuple("abcd"),
@@ -131,28 +131,29 @@ def our_step(
         "cameras": 1,
         "teacher_dim": sizes.dim,
         "teacher_space": "standardised",
-        "dim": sizes.dim,
-        "width": sizes.dim,
-        "hidden": 2 * sizes.dim,
+        "embedding_dim": sizes.dim,
+        "token_dim": sizes.dim,
+        "mlp_dim": 2 * sizes.dim,
         "pool": "mean",
-        "maps": 16,
-        "values": 4,
-        "tau": None,
+        "keypoint_maps": 16,
+        "keypoint_values": 4,
+        "temperature": None,
         "adapter": "wide",
     }
     weighted = find(Kind.FUSION, "weighted")
     aligner = Aligner(AlignerConfig(**fields | form), weighted.build(weighted.tiny))  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(aligner.parameters(), 3e-4, fused=True)
+    generator = torch.Generator().manual_seed(0)
     loss = AlignLoss(infonce=1.0, mse=1.0, mse_on="normalised", temperature=TAU)
 
     def step() -> None:
         rows = torch.randperm(FRAMES)[: sizes.batch]
-        places = aligner.draw(drawn, False) if drawn else None
-        parts = [embedded(aligner, frames.gather(rows.numpy(), places), drawn=places)]
-        apart = torch.zeros(sizes.batch, sizes.batch, dtype=torch.bool).__getitem__
-        total, _ = objective(loss, parts, LossInputs(target_BD=target_FD[rows], alike=apart), None)
+        sample = aligner.sample_positions(positions, False, generator) if positions else None
+        outputs = embed(aligner, frames.gather(rows.numpy(), sample), loss, sample=sample)
+        none = torch.zeros(sizes.batch, sizes.batch, dtype=torch.bool).__getitem__
+        targets = LossTargets(target_BD=target_FD[rows], similar=none)
         optimizer.zero_grad()
-        total.backward()
+        objective(loss, outputs, targets, None).loss.backward()
         nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
         optimizer.step()
 
@@ -163,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that it runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -177,18 +178,21 @@ def main() -> None:
     )
     target_FD = torch.randn(FRAMES, sizes.dim)
     context = Context(layers=2, heads=8)
-    slim = {"adapter": "narrow", "width": sizes.narrow, "hidden": 2 * sizes.narrow}
-    slim |= {"dim": sizes.narrow, "pool": "keypoints"}
+    slim = {"adapter": "narrow", "token_dim": sizes.narrow, "mlp_dim": 2 * sizes.narrow}
+    slim |= {"embedding_dim": sizes.narrow, "pool": "keypoints"}
     forms: dict[str, tuple[int, dict[str, object]]] = {
-        f"ours, the same layers, {sizes.distinct} places": (sizes.distinct, {"context": context}),
-        f"ours, the same layers, {sizes.few} places": (sizes.few, {"context": context}),
-        f"ours, without context, {sizes.few} places": (sizes.few, {}),
-        f"ours, narrow, keypoints, {sizes.places} places": (0, slim),
-        f"ours, narrow, keypoints, {sizes.few} places": (sizes.few, slim),
+        f"ours, the same layers, {sizes.distinct} positions": (
+            sizes.distinct,
+            {"context": context},
+        ),
+        f"ours, the same layers, {sizes.few} positions": (sizes.few, {"context": context}),
+        f"ours, without context, {sizes.few} positions": (sizes.few, {}),
+        f"ours, narrow, keypoints, {sizes.places} positions": (0, slim),
+        f"ours, narrow, keypoints, {sizes.few} positions": (sizes.few, slim),
     }
     work = {f"the seed's graph, {sizes.tokens} tokens": timed(seed_step(sizes, frames, target_FD))}
-    for name, (drawn, form) in forms.items():
-        work[name] = timed(our_step(sizes, frames, target_FD, drawn, **form))
+    for name, (positions, form) in forms.items():
+        work[name] = timed(our_step(sizes, frames, target_FD, positions, **form))
     compare(f"A training step, batch {sizes.batch}", "ms", work, options.rounds)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from run_parallel import QUICKSTART
+from side_by_side import QUICKSTART
 
 from rgb2act_core.data.dataset import Dataset
 from rgb2act_core.features.reader import EpisodeArrays

@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import attrs
 import torch
-from run_parallel import compare, timed
+from side_by_side import compare, timed
 from torch import Tensor
 
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy

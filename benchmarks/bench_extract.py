@@ -28,7 +28,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from run_parallel import compare, episodes, quickstart, timed
+from side_by_side import compare, episodes, quickstart, timed
 from torch import Tensor
 
 from rgb2act_core.data.dataset import Dataset

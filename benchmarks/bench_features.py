@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from run_parallel import compare, timed
+from side_by_side import compare, timed
 
 from rgb2act_core.features.reader import EpisodeArrays
 from rgb2act_core.store.group_reader import read_group

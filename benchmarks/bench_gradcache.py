@@ -1,11 +1,11 @@
-"""Show that gradient caching keeps memory flat as the contrastive batch grows.
+"""Measure the memory of GradCache as the contrastive batch grows.
 
-Each size runs in a process of its own: the peak of its resident memory over a training step, above
-what it held before the step. The plain batch keeps every frame's graph until backward; the cached
-one keeps the graph of ``--micro`` frames, of all frames the embeddings, and of the loss one block
-of its B x B pairs; the loss is measured by itself too. The C library keeps holes in its heap, so
-what a process occupies is more than what it holds: memory is measured with freed arrays given back
-at once, and the cached batch also as a process has it by default, which the CPU times are of.
+Each size runs in its own process and reports the increase of peak resident memory in a training
+step. The plain batch keeps the graph of every frame until backward. GradCache keeps the graph of
+``--micro`` frames, the embeddings of all frames, and one block of the loss's B x B pairs; the loss
+is also measured separately. The C library fragments its heap, so a process occupies more memory
+than it uses. Memory is therefore measured with freed arrays returned to the system at once, and for
+GradCache also with the default settings, under which the CPU times are measured.
 
     python benchmarks/bench_gradcache.py [--sizes 64 256 1024 2048 4096] [--micro 64]
 """
@@ -19,34 +19,36 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from rgb2act_core.alignment.aligner import Aligned, Aligner, AlignerConfig
+from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
 from rgb2act_core.alignment.gradient_cache import gradcache_backward
-from rgb2act_core.alignment.losses import alike_to
-from rgb2act_core.alignment.objective import LossInputs, objective, outputs
+from rgb2act_core.alignment.losses import steps_within
+from rgb2act_core.alignment.objective import LossTargets, objective
+from rgb2act_core.alignment.outputs import AlignedOutputs
 from rgb2act_core.plugins.components import Kind
 from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import AlignLoss
 
-SHAPE = AlignerConfig(
+CONFIG = AlignerConfig(
     backbones=("a", "b"),
     channels=(96, 64),
     grids=((8, 8), (8, 8)),
     cameras=2,
     teacher_dim=128,
     teacher_space="standardised",
-    dim=64,
-    width=64,
+    embedding_dim=64,
+    token_dim=64,
     pool="keypoints",
-    maps=16,
-    values=4,
-    hidden=128,
-    tau=None,
+    keypoint_maps=16,
+    keypoint_values=4,
+    mlp_dim=128,
+    temperature=None,
 )
 LOSS = AlignLoss(infonce=1.0, mse=1.0)
 
@@ -60,28 +62,33 @@ def step(way: str, size: int, micro: int) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     weighted = find(Kind.FUSION, "weighted")
-    aligner = Aligner(SHAPE, weighted.build(weighted.tiny))
+    aligner = Aligner(CONFIG, weighted.build(weighted.tiny))
 
-    def embed(rows: np.ndarray) -> tuple[Tensor, ...]:
-        # a frame is made when it is looked at, as it would be read: the data are no part of this
+    def embed(rows: np.ndarray) -> AlignedOutputs:
+        # tokens are generated when they are needed, as they would be read from the store
         generator = torch.Generator().manual_seed(int(rows[0]))
-        shapes = [(len(rows), 2, 64, channels) for channels in SHAPE.channels]
-        return outputs(aligner([torch.randn(s, generator=generator) for s in shapes]))
+        shapes = [(len(rows), 2, 64, channels) for channels in CONFIG.channels]
+        return AlignedOutputs.of(aligner([torch.randn(s, generator=generator) for s in shapes]))
 
-    def embeddings(count: int) -> tuple[Tensor, ...]:
-        made = torch.randn(count, SHAPE.teacher_dim, requires_grad=True)
-        weights, loss = torch.full((2,), 0.5), torch.zeros(())
-        return outputs(Aligned(embedding=made, tokens=made, weights=weights, loss=loss))
+    def embeddings(count: int) -> AlignedOutputs:
+        return AlignedOutputs(
+            embedding_BD=torch.randn(count, CONFIG.teacher_dim, requires_grad=True),
+            weights_M=torch.full((2,), 0.5),
+            fusion_loss=torch.zeros(()),
+        )
 
-    def total(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, dict[str, Tensor]]:
-        count = sum(len(part[0]) for part in parts)
-        target_BD = torch.randn(count, SHAPE.teacher_dim)
+    def total(parts: list[AlignedOutputs]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        outputs = AlignedOutputs.concatenate(parts)
+        count = len(outputs.embedding_BD)
+        target_BD = torch.randn(count, CONFIG.teacher_dim)
         episode_B, step_B = torch.arange(count) // 16, torch.arange(count) % 16
 
-        def alike(rows: slice) -> Tensor:
-            return alike_to(episode_B[rows], step_B[rows], episode_B, step_B, 2)
+        def similar(rows: slice) -> Tensor:
+            return steps_within(episode_B[rows], step_B[rows], episode_B, step_B, 2)
 
-        return objective(LOSS, parts, LossInputs(target_BD=target_BD, alike=alike), None)
+        targets = LossTargets(target_BD=target_BD, similar=similar)
+        value = objective(LOSS, outputs, targets, None)
+        return value.loss, value.terms
 
     def work(rows: np.ndarray) -> None:
         if way == "loss":
@@ -91,7 +98,7 @@ def step(way: str, size: int, micro: int) -> dict[str, float]:
         else:
             gradcache_backward(np.array_split(rows, -(-len(rows) // micro)), embed, total)
 
-    # what is loaded and allocated once is no part of it
+    # load and allocate what is needed only once
     checkpoint(torch.sum, torch.ones(1, requires_grad=True), use_reentrant=False).backward()
     work(np.arange(2))
     held, began = peak(), time.process_time()
@@ -103,26 +110,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024, 2048, 4096])
     parser.add_argument("--micro", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=1, help="the median of so many is told")
+    parser.add_argument("--rounds", type=int, default=1, help="report the median of this many runs")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         way, size = options.one
         print(json.dumps(step(way, int(size), options.micro)))
         return
-    print(f"memory of a step above what the process held, cached in parts of {options.micro}")
+    print(f"memory that a training step adds, GradCache in parts of {options.micro}")
     print(
-        "   batch  plain, MB  cached, MB             loss alone, MB  with holes, MB"
+        "   batch  plain, MB  cached, MB              loss only, MB  fragmented, MB"
         "  CPU time, cached to plain"
     )
     for size in options.sizes:
         found = {}
-        for holes, ways in ((False, ("plain", "cached", "loss")), (True, ("plain", "cached"))):
+        for fragmented, ways in ((False, ("plain", "cached", "loss")), (True, ("plain", "cached"))):
             for way in ways:
                 runs = [
-                    _in_a_process(way, size, options.micro, holes) for _ in range(options.rounds)
+                    _in_a_process(way, size, options.micro, fragmented)
+                    for _ in range(options.rounds)
                 ]
-                found[way, holes] = sorted(runs, key=lambda run: run["bytes"])[len(runs) // 2]
+                found[way, fragmented] = sorted(runs, key=lambda run: run["bytes"])[len(runs) // 2]
         plain, cached, loss = (
             found[way, False]["bytes"] / 1e6 for way in ("plain", "cached", "loss")
         )
@@ -135,9 +143,10 @@ def main() -> None:
         )
 
 
-def _in_a_process(way: str, size: int, micro: int, holes: bool) -> dict[str, float]:
+def _in_a_process(way: str, size: int, micro: int, fragmented: bool) -> dict[str, float]:
     command = [sys.executable, __file__, "--micro", str(micro), "--one", way, str(size)]
-    freed = {} if holes else {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc gives it back at once
+    # glibc returns freed arrays at once
+    freed = {} if fragmented else {"MALLOC_MMAP_THRESHOLD_": "65536"}
     environ = os.environ | freed
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
     found: dict[str, float] = json.loads(done.stdout)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from rgb2act_robotwin import Robotwin, build
-from run_parallel import compare, timed
+from side_by_side import compare, timed
 from torchvision.io import decode_jpeg
 
 SAMPLE = Path(__file__).parents[1] / "plugins/robotwin/tests/data/beat_block_hammer/demo_cpu/data"
