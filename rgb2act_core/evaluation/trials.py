@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from torch import nn
 
 from ..errors import UserError
 from ..features.encoder import build_backbones
@@ -51,15 +50,14 @@ class Trials:
         """Return how trials act; the same for all tasks."""
         return self.tasks[0].act
 
-    def attempt(self, module: nn.Module, step: int) -> dict[str, float]:
+    def attempt(self, policy: Policy, step: int) -> dict[str, float]:
         """Evaluate the weights after a training step, and save them if they are the best so far.
 
         Returns the success rate over all tasks, which decides what is best, and that of each of
         several tasks as ``act/success/NAME``. Among equally good weights the newest are kept. A
         resumed training repeats its trials and keeps the same weights.
         """
-        assert isinstance(module, Policy)
-        planner, all_seeds = self._planner(module), self._select_seeds()
+        planner, all_seeds = self._planner(policy), self._select_seeds()
         count = sum(len(seeds.accepted) for seeds in all_seeds)
         with progress(f"{self.title} trial", count, "episodes") as advance:
             successes = [
@@ -68,7 +66,7 @@ class Trials:
             ]
         path = self.folder / BEST
         if not path.exists() or sum(successes) >= sum(read_tensors(path)[1]["successes"]):
-            write_tensors(path, module.state_dict(), {"step": step + 1, "successes": successes})
+            write_tensors(path, policy.state_dict(), {"step": step + 1, "successes": successes})
         by_task = {
             f"{SUCCESS}/{task.name}": won / len(seeds.accepted)
             for task, seeds, won in zip(self.tasks, all_seeds, successes, strict=True)
@@ -133,15 +131,14 @@ class Trials:
             )
         return seeds
 
-    def take_best(self, module: nn.Module) -> dict[str, Any]:
-        """Load the best weights into a module; return their step and success, and all trials."""
-        assert isinstance(module, Policy)
+    def take_best(self, policy: Policy) -> dict[str, Any]:
+        """Load the best weights into a policy; return their step and success, and all trials."""
         tensors, meta = read_tensors(self.folder / BEST)
-        module.load_state_dict(tensors)
+        policy.load_state_dict(tensors)
         rows = metrics_log.read(self.folder / "metrics.jsonl")
         episodes = self.act.episodes
         each = [_rate(won, episodes) for won in meta["successes"]]
-        by_task = dict(zip(module.shape.tasks, each, strict=True)) if len(each) > 1 else {}
+        by_task = dict(zip(policy.shape.tasks, each, strict=True)) if len(each) > 1 else {}
         return {
             "step": meta["step"],
             **_rate(sum(meta["successes"]), episodes * len(each)),

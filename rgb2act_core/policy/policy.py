@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..alignment.aligner import Aligned, Aligner
+from ..data.standardization import Standardization
 from ..data.windows import window_index
 from ..errors import UserError
 from ..features.fingerprint import Fingerprint
@@ -91,14 +92,16 @@ class Policy(nn.Module):
         keeps its value. With a head a task the ranges are each task's own.
         """
         if features_N is not None and self.shape.features:
-            _take(features_N.vector, self.feature_mean, self.feature_std)
+            scale = Standardization.of(features_N.vector, FLOOR)
+            scale.copy_to(self.feature_mean, self.feature_std)
             for std in self.feature_std.split(list(self.shape.parts)):
                 std.clamp_min_(std.square().mean().sqrt())
         if features_N is not None and features_N.tokens is not None:
-            std = _take(features_N.tokens.flatten(0, 1), self.token_mean, self.token_std)
-            std.clamp_min_(std.square().mean().sqrt())
+            scale = Standardization.of(features_N.tokens.flatten(0, 1), FLOOR)
+            scale.copy_to(self.token_mean, self.token_std)
+            self.token_std.clamp_min_(self.token_std.square().mean().sqrt())
         if self.shape.proprio:
-            _take(joints_NJ, self.joint_mean, self.joint_std)
+            Standardization.of(joints_NJ, FLOOR).copy_to(self.joint_mean, self.joint_std)
         parts = [actions_NA]
         if self.action_middle.ndim == 2:
             assert task_N is not None
@@ -265,10 +268,3 @@ def action_range(actions_NA: Tensor, normalise: str) -> tuple[Tensor, Tensor]:
 
 def _noisy(seen: Tensor, noise: float) -> Tensor:
     return seen + noise * torch.randn_like(seen) if noise else seen
-
-
-def _take(values_NC: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Fill mean and deviation of (N, C) rows and return the deviation."""
-    mean.copy_(values_NC.double().mean(0))
-    deviation = values_NC.double().std(0, correction=min(1, len(values_NC) - 1))
-    return std.copy_(deviation.clamp_min(FLOOR))
