@@ -6,9 +6,9 @@ of eight heads; the mean over K; a projector D -> 2D -> D; symmetric InfoNCE and
 default AdamW; and prints the loss in each step. Ours is the Aligner with its objective, gradient
 clipping and the fused optimiser, in these variants:
 
-- the same layers over the distinct positions of such a sample: 721 of 1024 from 1369;
-- the same layers over K = 256 positions, with and without attention among them;
-- the quickstart's variant: narrow adapters and keypoints, over all positions, and over 256.
+- the same layers over the distinct cells of such a sample: 721 of 1024 from 1369;
+- the same layers over K = 256 cells, with and without attention among them;
+- the quickstart's variant: narrow adapters and keypoints, over all cells, and over 256.
 
 CPU time of one thread, the median of alternating rounds.
 
@@ -56,7 +56,7 @@ class Sizes:
 
     @property
     def distinct(self) -> int:
-        """Return the expected number of distinct positions in a sample with replacement."""
+        """Return the expected number of distinct cells in a sample with replacement."""
         return round(self.places * (1 - (1 - 1 / self.places) ** self.tokens))
 
 
@@ -122,7 +122,7 @@ def seed_step(sizes: Sizes, frames: TokenFrames, target_FD: Tensor) -> Callable[
 
 
 def our_step(
-    sizes: Sizes, frames: TokenFrames, target_FD: Tensor, positions: int, **form: object
+    sizes: Sizes, frames: TokenFrames, target_FD: Tensor, cells: int, **form: object
 ) -> Callable[[], object]:
     fields: dict[str, object] = {
         "backbones": tuple("abcd"),
@@ -148,7 +148,7 @@ def our_step(
 
     def step() -> None:
         rows = torch.randperm(FRAMES)[: sizes.batch]
-        sample = aligner.sample_positions(positions, False, generator) if positions else None
+        sample = aligner.sample_cells(cells, False, generator) if cells else None
         outputs = embed(aligner, frames.gather(rows.numpy(), sample), loss, sample=sample)
         none = torch.zeros(sizes.batch, sizes.batch, dtype=torch.bool).__getitem__
         targets = LossTargets(target_BD=target_FD[rows], similar=none)
@@ -181,18 +181,18 @@ def main() -> None:
     slim = {"adapter": "narrow", "token_dim": sizes.narrow, "mlp_dim": 2 * sizes.narrow}
     slim |= {"embedding_dim": sizes.narrow, "pool": "keypoints"}
     forms: dict[str, tuple[int, dict[str, object]]] = {
-        f"ours, the same layers, {sizes.distinct} positions": (
+        f"ours, the same layers, {sizes.distinct} cells": (
             sizes.distinct,
             {"context": context},
         ),
-        f"ours, the same layers, {sizes.few} positions": (sizes.few, {"context": context}),
-        f"ours, without context, {sizes.few} positions": (sizes.few, {}),
-        f"ours, narrow, keypoints, {sizes.places} positions": (0, slim),
-        f"ours, narrow, keypoints, {sizes.few} positions": (sizes.few, slim),
+        f"ours, the same layers, {sizes.few} cells": (sizes.few, {"context": context}),
+        f"ours, without context, {sizes.few} cells": (sizes.few, {}),
+        f"ours, narrow, keypoints, {sizes.places} cells": (0, slim),
+        f"ours, narrow, keypoints, {sizes.few} cells": (sizes.few, slim),
     }
     work = {f"the seed's graph, {sizes.tokens} tokens": timed(seed_step(sizes, frames, target_FD))}
-    for name, (positions, form) in forms.items():
-        work[name] = timed(our_step(sizes, frames, target_FD, positions, **form))
+    for name, (cells, form) in forms.items():
+        work[name] = timed(our_step(sizes, frames, target_FD, cells, **form))
     compare(f"A training step, batch {sizes.batch}", "ms", work, options.rounds)
 
 

@@ -2,11 +2,11 @@
 
 Training, evaluation and control run the same module. For each frame it standardises the tokens,
 maps those of each backbone to a common width with an MLP (the adapter), resamples them to a common
-grid, fuses the backbones position by position, optionally applies a transformer to the fused tokens
+grid, fuses the backbones cell by cell, optionally applies a transformer to the fused tokens
 (the context), pools them camera by camera, and projects the result into the teacher's space.
-Training may use a random sample of the grid's positions; everything else uses all of them.
+Training may use a random sample of the grid's cells; everything else uses all of them.
 
-Shapes: B = frames, L = windows of K frames, M = backbones, V = cameras, N = positions of the common
+Shapes: B = frames, L = windows of K frames, M = backbones, V = cameras, N = cells of the common
 grid that are used, C = channels of a backbone, W = token_dim, D = width of the embedding, equal to
 the teacher's, X = width of the pooled vector
 """
@@ -140,9 +140,9 @@ class Aligner(nn.Module):
 
         Args:
             tokens_BVNC: one tensor per backbone, any float dtype. With ``sample`` they hold only
-                the tokens that the sampled positions are interpolated from.
+                the tokens that the sampled cells are interpolated from.
             pooled: whether to return each backbone's mean adapted token.
-            sample: positions of the common grid; None uses all.
+            sample: cells of the common grid; None uses all.
             windows_LK: indices into the B frames, oldest first. The embeddings are then those of L
                 windows, and the other outputs those of each window's newest frame.
             local: whether to map the fused tokens into the space of the teacher's group tokens.
@@ -152,14 +152,14 @@ class Aligner(nn.Module):
             for i, (adapter, tokens) in enumerate(zip(self.adapters, tokens_BVNC, strict=True))
         ]
         stacked_BVNMW = torch.stack(adapted).movedim(0, 3)  # one contiguous copy
-        cameras, positions = stacked_BVNMW.shape[1:3]
+        cameras, cells = stacked_BVNMW.shape[1:3]
         fused: FusedTokens = self.fusion(stacked_BVNMW.flatten(1, 2))
-        fused_BVNW = fused.tokens.unflatten(1, (cameras, positions))
-        at_N = None if sample is None else sample.cells.to(fused_BVNW.device)
+        fused_BVNW = fused.tokens.unflatten(1, (cameras, cells))
+        cells_N = None if sample is None else sample.cells.to(fused_BVNW.device)
         if self.context is not None:
-            fused_BVNW = self.context(fused_BVNW, at_N)
+            fused_BVNW = self.context(fused_BVNW, cells_N)
         with torch.autocast(fused_BVNW.device.type, enabled=False):  # sums of many terms
-            pooled_BX = self.pool(F.gelu(fused_BVNW.float()), at_N)
+            pooled_BX = self.pool(F.gelu(fused_BVNW.float()), cells_N)
             embedding = self.projector(self.trunk(pooled_BX))
         aligned = Aligned(
             embedding=embedding,
@@ -190,15 +190,15 @@ class Aligner(nn.Module):
         return attended
 
     def _on_common_grid(self, tokens_BVNC: Tensor, i: int, sample: TokenSample | None) -> Tensor:
-        """Resample backbone i's tokens to the common grid, or to the sampled positions of it."""
+        """Resample backbone i's tokens to the common grid, or to the sampled cells of it."""
         if sample is not None:
             return sample.interpolations[i](tokens_BVNC)
         return grids.resample(tokens_BVNC, self.config.grids[i], self.config.grid)
 
-    def sample_positions(
+    def sample_cells(
         self, count: int, replacement: bool, generator: torch.Generator
     ) -> TokenSample:
-        """Draw positions of the common grid."""
+        """Sample cells of the common grid."""
         config = self.config
         return grids.sample_cells(config.grids, config.grid, count, replacement, generator)
 

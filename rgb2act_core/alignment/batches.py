@@ -156,11 +156,11 @@ class AlignmentBatches:
         return similar
 
     def _sample(self, step: int) -> TokenSample | None:
-        """Return the grid positions that a step uses; None is all."""
+        """Return the grid cells that a step uses; None is all."""
         if not self.config.tokens:
             return None
-        generator = step_generator(self.seed, step, Purpose.POSITIONS)
-        return self.aligner.sample_positions(self.config.tokens, self.config.replacement, generator)
+        generator = step_generator(self.seed, step, Purpose.CELLS)
+        return self.aligner.sample_cells(self.config.tokens, self.config.replacement, generator)
 
     def _parts(self, rows: Rows, step: int) -> list[_Part]:
         """Return the parts of a batch: micro-batches with GradCache, otherwise one."""

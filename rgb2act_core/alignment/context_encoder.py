@@ -1,11 +1,11 @@
 """A transformer over the fused tokens of a frame, all cameras together.
 
-Pre-norm transformer layers (arXiv 1706.03762, 2002.04745). The position of a token in the grid and
-its camera are added to the input of the attention in each layer and not to the tokens, so the order
+Pre-norm transformer layers (arXiv 1706.03762, 2002.04745). The embeddings of a token's grid cell
+and camera are added to the input of the attention in each layer and not to the tokens, so the order
 of the tokens does not matter. The last linear map of each residual branch starts at zero: an
 untrained encoder returns its input.
 
-Shapes: B = frames, V = cameras, N = positions of the common grid, K = those in use, T = V * K
+Shapes: B = frames, V = cameras, N = cells of the common grid, K = those in use, T = V * K
 tokens of a frame, W = width, H = heads
 """
 
@@ -32,9 +32,9 @@ class ContextEncoder(nn.Module):
         else:
             self.register_buffer("position_NW", sincos(grid, width), persistent=False)
 
-    def forward(self, tokens_BVKW: Tensor, at_K: Tensor | None = None) -> Tensor:
-        """Return the tokens; ``at_K`` are their positions, None is all positions in row order."""
-        position_KW = self.position_NW if at_K is None else self.position_NW[at_K]
+    def forward(self, tokens_BVKW: Tensor, cells_K: Tensor | None = None) -> Tensor:
+        """Return the tokens; ``cells_K`` are their cells, None is all cells in row order."""
+        position_KW = self.position_NW if cells_K is None else self.position_NW[cells_K]
         position_TW = (self.camera_VW[:, None] + position_KW).flatten(0, 1)
         tokens: Tensor = tokens_BVKW.flatten(1, 2)
         for block in self.blocks:

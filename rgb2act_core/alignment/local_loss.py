@@ -1,6 +1,6 @@
 """Local losses: fused tokens against the teacher's group tokens instead of one embedding per frame.
 
-Shapes: B = frames, V = cameras, N = positions, T = V * N tokens of a frame, W = their width,
+Shapes: B = frames, V = cameras, N = grid cells, T = V * N tokens of a frame, W = their width,
 G = groups of a point cloud, C = width of a group's token, F = frames of statistics, R = frames of a
 block
 """

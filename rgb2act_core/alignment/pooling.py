@@ -1,9 +1,9 @@
 """Pooling: one vector from a frame's fused tokens, or one embedding from those of a window.
 
-Pools accept any subset of the common grid's positions in any order. ``at_K`` holds these positions;
-None is all of them in row order.
+Pools accept any subset of the common grid's cells in any order. ``cells_K`` are their indices; None
+is all cells in row order.
 
-Shapes: B = frames, V = cameras, N = positions of the common grid, K = those in use (or the frames
+Shapes: B = frames, V = cameras, N = cells of the common grid, K = those in use (or the frames
 of each of L windows), W = width of fused tokens, D = embedding, J = maps, U = values of a map
 """
 
@@ -36,7 +36,7 @@ class MeanPool(nn.Module):
         super().__init__()
         self.out = cameras * width
 
-    def forward(self, tokens_BVKW: Tensor, at_K: Tensor | None = None) -> Tensor:
+    def forward(self, tokens_BVKW: Tensor, cells_K: Tensor | None = None) -> Tensor:
         """Return the concatenated means of all cameras."""
         return tokens_BVKW.mean(2).flatten(1)
 
@@ -49,7 +49,7 @@ class AttentionPool(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, maps) for _ in range(cameras))
         self.out = cameras * maps * width
 
-    def forward(self, tokens_BVKW: Tensor, at_K: Tensor | None = None) -> Tensor:
+    def forward(self, tokens_BVKW: Tensor, cells_K: Tensor | None = None) -> Tensor:
         """Return the concatenated weighted means of all cameras."""
         parts = []
         for head, tokens_BKW in zip(self.heads, tokens_BVKW.unbind(1), strict=True):
@@ -77,15 +77,15 @@ class KeypointPool(nn.Module):
         self.register_buffer("positions", torch.cat([positions, squares], 1), persistent=False)
         self.out = cameras * maps * (4 + values)
 
-    def forward(self, tokens_BVKW: Tensor, at_K: Tensor | None = None) -> Tensor:
+    def forward(self, tokens_BVKW: Tensor, cells_K: Tensor | None = None) -> Tensor:
         """Return the concatenated keypoints of all cameras."""
         positions_K3 = self.get_buffer("positions")
-        if at_K is not None:
-            positions_K3 = positions_K3[at_K]
+        if cells_K is not None:
+            positions_K3 = positions_K3[cells_K]
         parts = []
         for head, tokens_BKW in zip(self.heads, tokens_BVKW.unbind(1), strict=True):
             assert isinstance(head, nn.Linear)
-            # maps first, positions last: softmax and the sums over positions read memory in order
+            # maps first, cells last: softmax and the sums over cells read memory in order
             both = head.weight @ tokens_BKW.mT + head.bias[:, None]
             scores_BJK, values_BUK = both.tensor_split([self.maps], dim=1)
             weights_BJK = scores_BJK.softmax(-1)

@@ -95,7 +95,7 @@ def gradients(
     tokens, target = frames_of_two_backbones()
     generator, sample = torch.Generator().manual_seed(2), None
     if positions:
-        sample = aligner.sample_positions(positions, False, generator)
+        sample = aligner.sample_cells(positions, False, generator)
     torch.manual_seed(2)
 
     def embed_part(rows: Tensor) -> AlignedOutputs:
