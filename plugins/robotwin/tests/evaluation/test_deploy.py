@@ -143,7 +143,7 @@ def test_a_server_or_robot_that_does_not_fit_is_told(run: Path, bare: Path, robo
         server = f"server=127.0.0.1:{where['port']}"
         done = loop(bare, robotwin, server)
         assert (
-            "rgb is uint8 (2, 120, 320, 3), the policy sees uint8 (2, 240, 320, 3)" in done.stderr
+            "rgb is uint8 (2, 120, 320, 3), the policy expects uint8 (2, 240, 320, 3)" in done.stderr
         )
         done = loop(bare, robotwin, server, "left_arm_dim=7")
         assert "deploy a run of RoboTwin with arms of six joints" in done.stderr

@@ -157,7 +157,7 @@ def test_a_lost_simulator_changes_no_result(
         assert losses  # two workers may die at once, before either has left the mark
         for loss in losses:
             assert f"its last output:\nabout to {spoil.split(':')[1]}" in loss["why"]
-            assert f"repeats the episode of seed {loss['seed']}" in results["stderr"]
+            assert f"restarting the episode with seed {loss['seed']}" in results["stderr"]
 
 
 @SLOW

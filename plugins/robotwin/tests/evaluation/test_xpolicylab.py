@@ -222,7 +222,7 @@ def test_what_is_wrong_is_answered(recorded: Any, where: dict[str, Any]) -> None
             (
                 lab.ask("infer", {"observation": small}),
                 "infer_failed",
-                "rgb is uint8 (2, 120, 160, 3), the policy sees uint8 (2, 240, 320, 3)",
+                "rgb is uint8 (2, 120, 160, 3), the policy expects uint8 (2, 240, 320, 3)",
             ),
             (
                 lab.ask("infer", {"observation": fine | {"vision": {}}}),
@@ -325,7 +325,7 @@ def test_a_policy_that_its_client_cannot_drive_is_told(run: Path) -> None:
 def test_a_policy_of_several_tasks_is_told_which(run: Path, recorded: Any) -> None:
     """The task's name goes on to the session where the policy knows several, and only there."""
     import attrs
-    from rgb2act_robotwin.evaluation.xpolicylab import Talk
+    from rgb2act_robotwin.evaluation.xpolicylab import Connection
 
     from rgb2act_core.serving import load_server
 
@@ -335,7 +335,7 @@ def test_a_policy_of_several_tasks_is_told_which(run: Path, recorded: Any) -> No
     for tasks, expected in ((("other",), None), (("lift_pot", "open_laptop"), "lift_pot")):
         policy = sessions.planner.policy
         policy.shape = attrs.evolve(policy.shape, tasks=tasks)
-        talk = Talk(sessions, "one")
+        talk = Connection(sessions, "one")
         frame = {"message_type": "reset", "message_id": "1", "payload": named}
         talk.answer(frame)
         talk._session(0)

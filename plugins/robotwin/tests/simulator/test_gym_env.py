@@ -154,8 +154,8 @@ def test_success_ends_and_the_limit_cuts(make: Make) -> None:
         ("oversize", "message has 4294967295 bytes, the limit is 67108864"),
         ("types", "field 'success': expected bool, got str|got str"),
         ("error", r"'step': RuntimeError: no \(standin_worker.py\)"),
-        ("nan", "field 'joints': holds NaN or infinity"),
-        ("miscount", "it counts 2 steps where 1 were taken"),
+        ("nan", "field 'joints': contains NaN or infinity"),
+        ("miscount", "it reports 2 steps instead of 1"),
     ],
 )
 def test_a_lost_worker_says_what_became_of_it(

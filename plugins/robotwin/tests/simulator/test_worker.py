@@ -152,18 +152,18 @@ def test_errors_are_answers_and_the_worker_lives_on(ask: Asked) -> None:
         (ask("step", action=np.zeros(14), observe=True), "no task was started"),
         (ask("dance"), "kind 'dance' is unknown"),
         (ask.start(colour="red"), "setting 'colour' is unknown"),
-        (ask.start(shader="pencil"), "setting shader: 'pencil' is none of"),
-        (ask.start(root=CHECKOUT / "envs"), "is no checkout of RoboTwin"),
+        (ask.start(shader="pencil"), "setting shader: 'pencil' is not one of"),
+        (ask.start(root=CHECKOUT / "envs"), "is not a checkout of RoboTwin"),
         (ask.start(cameras=["eye"], **CPU), "camera 'eye' is not in the scene"),
     ]
     for reply, says in wrong:
         assert reply["kind"] == "error"
         assert says in reply["what"]
     assert ask.start(**CPU)["kind"] == "ok"
-    assert "no scene was begun" in ask("step", action=np.zeros(14), observe=True)["what"]
+    assert "no scene was started" in ask("step", action=np.zeros(14), observe=True)["what"]
     ask("begin", seed=1, instruction_seed=1)
     spoiled = ask("step", action=np.full(14, np.nan), observe=True)
-    assert "not finite" in spoiled["what"]
+    assert "NaN or infinity" in spoiled["what"]
     assert "expected float64 (14,)" in ask("step", action=np.zeros(13), observe=True)["what"]
     assert ask("step", action=np.zeros(14), observe=True)["steps"] == 1
     assert "Traceback" in ask.log.read_text()
