@@ -1,4 +1,4 @@
-"""The policy server, through the command line: what it plans, and whom it sends away."""
+"""The policy server from the command line: its actions, and the clients that it disconnects."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from rgb2act_core.errors import UserError
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "rgb2act_core")
 SEEDS = (7, 8, 9)
-# ``act`` encodes the frames of all episodes at once, a server those of each session by themselves:
-# sums of float32 are taken in another order
+# evaluation encodes the frames of all episodes at once, the server those of each session: the order
+# of float32 summation differs
 CLOSE = {"rtol": 0.0, "atol": 1e-4}
 Done = subprocess.CompletedProcess[str]
 Serving = Callable[..., contextlib.AbstractContextManager["Server"]]
 
 
 class Server:
-    """A served run: its process, and what it said of itself."""
+    """A server process and its JSON line."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         assert process.stdout is not None
-        self.told: dict[str, Any] = json.loads(process.stdout.readline())
+        self.info: dict[str, Any] = json.loads(process.stdout.readline())
         self.errors = ""
 
     @property
     def address(self) -> str:
-        return f"{self.told['host']}:{self.told['port']}"
+        return f"{self.info['host']}:{self.info['port']}"
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
         """Interrupt it and return its exit code."""
@@ -60,7 +60,7 @@ def acted(
     puppet_done: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Return the root of a run whose executed actions are in ``<seed>.jsonl`` beside it."""
+    """Return the root of a run whose executed actions are in ``<seed>.jsonl`` next to it."""
     root = Path(shutil.copytree(puppet_done, tmp_path_factory.mktemp("served") / "runs"))
     spec = spec_in(
         root,
@@ -76,7 +76,7 @@ def acted(
 
 @pytest.fixture
 def serving(acted: Path, puppet_site: Path) -> Serving:
-    """Return what serves the run in a process of its own."""
+    """Return a function that serves the run in a subprocess."""
 
     @contextlib.contextmanager
     def serve(*args: str, **env: str) -> Iterator[Server]:
@@ -129,29 +129,29 @@ def environment() -> Any:
 
 
 def acted_out(root: Path, seed: int) -> np.ndarray:
-    """Return the actions (T, A) that ``act`` executed."""
+    """Return the actions (T, A) that evaluation executed."""
     lines = (root / f"{seed}.jsonl").read_text().splitlines()
     return np.array([json.loads(line) for line in lines], np.float32)
 
 
-def test_a_served_policy_acts_as_it_does_in_act(acted: Path, serving: Serving, client: Any) -> None:
+def test_a_served_policy_acts_as_in_evaluation(acted: Path, serving: Serving, client: Any) -> None:
     with serving() as server, client.Client(server.address) as policy:
-        assert server.told["batch"] == 3
+        assert server.info["batch"] == 3
         for seed in (*SEEDS, SEEDS[0]):
             np.testing.assert_allclose(play(policy, seed), acted_out(acted, seed), **CLOSE)
         assert policy.missing == 0
         assert np.abs(acted_out(acted, 7) - acted_out(acted, 8)).max() > 0.01
 
 
-def test_clients_at_once_do_not_change_each_other(serving: Serving, client: Any) -> None:
+def test_concurrent_clients_do_not_affect_each_other(serving: Serving, client: Any) -> None:
     found: dict[int, np.ndarray] = {}
 
-    def lead(seed: int) -> None:
+    def drive(seed: int) -> None:
         with client.Client(server.address) as policy:
             found[seed] = play(policy, seed)
 
     with serving() as server:
-        threads = [threading.Thread(target=lead, args=(seed,)) for seed in SEEDS]
+        threads = [threading.Thread(target=drive, args=(seed,)) for seed in SEEDS]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -181,18 +181,18 @@ HOSTILE = {
 }
 
 
-def test_what_is_hostile_ends_its_own_connection_alone(serving: Serving, client: Any) -> None:
+def test_invalid_input_closes_only_its_own_connection(serving: Serving, client: Any) -> None:
     with serving() as server, client.Client(server.address) as policy:
         before = play(policy, 7)
-        place = (server.told["host"], server.told["port"])
+        address = (server.info["host"], server.info["port"])
         answered = {}
         for name, content in HOSTILE.items():
             answered[name] = b""
-            with socket.create_connection(place, timeout=60) as hostile:
+            with socket.create_connection(address, timeout=60) as hostile:
                 hostile.sendall(content)
                 hostile.shutdown(socket.SHUT_WR)
                 with contextlib.suppress(ConnectionResetError):
-                    while part := hostile.recv(1 << 16):  # it ends: the server has closed it
+                    while part := hostile.recv(1 << 16):  # until the server closes the connection
                         answered[name] += part
             np.testing.assert_array_equal(play(policy, 7), before, err_msg=name)
         assert server.stop() == 0
@@ -204,24 +204,24 @@ def test_what_is_hostile_ends_its_own_connection_alone(serving: Serving, client:
     assert "Traceback" not in server.errors
 
 
-def test_a_client_that_vanishes_while_it_is_planned_for_harms_nobody(
+def test_a_client_that_disconnects_during_planning_affects_no_other(
     serving: Serving, client: Any
 ) -> None:
     observation, _ = environment().reset(seed=7)
     with serving() as server, client.Client(server.address) as policy:
         before = play(policy, 7)
         for _ in range(3):
-            gone = client.Client(server.address)
-            gone.reset(1)
-            gone.observe(observation["rgb"], observation["joints"])
-            gone.ask()
-            gone.close()
+            other = client.Client(server.address)
+            other.reset(1)
+            other.observe(observation["rgb"], observation["joints"])
+            other.ask()
+            other.close()
         np.testing.assert_array_equal(play(policy, 7), before)
         assert server.stop() == 0
     assert "Traceback" not in server.errors
 
 
-def test_what_a_client_does_wrong_is_told(serving: Serving, client: Any) -> None:
+def test_invalid_requests_are_errors(serving: Serving, client: Any) -> None:
     observation, _ = environment().reset(seed=7)
     rgb, joints = observation["rgb"], observation["joints"]
     views, height, width, _ = rgb.shape
@@ -238,9 +238,9 @@ def test_what_a_client_does_wrong_is_told(serving: Serving, client: Any) -> None
         (lambda p: (p.reset(1), p.observe(rgb, joints * np.nan)), "contain NaN"),
     ]
     with serving() as server:
-        for call, said in wrong:
+        for call, message in wrong:
             policy = client.Client(server.address)
-            with pytest.raises(client.ServerError, match=said):
+            with pytest.raises(client.ServerError, match=message):
                 call(policy)
             with pytest.raises(client.ServerError, match=r"connection|descriptor"):
                 policy.reset(1)
@@ -256,23 +256,23 @@ def test_steps_that_were_not_observed_are_counted(serving: Serving, client: Any)
         assert policy.missing == 2  # one of two after each of two plans
 
 
-def test_a_token_is_asked_for(serving: Serving, client: Any, tmp_path: Path) -> None:
+def test_a_wrong_token_is_refused(serving: Serving, client: Any, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("long random word\n")
     with serving("--token-file", str(file), RGB2ACT_TOKEN="another") as server:
         client.Client(server.address, token="long random word").close()
-        for token, said in (("long random wor", "wrong"), ("another", "wrong"), ("", "missing")):
-            with pytest.raises(client.ServerError, match=f"the token is {said}"):
+        for token, message in (("long random wor", "wrong"), ("another", "wrong"), ("", "missing")):
+            with pytest.raises(client.ServerError, match=f"the token is {message}"):
                 client.Client(server.address, token=token)
         assert server.stop() == 0
     assert "random" not in server.errors
 
 
-def test_what_others_can_reach_needs_a_token(
+def test_a_reachable_address_needs_a_token(
     cli: Callable[..., Done], acted: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").touch()
-    for args, said in (
+    for args, message in (
         (
             ("--host", "0.0.0.0"),
             "other machines can connect; give --token-file",
@@ -284,20 +284,18 @@ def test_what_others_can_reach_needs_a_token(
     ):
         done = cli("serve", "served", "--root", acted, *args)
         assert done.returncode == 2
-        assert said in done.stderr
+        assert message in done.stderr
 
 
-def test_a_port_that_is_taken_is_told(
-    serving: Serving, cli: Callable[..., Done], acted: Path
-) -> None:
+def test_a_port_in_use_is_an_error(serving: Serving, cli: Callable[..., Done], acted: Path) -> None:
     with serving() as server:
-        done = cli("serve", "served", "--root", acted, "--port", str(server.told["port"]))
+        done = cli("serve", "served", "--root", acted, "--port", str(server.info["port"]))
     assert done.returncode == 2
     assert f"{server.address}: cannot listen" in done.stderr
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_cleanly_with_clients_connected(
+def test_the_server_stops_cleanly_with_connected_clients(
     serving: Serving, client: Any, sign: signal.Signals
 ) -> None:
     with serving() as server, client.Client(server.address) as policy:
@@ -308,7 +306,7 @@ def test_it_ends_cleanly_with_clients_connected(
             policy.reset(2)
 
 
-def test_a_server_that_is_not_there_is_told(client: Any) -> None:
+def test_a_missing_server_is_an_error(client: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(client.ServerError, match="start one with rgb2act serve RUN"):
@@ -319,7 +317,7 @@ def test_a_server_that_is_not_there_is_told(client: Any) -> None:
 
 @pytest.fixture
 def planned(acted: Path, puppet: None) -> Callable[[float, tuple[int, int]], list[int]]:
-    """Return how many are planned for each time, when two sessions ask at once."""
+    """Return the batch sizes when two sessions send requests at the same time."""
     from rgb2act_core.serving import Sessions, load_server
 
     _, loaded = load_server(acted / "served", batch=2)
@@ -349,7 +347,7 @@ def planned(acted: Path, puppet: None) -> Callable[[float, tuple[int, int]], lis
         for thread in threads:
             thread.join(60)
         some[0].close()
-        ask(some[1], 1)  # who has gone is not waited for
+        ask(some[1], 1)  # the closed session is not waited for
         sessions.close()
         with pytest.raises(UserError, match="the server is stopping"):
             ask(some[1], 1)
@@ -358,9 +356,9 @@ def planned(acted: Path, puppet: None) -> Callable[[float, tuple[int, int]], lis
     return call
 
 
-def test_who_asks_at_once_is_planned_for_at_once(planned: Any) -> None:
+def test_concurrent_requests_share_a_batch(planned: Any) -> None:
     assert planned(1e6, (7, 8)) == [2, 1]
 
 
-def test_seeds_of_one_place_are_planned_for_one_by_one(planned: Any) -> None:
+def test_seeds_of_the_same_slot_are_planned_one_by_one(planned: Any) -> None:
     assert planned(0.001, (7, 9)) == [1, 1, 1]

@@ -1,11 +1,11 @@
-"""Make stand-in assets, with which RoboTwin's box-only tasks run without a download.
+"""Write stand-in assets, with which RoboTwin's tasks on boxes run without a download.
 
-usage: python assets.py FOLDER   makes FOLDER/assets
+usage: python assets.py FOLDER   writes FOLDER/assets
 
-The robot has the joints, links, cameras and config of RoboTwin's aloha-agilex, on arms of our own:
-boxes on two six-joint arms with parallel fingers. Tasks whose objects are boxes (handover_block,
+The robot has the joints, links, cameras and config of RoboTwin's aloha-agilex, but its own geometry:
+two six-joint arms made of boxes, with parallel fingers. Tasks whose objects are boxes (handover_block,
 stack_blocks_two, stack_blocks_three, blocks_ranking_rgb, blocks_ranking_size) need nothing else.
-Success rates with it say nothing about the real robot.
+Its success rates do not carry over to the real robot.
 
 Lengths are metres, angles radians; a link's frame has x along the hand and z up.
 """
@@ -20,20 +20,24 @@ from xml.etree import ElementTree
 
 Vector = tuple[float, float, float]
 
-SIDES = {"fl": 0.30, "fr": -0.30}  # prefix of an arm's names, and where it stands
-UPPER, FORE, ELBOW = 0.32, 0.31, 0.06  # lengths of the arm, and the forearm's offset upwards
+SIDES = {"fl": 0.30, "fr": -0.30}  # prefix of an arm's names, and its position along y
+UPPER, FORE, ELBOW = (
+    0.32,
+    0.31,
+    0.06,
+)  # lengths of upper arm and forearm, and the forearm's upward offset
 MIDDLE: Vector = (FORE / 2, 0, ELBOW)
-HAND: Vector = (0.075, 0, 0)  # where the fingers slide
+HAND: Vector = (0.075, 0, 0)  # position of the fingers
 DARK, LIGHT, FINGER = "0.25 0.25 0.28 1", "0.75 0.75 0.78 1", "0.9 0.45 0.1 1"
 ROBOT = "aloha-agilex"
 URDF = "arx5_description_isaac"
-DEFAULT = "Default"  # the one reason for which SAPIEN lets links pass through each other
-MOST_PAIRS = 31  # that SAPIEN's loader takes
+DEFAULT = "Default"  # the only reason for which SAPIEN ignores collisions of two links
+MOST_PAIRS = 31  # limit of SAPIEN's loader
 
 
 @dataclass(frozen=True)
 class Part:
-    """A link and the joint by which it hangs on another."""
+    """A link and the joint that connects it to its parent."""
 
     link: str
     parent: str
@@ -90,7 +94,7 @@ def urdf() -> ElementTree.Element:
 
 
 def write(robot: ElementTree.Element, part: Part) -> None:
-    """Add a part's link, and its joint if it hangs on another."""
+    """Add the link of a part, and its joint if it has a parent."""
     link = ElementTree.SubElement(robot, "link", name=part.link)
     inertial = ElementTree.SubElement(link, "inertial")
     ElementTree.SubElement(inertial, "mass", value=str(part.mass))
@@ -100,8 +104,10 @@ def write(robot: ElementTree.Element, part: Part) -> None:
     for kind in ("visual", "collision") if part.box else ():
         size, centre, colour = part.box or ((0, 0, 0), (0, 0, 0), "")
         shape = ElementTree.SubElement(link, kind)
-        ElementTree.SubElement(shape, "origin", xyz=told(centre), rpy="0 0 0")
-        ElementTree.SubElement(ElementTree.SubElement(shape, "geometry"), "box", size=told(size))
+        ElementTree.SubElement(shape, "origin", xyz=vector_text(centre), rpy="0 0 0")
+        ElementTree.SubElement(
+            ElementTree.SubElement(shape, "geometry"), "box", size=vector_text(size)
+        )
         if kind == "visual":
             material = ElementTree.SubElement(shape, "material", name=f"{part.link}_paint")
             ElementTree.SubElement(material, "color", rgba=colour)
@@ -111,10 +117,10 @@ def write(robot: ElementTree.Element, part: Part) -> None:
     joint = ElementTree.SubElement(robot, "joint", name=name, type=part.joint)
     ElementTree.SubElement(joint, "parent", link=part.parent)
     ElementTree.SubElement(joint, "child", link=part.link)
-    ElementTree.SubElement(joint, "origin", xyz=told(part.at), rpy=f"0 {part.tilt} 0")
+    ElementTree.SubElement(joint, "origin", xyz=vector_text(part.at), rpy=f"0 {part.tilt} 0")
     if part.joint != "fixed":
         low, high = map(str, part.limits)
-        ElementTree.SubElement(joint, "axis", xyz=told(part.axis))
+        ElementTree.SubElement(joint, "axis", xyz=vector_text(part.axis))
         ElementTree.SubElement(joint, "limit", lower=low, upper=high, effort="100", velocity="10")
 
 
@@ -123,13 +129,13 @@ def inertias() -> list[str]:
     return ["ixx", "iyy", "izz", "ixy", "ixz", "iyz"]
 
 
-def told(vector: Vector) -> str:
-    """Return a vector as URDF writes it."""
+def vector_text(vector: Vector) -> str:
+    """Return a vector in URDF's format."""
     return " ".join(f"{round(value, 6):g}" for value in vector)
 
 
 def srdf() -> ElementTree.Element:
-    """Return which links may touch: those of an arm that are near each other in all its poses."""
+    """Return the pairs of links whose collisions are ignored: those always close to each other."""
     robot = ElementTree.Element("robot", name="standin")
     for side in SIDES:
         names = [f"{side}_base_link", *(f"{side}_link{i}" for i in range(1, 9))]
@@ -143,7 +149,7 @@ def srdf() -> ElementTree.Element:
 
 
 def config() -> dict[str, object]:
-    """Return the embodiment's config; gripper_scale closes on a box without squeezing it out."""
+    """Return the embodiment's config; gripper_scale holds a box without squeezing it out."""
     still = [[0] * 6, [0] * 6]
     grippers = [
         {"base": f"{side}_joint7", "mimic": [[f"{side}_joint8", 1.0, 0.0]]} for side in SIDES
@@ -177,7 +183,7 @@ def config() -> dict[str, object]:
 
 
 def camera(name: str, position: Vector, forward: Vector) -> dict[str, object]:
-    """Return a camera that stands still."""
+    """Return a static camera."""
     left = [-1, 0, 0]
     return {"name": name, "type": "D435", "position": position, "forward": forward, "left": left}
 
@@ -191,16 +197,19 @@ def make(folder: Path) -> Path:
     for kind in ("seen", "unseen"):
         (assets / "background_texture" / kind).mkdir(parents=True, exist_ok=True)
     ElementTree.ElementTree(urdf()).write(robot / "urdf" / f"{URDF}.urdf", xml_declaration=True)
-    for name in ("srdf", "urdf"):  # SAPIEN looks beside the URDF, RoboTwin where the config says
+    for name in (
+        "srdf",
+        "urdf",
+    ):  # SAPIEN reads it next to the URDF, RoboTwin at the path in the config
         ElementTree.ElementTree(srdf()).write(robot / name / f"{URDF}.srdf")
     (robot / "config.yml").write_text(json.dumps(config(), indent=1))
     for arm_name, side in zip(("left", "right"), SIDES, strict=True):
         kinematics = {"base_link": f"{side}_base_link", "ee_link": f"{side}_link6"}
-        wanted = {"robot_cfg": {"kinematics": kinematics}, "planner": {"frame_bias": [0, 0, 0]}}
+        settings = {"robot_cfg": {"kinematics": kinematics}, "planner": {"frame_bias": [0, 0, 0]}}
         for name in (f"curobo_{arm_name}.yml", f"curobo_{arm_name}_tmp.yml"):
-            (robot / name).write_text(json.dumps(wanted))
-    nothing = {"item_names": [], "list_of_items": {}, "z_max": {}, "radius": {}, "z_offset": {}}
-    (assets / "objects" / "objaverse" / "list.json").write_text(json.dumps(nothing))
+            (robot / name).write_text(json.dumps(settings))
+    no_objects = {"item_names": [], "list_of_items": {}, "z_max": {}, "radius": {}, "z_offset": {}}
+    (assets / "objects" / "objaverse" / "list.json").write_text(json.dumps(no_objects))
     (assets / "objects" / "same.json").write_text("{}")
     return assets
 

@@ -1,10 +1,10 @@
-"""Run a policy folder of RoboTwin's as its own evaluation does; for RoboTwin's interpreter.
+"""Run a policy folder as RoboTwin's own evaluation does, in RoboTwin's interpreter.
 
 usage: python loop.py POLICY_FOLDER YML TASK ASSETS SEED SERVER   prints one line of JSON
 
-Needs this plugin's ``worker`` folder on the path, for the scene with its
-CPU fallbacks. From there on it is the loop of ``script/eval_policy.py``: get_model, reset_model,
-then get_obs and eval until success or the step limit.
+Needs this plugin's ``worker`` folder on the path, which sets up the scene with CPU fallbacks. The rest
+is the loop of ``script/eval_policy.py``: get_model, reset_model, then get_obs and eval until success
+or the step limit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(policy: Path, yml: Path, task: str, assets: str, seed: int, server: str
     sys.path.insert(0, str(policy.parent))
     folder = importlib.import_module(policy.name)
     settings = Settings(
-        cameras=("head_camera",),  # of RoboTwin's four, the one the policy sees
+        cameras=("head_camera",),  # the camera of the policy
         shader="default",
         planner="mplib",
         fps="numpy",
@@ -36,22 +36,22 @@ def main(policy: Path, yml: Path, task: str, assets: str, seed: int, server: str
     simulation.start()
     accepted = simulation.screen(seed)
     model = folder.get_model(given)
-    begun = simulation.begin(seed, seed, accepted["info"], observe=False)
+    start = simulation.begin(seed, seed, accepted["info"], observe=False)
     env = simulation.env
     folder.reset_model(model)
     while env.take_action_cnt < env.step_lim:
         folder.eval(env, model, env.get_obs())
         if env.eval_success:
             break
-    told = {
+    result = {
         "seed": seed,
         "expert": accepted["accepted"],
         "success": bool(env.eval_success),
         "steps": int(env.take_action_cnt),
-        "instruction": begun["instruction"],
+        "instruction": start["instruction"],
     }
     simulation.end()
-    print(json.dumps(told), flush=True)
+    print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

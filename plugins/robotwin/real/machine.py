@@ -1,4 +1,4 @@
-"""Set a machine up for RoboTwin: an interpreter of its own, and a renderer without a GPU."""
+"""Set up a machine for RoboTwin: its interpreter, and a renderer for machines without a GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 RUNTIME = "rlinf-robotwin-runtime==0.1.3"
-OVER = ("sapien==3.0.3", "msgpack>=1.0")  # over the pin: 3.0.0b1 renders with no recent Mesa
+OVER = (
+    "sapien==3.0.3",
+    "msgpack>=1.0",
+)  # overrides the pin: 3.0.0b1 does not render with recent Mesa
 PYTHONS = ("python3.11", "python3.10")
 SOURCE = Path("/etc/apt/sources.list.d/rgb2act-backports.list")
 BACKPORTS = "deb http://deb.debian.org/debian bookworm-backports main\n"
@@ -19,17 +22,17 @@ ICD = "VK_ICD_FILENAMES"
 
 
 def call(command: Sequence[str | Path], **more: str) -> None:
-    """Run a command; CalledProcessError when it fails."""
+    """Run a command; raise CalledProcessError if it fails."""
     subprocess.run([str(part) for part in command], check=True, env=os.environ | more)
 
 
 def interpreter(venv: Path) -> Path:
-    """Return RoboTwin's interpreter, made once: about five minutes and 8 GB."""
+    """Create RoboTwin's interpreter unless it exists; this takes five minutes and 8 GB."""
     python = venv / "bin" / "python"
     if (venv / "ready").exists():
         return python
-    ours = f"python3.{sys.version_info.minor}" if sys.version_info.minor in (10, 11) else None
-    found = next(filter(None, map(shutil.which, filter(None, (ours, *PYTHONS)))), None)
+    own = f"python3.{sys.version_info.minor}" if sys.version_info.minor in (10, 11) else None
+    found = next(filter(None, map(shutil.which, filter(None, (own, *PYTHONS)))), None)
     if found is None:
         raise SystemExit(f"RoboTwin needs one of {', '.join(PYTHONS)}; install one")
     call([found, "-m", "venv", venv])
@@ -41,38 +44,38 @@ def interpreter(venv: Path) -> Path:
 
 
 def renderer() -> None:
-    """Let sapien find a Vulkan device; with no GPU that is Mesa's lavapipe 24.3 or later."""
+    """Set up a Vulkan device for sapien; without a GPU that is Mesa's lavapipe 24.3 or later."""
     if ICD in os.environ or shutil.which("nvidia-smi"):
         return
     if not lavapipe():
         codename = release().get("VERSION_CODENAME")
         if os.geteuid() != 0 or codename != "bookworm":
             raise SystemExit(
-                "there is no GPU: install mesa-vulkan-drivers 24.3 or later (on Debian bookworm"
+                "no GPU found: install mesa-vulkan-drivers 24.3 or later (on Debian bookworm"
                 f" from bookworm-backports) and set {ICD} to its lvp_icd file in {LAVAPIPE}"
             )
         SOURCE.write_text(BACKPORTS)
         call(["apt-get", "update", "-qq"])
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        wanted = ["mesa-vulkan-drivers", "libvulkan1"]
+        packages = ["mesa-vulkan-drivers", "libvulkan1"]
         options = ["-y", "-qq", "--no-install-recommends", "-t", "bookworm-backports"]
-        call(["apt-get", "install", *options, *wanted], **quiet)
+        call(["apt-get", "install", *options, *packages], **quiet)
     os.environ[ICD] = str(lavapipe()[0])
 
 
 def lavapipe() -> list[Path]:
-    """Return the driver files of a lavapipe that is new enough for sapien."""
+    """Return the driver files of lavapipe, if its version supports sapien."""
     if shutil.which("dpkg-query"):
         command = ["dpkg-query", "-W", "-f=${Version}", "mesa-vulkan-drivers"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        numbers = [int(n) for n in told.split("-")[0].split(".")[:2] if n.isdigit()]
+        version = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        numbers = [int(n) for n in version.split("-")[0].split(".")[:2] if n.isdigit()]
         if numbers < [24, 3]:
             return []
     return sorted(LAVAPIPE.glob("lvp_icd*.json"))
 
 
 def release() -> dict[str, str]:
-    """Return what the system says of itself."""
+    """Return the entries of /etc/os-release."""
     path = Path("/etc/os-release")
     lines = path.read_text().splitlines() if path.exists() else []
     return {k: v.strip('"') for k, _, v in (line.partition("=") for line in lines) if v}

@@ -1,7 +1,7 @@
-"""Play the expert's recorded joints back through ``take_action``: order, timing, environment.
+"""Replay the expert's recorded joints through ``take_action``, to check order and timing.
 
-No pictures are taken. Seeds are those of RoboTwin's evaluation, from 100,000 up; those on which the
-expert fails are left out, as its protocol does.
+Nothing is rendered. Seeds are those of RoboTwin's evaluation, from 100,000 upwards, without those on
+which the expert fails.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ FIRST_SEED = 100_000
 
 
 def replay(config: Robotwin, seeds: int, strides: tuple[int, ...]) -> dict[str, Any]:
-    """Return successes and seconds by stride, over so many seeds on which the expert succeeds."""
+    """Return successes and seconds per stride, over ``seeds`` seeds on which the expert succeeds."""
     worker, wait = Worker(config), config.episode_seconds
     blind = settings(config) | {"cameras": []}
     root = None if config.root is None else str(config.root)
     worker.ask("start", wait, lambda r: r, task=config.task, root=root, settings=blind)
     wins, spent = dict.fromkeys(strides, 0), dict.fromkeys(strides, 0.0)
-    tried: list[int] = []
+    accepted: list[int] = []
     rejected: dict[int, str] = {}
     try:
         with task("replay", seeds, "seeds") as advance:
-            while len(tried) < seeds:
-                seed = FIRST_SEED + len(tried) + len(rejected)
-                made = worker.ask("record", wait, lambda r: r, seed=seed)
-                if not made.flag("accepted"):
-                    rejected[seed] = made.text("reason")
+            while len(accepted) < seeds:
+                seed = FIRST_SEED + len(accepted) + len(rejected)
+                recorded = worker.ask("record", wait, lambda r: r, seed=seed)
+                if not recorded.flag("accepted"):
+                    rejected[seed] = recorded.text("reason")
                     continue
                 joints_TA = np.stack(
-                    [joints(worker, wait, index) for index in range(made.count("frames"))]
+                    [joints(worker, wait, index) for index in range(recorded.count("frames"))]
                 )
                 for stride in strides:
                     began = time.monotonic()
                     wins[stride] += play(worker, wait, seed, joints_TA, stride)
                     spent[stride] += time.monotonic() - began
-                tried.append(seed)
+                accepted.append(seed)
                 advance(**{f"stride_{stride}": wins[stride] for stride in strides})
     finally:
         worker.close()
     say(f"replay: {wins} of {seeds}")
     return {
-        "seeds": tried,
+        "seeds": accepted,
         "rejected": rejected,
         "successes": {str(stride): wins[stride] for stride in strides},
         "seconds": {str(stride): spent[stride] / seeds for stride in strides},
@@ -69,7 +69,7 @@ def joints(worker: Worker, wait: float, index: int) -> np.ndarray[Any, Any]:
 def play(
     worker: Worker, wait: float, seed: int, joints_TA: np.ndarray[Any, Any], stride: int
 ) -> bool:
-    """Return whether every stride-th joint vector, and the last, solve the scene."""
+    """Return whether every stride-th joint vector and the last one solve the scene."""
     worker.ask("begin", wait, lambda r: r, seed=seed, instruction_seed=seed, observe=False)
     done = success = False
     for index in [*range(stride, len(joints_TA) - 1, stride), len(joints_TA) - 1]:

@@ -88,20 +88,22 @@ simulator_workers = 2
 """
 
 
-class Bench:
-    """Hold where things lie and what came out."""
+class RealRun:
+    """The steps, their folder and their results."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.folder = options, Path(options.folder).absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.python = Path(options.venv).absolute() / "bin" / "python"
-        self.place = self.folder / "summary.json"
+        self.summary_path = self.folder / "summary.json"
         self.summary: dict[str, Any] = (
-            json.loads(self.place.read_text()) if self.place.exists() else {"task": TASK}
+            json.loads(self.summary_path.read_text())
+            if self.summary_path.exists()
+            else {"task": TASK}
         )
 
     def spec(self, name: str, **changes: Any) -> Path:
-        """Return a spec of a name."""
+        """Write a spec and return its path."""
         values = {"teacher": 'use = "cloudstats"', "limit": "", "align": 300, "train": 2000}
         values |= {
             "episodes": self.options.episodes,
@@ -114,20 +116,22 @@ class Bench:
         return path
 
     def rgb2act(self, *words: Any) -> str:
-        """Run a command of rgb2act in the folder; return what it prints."""
+        """Run a command of rgb2act in the folder; return its output."""
         command = [sys.executable, "-m", "rgb2act_core", *map(str, words)]
         done = subprocess.run(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
         if done.returncode:
-            raise SystemExit(f"rgb2act {' '.join(map(str, words))} ended with {done.returncode}")
+            raise SystemExit(
+                f"rgb2act {' '.join(map(str, words))} failed with exit code {done.returncode}"
+            )
         return done.stdout
 
     def install(self) -> Any:
-        """Make RoboTwin's interpreter, and a renderer."""
+        """Create RoboTwin's interpreter."""
         machine.interpreter(Path(self.options.venv).absolute())
         return {"python": str(self.python)}
 
     def stand_in(self) -> Any:
-        """Make the stand-in assets."""
+        """Write the stand-in assets."""
         return {"assets": str(assets.make(self.folder))}
 
     def record(self) -> Any:
@@ -135,11 +139,11 @@ class Bench:
         spec = self.spec("mini")
         count = self.options.demonstrations
         found = self.rgb2act("record-robotwin", spec, "--episodes", count, "--into", "data")
-        made = json.loads((self.folder / found.strip() / "recording.json").read_text())
-        facts = made["simulator"]
-        kept = ("commit", "versions", "shader", "planner", "fps", "fallbacks", "device")
-        told = {name: facts[name] for name in kept}
-        return {"demonstrations": count, "rejected": made["rejected"], "simulator": told}
+        recording = json.loads((self.folder / found.strip() / "recording.json").read_text())
+        facts = recording["simulator"]
+        names = ("commit", "versions", "shader", "planner", "fps", "fallbacks", "device")
+        simulator = {name: facts[name] for name in names}
+        return {"demonstrations": count, "rejected": recording["rejected"], "simulator": simulator}
 
     def oracle(self) -> Any:
         """Replay the expert's joints."""
@@ -158,17 +162,17 @@ class Bench:
         return found
 
     def mini(self) -> Any:
-        """Run the whole chain with the small built-in plugins, against a blind policy."""
+        """Run all stages with the plugin mini, also with the proprioception-only baseline."""
         return self.chain(self.spec("mini"))
 
     def ulip(self) -> Any:
-        """Run the whole chain with a small ULIP of random weights: its figures mean nothing."""
+        """Run all stages with a small ULIP with random weights; its success rate is meaningless."""
         teacher = 'use = "ulip"\nvariant = "tiny"\nweights = "random"'
         changes = {"teacher": teacher, "limit": "limit = 2\n", "align": 100, "train": 300}
         return self.chain(self.spec("ulip", episodes=1, baselines="[]", **changes))
 
     def chain(self, spec: Path) -> Any:
-        """Return what RoboTwin's protocol gives for a spec's policy and its baselines."""
+        """Return the results of a spec's policy and its baselines under RoboTwin's protocol."""
         answer = json.loads(self.rgb2act("run", "--json", "--root", "runs", spec))
         kept = ("successes", "rate", "interval", "seeds")
         return {
@@ -181,7 +185,7 @@ class Bench:
         }
 
     def server(self) -> Any:
-        """Let RoboTwin's own kind of loop ask a served policy."""
+        """Evaluate a served policy in a loop like RoboTwin's own."""
         target = self.folder / "checkout"
         shutil.rmtree(target, ignore_errors=True)
         (target / "script").mkdir(parents=True)
@@ -201,14 +205,14 @@ class Bench:
         with subprocess.Popen(serve, cwd=self.folder, stdout=subprocess.PIPE, text=True) as served:
             assert served.stdout is not None
             try:
-                told = json.loads(served.stdout.readline())
-                address = f"{told['host']}:{told['port']}"
+                info = json.loads(served.stdout.readline())
+                address = f"{info['host']}:{info['port']}"
                 return self.loop(policy, address)
             finally:
                 served.terminate()
 
     def loop(self, policy: Path, address: str) -> Any:
-        """Run the loop in RoboTwin's interpreter."""
+        """Run the evaluation loop in RoboTwin's interpreter."""
         arguments = [policy, policy / "deploy_policy.yml", TASK, self.folder, LOOP_SEED, address]
         done = subprocess.run(
             [str(self.python), "script/eval_policy.py", *map(str, arguments)],
@@ -218,11 +222,11 @@ class Bench:
             text=True,
         )
         if done.returncode:
-            raise SystemExit(f"the loop ended with {done.returncode}")
+            raise SystemExit(f"the loop failed with exit code {done.returncode}")
         return json.loads(done.stdout.splitlines()[-1])
 
     def steps(self) -> dict[str, Callable[[], Any]]:
-        """Return what is done, in order."""
+        """Return the steps in order."""
         return {
             "install": self.install,
             "assets": self.stand_in,
@@ -234,7 +238,7 @@ class Bench:
         }
 
     def run(self) -> None:
-        """Do what is asked for and keep what came out."""
+        """Run the selected steps and store their results."""
         machine.renderer()
         for name, step in self.steps().items():
             if self.options.only and name not in self.options.only:
@@ -243,15 +247,15 @@ class Bench:
             began = time.monotonic()
             found = step()
             self.summary[name] = found | {"minutes": round((time.monotonic() - began) / 60, 2)}
-            self.place.write_text(json.dumps(self.summary, indent=1))
+            self.summary_path.write_text(json.dumps(self.summary, indent=1))
         table = markdown(self.summary)
         (self.folder / "summary.md").write_text(table)
         print(table)
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """Return the figures as a table."""
-    rows = [("what", "success", "minutes")]
+    """Return the results as a table."""
+    rows = [("step", "success", "minutes")]
     oracle = summary.get("oracle")
     for stride, count in (oracle or {"successes": {}})["successes"].items():
         rows.append((f"replay oracle, stride {stride}", f"{count} of {len(oracle['seeds'])}", ""))
@@ -270,16 +274,16 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def options() -> argparse.Namespace:
-    """Return what was asked for."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description="run rgb2act against RoboTwin's real code")
-    parser.add_argument("--folder", default=".robotwin")
-    parser.add_argument("--venv", default=".venv-robotwin")
-    parser.add_argument("--demonstrations", type=int, default=6)
-    parser.add_argument("--episodes", type=int, default=3, help="of RoboTwin's protocol")
-    parser.add_argument("--seeds", type=int, default=10, help="of the replay oracle")
-    parser.add_argument("--only", nargs="*", help="steps to do, of those done one after another")
+    parser.add_argument("--folder", default=".robotwin", help="results and data [.robotwin]")
+    parser.add_argument("--venv", default=".venv-robotwin", help="RoboTwin's environment")
+    parser.add_argument("--demonstrations", type=int, default=6, help="to record [6]")
+    parser.add_argument("--episodes", type=int, default=3, help="evaluation episodes [3]")
+    parser.add_argument("--seeds", type=int, default=10, help="seeds of the replay oracle [10]")
+    parser.add_argument("--only", nargs="*", metavar="STEP", help="run only these steps")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    Bench(options()).run()
+    RealRun(options()).run()

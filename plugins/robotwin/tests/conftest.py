@@ -1,4 +1,4 @@
-"""Each layout in turn, and what reads a folder."""
+"""Fixtures: layouts, environments, stand-in workers and a trained run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Opened = Callable[..., RobotwinEnvironment]
 
 
 def pytest_configure() -> None:
-    """Let children be interrupted: those of a suite in the background would ignore it."""
+    """Let child processes be interrupted; in a background job they would ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["legacy", "head", "converted"])
 def layout(request: pytest.FixtureRequest) -> str:
-    """Give each layout in turn."""
+    """Return each layout in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def opened() -> Opened:
-    """Give what opens a folder as an environment."""
+    """Return a function that opens a folder as an environment."""
 
     def call(root: Any, **options: Any) -> RobotwinEnvironment:
         return build(Robotwin(**{"task": TASK, "data": root, **options}))
@@ -41,7 +41,7 @@ def opened() -> Opened:
 
 @pytest.fixture(scope="session")
 def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give an interpreter whose worker stands on a recorded episode."""
+    """Return an interpreter that runs the stand-in worker."""
     script = tmp_path_factory.mktemp("standin") / "python"
     worker = Path(__file__).parent / "helpers/standin_worker.py"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{worker}" "$@"\n')
@@ -51,13 +51,13 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a trained run of recorded episodes; it is not to be changed."""
+    """Return a trained run, which tests must not change."""
     return Path(train(tmp_path_factory.mktemp("deployed")))
 
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with numpy and msgpack in it, as a simulator's interpreter has them."""
+    """Return a folder with only numpy and msgpack, like a simulator's site-packages."""
     folder = tmp_path_factory.mktemp("bare")
     for name in ("numpy", "numpy.libs", "msgpack"):
         found = importlib.util.find_spec(name.partition(".")[0])

@@ -1,4 +1,4 @@
-"""The folders that RoboTwin imports, run as it runs them, with numpy and msgpack alone."""
+"""The deployed folders, run like RoboTwin runs them, with numpy and msgpack only."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ np.savez(out, **found)
 
 @pytest.fixture
 def robotwin(tmp_path: Path) -> Path:
-    """Give what looks like a checkout of RoboTwin's older tree."""
+    """Return a folder that looks like a checkout of RoboTwin's older tree."""
     root = tmp_path / "RoboTwin"
     for name in ("script", "policy"):
         (root / name).mkdir(parents=True)
@@ -112,19 +112,19 @@ def loop(bare: Path, root: Path, *args: object) -> subprocess.CompletedProcess[s
     return bare_python(LOOP, bare, root, root / "frames.npz", root / "out.npz", *args)
 
 
-def test_robotwins_loop_takes_the_actions_that_act_would_take(
+def test_robotwins_loop_executes_the_actions_of_evaluation(
     run: Path, bare: Path, robotwin: Path
 ) -> None:
     recorded = robotwin_servers.Recorded()
     np.savez(robotwin / "frames.npz", rgb=recorded.rgb, joints=recorded.joints)
-    told = rgb2act("deploy-robotwin", run, "--into", robotwin).stdout
-    assert told.startswith(f"{robotwin}/policy/RGB2ACT\nthe policy uses head_camera, left_camera")
+    output = rgb2act("deploy-robotwin", run, "--into", robotwin).stdout
+    assert output.startswith(f"{robotwin}/policy/RGB2ACT\nthe policy uses head_camera, left_camera")
     with robotwin_servers.serving("serve", run) as where:
         done = loop(bare, robotwin, f"server=127.0.0.1:{where['port']}")
         assert done.returncode == 0, done.stderr
     found = np.load(robotwin / "out.npz")
     for episode, steps in enumerate((10, 5)):
-        # every step is seen once, and the three after a plan before the next
+        # every step is observed once, the three of a chunk before the next chunk
         groups = [[0], [1, 2, 3], [4, 5, 6], [7, 8, 9]][: -(-steps // 3)]
         groups = [[at % 4 for at in group] for group in groups]
         expected = robotwin_servers.planned(run, recorded, 100_000 + episode, groups)
@@ -133,7 +133,7 @@ def test_robotwins_loop_takes_the_actions_that_act_would_take(
     assert not np.array_equal(found["actions0"][:5], found["actions1"])  # another seed
 
 
-def test_a_server_or_robot_that_does_not_fit_is_told(run: Path, bare: Path, robotwin: Path) -> None:
+def test_an_incompatible_server_or_robot_is_an_error(run: Path, bare: Path, robotwin: Path) -> None:
     recorded = robotwin_servers.Recorded()
     rgb2act("deploy-robotwin", run, "--into", robotwin)
     done = loop(bare, robotwin)
@@ -143,7 +143,8 @@ def test_a_server_or_robot_that_does_not_fit_is_told(run: Path, bare: Path, robo
         server = f"server=127.0.0.1:{where['port']}"
         done = loop(bare, robotwin, server)
         assert (
-            "rgb is uint8 (2, 120, 320, 3), the policy expects uint8 (2, 240, 320, 3)" in done.stderr
+            "rgb is uint8 (2, 120, 320, 3), the policy expects uint8 (2, 240, 320, 3)"
+            in done.stderr
         )
         done = loop(bare, robotwin, server, "left_arm_dim=7")
         assert "deploy a run of RoboTwin with arms of six joints" in done.stderr
@@ -169,7 +170,7 @@ connect(f"ws://{named['--host']}:{named['--port']}", proxy=None).close()
 
 
 def newer(robotwin: Path, folder: str = "scripts") -> None:
-    """Make a checkout one of the newer tree, whose script lies in one of two folders."""
+    """Turn a checkout into one of the newer tree, whose script is in one of two folders."""
     (robotwin / "script/eval_policy.py").unlink()
     (robotwin / folder).mkdir(exist_ok=True)
     (robotwin / folder / "eval_policy_xpolicylab.py").write_text(NEWER)
@@ -179,7 +180,7 @@ def newer(robotwin: Path, folder: str = "scripts") -> None:
 
 
 @pytest.mark.parametrize("tree", ["older", "scripts", "script"])
-def test_eval_sh_starts_a_server_and_ends_it(run: Path, robotwin: Path, tree: str) -> None:
+def test_eval_sh_starts_and_stops_a_server(run: Path, robotwin: Path, tree: str) -> None:
     if tree == "older":
         (robotwin / "script/eval_policy.py").write_text(EVAL)
     else:
@@ -258,7 +259,7 @@ def test_xpolicylabs_eval_sh_starts_a_server_and_robotwins_script(
     assert named["--test_num"] == "2"
 
 
-def test_eval_sh_ends_as_the_evaluation_did(run: Path, robotwin: Path) -> None:
+def test_eval_sh_has_the_exit_code_of_the_evaluation(run: Path, robotwin: Path) -> None:
     newer(robotwin)
     (robotwin / "scripts/eval_policy_xpolicylab.py").write_text("raise SystemExit(7)")
     (robotwin / "XPolicyLab/policy").mkdir(parents=True)
@@ -267,7 +268,7 @@ def test_eval_sh_ends_as_the_evaluation_did(run: Path, robotwin: Path) -> None:
     assert lab_sh(robotwin, "eval.sh", *case).returncode == 7
 
 
-def test_xpolicylabs_scripts_tell_what_they_cannot_do(run: Path, robotwin: Path) -> None:
+def test_xpolicylabs_scripts_reject_unsupported_arguments(run: Path, robotwin: Path) -> None:
     (robotwin / "XPolicyLab/policy").mkdir(parents=True)
     rgb2act("deploy-robotwin", run, "--into", robotwin)
     done = lab_sh(robotwin, "eval.sh", *CASE, "ee", "0", "0", "0", "-", "-")
@@ -289,17 +290,17 @@ def test_xpolicylabs_scripts_tell_what_they_cannot_do(run: Path, robotwin: Path)
         2,
         "PROTOCOL legacy_tcp: only ws is supported\n",
     )
-    told = (*client, "-", "", "8790")
-    done = lab_sh(robotwin, "setup_eval_env_client.sh", *told, EVAL_ENV_TYPE="debug")
+    arguments = (*client, "-", "", "8790")
+    done = lab_sh(robotwin, "setup_eval_env_client.sh", *arguments, EVAL_ENV_TYPE="debug")
     assert (done.returncode, done.stderr) == (2, "EVAL_ENV_TYPE debug: only sim is supported\n")
     done = lab_sh(robotwin, "setup_eval_policy_server.sh", *CASE)
     assert "usage: bash setup_eval_policy_server.sh BENCH TASK" in done.stderr
 
 
-def test_files_that_are_not_ours_are_not_overwritten(run: Path, robotwin: Path) -> None:
+def test_changed_files_are_not_overwritten(run: Path, robotwin: Path) -> None:
     deploy = ("deploy-robotwin", run, "--into", robotwin)
     rgb2act(*deploy)
-    rgb2act(*deploy)  # ours, as we wrote them
+    rgb2act(*deploy)  # unchanged files may be overwritten
     mine = robotwin / "policy/RGB2ACT/deploy_policy.py"
     mine.write_text("# changed by hand\n")
     (robotwin / "policy/RGB2ACT/notes.txt").write_text("kept")
@@ -314,7 +315,7 @@ def test_files_that_are_not_ours_are_not_overwritten(run: Path, robotwin: Path) 
     assert (robotwin / "policy/RGB2ACT/notes.txt").read_text() == "kept"
 
 
-def test_what_cannot_be_deployed_is_told(run: Path, robotwin: Path, tmp_path: Path) -> None:
+def test_an_undeployable_run_is_an_error(run: Path, robotwin: Path, tmp_path: Path) -> None:
     from rgb2act_robotwin.evaluation.deploy import deploy
 
     with pytest.raises(UserError, match="is not a checkout of RoboTwin, which has script/eval"):
@@ -352,7 +353,7 @@ for named in ({"task_name": "turn_switch"}, {}):
 
 @pytest.fixture
 def of_two_tasks(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Any]]]:
-    """Give the address of a server whose policy says it has two tasks, and what resets name."""
+    """Yield the address of a server with a two-task policy, and the arguments of its resets."""
     from rgb2act_core.serving import Server, Session, listen, load_server
 
     offer, sessions = load_server(run)
@@ -380,7 +381,7 @@ def of_two_tasks(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     server.close()
 
 
-def test_both_adapters_name_the_task_to_a_policy_of_several(
+def test_both_adapters_send_the_task_to_a_multi_task_policy(
     run: Path, bare: Path, robotwin: Path, of_two_tasks: tuple[str, list[Any]]
 ) -> None:
     (robotwin / "XPolicyLab/policy").mkdir(parents=True)
@@ -432,7 +433,7 @@ for group in ([0], [1, 2, 3]):
     for at in group:
         model.update_obs(observation(at, 0))
     single += flat(model.get_action())
-told = model.on_trial_end({"success": True})
+trial = model.on_trial_end({"success": True})
 model.prepare_case({"seed": 100007})
 model.reset()
 batch = []
@@ -443,18 +444,18 @@ for group in ([0], [3]):
 missing = model.on_trial_end({})
 assert not {"torch", "rgb2act_core"} & set(sys.modules)
 np.savez(out, single=single, batch=batch)
-print(told, missing)
+print(trial, missing)
 """
 
 
-def test_the_adapter_of_the_newer_tree_acts_as_act_would(
+def test_the_adapter_of_the_newer_tree_acts_as_in_evaluation(
     run: Path, bare: Path, robotwin: Path
 ) -> None:
     recorded = robotwin_servers.Recorded()
     np.savez(robotwin / "frames.npz", rgb=recorded.rgb, joints=recorded.joints)
     (robotwin / "XPolicyLab/policy").mkdir(parents=True)
-    told = rgb2act("deploy-robotwin", run, "--into", robotwin).stdout
-    assert f"{robotwin}/XPolicyLab/policy/RGB2ACT\n" in told
+    output = rgb2act("deploy-robotwin", run, "--into", robotwin).stdout
+    assert f"{robotwin}/XPolicyLab/policy/RGB2ACT\n" in output
     with robotwin_servers.serving("serve", run) as where:
         address = f"127.0.0.1:{where['port']}"
         files = (robotwin / "frames.npz", robotwin / "out.npz")

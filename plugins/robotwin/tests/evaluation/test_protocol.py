@@ -1,4 +1,4 @@
-"""RoboTwin's protocol from the command line, with a worker that stands on a recorded episode."""
+"""RoboTwin's protocol from the command line, with a stand-in worker."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     root: Path, data: Path, python: Path, act: str = "", spec: str = SPEC, **env: str
 ) -> dict[str, Any]:
-    """Run the whole chain and return the act stage's folder and results."""
+    """Run all stages and return the results of the act stage."""
     place = root / "hammer.toml"
     place.write_text(spec.format(data=data, python=python, act=act))
     command = [sys.executable, "-m", "rgb2act_core", "run", place, "--root", root, "--json"]
@@ -86,17 +86,17 @@ def evaluated(
     return run(tmp_path_factory.mktemp("evaluated"), data, standin)
 
 
-def told(results: dict[str, Any]) -> dict[str, Any]:
+def comparable(results: dict[str, Any]) -> dict[str, Any]:
     return {name: results[name] for name in results if name not in ("folder", "stderr")}
 
 
 def root_of(results: dict[str, Any]) -> Path:
-    """Return the folder that a chain ran in."""
+    """Return the results of a run."""
     folder: Path = results["folder"]
     return folder.parents[2]
 
 
-def test_seeds_are_screened_and_everything_is_kept(evaluated: dict[str, Any]) -> None:
+def test_seeds_are_screened_and_facts_are_stored(evaluated: dict[str, Any]) -> None:
     accepted = [100_000, 100_001, 100_003, 100_005, 100_006]
     rejected = [
         {"seed": 100_002, "reason": "UnStableError: block moves"},
@@ -123,7 +123,7 @@ def test_seeds_are_screened_and_everything_is_kept(evaluated: dict[str, Any]) ->
     assert kept["accepted"][0] == {"seed": 100_000, "told": {"{A}": "block 100000"}}
 
 
-def test_results_and_videos_are_in_robotwins_form(evaluated: dict[str, Any]) -> None:
+def test_results_and_videos_have_robotwins_format(evaluated: dict[str, Any]) -> None:
     place = evaluated["folder"] / "eval_result/beat_block_hammer/RGB2ACT/demo_clean/hammer"
     (time,) = place.iterdir()
     lines = (time / "_result.txt").read_text().split("\n\n")
@@ -151,21 +151,21 @@ def test_a_lost_simulator_changes_no_result(
         shutil.rmtree(tmp_path / "store" / stage)
     results = run(tmp_path, data, standin, RGB2ACT_STANDIN=f"{spoil}:{mark}")
     assert mark.exists()
-    assert told(results) == told(evaluated)
+    assert comparable(results) == comparable(evaluated)
     if not spoil.startswith("screen"):
         losses = json.loads((results["folder"] / "lost.json").read_text())["lost"]
-        assert losses  # two workers may die at once, before either has left the mark
+        assert losses  # both workers may die before either has created the file
         for loss in losses:
             assert f"its last output:\nabout to {spoil.split(':')[1]}" in loss["why"]
             assert f"restarting the episode with seed {loss['seed']}" in results["stderr"]
 
 
 @SLOW
-def test_another_policy_meets_the_same_scenes(
+def test_another_policy_gets_the_same_scenes(
     tmp_path: Path, data: Path, standin: Path, evaluated: dict[str, Any]
 ) -> None:
     shutil.copytree(root_of(evaluated), tmp_path, dirs_exist_ok=True)
-    # no worker screens any more: it would die of it
+    # screening would kill a worker, so this checks that none screens again
     never = f"screen:die:0:{tmp_path / 'never'}"
     again = run(tmp_path, data, standin, "candidates = 2", RGB2ACT_STANDIN=never)
     assert again["seeds"] == evaluated["seeds"]
@@ -177,7 +177,7 @@ def test_another_policy_meets_the_same_scenes(
 
 
 @pytest.mark.parametrize(("stride", "steps"), [(1, 4), (2, 2)])
-def test_replay_of_what_was_recorded_succeeds(
+def test_replay_of_recorded_actions_succeeds(
     tmp_path: Path, data: Path, standin: Path, stride: int, steps: int
 ) -> None:
     shutil.copytree(data, tmp_path / "data")

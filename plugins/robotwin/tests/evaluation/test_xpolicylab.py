@@ -1,4 +1,4 @@
-"""XPolicyLab's websocket protocol, spoken from the other side in its own form of bytes."""
+"""XPolicyLab's websocket protocol, from a client that encodes messages as XPolicyLab does."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def recorded() -> Any:
 
 @pytest.fixture(scope="module")
 def where(run: Path) -> Iterator[dict[str, Any]]:
-    with robotwin_servers.serving("serve-xpolicylab", run) as told:
-        yield told
+    with robotwin_servers.serving("serve-xpolicylab", run) as info:
+        yield info
 
 
 def observation(recorded: Any, at: int, env_idx: int = 0) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def flat(actions: list[dict[str, Any]]) -> np.ndarray:
     return np.stack([np.concatenate([action[key] for key in keys]) for action in actions])
 
 
-def test_a_client_that_sends_the_newest_observation_alone(
+def test_a_client_that_sends_only_the_newest_observation(
     run: Path, recorded: Any, where: dict[str, Any]
 ) -> None:
     with talking(where) as lab:
@@ -124,8 +124,8 @@ def test_a_client_that_sends_the_newest_observation_alone(
         for answer, plan in zip(answers, expected, strict=True):
             np.testing.assert_array_equal(flat(answer["actions"]), plan)
             assert answer["latency_ms"] > 0
-        told = lab.ask("trial_end", {"success": True})
-        assert told["result"] == {"plans": 2, "missing_steps": 2}
+        info = lab.ask("trial_end", {"success": True})
+        assert info["result"] == {"plans": 2, "missing_steps": 2}
     with contextlib.suppress(ConnectionClosed), talking(where) as lab:
         lab.ask("close")
 
@@ -135,7 +135,7 @@ def test_a_client_that_sends_every_observation(
 ) -> None:
     with talking(where) as lab:
         lab.ask("prepare_case", {"seed": SEED})
-        assert lab.ask("reset")["result"] == {"seed": SEED}  # as the case said
+        assert lab.ask("reset")["result"] == {"seed": SEED}  # of prepare_case
         found = []
         for group in ([0], [1, 2, 3]):
             for at in group:
@@ -145,33 +145,31 @@ def test_a_client_that_sends_every_observation(
             np.stack(found), robotwin_servers.planned(run, recorded, SEED, [[0], [1, 2, 3]])
         )
         assert lab.ask("trial_end")["result"] == {"plans": 2, "missing_steps": 0}
-        assert lab.ask("reset")["result"] == {"seed": 1}  # nobody said which
+        assert lab.ask("reset")["result"] == {"seed": 1}  # the next seed
 
 
-def test_no_ping_is_sent_to_a_client_that_simulates(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """XPolicyLab's client answers none meanwhile: its event loop stands still, for minutes."""
+def test_the_server_sends_no_pings(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """XPolicyLab's client cannot answer pings for minutes while its simulator works."""
     from rgb2act_robotwin.evaluation.xpolicylab import serve
     from websockets.sync import server
 
     from rgb2act_core.serving import listen, load_server
 
-    told: dict[str, Any] = {}
+    info: dict[str, Any] = {}
 
     def accept(lead: Any, **given: Any) -> contextlib.AbstractContextManager[Any]:
-        told.update(given)
+        info.update(given)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(server, "serve", accept)
     with contextlib.closing(listen("127.0.0.1", 0)) as listener:
         with pytest.raises(KeyboardInterrupt):
             serve(listener, load_server(run)[1], None)
-        assert told["ping_interval"] is None
+        assert info["ping_interval"] is None
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
-def test_environments_of_a_connection_have_histories_of_their_own(
+def test_each_environment_of_a_connection_has_its_own_history(
     run: Path, recorded: Any, where: dict[str, Any]
 ) -> None:
     with talking(where) as lab, talking(where) as other:
@@ -188,7 +186,7 @@ def test_environments_of_a_connection_have_histories_of_their_own(
             np.testing.assert_array_equal([plans[number] for plans in found], expected)
 
 
-def test_jpegs_are_read_in_their_own_colours(recorded: Any, where: dict[str, Any]) -> None:
+def test_jpegs_are_decoded_by_their_mark(recorded: Any, where: dict[str, Any]) -> None:
     import simplejpeg
 
     seen = observation(recorded, 0)
@@ -202,11 +200,11 @@ def test_jpegs_are_read_in_their_own_colours(recorded: Any, where: dict[str, Any
                 np.ascontiguousarray(color) if isinstance(color, np.ndarray) else color
             )
             found.append(flat(lab.ask("infer", {"observation": seen})["actions"]))
-    np.testing.assert_array_equal(found[0], found[2])  # unmarked: red and blue are swapped
+    np.testing.assert_array_equal(found[0], found[2])  # without a mark red and blue are swapped
     np.testing.assert_array_equal(found[0], found[1])
 
 
-def test_what_is_wrong_is_answered(recorded: Any, where: dict[str, Any]) -> None:
+def test_errors_are_replies(recorded: Any, where: dict[str, Any]) -> None:
     fine = observation(recorded, 0)
     small = observation(recorded, 0)
     for view in small["vision"].values():
@@ -238,10 +236,10 @@ def test_what_is_wrong_is_answered(recorded: Any, where: dict[str, Any]) -> None
             (lab.call("get_action_batch", [0, 0]), "call_failed", "[0, 0] are not distinct"),
             (lab.call("__init__"), "call_failed", "func_name '__init__'"),
         ]
-        for payload, code, said in wrong:
+        for payload, code, message in wrong:
             assert payload["code"] == code
-            assert said in payload["message"]
-        assert lab.ask("infer", {"observation": fine})["ok"]  # and it goes on
+            assert message in payload["message"]
+        assert lab.ask("infer", {"observation": fine})["ok"]  # the connection is still usable
 
 
 def array(**changes: Any) -> bytes:
@@ -271,14 +269,12 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-def test_what_is_no_frame_is_refused(data: bytes) -> None:
+def test_invalid_frames_are_refused(data: bytes) -> None:
     with pytest.raises(FrameError):
         xpolicylab_messages.unpack(data)
 
 
-def test_what_is_hostile_ends_its_own_connection_alone(
-    recorded: Any, where: dict[str, Any]
-) -> None:
+def test_invalid_input_closes_only_its_own_connection(recorded: Any, where: dict[str, Any]) -> None:
     with talking(where) as lab:
         lab.ask("reset", {"seed": SEED})
         for data, code in (
@@ -295,19 +291,19 @@ def test_what_is_hostile_ends_its_own_connection_alone(
         assert lab.ask("infer", {"observation": observation(recorded, 0)})["ok"]
 
 
-def test_a_token_is_asked_for(run: Path, tmp_path: Path) -> None:
+def test_a_wrong_token_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret&word")
     with robotwin_servers.serving(
         "serve-xpolicylab", run, "--token-file", str(tmp_path / "token")
-    ) as told:
+    ) as info:
         for path in ("", "?token=secret"):
-            with pytest.raises(InvalidStatus, match="401"), talking(told, path):
+            with pytest.raises(InvalidStatus, match="401"), talking(info, path):
                 pass
-        with talking(told, "?token=secret%26word") as lab:
+        with talking(info, "?token=secret%26word") as lab:
             assert lab.ask("hello")["ok"]
 
 
-def test_a_policy_that_its_client_cannot_drive_is_told(run: Path) -> None:
+def test_an_incompatible_policy_is_an_error(run: Path) -> None:
     import attrs
     from rgb2act_robotwin.evaluation.xpolicylab import check
 
@@ -322,8 +318,8 @@ def test_a_policy_that_its_client_cannot_drive_is_told(run: Path) -> None:
         check(attrs.evolve(offer, action_names=("a",)))
 
 
-def test_a_policy_of_several_tasks_is_told_which(run: Path, recorded: Any) -> None:
-    """The task's name goes on to the session where the policy knows several, and only there."""
+def test_a_multi_task_policy_gets_the_task(run: Path, recorded: Any) -> None:
+    """The session gets the name of the task only if the policy has several."""
     import attrs
     from rgb2act_robotwin.evaluation.xpolicylab import Connection
 

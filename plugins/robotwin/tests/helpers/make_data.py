@@ -1,4 +1,4 @@
-"""Cut RoboTwin's own recordings down to the test data: ``make_data.py LEGACY HEAD``.
+"""Reduce RoboTwin's own recordings to the test data: ``make_data.py LEGACY HEAD``.
 
 LEGACY and HEAD are HDF5 files that RoboTwin's collector wrote. The first frames of each are kept as
 they are, bytes of the JPEGs too; the legacy file's point clouds lose all but each fourth point.

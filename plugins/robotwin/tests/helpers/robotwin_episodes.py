@@ -1,4 +1,4 @@
-"""Write small data sets in every layout, as RoboTwin writes them: for tests of what reads them.
+"""Write small data sets in each of RoboTwin's layouts.
 
 Shapes: R = rows of a file, H W = pixels, A = 14 action dims, P = points
 """
@@ -37,7 +37,7 @@ def world_to_camera() -> NDArray[np.float32]:
 
 
 def picture(row: int, camera: int = 0) -> NDArray[np.uint8]:
-    """Return an image that no JPEG blurs much: red left, blue right, brighter by row."""
+    """Return an image that JPEG preserves well: red left, blue right, brighter with each row."""
     image_HW3 = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image_HW3[:, : WIDTH // 2, 0] = 120 + 20 * row
     image_HW3[:, WIDTH // 2 :, 2] = 120 + 20 * camera
@@ -45,7 +45,7 @@ def picture(row: int, camera: int = 0) -> NDArray[np.uint8]:
 
 
 def jpeg(image_HW3: NDArray[np.uint8], true_rgb: bool = False) -> bytes:
-    """Return a JPEG as RoboTwin's older writer makes it, or the newer one."""
+    """Return a JPEG like RoboTwin's older writer, or like the newer one if ``true_rgb``."""
     stream = io.BytesIO()
     comment = {"comment": b"XPL-RGB1"} if true_rgb else {}
     ordered = np.ascontiguousarray(image_HW3 if true_rgb else image_HW3[..., ::-1])
@@ -54,21 +54,21 @@ def jpeg(image_HW3: NDArray[np.uint8], true_rgb: bool = False) -> bytes:
 
 
 def vector(rows: int = ROWS, number: int = 0) -> NDArray[np.float64]:
-    """Return joints (R, A) that all differ, grippers within 0 .. 1."""
+    """Return joints (R, A) that all differ, with grippers in 0 to 1."""
     joints_RA = 0.01 * np.arange(rows)[:, None] + 0.1 * np.arange(14)[None] + number
     joints_RA[:, [6, 13]] = np.linspace(0, 1, rows)[:, None]
     return joints_RA
 
 
 def cloud(rows: int = ROWS) -> NDArray[np.float32]:
-    """Return clouds (R, 8, 6) whose last two points are filling."""
+    """Return clouds (R, 8, 6) whose last two points are padding."""
     points = np.linspace(0.1, 0.9, rows * 8 * 6).reshape(rows, 8, 6).astype(np.float32)
     points[:, -2:] = 0
     return points
 
 
 def depth_mm() -> NDArray[np.float64]:
-    """Return the depth (H, W) of a plane one metre before the camera, one pixel unseen."""
+    """Return the depth (H, W) of a plane at one metre; one pixel has no depth."""
     depth_HW = np.full((HEIGHT, WIDTH), 1000.0)
     depth_HW[0, 0] = 0
     return depth_HW
@@ -86,7 +86,7 @@ def write_legacy(
     joints: NDArray[Any] | None = None,
     clouds: bool = True,
     depth: bool = False,
-    told: bool = True,
+    instructions: bool = True,
 ) -> Path:
     """Write one episode of the released layout and return its path."""
     path = root / task / config / "data" / f"episode{number}.hdf5"
@@ -106,8 +106,8 @@ def write_legacy(
             if depth:
                 group["depth"] = np.repeat(depth_mm()[None], rows, 0)
         file["pointcloud"] = cloud(rows) if clouds else np.zeros((rows, 0), np.float32)
-    if told:
-        _tell(path.parent.parent / "instructions" / f"episode{number}.json")
+    if instructions:
+        _write_instructions(path.parent.parent / "instructions" / f"episode{number}.json")
     return path
 
 
@@ -127,7 +127,7 @@ def write_newer(
     depth: bool = False,
     array: bool = False,
 ) -> Path:
-    """Write one episode of the newer layout, or of the converter's variant of it."""
+    """Write one episode of the newer layout, or of the converter's variant."""
     path = root / config / task / robot / "data" / f"episode_{number:07d}.hdf5"
     path.parent.mkdir(parents=True, exist_ok=True)
     joints_RA = vector(rows + 1, number).astype(np.float32)
@@ -161,14 +161,14 @@ def write_newer(
     return path
 
 
-def _tell(path: Path) -> None:
+def _write_instructions(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    said = {"seen": ["hand it over", "pass it on"], "unseen": ["give it"]}
-    path.write_text(json.dumps(said), encoding="utf-8")
+    texts = {"seen": ["hand it over", "pass it on"], "unseen": ["give it"]}
+    path.write_text(json.dumps(texts), encoding="utf-8")
 
 
 def write_layout(root: Path, layout: str, number: int = 0, **options: Any) -> Path:
-    """Write one episode of a layout by its name."""
+    """Write one episode in the named layout."""
     if layout == "legacy":
         return write_legacy(root, number, **options)
     return write_newer(root, number, converted=layout == "converted", **options)

@@ -1,4 +1,4 @@
-"""A tiny policy of recorded episodes, served by the real command line."""
+"""Train a tiny policy on recorded episodes, and serve it from the command line."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def train(root: Path) -> Path:
 
 @contextlib.contextmanager
 def serving(command: str, run: Path, *args: str) -> Iterator[dict[str, Any]]:
-    """Serve a run in a process of its own; give what it says of itself, and its stderr after."""
+    """Serve a run in a subprocess; yield its JSON line, to which its stderr is added at the end."""
     with subprocess.Popen(
         [sys.executable, "-m", "rgb2act_core", command, str(run), "--json", *args],
         stdout=subprocess.PIPE,
@@ -77,18 +77,18 @@ def serving(command: str, run: Path, *args: str) -> Iterator[dict[str, Any]]:
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        told = json.loads(line) if line else {}
+        info = json.loads(line) if line else {}
         try:
-            yield told
+            yield info
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-            _, told["errors"] = process.communicate(timeout=60)
-            assert process.returncode == 0, told["errors"]
+            _, info["errors"] = process.communicate(timeout=60)
+            assert process.returncode == 0, info["errors"]
 
 
 class Recorded:
-    """What RoboTwin's simulator would show, from a recorded episode."""
+    """Observations of a recorded episode, in place of the simulator's."""
 
     def __init__(self) -> None:
         from rgb2act_robotwin import Robotwin, build
@@ -106,7 +106,7 @@ class Recorded:
 
 
 def planned(run: Path, recorded: Recorded, seed: int, groups: list[list[int]]) -> np.ndarray:
-    """Return the actions (plans, n, 14) of the code that acts, for frames seen before each plan."""
+    """Return the actions (plans, n, 14) of evaluation, given the frames before each plan."""
     from rgb2act_core.policy import rollout
     from rgb2act_core.serving import load_server
 

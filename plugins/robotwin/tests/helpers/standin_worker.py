@@ -1,9 +1,9 @@
-"""A worker without a simulator: it stands on a recorded episode, and fails on demand.
+"""A worker that replays a recorded episode instead of a simulator, and fails on demand.
 
-``RGB2ACT_STANDIN="kind:how:n:file"`` spoils the n-th request (from 0) of a kind, once: while the
-file is not there yet. How: die, hang, garbage, oversize, types, error, nan, miscount.
+``RGB2ACT_STANDIN="kind:how:n:file"`` breaks the n-th request (from 0) of a kind once, while the
+file does not exist yet. How: die, hang, garbage, oversize, types, error, nan, miscount.
 
-Arms are where they were told to be, images are the recorded ones, shifted and tinted by the seed.
+Arms are at their targets; images are the recorded ones, shifted and tinted by the seed.
 An action that is the last recorded vector succeeds. Of five seeds the third does not come to rest
 and the fifth is too hard for the expert.
 """
@@ -33,7 +33,7 @@ HIGH = np.array([3.2] * 6 + [1.0] + [3.2] * 6 + [1.0])
 
 
 class Spoiled(Exception):  # noqa: N818 a state, named as such
-    """Say that the reply is not to be sent."""
+    """The reply must not be sent."""
 
 
 class StandIn:

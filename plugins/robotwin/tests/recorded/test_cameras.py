@@ -1,4 +1,4 @@
-"""Depth and matrices mean the same, whatever a file calls them."""
+"""Depth and camera matrices have one convention in all layouts."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def matrices(path: Path) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-
     )
 
 
-def test_extrinsics_go_from_world_to_camera_in_every_layout(tmp_path: Path, layout: str) -> None:
+def test_extrinsics_map_world_to_camera_in_every_layout(tmp_path: Path, layout: str) -> None:
     extrinsics_34, intrinsics_33 = matrices(write_layout(tmp_path, layout))
     np.testing.assert_allclose(extrinsics_34, world_to_camera(), atol=1e-6)
     np.testing.assert_array_equal(intrinsics_33, INTRINSICS)
 
 
-def test_matrices_of_the_other_direction_are_known_by_what_they_see(tmp_path: Path) -> None:
-    """The converter pads extrinsic_cv to (4, 4) where a file has no cam2world_gl."""
+def test_inverted_matrices_are_detected_by_the_table(tmp_path: Path) -> None:
+    """The converter pads extrinsic_cv to (4, 4) if a file has no cam2world_gl."""
     path = write_newer(tmp_path, converted=True, inverted=True)
     np.testing.assert_allclose(matrices(path)[0], world_to_camera(), atol=1e-6)
 
 
-def test_legacy_file_with_opengl_matrices_alone(tmp_path: Path) -> None:
+def test_legacy_file_with_opengl_matrices_only(tmp_path: Path) -> None:
     path = write_legacy(tmp_path)
     with h5py.File(path, "r+") as file:
         del file["observation/head_camera/extrinsic_cv"]
@@ -63,13 +63,13 @@ def test_depth_is_metres(tmp_path: Path, layout: str) -> None:
     assert depth_HW[0, 0] == 0.0
 
 
-def test_clouds_are_made_from_depth(tmp_path: Path, layout: str, opened: Opened) -> None:
+def test_clouds_are_computed_from_depth(tmp_path: Path, layout: str, opened: Opened) -> None:
     write_layout(tmp_path, layout, depth=True)
     (episode,) = opened(tmp_path, clouds="depth", **EVERYTHING).recorded()
     validate(episode)
     assert episode.clouds is not None
     cloud = episode.clouds[0]
-    assert len(cloud.xyz) == HEIGHT * WIDTH - 1  # one pixel saw nothing
+    assert len(cloud.xyz) == HEIGHT * WIDTH - 1  # one pixel has no depth
     rows_4 = np.repeat([HEIGHT // 2 - 1, HEIGHT // 2], 2)
     columns_4 = np.tile([WIDTH // 2 - 1, WIDTH // 2], 2)
     middle_43 = cloud.xyz[rows_4 * WIDTH + columns_4 - 1]  # the four pixels around the axis
@@ -79,7 +79,7 @@ def test_clouds_are_made_from_depth(tmp_path: Path, layout: str, opened: Opened)
     assert cloud.rgb[left, 0].mean() > 100 > cloud.rgb[left, 2].mean()
 
 
-def test_auto_prefers_stored_clouds_and_takes_depth_else(tmp_path: Path, opened: Opened) -> None:
+def test_auto_prefers_stored_clouds_to_depth(tmp_path: Path, opened: Opened) -> None:
     write_legacy(tmp_path / "both", depth=True)
     write_legacy(tmp_path / "depth", depth=True, clouds=False)
     (stored,) = opened(tmp_path / "both").recorded()
@@ -90,7 +90,7 @@ def test_auto_prefers_stored_clouds_and_takes_depth_else(tmp_path: Path, opened:
     assert len(made.clouds[0].xyz) == 10
 
 
-def test_clouds_of_several_cameras_are_joined(tmp_path: Path, opened: Opened) -> None:
+def test_clouds_of_several_cameras_are_merged(tmp_path: Path, opened: Opened) -> None:
     write_legacy(tmp_path, depth=True)
     options = {**EVERYTHING, "clouds": "depth", "cloud_cameras": ("cam_head", "left_camera")}
     (episode,) = opened(tmp_path, **options).recorded()
@@ -99,21 +99,21 @@ def test_clouds_of_several_cameras_are_joined(tmp_path: Path, opened: Opened) ->
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"clouds": "depth"}, "has no depth"),
         ({"clouds": "stored"}, "has no point clouds; set clouds = 'depth'"),
     ],
 )
-def test_what_is_not_there_is_told(
-    tmp_path: Path, options: dict[str, str], said: str, opened: Opened
+def test_missing_arrays_are_reported(
+    tmp_path: Path, options: dict[str, str], message: str, opened: Opened
 ) -> None:
     write_legacy(tmp_path, clouds=False)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         opened(tmp_path, **options).recorded()
 
 
-def test_crop_that_leaves_nothing_names_the_frame(tmp_path: Path, opened: Opened) -> None:
+def test_an_empty_crop_names_the_frame(tmp_path: Path, opened: Opened) -> None:
     write_legacy(tmp_path, depth=True)
     (episode,) = opened(tmp_path, clouds="depth", crop_low=(0.5, 0.3, 1.9)).recorded()
     assert episode.clouds is not None

@@ -1,4 +1,4 @@
-"""Damaged files: each is refused by file, key and frame, with what to do; nothing else happens."""
+"""Damaged files: the error names file, key and frame, and a remedy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refused(environment: RobotwinEnvironment) -> str:
 
 
 def problems(path: Path) -> str:
-    """Return what inspect says of a file; it must not raise."""
+    """Return the problems that inspect finds; it must not raise."""
     found = inspect(path)
     assert found is not None
     return "\n".join(problem for episode in found.episodes for problem in episode.problems)
@@ -43,14 +43,14 @@ def test_truncated_file(tmp_path: Path, layout: str, opened: Opened) -> None:
     path = write_layout(tmp_path, layout)
     write_layout(tmp_path, layout, 1)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    for said in (refused(opened(tmp_path)), problems(tmp_path)):
-        assert f"{path}: cannot be read as HDF5" in said
-        assert "leave it out with [environment] skip" in said
+    for message in (refused(opened(tmp_path)), problems(tmp_path)):
+        assert f"{path}: cannot be read as HDF5" in message
+        assert "leave it out with [environment] skip" in message
     kept = opened(tmp_path, skip=("demo_clean-episode_0000000",)).recorded()
     assert [episode.name for episode in kept] == ["demo_clean-episode_0000001"]
 
 
-def test_every_damage_is_told_when_the_first_episode_is_damaged(
+def test_all_damage_is_reported_if_the_first_episode_is_damaged(
     tmp_path: Path, opened: Opened
 ) -> None:
     paths = [write_legacy(tmp_path, number) for number in range(3)]
@@ -61,14 +61,14 @@ def test_every_damage_is_told_when_the_first_episode_is_damaged(
     assert refused(environment).count("cannot be read as HDF5") == 2
 
 
-def test_file_that_is_no_hdf5(tmp_path: Path, opened: Opened) -> None:
+def test_file_that_is_not_hdf5(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     path.write_bytes(b"hello")
     assert f"{path}: cannot be read as HDF5" in refused(opened(tmp_path))
     assert "cannot be read as HDF5" in problems(tmp_path)
 
 
-def test_hdf5_of_something_else(tmp_path: Path, opened: Opened) -> None:
+def test_hdf5_with_other_keys(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     with h5py.File(path, "w") as file:
         file["weights"] = [1]
@@ -79,20 +79,20 @@ def test_missing_camera(tmp_path: Path, layout: str, opened: Opened) -> None:
     write_layout(tmp_path, layout)
     write_layout(tmp_path, layout, 1)
     path = write_layout(tmp_path, layout, 2, cameras=("left_camera",))
-    said = refused(opened(tmp_path))
-    assert f"{path}: camera 'head_camera' is missing; the file has left_camera" in said
-    assert said.count("\n") == 0
+    message = refused(opened(tmp_path))
+    assert f"{path}: camera 'head_camera' is missing; the file has left_camera" in message
+    assert message.count("\n") == 0
     assert "camera 'head_camera' is missing; 2 of 3 episodes have it" in problems(tmp_path)
     assert "did you mean 'head_camera'" in refused(opened(tmp_path, cameras=("hed_camera",)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_joint_that_is_no_number(tmp_path: Path, layout: str, value: float, opened: Opened) -> None:
+def test_joint_that_is_nan(tmp_path: Path, layout: str, value: float, opened: Opened) -> None:
     path, key = write_layout(tmp_path, layout), KEYS[layout][1]
     with h5py.File(path, "r+") as file:
         file[key][3, 2] = value
-    for said in (refused(opened(tmp_path)), problems(tmp_path)):
-        assert f"{path}: {key}: frame 3: value[2] is {value!r}" in said
+    for message in (refused(opened(tmp_path)), problems(tmp_path)):
+        assert f"{path}: {key}: frame 3: value[2] is {value!r}" in message
 
 
 def test_last_row_of_a_legacy_file_is_an_action_too(tmp_path: Path, opened: Opened) -> None:
@@ -107,14 +107,14 @@ def test_empty_cloud(tmp_path: Path, kind: str, opened: Opened) -> None:
     path, key = write_layout(tmp_path, kind), KEYS[kind][2]
     with h5py.File(path, "r+") as file:
         file[str(key)][2] = 0
-    for said in (refused(opened(tmp_path)), problems(tmp_path)):
-        assert f"{path}: {key}: frame 2: has no points" in said
+    for message in (refused(opened(tmp_path)), problems(tmp_path)):
+        assert f"{path}: {key}: frame 2: has no points" in message
     (episode,) = opened(tmp_path, clouds="none").recorded()
     assert episode.clouds is None
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"\x89PNG\r\n\x1a\n" + b"x" * 50, "is not a JPEG"),
         (b"", "is empty"),
@@ -122,19 +122,17 @@ def test_empty_cloud(tmp_path: Path, kind: str, opened: Opened) -> None:
         (b"\xff\xd8\xff\xe0", "is truncated"),
     ],
 )
-def test_frame_that_is_no_jpeg(
-    tmp_path: Path, layout: str, data: bytes, said: str, opened: Opened
+def test_frame_that_is_not_a_jpeg(
+    tmp_path: Path, layout: str, data: bytes, message: str, opened: Opened
 ) -> None:
     path, key = write_layout(tmp_path, layout), KEYS[layout][0]
     with h5py.File(path, "r+") as file:
         file[key][3] = data
-    for told in (refused(opened(tmp_path)), problems(tmp_path)):
-        assert f"{path}: {key}: frame 3: {said}" in told
+    for problem in (refused(opened(tmp_path)), problems(tmp_path)):
+        assert f"{path}: {key}: frame 3: {message}" in problem
 
 
-def test_jpeg_with_a_damaged_picture_is_told_when_it_is_decoded(
-    tmp_path: Path, opened: Opened
-) -> None:
+def test_jpeg_with_damaged_content_is_an_error_on_decoding(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     with h5py.File(path, "r+") as file:
         data = bytes(file["observation/head_camera/rgb"][1])
@@ -148,17 +146,17 @@ def test_jpeg_with_a_damaged_picture_is_told_when_it_is_decoded(
     assert episode.rgb[2].shape == (1, 24, 32, 3)
 
 
-def test_missing_keys_are_all_told_at_once(tmp_path: Path, opened: Opened) -> None:
+def test_all_missing_keys_are_reported_at_once(tmp_path: Path, opened: Opened) -> None:
     one, two = write_legacy(tmp_path), write_legacy(tmp_path, 1)
     with h5py.File(one, "r+") as file:
         del file["joint_action"]
     with h5py.File(two, "r+") as file:
         del file["observation/head_camera/rgb"]
         file["joint_action/vector"][0, 0] = np.nan
-    said = refused(opened(tmp_path)).splitlines()
-    assert any(f"{one}: joint_action/vector: is missing" in line for line in said)
-    assert any(f"{two}: observation/head_camera/rgb: is missing" in line for line in said)
-    assert any(f"{two}: joint_action/vector: frame 0" in line for line in said)
+    message = refused(opened(tmp_path)).splitlines()
+    assert any(f"{one}: joint_action/vector: is missing" in line for line in message)
+    assert any(f"{two}: observation/head_camera/rgb: is missing" in line for line in message)
+    assert any(f"{two}: joint_action/vector: frame 0" in line for line in message)
 
 
 def test_newer_file_without_actions(tmp_path: Path, opened: Opened) -> None:
@@ -168,7 +166,7 @@ def test_newer_file_without_actions(tmp_path: Path, opened: Opened) -> None:
     assert f"{path}: action/left_arm_joint_states: is missing" in refused(opened(tmp_path))
 
 
-def test_actions_that_equal_the_state_teach_nothing(tmp_path: Path, opened: Opened) -> None:
+def test_actions_equal_to_the_state_are_refused(tmp_path: Path, opened: Opened) -> None:
     path = write_newer(tmp_path)
     with h5py.File(path, "r+") as file:
         for name in file["action"]:
@@ -197,7 +195,7 @@ def test_no_episodes(tmp_path: Path) -> None:
     for data in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UserError, match=r"0 episodes|no such file"):
             build(Robotwin(task=TASK, data=data)).recorded()
-    (tmp_path / "notes.hdf5").write_bytes(b"")  # no number: no episode
+    (tmp_path / "notes.hdf5").write_bytes(b"")  # without a number it is not an episode
     with pytest.raises(UserError, match="0 episodes"):
         _ = build(Robotwin(task=TASK, data=tmp_path)).info
     assert inspect(tmp_path) is None
@@ -217,19 +215,19 @@ def test_planned_segments_are_refused_as_labels(tmp_path: Path) -> None:
             Robotwin(task=TASK, data=tmp_path / name)
 
 
-def test_instructions_that_are_no_json(tmp_path: Path, opened: Opened) -> None:
+def test_instructions_that_are_not_json(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path).parents[1] / "instructions" / "episode0.json"
     path.write_text("{")
     assert f"{path}: is not valid JSON" in refused(opened(tmp_path))
 
 
-def test_two_files_of_one_number(tmp_path: Path, opened: Opened) -> None:
+def test_two_files_with_the_same_number(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     shutil.copy(path, path.with_name("episode_0.hdf5"))
     assert "is episode 0 as well as" in refused(opened(tmp_path))
 
 
-def test_cameras_of_two_sizes(tmp_path: Path, opened: Opened) -> None:
+def test_cameras_with_different_sizes(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     with h5py.File(path, "r+") as file, h5py.File(write_legacy(tmp_path / "x"), "r") as other:
         from robotwin_episodes import jpeg
@@ -238,11 +236,11 @@ def test_cameras_of_two_sizes(tmp_path: Path, opened: Opened) -> None:
         del file["observation/left_camera/rgb"]
         file["observation/left_camera/rgb"] = np.array([large] * ROWS, "S")
         assert other
-    said = refused(opened(tmp_path, cameras=("head_camera", "left_camera"), limit=1))
-    assert "choose cameras of the same size" in said
+    message = refused(opened(tmp_path, cameras=("head_camera", "left_camera"), limit=1))
+    assert "choose cameras of the same size" in message
 
 
-def test_a_joint_beyond_single_precision_is_told(tmp_path: Path) -> None:
+def test_a_joint_beyond_float32_is_an_error(tmp_path: Path) -> None:
     path = write_layout(tmp_path, "legacy")
     with h5py.File(path, "r+") as file:
         file["joint_action/vector"][2, 3] = 1e300
@@ -262,7 +260,7 @@ def test_a_joint_beyond_single_precision_is_told(tmp_path: Path) -> None:
 def test_any_damage_is_a_user_error_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Bytes overwritten anywhere, or a cut anywhere: no crash, no wrong shape."""
+    """Overwriting bytes or truncating anywhere causes no crash and no wrong shape."""
     kind = data.draw(st.sampled_from(list(KEYS)))
     root = tmp_path_factory.getbasetemp() / f"fuzz-{kind}"
     whole = root / "whole"
@@ -282,8 +280,8 @@ def test_any_damage_is_a_user_error_or_harmless(
         validate(episode)
         assert episode.rgb[:].shape == episode.rgb.shape
     except UserError as err:
-        said = str(err)
+        message = str(err)
     else:
-        said = "episode"
-    assert str(path) in said or "episode" in said
+        message = "episode"
+    assert str(path) in message or "episode" in message
     inspect(path)

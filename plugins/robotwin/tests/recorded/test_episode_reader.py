@@ -1,4 +1,4 @@
-"""Episodes of every layout are read as RoboTwin would hand them out."""
+"""Episodes of every layout give what the simulator recorded."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_layout_gives_the_same_episode(tmp_path: Path, layout: str, opened
 
 
 @pytest.mark.parametrize("true_rgb", [False, True], ids=["swapped", "marked"])
-def test_colours_are_those_the_simulator_saw(
+def test_colours_are_those_of_the_simulator(
     tmp_path: Path, layout: str, true_rgb: bool, opened: Opened
 ) -> None:
     write_layout(tmp_path, layout, true_rgb=true_rgb)
@@ -97,10 +97,10 @@ def test_cameras_have_one_name_in_all_layouts(tmp_path: Path, layout: str, opene
     assert ours.cameras == theirs.cameras == every
     np.testing.assert_array_equal(ours.rgb[:], theirs.rgb[:])
     blues = ours.rgb[0][:, 5, -3, 2].astype(int)
-    assert (np.diff(blues) > 10).all()  # each camera has its own picture, in the order asked for
+    assert (np.diff(blues) > 10).all()  # each camera has its own image, in the requested order
 
 
-def test_points_that_fill_up_a_cloud_are_dropped(tmp_path: Path, opened: Opened) -> None:
+def test_zero_padding_of_clouds_is_dropped(tmp_path: Path, opened: Opened) -> None:
     write_legacy(tmp_path)
     clouds = only(opened(tmp_path)).clouds
     assert clouds is not None
@@ -114,7 +114,7 @@ def test_repeated_frames_are_kept_dropped_or_marked(
     tmp_path: Path, layout: str, opened: Opened
 ) -> None:
     joints_RA = vector()
-    joints_RA[[2, 3]] = joints_RA[1]  # frames 1, 2 and 3 are one
+    joints_RA[[2, 3]] = joints_RA[1]  # frames 1, 2 and 3 are equal
     path = write_layout(tmp_path, layout)
     replace_joints(path, joints_RA)
     kept = only(opened(tmp_path))
@@ -157,7 +157,7 @@ def test_arrays_that_are_not_contiguous_are_read(tmp_path: Path, how: str, opene
             for t, one in enumerate(data):
                 frames[t] = np.frombuffer(one, np.uint8)
     other = only(opened(tmp_path))
-    assert other.digest == plain.digest  # the same bytes, however they are kept
+    assert other.digest == plain.digest  # the same content, however it is stored
     np.testing.assert_array_equal(other.rgb[:], plain.rgb[:])
     np.testing.assert_array_equal(other.rgb[3], plain.rgb[3])
     assert other.clouds is not None
@@ -165,14 +165,14 @@ def test_arrays_that_are_not_contiguous_are_read(tmp_path: Path, how: str, opene
     np.testing.assert_array_equal(other.clouds[2].xyz, plain.clouds[2].xyz)
 
 
-def test_parts_are_put_together_where_the_vector_is_missing(tmp_path: Path, opened: Opened) -> None:
+def test_joint_parts_replace_a_missing_vector(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     with h5py.File(path, "r+") as file:
         del file["joint_action/vector"]
     np.testing.assert_array_equal(only(opened(tmp_path)).joints, vector()[:-1].astype(np.float32))
 
 
-def test_matrices_may_be_missing_where_nothing_needs_them(tmp_path: Path, opened: Opened) -> None:
+def test_unused_matrices_may_be_missing(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     with h5py.File(path, "r+") as file:
         for name in ("intrinsic_cv", "extrinsic_cv", "cam2world_gl"):
@@ -181,21 +181,21 @@ def test_matrices_may_be_missing_where_nothing_needs_them(tmp_path: Path, opened
 
 
 @pytest.mark.parametrize("array", [False, True], ids=["json", "array"])
-def test_episode_i_takes_instruction_i(tmp_path: Path, array: bool, opened: Opened) -> None:
+def test_episode_i_has_instruction_i(tmp_path: Path, array: bool, opened: Opened) -> None:
     for number in range(3):
         write_newer(tmp_path, number, converted=True, array=array)
-    said = [episode.instruction for episode in opened(tmp_path).recorded()]
-    assert said == ["hand it over", "pass it on", "hand it over"]
+    texts = [episode.instruction for episode in opened(tmp_path).recorded()]
+    assert texts == ["hand it over", "pass it on", "hand it over"]
 
 
 def test_unseen_instructions_and_none(tmp_path: Path, opened: Opened) -> None:
     write_legacy(tmp_path / "a")
-    write_legacy(tmp_path / "b", told=False)
+    write_legacy(tmp_path / "b", instructions=False)
     assert only(opened(tmp_path / "a", instructions="unseen")).instruction == "give it"
     assert only(opened(tmp_path / "b")).instruction == "handover block"
 
 
-def test_digest_holds_what_is_read_and_nothing_else(tmp_path: Path, opened: Opened) -> None:
+def test_digest_covers_exactly_what_is_read(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path)
     before = only(opened(tmp_path)).digest
     with h5py.File(path, "r+") as file:
@@ -234,9 +234,7 @@ def test_data_may_be_a_file_a_folder_or_a_root_of_many_tasks(
         opened(tmp_path, task="stack_bowls_two").recorded()
 
 
-def test_folders_with_names_of_their_own_are_taken_at_the_specs_word(
-    tmp_path: Path, opened: Opened
-) -> None:
+def test_other_folder_names_count_as_the_task_of_the_spec(tmp_path: Path, opened: Opened) -> None:
     path = write_legacy(tmp_path, task="mine", config="once")
     assert only(opened(tmp_path, task="lift_pot")).task == "lift_pot"
     loose = tmp_path / "loose" / "episode3.hdf5"
@@ -245,7 +243,7 @@ def test_folders_with_names_of_their_own_are_taken_at_the_specs_word(
     assert only(opened(loose.parent)).name == "loose-episode_0000003"
 
 
-def test_several_configurations_have_names_of_their_own(tmp_path: Path, opened: Opened) -> None:
+def test_configurations_have_distinct_episode_names(tmp_path: Path, opened: Opened) -> None:
     write_legacy(tmp_path)
     write_legacy(tmp_path, config="demo_randomized")
     write_newer(tmp_path / "newer")
@@ -253,7 +251,7 @@ def test_several_configurations_have_names_of_their_own(tmp_path: Path, opened: 
     assert len(set(names)) == 3
 
 
-def test_robots_are_told_apart(tmp_path: Path, opened: Opened) -> None:
+def test_robots_are_distinguished(tmp_path: Path, opened: Opened) -> None:
     write_newer(tmp_path)
     write_newer(tmp_path, robot="piper", rows=3)
     assert only(opened(tmp_path)).rgb.shape[0] == ROWS - 1
@@ -276,7 +274,7 @@ def test_recorded_episodes_of_robotwin_itself() -> None:
 
 
 def test_colours_of_robotwins_cloud_are_those_of_the_image() -> None:
-    """Points projected with the file's own matrices meet their colours, not the swapped ones."""
+    """Points projected with the file's matrices match the image colours, not the swapped ones."""
     environment = build(Robotwin(task="beat_block_hammer", data=DATA / "beat_block_hammer"))
     episode = only(environment)
     path = next(DATA.glob("beat_block_hammer/*/data/*.hdf5"))
@@ -309,7 +307,7 @@ def test_images_and_clouds_of_folders(tmp_path: Path, opened: Opened) -> None:
     assert environment.info.image == (HEIGHT, WIDTH)
     episode = only(environment)
     validate(episode)
-    np.testing.assert_array_equal(episode.rgb[2][0], picture(2))  # PNG: exactly, as the file says
+    np.testing.assert_array_equal(episode.rgb[2][0], picture(2))  # PNG is lossless
     assert episode.rgb.shape[0] == ROWS - 1
     assert episode.clouds is not None
     assert [cloud.xyz[0, 0] for cloud in episode.clouds] == [0, 1, 2, 3, 4]
@@ -318,9 +316,9 @@ def test_images_and_clouds_of_folders(tmp_path: Path, opened: Opened) -> None:
         opened(tmp_path / "data", frames=tmp_path / "png").recorded()
 
 
-def test_instructions_beside_the_file_win(tmp_path: Path, opened: Opened) -> None:
+def test_instruction_files_take_precedence(tmp_path: Path, opened: Opened) -> None:
     path = write_newer(tmp_path)
-    beside = path.parents[1] / "instruction" / "episode_0000000.json"
-    beside.parent.mkdir()
-    beside.write_text(json.dumps({"seen": ["beside"], "unseen": ["other"]}))
-    assert only(opened(tmp_path)).instruction == "beside"
+    sidecar = path.parents[1] / "instruction" / "episode_0000000.json"
+    sidecar.parent.mkdir()
+    sidecar.write_text(json.dumps({"seen": ["sidecar"], "unseen": ["other"]}))
+    assert only(opened(tmp_path)).instruction == "sidecar"

@@ -1,4 +1,4 @@
-"""``rgb2act inspect`` through the real command line, and the chain on what it writes."""
+"""``rgb2act inspect`` from the command line, and the run of the spec that it writes."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def cli(tmp_path: Path) -> Cli:
     return run
 
 
-def test_everything_is_shown(tmp_path: Path, layout: str, cli: Cli) -> None:
+def test_the_summary_lists_everything(tmp_path: Path, layout: str, cli: Cli) -> None:
     for number in (0, 1, 3):
         write_layout(tmp_path / "data", layout, number)
-    told = cli("inspect", "data").stdout
-    for said in (
+    output = cli("inspect", "data").stdout
+    for message in (
         layout,
         f"{TASK} (3)",
         "3, 3 of them intact",
@@ -53,17 +53,17 @@ def test_everything_is_shown(tmp_path: Path, layout: str, cli: Cli) -> None:
         "left_joint1    0.010   3.050",
         "swapped (30)",
     ):
-        assert said in told, told
+        assert message in output, output
 
 
-def test_damage_is_shown_and_is_the_exit_code(tmp_path: Path, cli: Cli) -> None:
+def test_damage_is_listed_and_sets_the_exit_code(tmp_path: Path, cli: Cli) -> None:
     write_legacy(tmp_path / "data", true_rgb=True)
     path = write_legacy(tmp_path / "data", 1)
     with h5py.File(path, "r+") as file:
         file["observation/left_camera/rgb"][2] = b"nothing"
-    told = cli("inspect", "data", code=1).stdout
-    assert "observation/left_camera/rgb: frame 2: is not a JPEG" in told
-    assert "2, 1 of them intact" in told
+    output = cli("inspect", "data", code=1).stdout
+    assert "observation/left_camera/rgb: frame 2: is not a JPEG" in output
+    assert "2, 1 of them intact" in output
     found = json.loads(cli("inspect", "data", "--json", code=1).stdout)
     assert [len(episode["problems"]) for episode in found["episodes"]] == [0, 1]
     assert found["environment"]["skip"] == ["demo_clean-episode_0000001"]
@@ -71,7 +71,7 @@ def test_damage_is_shown_and_is_the_exit_code(tmp_path: Path, cli: Cli) -> None:
     assert len(found["actions"]) == 14
 
 
-def test_spec_that_is_written_passes_check(tmp_path: Path, layout: str, cli: Cli) -> None:
+def test_the_written_spec_passes_check(tmp_path: Path, layout: str, cli: Cli) -> None:
     write_layout(tmp_path / "data", layout)
     broken = write_layout(tmp_path / "data", layout, 1)
     broken.write_bytes(broken.read_bytes()[:900])
@@ -80,14 +80,14 @@ def test_spec_that_is_written_passes_check(tmp_path: Path, layout: str, cli: Cli
     text = (tmp_path / "specs" / "a.toml").read_text()
     assert 'data = "../data"' in text
     assert f'condition = "{"single_backbone" if layout == "head" else "aligned"}"' in text
-    told = cli("check", "specs/a.toml").stdout
-    assert "extract/patchstats  1 episode to encode" in told
-    assert "act " not in told
+    output = cli("check", "specs/a.toml").stdout
+    assert "extract/patchstats  1 episode to encode" in output
+    assert "act " not in output
     again = cli("inspect", "data", "--write-spec", "specs/a.toml", code=2).stderr
     assert "specs/a.toml: already exists" in again
 
 
-def test_contact_sheet_has_a_row_a_camera(tmp_path: Path, cli: Cli) -> None:
+def test_contact_sheet_has_a_row_per_camera(tmp_path: Path, cli: Cli) -> None:
     write_newer(tmp_path / "data")
     cli("inspect", "data", "--sheet", "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
@@ -97,17 +97,17 @@ def test_contact_sheet_has_a_row_a_camera(tmp_path: Path, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("made", ["nothing", "other"])
-def test_what_is_no_data_set_is_told(tmp_path: Path, made: str, cli: Cli) -> None:
+def test_a_path_without_episodes_is_an_error(tmp_path: Path, made: str, cli: Cli) -> None:
     if made == "other":
         (tmp_path / "x").mkdir()
         with h5py.File(tmp_path / "x" / "model1.hdf5", "w") as file:
             file["weights"] = [1.0]
-    told = cli("inspect", "x", code=2).stderr
-    assert told.startswith("x: ")
-    assert "no such file" in told or "no installed plugin finds episodes" in told
+    output = cli("inspect", "x", code=2).stderr
+    assert output.startswith("x: ")
+    assert "no such file" in output or "no installed plugin finds episodes" in output
 
 
-def test_planned_segments_are_told(tmp_path: Path, cli: Cli) -> None:
+def test_planned_segments_are_an_error(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "_traj_data").mkdir()
     assert "planned arm segments" in cli("inspect", "_traj_data", code=2).stderr
 

@@ -1,4 +1,4 @@
-"""Acting in RoboTwin: a worker in another interpreter, what it may do, and what it may not."""
+"""The Gymnasium environment on a stand-in worker, including all of its failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make(standin: Path) -> Iterator[Make]:
         env.close()
 
 
-def test_environment_keeps_the_contract(standin: Path) -> None:
+def test_environment_passes_the_conformance_kit(standin: Path) -> None:
     (component,) = rgb2act_environments()
     tiny = Robotwin(task="beat_block_hammer", python=standin)
     component = attrs.evolve(component, tiny=tiny)
@@ -53,7 +53,7 @@ def test_gymnasium_agrees(make: Make) -> None:
         check_env(make(), skip_render_check=True)
 
 
-def test_expert_is_recorded_as_recorded_data_is_read(standin: Path) -> None:
+def test_expert_episodes_equal_recorded_ones(standin: Path) -> None:
     task, place = "beat_block_hammer", Path(__file__).parents[1] / "data/beat_block_hammer"
     expert = build(Robotwin(task=task, python=standin))
     lived = expert.demonstrate(0, 0.0)
@@ -66,7 +66,7 @@ def test_expert_is_recorded_as_recorded_data_is_read(standin: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["record:die:0", "frame:error:2", "frame:garbage:1"])
-def test_what_is_lost_while_it_is_recorded_is_recorded_again(
+def test_recording_retries_after_a_lost_simulator(
     standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoil: str
 ) -> None:
     monkeypatch.setenv("RGB2ACT_STANDIN", f"{spoil}:{tmp_path / 'mark'}")
@@ -80,18 +80,18 @@ def test_what_is_lost_while_it_is_recorded_is_recorded_again(
     np.testing.assert_array_equal(lived.rgb[:], again.rgb[:])
 
 
-def test_a_simulator_that_is_always_lost_ends_recording_with_its_words(tmp_path: Path) -> None:
+def test_recording_fails_with_the_output_of_a_simulator_that_is_always_lost(tmp_path: Path) -> None:
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\necho no driver; echo x >>{tmp_path / 'starts'}; exit 3\n")
     script.chmod(0o755)
-    said = r"seed 7 failed after 3 retries: .*ended with 3\); its last output:\nno driver"
-    with pytest.raises(UserError, match=said):
+    message = r"seed 7 failed after 3 retries: .*ended with 3\); its last output:\nno driver"
+    with pytest.raises(UserError, match=message):
         build(Robotwin(task="beat_block_hammer", python=script)).scene(7)
     assert (tmp_path / "starts").read_text() == "x\n" * 4
 
 
 @pytest.mark.parametrize(
-    ("action", "said"),
+    ("action", "message"),
     [
         (STILL[:12], r"an action is float32 \(12,\), expected 14 numbers: left_joint1, "),
         (np.stack([STILL, STILL]), r"an action is float32 \(2, 14\)"),
@@ -104,15 +104,15 @@ def test_a_simulator_that_is_always_lost_ends_recording_with_its_words(tmp_path:
         (np.where(np.arange(14) == 6, 1.2, STILL), "left_gripper is 1.2, its limits are 0 .. 1;"),
     ],
 )
-def test_actions_are_checked_before_they_are_taken(make: Make, action: Any, said: str) -> None:
+def test_actions_are_checked_before_the_robot_moves(make: Make, action: Any, message: str) -> None:
     env = make()
     env.reset(seed=0)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         env.step(action)
-    assert env.step(STILL)[4]["success"] is False  # nothing was counted or moved
+    assert env.step(STILL)[4]["success"] is False  # the refused action was not counted
 
 
-def test_actions_beyond_the_limits_are_clipped_where_the_spec_says_so(make: Make) -> None:
+def test_actions_beyond_the_limits_are_clipped_on_request(make: Make) -> None:
     env = make(overshoot="clip")
     env.reset(seed=0)
     observation, *_, info = env.step(np.full(14, 4.0, np.float32))
@@ -120,7 +120,7 @@ def test_actions_beyond_the_limits_are_clipped_where_the_spec_says_so(make: Make
     assert info["clipped"] == 1
 
 
-def test_images_that_nobody_looks_at_are_not_asked_for(make: Make) -> None:
+def test_unobserved_images_are_not_rendered(make: Make) -> None:
     env = make()
     seen, info = env.reset(seed=3, options={"told": {"{A}": "the block"}})
     assert info["instruction"] == "hammer the block"
@@ -133,7 +133,7 @@ def test_images_that_nobody_looks_at_are_not_asked_for(make: Make) -> None:
     assert env.observation_space.contains(seen)
 
 
-def test_success_ends_and_the_limit_cuts(make: Make) -> None:
+def test_success_terminates_and_the_limit_truncates(make: Make) -> None:
     env = make()
     env.reset(seed=0)
     ends = [env.step(STILL)[2:4] for _ in range(9)]
@@ -146,7 +146,7 @@ def test_success_ends_and_the_limit_cuts(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         ("die", r"closed the connection \(it ended by SIGKILL\); its last output:\nabout to die"),
         ("hang", r"no message within 0.5 s \(it is still running\)"),
@@ -158,19 +158,19 @@ def test_success_ends_and_the_limit_cuts(make: Make) -> None:
         ("miscount", "it reports 2 steps instead of 1"),
     ],
 )
-def test_a_lost_worker_says_what_became_of_it(
-    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, said: str
+def test_the_error_of_a_lost_worker_says_how_it_ended(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, message: str
 ) -> None:
     monkeypatch.setenv("RGB2ACT_STANDIN", f"step:{how}:0:{tmp_path / 'mark'}")
     env = make(step_seconds=0.5 if how == "hang" else 20.0)
     env.reset(seed=0)
-    with pytest.raises(EnvironmentLost, match=said):
+    with pytest.raises(EnvironmentLost, match=message):
         env.step(STILL)
     with pytest.raises(EnvironmentLost, match="the simulator was stopped"):
         env.step(STILL)
 
 
-def test_what_does_not_start_is_told(make: Make, tmp_path: Path) -> None:
+def test_a_simulator_that_does_not_start_is_an_error(make: Make, tmp_path: Path) -> None:
     script = tmp_path / "python"
     script.write_text("no program")
     with pytest.raises(UserError, match=r"python' cannot be started \(Permission denied\)"):
@@ -181,7 +181,7 @@ def test_what_does_not_start_is_told(make: Make, tmp_path: Path) -> None:
         make(task="no_such_task")
 
 
-def test_the_key_holds_the_code_and_no_path(standin: Path, tmp_path: Path) -> None:
+def test_the_key_has_the_code_version_and_no_path(standin: Path, tmp_path: Path) -> None:
     from rgb2act_core.store.keys import canonical
 
     def key(**options: Any) -> Any:
@@ -202,7 +202,7 @@ def test_the_key_holds_the_code_and_no_path(standin: Path, tmp_path: Path) -> No
     assert key(python=venv / "bin/python")["simulator"] == "rlinf-robotwin-runtime-0.1.3"
 
 
-def test_doctor_tells_what_the_worker_finds(standin: Path, tmp_path: Path) -> None:
+def test_doctor_lists_the_worker_s_findings(standin: Path, tmp_path: Path) -> None:
     def found(**options: Any) -> list[Any]:
         return [(f.name, f.ok, f.remedy) for f in diagnose(Robotwin(task="lift_pot", **options))]
 

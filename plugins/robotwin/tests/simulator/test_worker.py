@@ -1,4 +1,4 @@
-"""The worker as it runs, in a process, with a checkout that has RoboTwin's shape and no more."""
+"""The worker in a real process, with a minimal checkout that mimics RoboTwin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CPU = {"shader": "default", "planner": "mplib", "fps": "numpy"}
 
 
 class Asked:
-    """Ask a worker, and see what it prints."""
+    """A worker process and its output."""
 
     def __init__(self, log: Path) -> None:
         ours, theirs = socket.socketpair()
@@ -60,14 +60,14 @@ def ask(tmp_path: Path) -> Iterator[Asked]:
     assert asked.process.wait(60) == 0
 
 
-def test_facts_name_what_was_switched_on(ask: Asked) -> None:
+def test_facts_list_the_fallbacks(ask: Asked) -> None:
     reply = ask.start(**CPU)
     assert reply["kind"] == "ok", reply
     facts = reply["facts"]
     assert (facts["layout"], facts["device"], facts["step_limit"]) == ("legacy", "paper", 800)
     assert facts["cameras"] == ["head_camera", "front_camera", "left_camera", "right_camera"]
     assert facts["image"] == [240, 320]
-    assert facts["commit"] is None  # it lies in our repository, which is not RoboTwin's
+    assert facts["commit"] is None  # the folder is not a git repository of its own
     assert facts["low"].tolist() == ([-3.0] * 6 + [0.0]) * 2
     assert facts["high"].tolist() == ([3.0] * 6 + [1.0]) * 2
     assert [fallback.split()[0] for fallback in facts["fallbacks"]] == [
@@ -78,14 +78,14 @@ def test_facts_name_what_was_switched_on(ask: Asked) -> None:
 
 
 @pytest.mark.parametrize("missing", ["shader", "planner", "fps"])
-def test_nothing_is_replaced_that_no_setting_asks_for(ask: Asked, missing: str) -> None:
+def test_only_what_a_setting_selects_is_replaced(ask: Asked, missing: str) -> None:
     reply = ask.start(**{name: value for name, value in CPU.items() if name != missing})
     needed = {"shader": "no ray tracing", "planner": "CuroboPlanner", "fps": "SystemExit"}
     assert reply["kind"] == "error"
     assert needed[missing] in reply["what"]
 
 
-def test_the_expert_is_judged_and_each_refusal_has_its_reason(ask: Asked) -> None:
+def test_screening_gives_a_reason_for_each_rejection(ask: Asked) -> None:
     ask.start(**CPU)
     reasons = [ask("screen", seed=seed)["reason"] for seed in range(6)]
     assert reasons == [
@@ -96,11 +96,11 @@ def test_the_expert_is_judged_and_each_refusal_has_its_reason(ask: Asked) -> Non
         "expert failed: plan",
         "expert failed: not successful",
     ]
-    told = ask("screen", seed=1)
-    assert (told["accepted"], told["info"]["info"]) == (True, {"{A}": "red block"})
+    verdict = ask("screen", seed=1)
+    assert (verdict["accepted"], verdict["info"]["info"]) == (True, {"{A}": "red block"})
 
 
-def test_a_seed_gives_the_same_scene_whatever_was_before(ask: Asked) -> None:
+def test_a_scene_depends_only_on_its_seed(ask: Asked) -> None:
     ask.start(**CPU, cameras=["head_camera"])
 
     def begun() -> tuple[int, str]:
@@ -115,7 +115,7 @@ def test_a_seed_gives_the_same_scene_whatever_was_before(ask: Asked) -> None:
     assert first[1].startswith("unseen red block")
 
 
-def test_acting_stops_at_success_and_at_the_limit(ask: Asked) -> None:
+def test_an_episode_ends_at_success_or_at_the_limit(ask: Asked) -> None:
     ask.start(**CPU)
     ask("begin", seed=1, instruction_seed=1)
     away, there = np.zeros(14), np.full(14, 2.0)
@@ -125,14 +125,14 @@ def test_acting_stops_at_success_and_at_the_limit(ask: Asked) -> None:
         (5, False, True),
     ]
     assert replies[0]["observation"] is None
-    assert replies[0]["hands"][:, :3].tolist() == [[0.1, 0.2, 0.3]] * 2  # though nobody looks
+    assert replies[0]["hands"][:, :3].tolist() == [[0.1, 0.2, 0.3]] * 2  # without observation
     ask("begin", seed=1, instruction_seed=1)
     reply = ask("step", action=there, observe=True)
     assert (reply["steps"], reply["success"], reply["done"]) == (1, True, True)
     assert reply["observation"]["joints"].tolist() == there.tolist()
 
 
-def test_only_cameras_that_are_asked_for_take_pictures(ask: Asked) -> None:
+def test_only_requested_cameras_render(ask: Asked) -> None:
     ask.start(**CPU, cameras=["front_camera"])
     for taken in (1, 2):
         seen = ask("begin", seed=1, instruction_seed=1)["observation"]
@@ -140,14 +140,14 @@ def test_only_cameras_that_are_asked_for_take_pictures(ask: Asked) -> None:
         assert seen["rgb"]["front_camera"][0, 200, 2] == taken
 
 
-def test_clouds_come_without_cuda(ask: Asked) -> None:
+def test_clouds_need_no_cuda(ask: Asked) -> None:
     ask.start(**CPU, cameras=[], pointcloud=True)
     seen = ask("begin", seed=1, instruction_seed=1)["observation"]
     assert seen["clouds"].shape == (1024, 6)
     assert seen["rgb"] == {}
 
 
-def test_errors_are_answers_and_the_worker_lives_on(ask: Asked) -> None:
+def test_errors_are_replies_and_the_worker_goes_on(ask: Asked) -> None:
     wrong = [
         (ask("step", action=np.zeros(14), observe=True), "no task was started"),
         (ask("dance"), "kind 'dance' is unknown"),
@@ -156,9 +156,9 @@ def test_errors_are_answers_and_the_worker_lives_on(ask: Asked) -> None:
         (ask.start(root=CHECKOUT / "envs"), "is not a checkout of RoboTwin"),
         (ask.start(cameras=["eye"], **CPU), "camera 'eye' is not in the scene"),
     ]
-    for reply, says in wrong:
+    for reply, message in wrong:
         assert reply["kind"] == "error"
-        assert says in reply["what"]
+        assert message in reply["what"]
     assert ask.start(**CPU)["kind"] == "ok"
     assert "no scene was started" in ask("step", action=np.zeros(14), observe=True)["what"]
     ask("begin", seed=1, instruction_seed=1)
@@ -169,7 +169,7 @@ def test_errors_are_answers_and_the_worker_lives_on(ask: Asked) -> None:
     assert "Traceback" in ask.log.read_text()
 
 
-def test_the_newest_tree_is_told_by_its_folder(ask: Asked, tmp_path: Path) -> None:
+def test_the_newest_tree_is_detected_by_its_folder(ask: Asked, tmp_path: Path) -> None:
     root = tmp_path / "checkout"
     shutil.copytree(CHECKOUT, root)
     (root / "env_cfg").mkdir()
@@ -177,7 +177,7 @@ def test_the_newest_tree_is_told_by_its_folder(ask: Asked, tmp_path: Path) -> No
     assert ask.start(root=root, **CPU)["facts"]["layout"] == "head"
 
 
-def test_preflight_names_what_is_missing(ask: Asked) -> None:
+def test_preflight_lists_what_is_missing(ask: Asked) -> None:
     reply = ask("look", root=str(CHECKOUT), settings={"planner": "curobo", "fps": "numpy"})
     facts = {fact["name"]: fact for fact in reply["facts"]}
     assert not facts["planner"]["ok"]
@@ -208,15 +208,15 @@ def test_demonstrations_are_recorded_and_read_again(tmp_path: Path) -> None:
     record(config(cameras=("head_camera", "left_camera")), tmp_path, 3)
     assert (folder / "seed.txt").read_text() == "0 1 6 "
     assert (folder / "data" / "episode0.hdf5").stat().st_mtime_ns == first
-    told = (folder / "recording.json").read_text()
-    assert "expert failed: plan" in told
+    record_text = (folder / "recording.json").read_text()
+    assert "expert failed: plan" in record_text
 
     environment = build(Robotwin(task=TASK, data=tmp_path, cameras=("head_camera", "left_camera")))
     episodes = environment.recorded()
     assert len(episodes) == 3
     episode = episodes[0]
     assert episode.rgb[0].shape == (2, 240, 320, 3)
-    assert episode.rgb[0][0, 10, 10, 0] > 240  # red is red again
+    assert episode.rgb[0][0, 10, 10, 0] > 240  # the swap is undone
     np.testing.assert_allclose(episode.joints[:, 0], [0.2, 0.4], rtol=1e-6)
     np.testing.assert_allclose(episode.actions[:, 0], [0.4, 0.6], rtol=1e-6)
     assert episode.clouds is not None
@@ -263,8 +263,8 @@ print("in", __import__("threading").active_count(), "threads")
 """
 
 
-def test_the_worker_may_be_a_thread_of_ours() -> None:
-    """In a process of its own: RoboTwin stays imported, and the folder is its own."""
+def test_the_worker_can_be_a_thread() -> None:
+    """Run in a subprocess, because RoboTwin stays imported and changes the working directory."""
     done = subprocess.run(
         [sys.executable, "-c", IN_PROCESS, str(CHECKOUT)],
         capture_output=True,
@@ -273,18 +273,18 @@ def test_the_worker_may_be_a_thread_of_ours() -> None:
         env=os.environ | {"PYTHONWARNINGS": "error"},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("in 2 threads\n")  # the screener's is left, which lives on
+    assert done.stdout.endswith("in 2 threads\n")  # the screener's thread is still running
 
 
-def test_a_scene_that_does_not_rest_gives_way_to_one_far_away() -> None:
+def test_an_unstable_scene_is_replaced() -> None:
     environment = build(config())
     scene = environment.scene(2)
     assert scene.name == "scene_0000002"
     green, far, near = (s.rgb[0][0, 0, 0, 1] for s in (scene, *map(environment.scene, AWAY)))
-    assert green == far != near  # a scene's colour is drawn by its seed
+    assert green == far != near  # the seed selects the colour of a scene
 
 
-def test_recording_goes_on_in_another_simulator_where_one_is_lost(tmp_path: Path) -> None:
+def test_recording_continues_in_a_new_simulator(tmp_path: Path) -> None:
     script, mark = tmp_path / "python", tmp_path / "mark"
     script.write_text(
         f'#!/bin/sh\n[ -e {mark} ] && exec {sys.executable} "$@"\ntouch {mark}\nexit 3\n'
@@ -295,7 +295,7 @@ def test_recording_goes_on_in_another_simulator_where_one_is_lost(tmp_path: Path
     assert (folder / "data/episode0.hdf5").exists()
 
 
-def test_recording_gives_up_where_the_expert_never_succeeds(
+def test_recording_stops_if_the_expert_never_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rgb2act_robotwin.simulator.dataset_recorder.MAX_REJECTED", 3)
