@@ -2,9 +2,10 @@
 
 usage: python assets.py FOLDER   writes FOLDER/assets
 
-The robot has the joints, links, cameras and config of RoboTwin's aloha-agilex, but its own geometry:
-two six-joint arms made of boxes, with parallel fingers. Tasks whose objects are boxes (handover_block,
-stack_blocks_two, stack_blocks_three, blocks_ranking_rgb, blocks_ranking_size) need nothing else.
+The robot has the joints, links, cameras and config of RoboTwin's aloha-agilex, but other geometry:
+two six-joint arms made of boxes, with parallel fingers. Tasks whose objects are boxes
+(handover_block, stack_blocks_two, stack_blocks_three, blocks_ranking_rgb, blocks_ranking_size) need
+nothing else.
 Its success rates do not carry over to the real robot.
 
 Lengths are metres, angles radians; a link's frame has x along the hand and z up.
@@ -25,7 +26,7 @@ UPPER, FORE, ELBOW = (
     0.32,
     0.31,
     0.06,
-)  # lengths of upper arm and forearm, and the forearm's upward offset
+)  # arm lengths, upward offset of the forearm
 MIDDLE: Vector = (FORE / 2, 0, ELBOW)
 HAND: Vector = (0.075, 0, 0)  # position of the fingers
 DARK, LIGHT, FINGER = "0.25 0.25 0.28 1", "0.75 0.75 0.78 1", "0.9 0.45 0.1 1"
@@ -104,10 +105,8 @@ def write(robot: ElementTree.Element, part: Part) -> None:
     for kind in ("visual", "collision") if part.box else ():
         size, centre, colour = part.box or ((0, 0, 0), (0, 0, 0), "")
         shape = ElementTree.SubElement(link, kind)
-        ElementTree.SubElement(shape, "origin", xyz=vector_text(centre), rpy="0 0 0")
-        ElementTree.SubElement(
-            ElementTree.SubElement(shape, "geometry"), "box", size=vector_text(size)
-        )
+        ElementTree.SubElement(shape, "origin", xyz=as_text(centre), rpy="0 0 0")
+        ElementTree.SubElement(ElementTree.SubElement(shape, "geometry"), "box", size=as_text(size))
         if kind == "visual":
             material = ElementTree.SubElement(shape, "material", name=f"{part.link}_paint")
             ElementTree.SubElement(material, "color", rgba=colour)
@@ -117,10 +116,10 @@ def write(robot: ElementTree.Element, part: Part) -> None:
     joint = ElementTree.SubElement(robot, "joint", name=name, type=part.joint)
     ElementTree.SubElement(joint, "parent", link=part.parent)
     ElementTree.SubElement(joint, "child", link=part.link)
-    ElementTree.SubElement(joint, "origin", xyz=vector_text(part.at), rpy=f"0 {part.tilt} 0")
+    ElementTree.SubElement(joint, "origin", xyz=as_text(part.at), rpy=f"0 {part.tilt} 0")
     if part.joint != "fixed":
         low, high = map(str, part.limits)
-        ElementTree.SubElement(joint, "axis", xyz=vector_text(part.axis))
+        ElementTree.SubElement(joint, "axis", xyz=as_text(part.axis))
         ElementTree.SubElement(joint, "limit", lower=low, upper=high, effort="100", velocity="10")
 
 
@@ -129,7 +128,7 @@ def inertias() -> list[str]:
     return ["ixx", "iyy", "izz", "ixy", "ixz", "iyz"]
 
 
-def vector_text(vector: Vector) -> str:
+def as_text(vector: Vector) -> str:
     """Return a vector in URDF's format."""
     return " ".join(f"{round(value, 6):g}" for value in vector)
 
@@ -200,7 +199,7 @@ def make(folder: Path) -> Path:
     for name in (
         "srdf",
         "urdf",
-    ):  # SAPIEN reads it next to the URDF, RoboTwin at the path in the config
+    ):  # read by RoboTwin and by SAPIEN, respectively
         ElementTree.ElementTree(srdf()).write(robot / name / f"{URDF}.srdf")
     (robot / "config.yml").write_text(json.dumps(config(), indent=1))
     for arm_name, side in zip(("left", "right"), SIDES, strict=True):

@@ -2,9 +2,9 @@
 
 usage: python loop.py POLICY_FOLDER YML TASK ASSETS SEED SERVER   prints one line of JSON
 
-Needs this plugin's ``worker`` folder on the path, which sets up the scene with CPU fallbacks. The rest
-is the loop of ``script/eval_policy.py``: get_model, reset_model, then get_obs and eval until success
-or the step limit.
+Needs this plugin's ``worker`` folder on the path, which sets up the scene with CPU fallbacks. The
+rest is the loop of ``script/eval_policy.py``: get_model, reset_model, then get_obs and eval until
+success or the step limit.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ RUNTIME = "rlinf-robotwin-runtime==0.1.3"
 OVER = (
     "sapien==3.0.3",
     "msgpack>=1.0",
-)  # overrides the pin: 3.0.0b1 does not render with recent Mesa
+)  # the pinned 3.0.0b1 fails with recent Mesa
 PYTHONS = ("python3.11", "python3.10")
 SOURCE = Path("/etc/apt/sources.list.d/rgb2act-backports.list")
 BACKPORTS = "deb http://deb.debian.org/debian bookworm-backports main\n"

@@ -1,7 +1,7 @@
 """Replay the expert's recorded joints through ``take_action``, to check order and timing.
 
-Nothing is rendered. Seeds are those of RoboTwin's evaluation, from 100,000 upwards, without those on
-which the expert fails.
+Nothing is rendered. Seeds are those of RoboTwin's evaluation, from 100,000 upwards, without those
+on which the expert fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FIRST_SEED = 100_000
 
 
 def replay(config: Robotwin, seeds: int, strides: tuple[int, ...]) -> dict[str, Any]:
-    """Return successes and seconds per stride, over ``seeds`` seeds on which the expert succeeds."""
+    """Return successes and seconds per stride, on ``seeds`` seeds that the expert solves."""
     worker, wait = Worker(config), config.episode_seconds
     blind = settings(config) | {"cameras": []}
     root = None if config.root is None else str(config.root)

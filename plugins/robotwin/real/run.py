@@ -3,8 +3,8 @@
 usage: python plugins/robotwin/real/run.py [--folder .robotwin] [--venv .venv-robotwin]
        [--demonstrations 6] [--episodes 3] [--seeds 10] [--only STEP ...]
 
-What is done already is kept, so that a run that was stopped goes on. ``summary.json`` and
-``summary.md`` in the folder hold the figures.
+Finished work is kept, so an interrupted run can be repeated. Results are in ``summary.json`` and
+``summary.md`` in the folder.
 """
 
 from __future__ import annotations
