@@ -1,4 +1,4 @@
-"""Write a plugin to start from: a whole one that works, for each kind."""
+"""Templates of new plugins: one complete, working plugin for each kind."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PROTOCOLS = {
 }
 SUMMARIES = {
     Kind.BACKBONE: "random projection of each patch's pixels",
-    Kind.TEACHER: "mean of a random layer over a cloud's points",
-    Kind.FUSION: "weighs backbones patch by patch",
+    Kind.TEACHER: "mean of a random layer over the points of a cloud",
+    Kind.FUSION: "weighted mean of backbones, with weights learned per patch",
     Kind.POLICY_HEAD: "flow matching with a small MLP",
-    Kind.ENVIRONMENT: "a target on a unit square that the left hand is to reach",
+    Kind.ENVIRONMENT: "a target on a unit square that the left hand must reach",
 }
 TINY = {
     Kind.BACKBONE: "dim=8",
@@ -46,9 +46,9 @@ EXAMPLES = {
 
 
 def write(name: str, kind: Kind, out: Path) -> Path:
-    """Write a whole plugin into a new folder ``out/name`` and return the folder.
+    """Write a complete plugin into a new folder ``out/name`` and return the folder.
 
-    Raises UserError for names that are taken or can't be names, and if the folder exists.
+    Raises UserError if the name is invalid or taken, or if the folder exists.
     """
     _check(name, kind)
     folder = out / name
@@ -67,7 +67,7 @@ def write(name: str, kind: Kind, out: Path) -> Path:
 
 
 def render(name: str, kind: Kind) -> dict[str, str]:
-    """Return the files of a plugin by their paths in its folder."""
+    """Return the text of a plugin's files by their paths in its folder."""
     module = f"rgb2act_{name.replace('-', '_')}"
     words = {
         "name": name,
@@ -83,8 +83,8 @@ def render(name: str, kind: Kind) -> dict[str, str]:
         "dependencies": ", ".join(f'"{d}"' for d in _dependencies(kind)),
     }
     return {
-        place: Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
-        for place, template in {
+        path: Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
+        for path, template in {
             "pyproject.toml": "common/pyproject.toml.txt",
             "README.md": "common/README.md.txt",
             f"{module}/__init__.py": "common/init.py.txt",
@@ -97,7 +97,7 @@ def render(name: str, kind: Kind) -> dict[str, str]:
 
 def _dependencies(kind: Kind) -> list[str]:
     heavy = ["gymnasium>=1.0", "numpy>=2.0"] if kind is Kind.ENVIRONMENT else ["torch>=2.6"]
-    return ["rgb2act", "attrs>=24.2", *(["numpy>=2.0"] if kind is Kind.TEACHER else []), *heavy]
+    return ["rgb2act", "attrs>=25.4", *(["numpy>=2.0"] if kind is Kind.TEACHER else []), *heavy]
 
 
 def _class(name: str) -> str:
@@ -107,21 +107,23 @@ def _class(name: str) -> str:
 def _check(name: str, kind: Kind) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name) or len(name) > 40:
         raise UserError(
-            f"{name!r} is no name for a plugin; use up to 40 lowercase letters and digits,"
-            " a letter first, parts joined by '-' or '_'"
+            f"{name!r} is not a valid name; use up to 40 lowercase letters and digits, starting"
+            " with a letter, and '-' or '_' between them"
         )
     used = [path for part in ("common", kind) for path in (TEMPLATES / part).glob("*.py.txt")]
     text = "".join(path.read_text(encoding="utf-8") for path in used)
     if keyword.iskeyword(_class(name)) or re.search(rf"\b{_class(name)}\b", text):
-        raise UserError(f"{name!r} would hide {_class(name)}; add a word to it")
-    takes = [d for (k, n), d in registry.FIRST_PARTY.items() if n == name]
-    takes += [
+        raise UserError(
+            f"{name!r} would be a class {_class(name)}, a name in the template; choose another name"
+        )
+    owners = [d for (k, n), d in registry.FIRST_PARTY.items() if n == name]
+    owners += [
         status.distribution
         for status in registry.statuses()
         if name == status.name or name in [n for _, n, _ in status.components]
     ]
     module = f"rgb2act_{name.replace('-', '_')}"
-    if takes:
-        raise UserError(f"{name!r} is taken by {takes[0]}; choose another name")
+    if owners:
+        raise UserError(f"{name!r} is taken by {owners[0]}; choose another name")
     if name == "core" or find_spec(module) is not None:
-        raise UserError(f"{name!r} is taken: there is a module {module}; choose another name")
+        raise UserError(f"{name!r} is taken: the module {module} exists; choose another name")

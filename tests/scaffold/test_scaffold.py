@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
     "name", ["", "Gray", "1gray", "gr ay", "../gray", "gray-", "a" * 41, "gräy"]
 )
 def test_bad_name_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="is no name for a plugin"):
+    with pytest.raises(UserError, match="is not a valid name"):
         write(name, Kind.BACKBONE, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -29,12 +29,15 @@ def test_bad_name_is_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none", "'none' would hide None; add a word to it"),
-        ("tensor", "'tensor' would hide Tensor; add a word to it"),
-        ("component", "'component' would hide Component; add a word to it"),
+        ("none", "'none' would be a class None, a name in the template; choose another name"),
+        ("tensor", "'tensor' would be a class Tensor, a name in the template; choose another name"),
+        (
+            "component",
+            "'component' would be a class Component, a name in the template; choose another name",
+        ),
         ("weighted", "'weighted' is taken by rgb2act; choose another name"),
         ("dinov3", "'dinov3' is taken by rgb2act-dinov3; choose another name"),
-        ("core", "'core' is taken: there is a module rgb2act_core; choose another name"),
+        ("core", "'core' is taken: the module rgb2act_core exists; choose another name"),
     ],
 )
 def test_taken_name_is_refused(tmp_path: Path, name: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""CroCo encoders as backbones. Light: the model is imported when it is built."""
+"""CroCo encoders as backbones. The model is imported when it is built."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def rgb2act_backbones() -> Iterator[Component]:
         config=Croco,
         build=build,
         tiny=Croco(weights="random", dim=32, depth=2, heads=2, size=32),
-        summary="CroCo, learned by completing one view from another; per frame, 1024 channels",
+        summary="CroCo encoder, pretrained by cross-view completion; single frames, 1024 channels",
     )

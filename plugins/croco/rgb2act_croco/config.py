@@ -1,10 +1,11 @@
-"""What a spec can say about CroCo, and where its official files are."""
+"""The config of the CroCo backbone, and its official weights."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
+from attrs.validators import deep_iterable, ge, optional
 
 from rgb2act_core.interfaces import fields
 from rgb2act_core.weights import OfficialWeights
@@ -17,15 +18,15 @@ Variant = Literal["v2-large", "v2-base", "v2-base-small-decoder", "v1-base"]
 
 @attrs.frozen(kw_only=True)
 class Architecture:
-    """Say what shapes an encoder; the defaults are those of a file that says nothing (v1)."""
+    """Sizes of an encoder. The defaults are those of checkpoints without sizes (v1)."""
 
     dim: int = 768
     depth: int = 12
     heads: int = 12
     patch: int = 16  # pixels
-    widening: float = 4.0  # width of the MLP over dim
-    rope: float | None = None  # base of the rotary frequencies; None adds sines and cosines instead
-    image: tuple[int, int] = (224, 224)  # pixels the added embedding is for
+    widening: float = 4.0  # hidden units of the MLP, as a multiple of dim
+    rope: float | None = None  # base of the rotary embedding; None for added sines and cosines
+    image: tuple[int, int] = (224, 224)  # image size of the added embedding, in pixels
 
 
 BASE = Architecture(rope=100.0)
@@ -41,49 +42,39 @@ OFFICIAL: dict[str, tuple[str, Architecture, int | None]] = {
 }
 
 
-def _positive(_: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError(f"must be at least 1, got {value!r}")
-
-
-def _from_zero(_: Any, attribute: attrs.Attribute[Any], value: tuple[int, ...]) -> None:
-    if any(layer < 0 for layer in value):
-        raise ValueError(f"counts blocks from 0, got {value!r}")
-
-
 @attrs.frozen(kw_only=True)
 class Croco:
-    """Encode each frame by CroCo's encoder; the decoder is neither built nor loaded."""
+    """The encoder of CroCo, applied to each frame. The decoder is not used."""
 
     weights: str = fields.weights()
     """Path of a checkpoint, ``"hub"`` for the official file of the variant, or ``"random"``."""
     variant: Variant = "v2-large"
-    """Which official file ``"hub"`` fetches and ``"random"`` imitates; a file at a path says itself
-    what it is."""
-    size: int = attrs.field(default=224, validator=_positive)
-    """Side in pixels of the square image that the model sees; a multiple of the patch, 16."""
+    """Official file for ``weights = "hub"``, and sizes for ``"random"``. For a path, the sizes are
+    read from the file."""
+    size: int = attrs.field(default=224, validator=ge(1))
+    """Height and width in pixels that images are resized to; a multiple of the patch size, 16."""
     resize: Literal["squash", "crop", "native"] = "squash"
-    """``"squash"`` ignores the aspect, ``"crop"`` scales the shorter side and cuts the middle out,
-    ``"native"`` keeps the image, its sides scaled to the nearest multiple of the patch."""
-    layers: tuple[int, ...] = attrs.field(default=(), validator=_from_zero)
-    """Blocks, from 0, whose outputs are laid one behind another in the channels, each under the
-    final norm; empty takes the last, which is what upstream takes."""
+    """``"squash"`` ignores the aspect ratio. ``"crop"`` scales the shorter side and crops the
+    centre. ``"native"`` scales each side to the nearest multiple of the patch size."""
+    layers: tuple[int, ...] = attrs.field(default=(), validator=deep_iterable(ge(0)))
+    """Blocks, counted from 0, whose outputs are concatenated along the channels, each after the
+    final norm. Empty for the last block, which the official code uses."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What weights and activations are held in."""
-    dim: int | None = attrs.field(default=None, validator=_positive)
-    """Channels, in place of the variant's; for tests, with random weights only."""
-    depth: int | None = attrs.field(default=None, validator=_positive)
-    """Blocks, in place of the variant's; for tests, with random weights only."""
-    heads: int | None = attrs.field(default=None, validator=_positive)
-    """Attention heads, in place of the variant's; for tests, with random weights only."""
+    """Precision of weights and activations."""
+    dim: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Channels, instead of the variant's. For tests with random weights."""
+    depth: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Blocks, instead of the variant's. For tests with random weights."""
+    heads: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Attention heads, instead of the variant's. For tests with random weights."""
 
     def __attrs_post_init__(self) -> None:
         if self.weights != "random" and (self.dim or self.depth or self.heads):
-            raise ValueError("dim, depth and heads are for weights = 'random'; take them out")
+            raise ValueError("dim, depth and heads are only for weights = 'random'; remove them")
 
     @property
     def official(self) -> OfficialWeights:
-        """Return the official file of the variant."""
+        """The official file of the variant."""
         filename, _, size = OFFICIAL[self.variant]
         return OfficialWeights(
             name=f"CroCo {self.variant}",
@@ -95,7 +86,7 @@ class Croco:
 
     @property
     def architecture(self) -> Architecture:
-        """Return the variant's architecture, with the sizes that are set."""
+        """The variant's architecture, with the sizes that the config sets."""
         it = OFFICIAL[self.variant][1]
         return attrs.evolve(
             it,

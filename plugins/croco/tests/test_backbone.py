@@ -69,7 +69,7 @@ def test_full_size_variants_compute_on_the_meta_device(variant):
     assert tokens.shape == (2, 196, architecture.dim)
 
 
-def test_what_the_model_cannot_do_is_told():
+def test_unsupported_configs_are_rejected():
     with pytest.raises(UserError, match=r"croco: size 100 .* the patch, 16; set size = 96"):
         load(Croco(weights=TINY, size=100))
     with pytest.raises(UserError, match=r"croco: layers \[3\] do not exist; .* blocks 0 to 2"):
@@ -79,7 +79,7 @@ def test_what_the_model_cannot_do_is_told():
 
 
 def test_sizes_are_for_random_weights_only():
-    with pytest.raises(ValueError, match="dim, depth and heads are for weights = 'random'"):
+    with pytest.raises(ValueError, match="dim, depth and heads are only for weights = 'random'"):
         Croco(weights="hub", dim=32)
-    with pytest.raises(ValueError, match="counts blocks from 0"):
+    with pytest.raises(ValueError, match="must be >= 0"):
         Croco(layers=(-1,))

@@ -1,4 +1,4 @@
-"""The backbones of Depth Anything 3 as frozen sources of patch tokens."""
+"""Depth Anything 3 networks as backbones. The model is imported when it is built."""
 
 from __future__ import annotations
 

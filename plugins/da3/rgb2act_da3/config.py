@@ -1,10 +1,11 @@
-"""What a spec can say about Depth Anything 3, and the sizes of its variants."""
+"""The config of the Depth Anything 3 backbone, and its official weights."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
+from attrs.validators import ge
 
 from rgb2act_core.interfaces import fields
 from rgb2act_core.weights import OfficialWeights
@@ -22,35 +23,35 @@ Variant = Literal[
     "file",
 ]
 Reference = Literal["first", "middle", "saddle_balanced", "saddle_sim_range"]
-PATCH = 14  # pixels a side
+PATCH = 14  # height and width in pixels
 
 
 @attrs.frozen(kw_only=True)
 class Sizes:
-    """Say how large a network is."""
+    """Sizes of a network."""
 
     dim: int
     depth: int  # blocks
     heads: int
-    views_from: int | None  # block from which odd blocks look at all views; None: no block does
-    gated: bool = False  # SwiGLU in place of the plain MLP
-    side: int = 37  # rows and columns of the learned position table
+    views_from: int | None  # block from which odd blocks attend to all views; None for none
+    gated: bool = False  # SwiGLU instead of GELU
+    side: int = 37  # rows and columns of the learned position embedding
 
     @property
     def paired(self) -> bool:
-        """Say whether a layer's features are two halves: last per-frame output, normed output."""
+        """Whether features are the last per-frame output and the normed output, concatenated."""
         return self.views_from is not None
 
     @property
     def first_shared(self) -> int:
-        """Return the first block that looks at all views; ``depth`` when none does."""
+        """The first block that attends to all views; ``depth`` if there is none."""
         if self.views_from is None:
             return self.depth
         return min(self.views_from + (self.views_from + 1) % 2, self.depth)
 
     @property
     def channels(self) -> int:
-        """Return how many channels one layer's features have."""
+        """Channels of the features of one layer."""
         return self.dim * 2 if self.paired else self.dim
 
 
@@ -71,52 +72,44 @@ VARIANTS: dict[str, Sizes] = {
 NONCOMMERCIAL = ("large", "large-1.1", "giant", "giant-1.1")  # CC BY-NC 4.0, else Apache-2.0
 
 
-def _at_least(low: int) -> Any:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: int) -> None:
-        if value < low:
-            raise ValueError(f"must be at least {low}, got {value!r}")
-
-    return check
-
-
 @attrs.frozen(kw_only=True)
 class DA3:
-    """Describe each patch by a layer of Depth Anything 3."""
+    """A Depth Anything 3 network, applied to windows of frames."""
 
     weights: str = fields.weights()
-    """``hub`` fetches the official file, ``random`` draws features that mean nothing; or a path."""
+    """Path of a checkpoint, ``"hub"`` for the official file of the variant, or ``"random"``."""
     variant: Variant = "base"
-    """Which model; ``file`` takes the sizes from the weights file, ``tiny`` is for tests."""
+    """Model size. ``file`` reads the sizes from the file in ``weights``; ``tiny`` is for tests."""
     layers: tuple[int, ...] = (-1,)
-    """Blocks whose outputs are taken, from 0 or, negative, from the end; several lie side by side
-    in the channels, in this order."""
-    context: int = attrs.field(default=1, validator=_at_least(1))
-    """Frames seen together: the newest, whose features are taken, and those before it."""
+    """Blocks whose outputs are concatenated along the channels, counted from 0, or from the end if
+    negative."""
+    context: int = attrs.field(default=1, validator=ge(1))
+    """Frames per window: the newest, whose tokens are returned, and those before it."""
     reference: Reference = "first"
-    """Which frame of three or more is the reference view. The official default saddle_balanced
-    picks it by content, so that features may jump from one frame to the next."""
+    """Reference view in windows of three or more frames. The official default
+    ``saddle_balanced`` selects it by content, so features can change abruptly between frames."""
     resize: Literal["upper_bound", "lower_bound", "native"] = "upper_bound"
-    """Scale the longest or the shortest side to ``size``, or neither. Then each side goes to the
-    nearest multiple of 14."""
-    size: int = attrs.field(default=504, validator=_at_least(PATCH))
-    """Pixels of the side that ``resize`` names."""
+    """Scale the longest side (``upper_bound``) or the shortest side (``lower_bound``) to ``size``,
+    or neither. Each side is then resized to the nearest multiple of the patch size, 14."""
+    size: int = attrs.field(default=504, validator=ge(PATCH))
+    """Size in pixels for ``resize``."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Numbers that weights are kept and multiplied in; sums along the blocks stay float32."""
+    """Precision of weights and matrix products. The residual stream uses float32."""
 
     def __attrs_post_init__(self) -> None:
         if self.variant == "file" and self.weights in ("hub", "random"):
             raise ValueError(
-                f"weights: {self.weights!r} does not say which sizes variant 'file' has;"
-                " give a path, or name a variant"
+                f"weights: {self.weights!r} is not a file to read the sizes from;"
+                " give a path, or choose another variant"
             )
         if self.variant == "tiny" and self.weights == "hub":
-            raise ValueError("weights: there are no official ones of 'tiny'; set 'random'")
+            raise ValueError("weights: variant 'tiny' has no official weights; set 'random'")
         if self.variant != "file":
             self.check(VARIANTS[self.variant])
 
     @property
     def official(self) -> OfficialWeights:
-        """Return where the official file is; of ``base`` when the variant has none."""
+        """The official file of the variant; that of ``base`` for ``tiny`` and ``file``."""
         variant = "base" if self.variant in ("tiny", "file") else self.variant
         dash = "" if variant in ("mono-large", "metric-large") else "-"
         return OfficialWeights(
@@ -128,18 +121,18 @@ class DA3:
         )
 
     def check(self, sizes: Sizes) -> None:
-        """Raise ValueError for what a network of these sizes cannot do."""
+        """Raise ValueError if a network of these sizes does not support the config."""
         deep = sizes.depth
         if not self.layers or any(not -deep <= layer < deep for layer in self.layers):
             raise ValueError(
-                f"layers: got {list(self.layers)}; give one or more of {-deep} to {deep - 1}"
+                f"layers: must be one or more of {-deep} to {deep - 1}, got {list(self.layers)}"
             )
         if self.context > 1 and sizes.views_from is None:
             raise ValueError(
-                f"context: variant {self.variant!r} looks at one frame, got {self.context};"
-                " set context = 1 or take another variant"
+                f"context: variant {self.variant!r} encodes single frames, got {self.context};"
+                " set context = 1 or choose another variant"
             )
 
     def blocks(self, sizes: Sizes) -> tuple[int, ...]:
-        """Return ``layers`` counted from the first block."""
+        """Return ``layers``, counted from the first block."""
         return tuple(layer % sizes.depth for layer in self.layers)

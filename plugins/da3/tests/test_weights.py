@@ -143,7 +143,7 @@ def test_the_file_of_another_variant_is_named():
 
 
 def test_layers_of_a_file_are_checked_when_its_sizes_are_known():
-    with pytest.raises(UserError, match=r"da3\.layers: got \[6\]; give one or more of -6 to 5"):
+    with pytest.raises(UserError, match=r"da3\.layers: must be one or more of -6 to 5, got \[6\]"):
         build(DA3(weights=str(TINY), variant="file", layers=(6,)))
 
 
@@ -160,15 +160,18 @@ def test_official_files_are_named_as_on_the_hub():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"layers": (12,)}, "layers: got"),
-        ({"layers": ()}, "layers: got"),
-        ({"variant": "mono-large", "context": 2}, "context: variant 'mono-large' looks at one"),
-        ({"variant": "file"}, "weights: 'hub' does not say which sizes"),
-        ({"variant": "tiny"}, "weights: there are no official ones of 'tiny'"),
-        ({"context": 0}, "at least 1"),
+        ({"layers": (12,)}, "layers: must be one or more of"),
+        ({"layers": ()}, "layers: must be one or more of"),
+        (
+            {"variant": "mono-large", "context": 2},
+            "context: variant 'mono-large' encodes single frames",
+        ),
+        ({"variant": "file"}, "weights: 'hub' is not a file to read the sizes from"),
+        ({"variant": "tiny"}, "weights: variant 'tiny' has no official weights"),
+        ({"context": 0}, "must be >= 1"),
     ],
 )
-def test_configs_that_cannot_be_are_refused(fields, said):
+def test_invalid_configs_are_rejected(fields, said):
     with pytest.raises(ValueError, match=said):
         DA3(**fields)
 

@@ -1,10 +1,11 @@
-"""What a spec can say about DINOv3, and where its official files are."""
+"""The config of the DINOv3 backbone, and its official weights."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
+from attrs.validators import deep_iterable, ge, optional
 
 from rgb2act_core.interfaces import fields
 from rgb2act_core.weights import OfficialWeights
@@ -18,13 +19,13 @@ Pretraining = Literal["lvd1689m", "sat493m"]
 
 @attrs.frozen(kw_only=True)
 class Sizes:
-    """Say what shapes a network."""
+    """Sizes of a network."""
 
     dim: int  # C
     depth: int
     heads: int
-    hidden: int  # width of the MLP
-    gated: bool  # SwiGLU in place of GELU
+    hidden: int  # hidden units of the MLP
+    gated: bool  # SwiGLU instead of GELU
     bias: bool = True  # of queries and values
     registers: int = REGISTERS
     patch: int = 16  # pixels
@@ -32,7 +33,7 @@ class Sizes:
 
 @attrs.frozen(kw_only=True)
 class Shipped:
-    """Hold a variant's sizes, timm's name for it, and the bytes of its file under Meta's keys."""
+    """A variant: its sizes, its name in timm, and its official files."""
 
     sizes: Sizes
     timm: str
@@ -71,59 +72,50 @@ SHIPPED: dict[str, Shipped] = {
 }
 
 
-def _positive(_: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError(f"must be at least 1, got {value!r}")
-
-
-def _from_zero(_: Any, attribute: attrs.Attribute[Any], value: tuple[int, ...]) -> None:
-    if any(layer < 0 for layer in value):
-        raise ValueError(f"counts blocks from 0, got {value!r}")
-
-
 @attrs.frozen(kw_only=True)
 class Dinov3:
-    """Encode each frame by a DINOv3 vision transformer."""
+    """A DINOv3 vision transformer, applied to each frame."""
 
     weights: str = fields.weights()
-    """Path of a checkpoint in Meta's, Hugging Face's or timm's layout (a file, a folder or an index
-    of shards), ``"hub"`` for the official file of the variant, or ``"random"``."""
+    """Path of a checkpoint in the layout of Meta, Hugging Face or timm (a file, a folder or an
+    index of shards), ``"hub"`` for the official file of the variant, or ``"random"``."""
     variant: Variant = "vitb16"
-    """Which official file ``"hub"`` fetches and ``"random"`` imitates; a file at a path says itself
-    what it is."""
+    """Official file for ``weights = "hub"``, and sizes for ``"random"``. For a path, the sizes are
+    read from the file."""
     source: Literal["facebook", "timm"] = "facebook"
-    """Whose repositories ``"hub"`` looks in: Meta's, which are gated, or timm's copies."""
+    """Repositories for ``weights = "hub"``: Meta's, which are gated, or the copies of timm."""
     pretraining: Pretraining = "lvd1689m"
-    """Images the weights were learned from: the web, or satellites (``vitl16`` and ``vit7b16``).
-    It decides the mean and standard deviation that images are normalised with."""
-    size: int = attrs.field(default=256, validator=_positive)
-    """Side in pixels of the square image that the model sees; a multiple of the patch, 16."""
+    """Pretraining data: web images, or satellite images (``vitl16`` and ``vit7b16`` only). It also
+    selects the mean and standard deviation for normalising images."""
+    size: int = attrs.field(default=256, validator=ge(1))
+    """Height and width in pixels that images are resized to; a multiple of the patch size, 16."""
     resize: Literal["squash", "native"] = "squash"
-    """``"squash"`` ignores the aspect, as upstream does; ``"native"`` keeps the image, its sides
-    scaled to the nearest multiple of the patch."""
-    layers: tuple[int, ...] = attrs.field(default=(), validator=_from_zero)
-    """Blocks, from 0, whose outputs are laid one behind another in the channels, each under the
-    final norm; empty takes the last."""
+    """``"squash"`` ignores the aspect ratio, as the official code does. ``"native"`` scales each
+    side to the nearest multiple of the patch size."""
+    layers: tuple[int, ...] = attrs.field(default=(), validator=deep_iterable(ge(0)))
+    """Blocks, counted from 0, whose outputs are concatenated along the channels, each after the
+    final norm. Empty for the last block."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What weights and activations are held in."""
-    dim: int | None = attrs.field(default=None, validator=_positive)
-    """Channels, in place of the variant's; for tests, with random weights only."""
-    depth: int | None = attrs.field(default=None, validator=_positive)
-    """Blocks, in place of the variant's; for tests, with random weights only."""
-    heads: int | None = attrs.field(default=None, validator=_positive)
-    """Attention heads, in place of the variant's, and of what a file leaves open."""
+    """Precision of weights and activations."""
+    dim: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Channels, instead of the variant's. For tests with random weights."""
+    depth: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Blocks, instead of the variant's. For tests with random weights."""
+    heads: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Attention heads, instead of the variant's, or for a file that does not contain them."""
 
     def __attrs_post_init__(self) -> None:
         if self.weights != "random" and (self.dim or self.depth):
-            raise ValueError("dim and depth are for weights = 'random'; take them out")
+            raise ValueError("dim and depth are only for weights = 'random'; remove them")
         if self.pretraining not in SHIPPED[self.variant].files:
             raise ValueError(
-                f"there is no {self.variant!r} of {self.pretraining!r}; take 'vitl16' or 'vit7b16'"
+                f"there are no {self.pretraining!r} weights of {self.variant!r};"
+                " use 'vitl16' or 'vit7b16'"
             )
 
     @property
     def official(self) -> OfficialWeights:
-        """Return the official file of the variant."""
+        """The official file of the variant."""
         shipped, trained = SHIPPED[self.variant], self.pretraining
         filename = "model.safetensors"
         if self.source == "timm":
@@ -142,7 +134,7 @@ class Dinov3:
 
     @property
     def sizes(self) -> Sizes:
-        """Return the variant's sizes, with those that are set."""
+        """The variant's sizes, with those that the config sets."""
         it = SHIPPED[self.variant].sizes
         dim = it.dim if self.dim is None else self.dim
         return attrs.evolve(

@@ -82,14 +82,14 @@ def test_weights_are_frozen():
     assert not any(b.is_meta for b in backbone.net.buffers())
 
 
-def test_what_the_model_cannot_do_is_told():
+def test_unsupported_configs_are_rejected():
     with pytest.raises(UserError, match=r"dinov3: size 100 .* the patch, 16; set size = 96"):
         load(Dinov3(weights=TINY, size=100))
     with pytest.raises(UserError, match=r"dinov3: layers \[3\] do not exist; .* blocks 0 to 2"):
         load(Dinov3(weights=TINY, layers=(0, 3)))
     with pytest.raises(UserError, match="dim 30 is not a multiple of four times the heads"):
         load(Dinov3(weights="random", dim=30, depth=1, heads=2))
-    with pytest.raises(ValueError, match="dim and depth are for weights = 'random'"):
+    with pytest.raises(ValueError, match="dim and depth are only for weights = 'random'"):
         Dinov3(weights="hub", dim=32)
-    with pytest.raises(ValueError, match="counts blocks from 0"):
+    with pytest.raises(ValueError, match="must be >= 0"):
         Dinov3(layers=(-1,))

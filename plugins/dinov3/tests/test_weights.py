@@ -247,7 +247,7 @@ def test_official_files_are_named():
     assert official.accept == f"https://huggingface.co/{official.repo}"
     timm = Dinov3(variant="vitb16", source="timm").official
     assert timm.repo == "timm/vit_base_patch16_dinov3_qkvb.lvd1689m"
-    with pytest.raises(ValueError, match="there is no 'vitb16' of 'sat493m'"):
+    with pytest.raises(ValueError, match="there are no 'sat493m' weights of 'vitb16'"):
         Dinov3(variant="vitb16", pretraining="sat493m")
 
 

@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 
 def build_patchstats(config: PatchStats) -> Backbone:
-    """Return the backbone of colour statistics."""
+    """Return the colour statistics backbone."""
     from .backbones import PatchStatsBackbone
 
     return PatchStatsBackbone(config)
 
 
 def build_randconv(config: RandConv) -> Backbone:
-    """Return the backbone of random convolutions."""
+    """Return the random convolution backbone."""
     from .backbones import RandConvBackbone
 
     return RandConvBackbone(config)
 
 
 def build_cloudstats(config: CloudStats) -> Teacher:
-    """Return the teacher of colour moments."""
+    """Return the colour moments teacher."""
     from .teachers import CloudStatsTeacher
 
     return CloudStatsTeacher(config)
 
 
 def build_pointnet(config: PointNet) -> Teacher:
-    """Return the random PointNet."""
+    """Return the random PointNet teacher."""
     from .teachers import PointNetTeacher
 
     return PointNetTeacher(config)
@@ -49,14 +49,14 @@ def rgb2act_backbones() -> Iterator[Component]:
         config=PatchStats,
         build=build_patchstats,
         tiny=PatchStats(),
-        summary="mean and spread of the colours of each patch, 12 channels",
+        summary="mean and standard deviation of the colours of each patch, 12 channels",
     )
     yield Component(
         name="randconv",
         config=RandConv,
         build=build_randconv,
         tiny=RandConv(dim=8),
-        summary="two layers of seeded random convolution",
+        summary="two random convolution layers",
     )
 
 
@@ -69,12 +69,12 @@ def rgb2act_teachers() -> Iterator[Component]:
         build=build_cloudstats,
         tiny=CloudStats(),
         capabilities=frozenset({Capability.GROUP_TOKENS}),
-        summary="where the points of five colours are, 35 numbers",
+        summary="positions of the points of five colours, 35 channels",
     )
     yield Component(
         name="pointnet",
         config=PointNet,
         build=build_pointnet,
         tiny=PointNet(dim=16, points=64),
-        summary="seeded random PointNet",
+        summary="PointNet with random weights",
     )

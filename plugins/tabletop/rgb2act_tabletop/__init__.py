@@ -1,4 +1,4 @@
-"""Two arms at a table in MuJoCo: demonstrations from a script, episodes to act in, no GL."""
+"""A bimanual tabletop environment in MuJoCo with a scripted expert; it needs no OpenGL."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Tabletop", "build"]
 def build(config: Tabletop) -> TabletopEnvironment:
     """Return the environment; mujoco and gymnasium are imported here."""
     if config.renderer == "gl" and sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # mujoco reads it when it is imported
+        os.environ.setdefault("MUJOCO_GL", "egl")  # mujoco reads it on import
     try:
         import mujoco  # noqa: F401
-    except Exception as err:  # each driver fails in its own way, even if GL is not used
+    except Exception as err:  # each driver fails differently, even if OpenGL is not used
         driver = os.environ.get("MUJOCO_GL")
         if driver is None:
             raise

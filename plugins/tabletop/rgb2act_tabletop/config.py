@@ -1,4 +1,4 @@
-"""What a spec may say about the environment; light, since it is read for every command."""
+"""The config of the environment. Light, because every command imports it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,17 @@ SIZES = (16, 512)
 
 @attrs.frozen(kw_only=True)
 class Tabletop:
-    """Choose task, cameras, image size and renderer.
-
-    ``raycast`` needs nothing but mujoco and is the faster up to about 96 pixels; ``gl`` needs a
-    working OpenGL (EGL, OSMesa or a display) and costs nearly the same at every size.
-    """
+    """Two 6-joint arms and a cube on a table, simulated by MuJoCo."""
 
     task: Task = "lift_distractors"
-    """What the arms are to do."""
+    """Task of the arms."""
     cameras: tuple[Camera, ...] = ("head", "top")
-    """Which cameras are recorded and seen by the policy."""
+    """Cameras that are recorded and that the policy observes."""
     size: int = 64
-    """Height and width of each camera's image, pixels."""
+    """Height and width of each camera's image, in pixels."""
     renderer: Renderer = "raycast"
-    """How images are made."""
+    """``raycast`` needs only mujoco and is faster for images of up to about 96 pixels. ``gl`` needs
+    OpenGL (EGL, OSMesa or a display), and takes nearly the same time for all sizes."""
 
     def __attrs_post_init__(self) -> None:
         if problems := list(self._problems()):
@@ -46,14 +43,14 @@ class Tabletop:
             yield from _unknown("cameras", camera, CAMERAS)
         if not self.cameras or len(set(self.cameras)) < len(self.cameras):
             yield (
-                f"tabletop.cameras: needs each camera once, got {self.cameras!r}; "
+                f"tabletop.cameras: must list one or more cameras once each, got {self.cameras!r}; "
                 f"choose from {', '.join(CAMERAS)}"
             )
         low, high = SIZES
         if not low <= self.size <= high:
             yield (
-                f"tabletop.size: {self.size!r} pixels is out of range; "
-                f"choose a size from {low} to {high}"
+                f"tabletop.size: {self.size!r} is out of range; "
+                f"choose a size in pixels from {low} to {high}"
             )
 
 

@@ -11,11 +11,10 @@ from rgb2act_tabletop import Tabletop, build
 from rgb2act_tabletop.config import CAMERAS, TASKS
 from rgb2act_tabletop.environment import TabletopEnv
 from rgb2act_tabletop.scene import FLOOR
-from rgb2act_tabletop.video import contact_sheet, film
 from rgb2act_tabletop.views import WORKSPACE
 from rgb2act_tabletop.world import ACTION_NAMES, HIGH_A, HOME_A, LOW_A
 
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 from rgb2act_core.testing import checks
 
 TINY = Tabletop(task="reach", size=32)
@@ -67,9 +66,10 @@ def same(left, right):
         ({"cameras": ("haed",)}, "tabletop.cameras: there is no 'haed'; did you mean 'head'?"),
         (
             {"cameras": ()},
-            "tabletop.cameras: needs each camera once, got (); choose from head, top, front",
+            "tabletop.cameras: must list one or more cameras once each, got ();"
+            " choose from head, top, front",
         ),
-        ({"size": 8}, "tabletop.size: 8 pixels is out of range; choose a size from 16 to 512"),
+        ({"size": 8}, "tabletop.size: 8 is out of range; choose a size in pixels from 16 to 512"),
     ],
 )
 def test_bad_config_says_what_would_be_right(fields, message):
@@ -228,7 +228,7 @@ def test_the_cloud_lies_in_the_workspace_and_shows_the_cube_where_it_is():
 def test_gl_and_raycast_agree():
     code = """
 import numpy as np
-from rgb2act_core.errors import UserError
+from rgb2act_core import UserError
 from rgb2act_tabletop import Tabletop, build
 try:
     drawn = build(Tabletop(renderer="gl")).make()
@@ -253,13 +253,6 @@ def test_an_unknown_camera_of_a_picture_is_named():
     env.reset(seed=0)
     with pytest.raises(ValueError, match="there is no camera 'side'; choose from head, top, front"):
         env.picture("side", 16, 16)
-
-
-def test_film_and_contact_sheet_have_the_sizes_asked_for():
-    episode = build(TINY).demonstrate(0, 0.0)
-    frames = film(TINY, 0, episode.actions, camera="top", size=(20, 30))
-    assert frames.shape == (len(episode.actions) + 1, 20, 30, 3)
-    assert contact_sheet(frames[:5], columns=3, gap=2).shape == (42, 94, 3)
 
 
 # ------------------------------------------------------------------------------- recording

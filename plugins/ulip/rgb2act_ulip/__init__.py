@@ -1,4 +1,4 @@
-"""The point-cloud teacher of ULIP-2: a PointBERT whose embeddings share a space with images."""
+"""ULIP-2 as a point-cloud teacher: PointBERT, trained to match image and text embeddings."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def rgb2act_teachers() -> Iterator[Component]:
         build=build,
         tiny=Ulip(weights="random", variant="tiny", points=512),
         capabilities=frozenset({Capability.GROUP_TOKENS}),
-        summary="ULIP-2's PointBERT: coloured clouds of 10,000 points to 1280 numbers",
+        summary="ULIP-2 PointBERT: coloured clouds of 10,000 points, 1280 channels",
     )

@@ -14,17 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgb2act_core import UserError, pointclouds, say
+from rgb2act_core import say
 from rgb2act_core.interfaces import PointCloud, TeacherInfo
 from rgb2act_core.weights import load_strict, locate_weights, read_checkpoint
 
 from .config import Sizes, Ulip
-from .preprocess import Points, fill, group, prepare
+from .preprocess import Points, group, prepare
 from .weights import convert, sizes_of
 
 CHUNK = 8  # clouds at once: bounds memory
@@ -144,13 +143,6 @@ class UlipTeacher:
         _, tokens_BGC, centres_BG3 = self._run(self._prepared(clouds))
         return Groups(tokens_BGC, centres_BG3)
 
-    def embed_points(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return embeddings (B, D) of points x y z r g b (P, 6), colours 0..1, as they are.
-
-        They are brought to the unit sphere and grouped, but neither cleaned nor sampled.
-        """
-        return self._run([self._as_given(row) for row in rows])[0]
-
     def to(self, device: torch.device) -> UlipTeacher:
         """Move the weights; groups are then found on that device, too."""
         self.device = torch.device(device)
@@ -165,13 +157,6 @@ class UlipTeacher:
         if dropped := sum(count for _, count in found):
             say(f"ulip: {dropped} points that are not finite left out of {len(given)} clouds")
         return [points for points, _ in found]
-
-    def _as_given(self, row_P6: Tensor) -> Points:
-        if row_P6.ndim != 2 or row_P6.shape[1] != 6 or not len(row_P6):
-            raise UserError(f"ulip: points have shape {tuple(row_P6.shape)}; give (P, 6)")
-        xyzrgb_P6 = row_P6.detach().cpu().numpy().astype(np.float32)
-        xyz_P3 = np.ascontiguousarray(xyzrgb_P6[:, :3])
-        return fill(Points(pointclouds.unit_sphere(xyz_P3), xyzrgb_P6[:, 3:], xyz_P3), self.config)
 
     @torch.no_grad()
     def _run(self, parts: Sequence[Points]) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rgb2act_ulip import build
@@ -11,6 +12,7 @@ from rgb2act_ulip.model import Network
 from rgb2act_ulip.weights import convert, rename, sizes_of
 
 from rgb2act_core import UserError
+from rgb2act_core.interfaces import PointCloud
 from rgb2act_core.weights import load_strict
 
 DATA = Path(__file__).parent / "data"
@@ -94,17 +96,18 @@ def test_the_older_file_is_known_by_its_shapes():
     )
 
 
-def test_the_older_file_sees_no_colour(tmp_path):
+def test_the_older_checkpoint_ignores_colours(tmp_path):
     older = tiny()
     lift = "module.point_encoder.encoder.first_conv.0.weight"
     older[lift] = older[lift][:, :3].clone()
     path = saved(tmp_path / "old.pt", older)
     config = Ulip(weights=path, variant="xyz", heads=3, groups=24, group_size=8)
     built = build(config)
-    points = torch.rand(100, 6, generator=torch.Generator().manual_seed(0))
-    grey = points.clone()
-    grey[:, 3:] = 0.4
-    assert torch.equal(built.embed_points([points]), built.embed_points([grey]))
+    draw = np.random.default_rng(0)
+    xyz = draw.random((100, 3), dtype=np.float32)
+    colours = draw.integers(0, 256, (100, 3), dtype=np.uint8)
+    coloured, grey = (PointCloud(xyz=xyz, rgb=rgb) for rgb in (colours, np.full_like(colours, 100)))
+    assert torch.equal(built.embed([coloured]), built.embed([grey]))
     assert built.info.dim == 40
 
 

@@ -1,10 +1,11 @@
-"""What a spec can say about VGGT, and where its official files are."""
+"""The config of the VGGT backbone, and its official weights."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
+from attrs.validators import deep_iterable, ge
 
 from rgb2act_core.interfaces import fields
 from rgb2act_core.weights import OfficialWeights
@@ -14,16 +15,16 @@ Variant = Literal["1b", "1b-commercial", "tiny"]
 
 @attrs.frozen(kw_only=True)
 class Sizes:
-    """Say what shapes a network."""
+    """Sizes of a network."""
 
     dim: int = 1024  # C
-    inner: int = 24  # blocks of the vision transformer that sees frames alone
+    inner: int = 24  # blocks of the vision transformer that encodes single frames
     depth: int = 24  # pairs of a frame block and a global block
     heads: int = 16
     inner_registers: int = 4
     registers: int = 4
     patch: int = 14  # pixels
-    side: int = 37  # rows and columns of the learned position table
+    side: int = 37  # rows and columns of the learned position embedding
 
 
 FULL = Sizes()
@@ -31,49 +32,38 @@ TINY = Sizes(dim=48, inner=2, depth=3, heads=3, side=4)
 REPOSITORIES = {"1b": "facebook/VGGT-1B", "1b-commercial": "facebook/VGGT-1B-Commercial"}
 
 
-def _positive(_: Any, attribute: attrs.Attribute[Any], value: int) -> None:
-    if value < 1:
-        raise ValueError(f"must be at least 1, got {value!r}")
-
-
-def _from_zero(_: Any, attribute: attrs.Attribute[Any], value: tuple[int, ...]) -> None:
-    if any(layer < 0 for layer in value):
-        raise ValueError(f"counts pairs of blocks from 0, got {value!r}")
-
-
 @attrs.frozen(kw_only=True)
 class Vggt:
-    """Describe each patch of the newest frame of a window by VGGT's aggregator."""
+    """The aggregator of VGGT, applied to windows of frames."""
 
     weights: str = fields.weights()
     """Path of ``model.safetensors`` or ``model.pt``, ``"hub"`` for the official file of the
     variant, or ``"random"``."""
     variant: Variant = "1b"
-    """Which official file ``"hub"`` fetches and ``"random"`` imitates; a file at a path says itself
-    how large it is; ``"tiny"`` is for tests."""
-    context: int = attrs.field(default=1, validator=_positive)
-    """Frames seen together: the newest, whose features are taken, and those before it. The oldest
-    of them is what VGGT calls the first frame."""
-    layers: tuple[int, ...] = attrs.field(default=(), validator=_from_zero)
-    """Pairs of blocks, from 0, whose outputs are laid one behind another in the channels; empty
-    takes the last."""
-    size: int = attrs.field(default=518, validator=_positive)
-    """Pixels of the side that ``resize`` names; a multiple of the patch, 14."""
+    """Official file for ``weights = "hub"``, and sizes for ``"random"``. For a path, the sizes are
+    read from the file. ``"tiny"`` is for tests."""
+    context: int = attrs.field(default=1, validator=ge(1))
+    """Frames per window: the newest, whose tokens are returned, and those before it. The oldest is
+    VGGT's reference frame."""
+    layers: tuple[int, ...] = attrs.field(default=(), validator=deep_iterable(ge(0)))
+    """Pairs of frame and global attention blocks, counted from 0, whose outputs are concatenated
+    along the channels. Empty for the last pair."""
+    size: int = attrs.field(default=518, validator=ge(1))
+    """Size in pixels for ``resize``; a multiple of the patch size, 14."""
     resize: Literal["crop", "pad", "native"] = "crop"
-    """``"crop"`` scales the width to ``size`` and cuts what is higher, ``"pad"`` scales the longer
-    side and fills up with white, as upstream's two modes do; ``"native"`` keeps the image, its
-    sides scaled to the nearest multiple of the patch."""
+    """``"crop"`` scales the width to ``size`` and crops the height if it is larger. ``"pad"``
+    scales the longer side to ``size`` and pads with white. These are the two modes of the official
+    code. ``"native"`` scales each side to the nearest multiple of the patch size."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Numbers that weights are kept and multiplied in; norms and sums along the blocks stay
-    float32."""
+    """Precision of weights and matrix products. Norms and the residual stream use float32."""
 
     def __attrs_post_init__(self) -> None:
         if self.variant == "tiny" and self.weights == "hub":
-            raise ValueError("weights: there are no official ones of 'tiny'; set 'random'")
+            raise ValueError("weights: variant 'tiny' has no official weights; set 'random'")
 
     @property
     def official(self) -> OfficialWeights:
-        """Return the official file of the variant; of ``1b`` when it has none."""
+        """The official file of the variant; that of ``1b`` for ``tiny``."""
         repo = REPOSITORIES.get(self.variant, REPOSITORIES["1b"])
         commercial = self.variant == "1b-commercial"
         return OfficialWeights(
@@ -87,5 +77,5 @@ class Vggt:
 
     @property
     def sizes(self) -> Sizes:
-        """Return the variant's sizes."""
+        """The variant's sizes."""
         return TINY if self.variant == "tiny" else FULL

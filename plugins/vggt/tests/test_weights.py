@@ -152,5 +152,5 @@ def test_official_files_are_named():
     assert Vggt().official.repo == "facebook/VGGT-1B"
     commercial = Vggt(variant="1b-commercial").official
     assert commercial.accept == "https://huggingface.co/facebook/VGGT-1B-Commercial"
-    with pytest.raises(ValueError, match="there are no official ones of 'tiny'"):
+    with pytest.raises(ValueError, match="variant 'tiny' has no official weights"):
         Vggt(variant="tiny")
