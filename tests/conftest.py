@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 ROOT = Path(__file__).parents[1]
 PUPPET = Path(__file__).parent / "puppet"
@@ -94,18 +94,9 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return out
 
 
-def inline(value: Any) -> str:
-    """Return a value in TOML."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{k} = {inline(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(inline, value)) + "]"
-    return json.dumps(value)
-
-
 def write_toml(path: Path, spec: Mapping[str, Any]) -> Path:
     """Write a spec and return its path."""
-    path.write_text("".join(f"{key} = {inline(value)}\n" for key, value in spec.items()))
+    path.write_text(tomli_w.dumps(spec))
     return path
 
 

@@ -17,7 +17,7 @@ def deferred() -> Iterator[Callable[[], bool]]:
         return
     pressed = threading.Event()
 
-    def note(signum: int, frame: Any) -> None:
+    def note(_signal: int, _frame: Any) -> None:
         if pressed.is_set():
             raise KeyboardInterrupt
         pressed.set()

@@ -74,12 +74,12 @@ def test_reads_back_what_was_written(tmp_path, codec):
 
 
 def test_digest_does_not_depend_on_codec_or_memory_layout(tmp_path):
-    with GroupWriter(tmp_path / "whole") as writer:
+    with GroupWriter(tmp_path / "full") as writer:
         writer.create("tokens", TOKENS.shape[1:], "float16", dims=("time", "v", "n", "c"))
         writer.append("tokens", np.asfortranarray(TOKENS))
         writer.put("state/height", np.arange(6.0))
-        whole = writer.commit({"grid": [5, 8], "component": "gray"})
-    assert whole == write(tmp_path / "a") == write(tmp_path / "b", "zstd")
+        full = writer.commit({"grid": [5, 8], "component": "gray"})
+    assert full == write(tmp_path / "a") == write(tmp_path / "b", "zstd")
 
 
 def test_views_are_read_only_and_need_no_zarr(tmp_path):
@@ -126,17 +126,17 @@ def test_any_shape_survives_and_zarr_agrees(tmp_path, dtype, frame, pieces, code
     shutil.rmtree(path, ignore_errors=True)
     rng = np.random.default_rng(seed)
     parts = [rng.integers(0, 2, (n, *frame)).astype(dtype) for n in pieces]
-    whole = np.concatenate([*parts, np.empty((0, *frame), dtype)])
+    full = np.concatenate([*parts, np.empty((0, *frame), dtype)])
     with GroupWriter(path, codec=codec) as writer:
         writer.create("frames", frame, dtype)
         for part in parts:
             writer.append("frames", part)
-        writer.put("whole", whole)
+        writer.put("full", full)
         writer.put("one", np.zeros((), dtype))
         writer.commit({})
     check_group(path)
     group, plain = read_group(path), zarr.open_group(path, mode="r")
-    for name, expected in {"frames": whole, "whole": whole, "one": np.zeros((), dtype)}.items():
+    for name, expected in {"frames": full, "full": full, "one": np.zeros((), dtype)}.items():
         assert group[name].dtype == plain[name].dtype == expected.dtype
         assert group[name].shape == plain[name].shape == expected.shape
         assert np.array_equal(group[name], expected)
@@ -153,8 +153,8 @@ def test_non_finite_values_are_rejected_with_array_and_frame(tmp_path, bad, dtyp
         writer.append("pooled", frames[:2])
         with pytest.raises(UserError, match=r"g: array 'pooled' frame 3 contains NaN or infinity"):
             writer.append("pooled", frames[2:])
-        with pytest.raises(UserError, match=r"array 'whole' contains NaN"):
-            writer.put("whole", frames)
+        with pytest.raises(UserError, match=r"array 'full' contains NaN"):
+            writer.put("full", frames)
     assert names(tmp_path) == []
 
 
@@ -214,11 +214,11 @@ def test_second_writer_keeps_the_first_group(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
-@pytest.mark.parametrize("kept", [0, 1, 7, 4000, -1])
-def test_a_truncated_shard_is_detected_on_opening(tmp_path, codec, kept):
+@pytest.mark.parametrize("remaining", [0, 1, 7, 4000, -1])
+def test_a_truncated_shard_is_detected_on_opening(tmp_path, codec, remaining):
     write(tmp_path / "g", codec)
     raw = shard(tmp_path / "g").read_bytes()
-    shard(tmp_path / "g").write_bytes(raw[:kept])
+    shard(tmp_path / "g").write_bytes(raw[:remaining])
     with pytest.raises(UserError, match=r"tokens/c.0.0.0.0: .*; delete .*g and run again"):
         read_group(tmp_path / "g")
 
@@ -394,12 +394,12 @@ def test_killed_writer_leaves_nothing_visible_and_sweep_removes_the_rest(tmp_pat
 
 
 def test_sweep_leaves_other_hosts_and_other_files(tmp_path):
-    kept = [".g.partial-elsewhere-99999999-00000000", ".g.partial-", ".hidden", "g"]
-    for name in kept:
+    remaining = [".g.partial-elsewhere-99999999-00000000", ".g.partial-", ".hidden", "g"]
+    for name in remaining:
         (tmp_path / name).mkdir()
     assert sweep(tmp_path) == 0
     assert sweep(tmp_path / "none") == 0
-    assert names(tmp_path) == sorted(kept)
+    assert names(tmp_path) == sorted(remaining)
 
 
 FULL = """

@@ -226,13 +226,13 @@ def test_harmless_types_of_training_scripts_are_read(tmp_path):
 
 
 def test_shards_are_merged(tmp_path):
-    whole = tensors()
-    for key in whole:
-        save_file({key: whole[key]}, tmp_path / f"{key}.safetensors")
+    full = tensors()
+    for key in full:
+        save_file({key: full[key]}, tmp_path / f"{key}.safetensors")
     index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {key: f"{key}.safetensors" for key in whole}}))
-    assert same(read_checkpoint(index), whole)
-    assert same(read_checkpoint(tmp_path), whole)
+    index.write_text(json.dumps({"weight_map": {key: f"{key}.safetensors" for key in full}}))
+    assert same(read_checkpoint(index), full)
+    assert same(read_checkpoint(tmp_path), full)
     (tmp_path / "bias.safetensors").unlink()
     with pytest.raises(UserError, match=r"1 of 2 shards are missing: bias\.safetensors"):
         read_checkpoint(tmp_path)
@@ -290,10 +290,10 @@ def test_files_that_are_not_checkpoints_are_named(tmp_path):
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(UserError, match="is a Git LFS pointer"):
         read_checkpoint(pointer)
-    alone = tmp_path / "alone.pth"
-    torch.save(torch.zeros(3), alone)
+    bare = tmp_path / "bare.pth"
+    torch.save(torch.zeros(3), bare)
     with pytest.raises(UserError, match="contains a Tensor instead of named tensors"):
-        read_checkpoint(alone)
+        read_checkpoint(bare)
     with pytest.raises(UserError, match="does not exist"):
         read_checkpoint(tmp_path / "nothing.pth")
 
@@ -301,11 +301,11 @@ def test_files_that_are_not_checkpoints_are_named(tmp_path):
 @pytest.mark.parametrize("suffix", ["safetensors", "pth", "old"])
 @pytest.mark.parametrize("keep", [0.02, 0.3, 0.9, 0.999])
 def test_a_truncated_file_is_reported_as_damaged(tmp_path, suffix, keep):
-    path, whole = tmp_path / f"a.{suffix}", {"a": torch.ones(2000)}
+    path, full = tmp_path / f"a.{suffix}", {"a": torch.ones(2000)}
     if suffix == "safetensors":
-        save_file(whole, path)
+        save_file(full, path)
     else:
-        torch.save(whole, path, _use_new_zipfile_serialization=suffix == "pth")
+        torch.save(full, path, _use_new_zipfile_serialization=suffix == "pth")
     os.truncate(path, int(path.stat().st_size * keep))
     with pytest.raises(UserError, match="is damaged or not a checkpoint"):
         read_checkpoint(path)
