@@ -32,8 +32,8 @@ from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
 from rgb2act_core.policy.rollout import full_actions
 from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.stages import act
+from rgb2act_core.stages.run import Run
 from rgb2act_core.stages.tasks import open_tasks
-from rgb2act_core.store.run import Run
 
 PARTS = ((SimulatorPool, "reset"), (SimulatorPool, "step"), (BatchPlanner, "tokens"))
 PARTS += ((BatchPlanner, "see"), (BatchPlanner, "plan"), (act.EpisodeBatch, "run"))

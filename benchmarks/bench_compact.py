@@ -31,8 +31,8 @@ from rgb2act_core.pipeline import chain
 from rgb2act_core.spec import Spec, Tokens
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.keys import stored_features
+from rgb2act_core.stages.run import Run
 from rgb2act_core.stages.tasks import dataset_of, open_tasks
-from rgb2act_core.store.run import Run
 
 FORMS = {
     "16x16 float16": Tokens(),

@@ -39,7 +39,7 @@ from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import BackboneChoice
 from rgb2act_core.stages.extract import extract_features
 from rgb2act_core.stages.keys import stored_features
-from rgb2act_core.store.run import Run
+from rgb2act_core.stages.run import Run
 
 
 def chosen(name: str, **config: Any) -> BackboneChoice:

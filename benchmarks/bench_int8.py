@@ -34,7 +34,7 @@ from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.spec.requirements import policy_backbones
 from rgb2act_core.stages import act
 from rgb2act_core.stages.keys import align_folder, policy_folder
-from rgb2act_core.store.run import Run
+from rgb2act_core.stages.run import Run
 
 PRECISIONS = ("float32", "int8", "bfloat16")
 

@@ -18,7 +18,7 @@ from rgb2act_core.data.dataset import Dataset, stored_episode
 from rgb2act_core.data.episode_store import write_episode
 from rgb2act_core.interfaces import Episode, PointCloud
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.store.run import Run
+from rgb2act_core.stages.run import Run
 
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.toml"
 CAMERAS, POINTS, ACTIONS = ("head", "top"), 600, 14

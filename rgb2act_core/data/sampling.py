@@ -26,7 +26,7 @@ class EpisodeSplit:
     evaluated: NDArray[np.int64]
 
 
-def task_index(episodes: Sequence[EpisodeRef]) -> NDArray[np.int64]:
+def task_indices(episodes: Sequence[EpisodeRef]) -> NDArray[np.int64]:
     """Return the index (E,) of each episode's task."""
     return np.array([episode.task for episode in episodes], np.int64)
 
@@ -57,7 +57,7 @@ def _split(episodes: int, holdout: float, seed: int) -> tuple[NDArray[np.int64],
 def episode_weights(weights: Mapping[str, float], data: Dataset) -> NDArray[np.float64]:
     """Return the weight (E,) of each episode's frames: that of its task, 1 by default."""
     weight_of_task = np.array([weights.get(name, 1.0) for name in data.tasks or ("",)])
-    weight_E: NDArray[np.float64] = weight_of_task[task_index(data.episodes)]
+    weight_E: NDArray[np.float64] = weight_of_task[task_indices(data.episodes)]
     return weight_E
 
 

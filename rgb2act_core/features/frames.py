@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.dataset import Dataset, EpisodeRef
-from ..data.sampling import evenly_spaced, split_episodes, task_index
+from ..data.sampling import evenly_spaced, split_episodes, task_indices
 from ..data.windows import window_index
 from ..system.devices import free_memory
 from ..system.formatting import format_bytes
@@ -166,7 +166,7 @@ def split_rows(
     Scenes always train. A task without a held-out demonstration is evaluated on its training ones.
     """
     count = len(data.demonstrations)
-    parts = split_episodes(task_index(data.demonstrations), holdout, seed)
+    parts = split_episodes(task_indices(data.demonstrations), holdout, seed)
     scenes = np.arange(count, len(data.episodes))
     rows = np.arange(len(index.episode))
     train_rows = rows[np.isin(index.episode, np.concatenate([parts.train, scenes]))]

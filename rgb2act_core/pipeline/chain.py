@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..spec import Spec
+from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
-from ..store.run import Run
 from ..store.stage_id import STAGES, Stage
 from ..system.progress import say
 from . import steps

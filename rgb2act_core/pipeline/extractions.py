@@ -7,7 +7,7 @@ import attrs
 from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..spec.requirements import backbone_labels, needed_backbones, needs_teacher
 from ..stages.keys import stored_embeddings, stored_features
-from ..store.run import Run
+from ..stages.run import Run
 from ..store.stage_id import Stage, StageId
 
 

@@ -19,9 +19,9 @@ from ..errors import UserError
 from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
 from ..stages import collect
+from ..stages.run import Run
 from ..stages.tasks import Task, Tasks
 from ..store.group_reader import read_group
-from ..store.run import Run
 from ..store.stage_id import Stage, StageId, StageStatus
 from ..system.formatting import counted
 from ..weights.inventory import weights_of

@@ -13,8 +13,8 @@ from ..data.dataset import Dataset
 from ..errors import UserError
 from ..spec import Spec
 from ..stages.keys import act_folder, align_folder, policy_folder
+from ..stages.run import Run
 from ..stages.tasks import Tasks
-from ..store.run import Run
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId
 from .preflight import check_compatibility

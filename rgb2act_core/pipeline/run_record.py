@@ -17,9 +17,9 @@ from ..data.dataset import Dataset
 from ..errors import UserError
 from ..spec import Spec
 from ..spec.reader import structure, unstructure
+from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
 from ..store.files import guard, read_json, write_json
-from ..store.run import Run
 from ..store.stage_id import StageId
 from .finished_run import RECORD
 

@@ -18,8 +18,8 @@ from ..features.token_grids import check_token_count, finest
 from ..spec import Spec
 from ..stages import collect
 from ..stages.keys import act_folder, align_folder, policy_folder, stored_features
+from ..stages.run import Run
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
-from ..store.run import Run
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState, StageStatus
 from ..system.formatting import counted, format_bytes

@@ -14,8 +14,8 @@ from ..features.reader import StoredFeatures
 from ..spec import Policy, Spec
 from ..stages import collect as collect_stage
 from ..stages.keys import act_folder, align_folder, policy_folder
+from ..stages.run import Run
 from ..stages.tasks import Task, Tasks
-from ..store.run import Run
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState
 from ..system.formatting import counted

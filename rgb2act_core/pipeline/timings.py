@@ -22,9 +22,9 @@ from ..errors import UserError
 from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
 from ..spec.requirements import policy_backbones
+from ..stages.run import Run
 from ..store.files import read_json, write_json
 from ..store.keys import canonical, key_of
-from ..store.run import Run
 from ..store.stage_id import Stage, StageId
 from ..system.devices import core_count, peak_memory, processor, workers_of
 

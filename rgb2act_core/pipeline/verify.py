@@ -37,10 +37,10 @@ from ..policy.samples import states_of
 from ..policy.saving import load_policy
 from ..spec.requirements import policy_backbones
 from ..stages.keys import stored_features
+from ..stages.run import Run
 from ..store.files import read_json
 from ..store.group_reader import check_group, read_group
 from ..store.keys import canonical
-from ..store.run import Run
 from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from ..system.progress import task

@@ -22,15 +22,15 @@ from torch import Tensor
 from ..alignment.aligner import Aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
-from ..data.sampling import episode_weights, evenly_spaced, split_episodes, task_index
+from ..data.sampling import episode_weights, evenly_spaced, split_episodes, task_indices
 from ..data.windows import plan_index, window_index
 from ..errors import UserError
 from ..features.frames import TokenFrames, open_frames
 from ..features.reader import FrameIndex, StoredFeatures
 from ..interfaces import EnvironmentInfo, Episode
+from ..spec import Spec
 from ..spec.conditions import Condition
 from ..store.files import guard
-from ..store.run import Run
 from ..system.devices import free_memory
 from ..system.progress import say, task
 from ..training.sampler import BatchSampler, Rows
@@ -98,7 +98,7 @@ class Samples:
 
 
 def open_samples(
-    run: Run,
+    spec: Spec,
     data: Dataset,
     stored: Sequence[StoredFeatures],
     info: EnvironmentInfo,
@@ -112,18 +112,18 @@ def open_samples(
     """
     episodes = [source.open() for source in data.demonstrations]
     index = FrameIndex.of([episode.rgb.shape[0] for episode in episodes])
-    chosen = list(action_index(info.action_names, run.spec.policy))
-    spec, task_E = run.spec.policy, task_index(data.demonstrations)
-    halves = split_episodes(task_E, spec.holdout, run.spec.seed)
+    policy, task_E = spec.policy, task_indices(data.demonstrations)
+    chosen = list(action_index(info.action_names, policy))
+    halves = split_episodes(task_E, policy.holdout, spec.seed)
     frames = open_frames(stored, data.demonstrations, device) if aligner is not None else None
-    condition = spec.observes
+    condition = policy.observes
     state_RS = _states(condition, episodes, info).to(device)
     features = _features(condition, data, stored, state_RS, aligner, frames, folder, device)
     pooled = features.vector.shape[1] - state_RS.shape[1]
     task_R = task_E[index.episode]
     rows = np.flatnonzero(np.isin(index.episode, halves.train))
     held = np.flatnonzero(np.isin(index.episode, halves.evaluated))
-    weight_E = episode_weights(spec.task_weights, attrs.evolve(data, scenes=()))
+    weight_E = episode_weights(policy.task_weights, attrs.evolve(data, scenes=()))
     return Samples(
         index=index,
         names=tuple(source.name for source in data.demonstrations),
@@ -136,8 +136,8 @@ def open_samples(
         tasks=data.tasks or (info.task,),
         sampler=BatchSampler(
             rows,
-            spec.batch_size,
-            run.spec.seed,
+            policy.batch_size,
+            spec.seed,
             replacement=True,
             weights=weight_E[index.episode[rows]],
         ),

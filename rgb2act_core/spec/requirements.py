@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import UserError, near
+from ..system.formatting import number_duplicates
 from . import BackboneChoice, Spec
 from .conditions import CONDITIONS
 
 
 def backbone_labels(choices: Sequence[BackboneChoice]) -> tuple[str, ...]:
     """Return a name for each backbone: the component's, numbered if it is chosen twice."""
-    names = [choice.component.name for choice in choices]
-    return tuple(
-        name if names.count(name) == 1 else f"{name}-{names[:i].count(name)}"
-        for i, name in enumerate(names)
-    )
+    return number_duplicates([choice.component.name for choice in choices])
 
 
 def policy_backbones(spec: Spec) -> tuple[BackboneChoice, ...]:

@@ -18,9 +18,9 @@ from ..policy.batch_planner import BatchPlanner
 from ..policy.saving import load_policy
 from ..spec.requirements import policy_backbones
 from ..store.files import guard, read_json, write_json
-from ..store.run import Run
 from ..system.devices import device_of
 from ..system.progress import task as progress
+from .run import Run
 from .tasks import Tasks
 
 

@@ -24,7 +24,7 @@ from ..alignment.teacher_space import (
     transform_into,
 )
 from ..data.dataset import Dataset
-from ..data.sampling import episode_weights, task_index
+from ..data.sampling import episode_weights, task_indices
 from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_features
 from ..features.frames import load_into_memory, open_frames, split_rows
@@ -33,12 +33,12 @@ from ..features.token_grids import check_token_count, finest
 from ..spec import Align, Spec
 from ..store.files import locked
 from ..store.keys import key_of
-from ..store.run import Run
 from ..system.devices import device_of
 from ..system.progress import say
 from ..training.loop import Optimization, TrainingJob, train_loop
 from ..training.sampler import BatchSampler
 from .keys import stored_embeddings, stored_features
+from .run import Run
 
 BETAS = (0.9, 0.999)
 
@@ -201,7 +201,7 @@ def _optimization(align: Align) -> Optimization:
 
 def _by_task(evaluator: AlignerEvaluator, data: Dataset) -> dict[str, AlignerEvaluator]:
     """Return an evaluator for each task, if there are several."""
-    task_F = task_index(data.episodes)[evaluator.frames.index.episode]
+    task_F = task_indices(data.episodes)[evaluator.frames.index.episode]
     return {
         name: evaluator.restricted_to(np.flatnonzero(task_F == i))
         for i, name in enumerate(data.tasks)

@@ -1,8 +1,8 @@
 """Collect: the environment's expert records demonstrations and scenes, in worker processes.
 
-Episodes lie in ``store/episodes/<environment>-<key>/<name>``, one zarr group each; a failed try
-leaves ``<name>.failed``. The key holds no count, so asking for more records only what is missing.
-A run that comes here is of one task.
+Episodes are stored in ``store/episodes/<environment>-<key>/<name>``, one zarr group each. A failed
+attempt leaves an empty file ``<name>.failed``. The key does not include the number of episodes, so
+raising it records only the missing ones.
 """
 
 from __future__ import annotations
@@ -24,45 +24,48 @@ from ..plugins.components import Component, Kind
 from ..store.files import guard, locked
 from ..store.group_writer import sweep
 from ..store.keys import canonical, key_of
-from ..store.run import TaskRun
 from ..system import processes
 from ..system.devices import workers_of
 from ..system.progress import task
+from .run import TaskRun
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCENE_SEEDS = 400_000  # scenes' first seed lies this far behind the first demonstration's
-PACK = 100  # scenes stored together as one action-free episode
+SCENE_SEEDS = 400_000  # offset of the first scene's seed from the first demonstration's
+PACK_SIZE = 100  # scenes stored together as one action-free episode
 
 
 def folder_of(run: TaskRun) -> Path:
     """Return the folder of this environment's episodes."""
-    choice, noise = run.environment, run.spec.collect.action_noise_std
-    key = key_of({"environment": canonical(choice), "noise": noise})
-    return run.store / "episodes" / f"{choice.component.name}-{key}"
+    inputs = {
+        "environment": canonical(run.environment),
+        "noise": run.spec.collect.action_noise_std,
+    }
+    return run.store / "episodes" / f"{run.environment.component.name}-{key_of(inputs)}"
 
 
 def scene_packs(run: TaskRun) -> list[tuple[int, int]]:
-    """Return first seed and size of each pack of scenes."""
+    """Return first seed and number of scenes of each pack."""
     first = run.spec.collect.start + SCENE_SEEDS
     count = run.spec.collect.scenes
-    return [(first + i, min(PACK, count - i)) for i in range(0, count, PACK)]
+    return [(first + i, min(PACK_SIZE, count - i)) for i in range(0, count, PACK_SIZE)]
 
 
 def demonstrations_of(run: TaskRun) -> list[Path]:
-    """Return the demonstrations recorded so far, at most as many as asked for."""
-    found = []
-    for path in _tries(run):
+    """Return the demonstrations recorded so far, up to the requested number."""
+    paths: list[Path] = []
+    for path in _attempts(run):
         if path.exists():
-            found.append(path)
-        elif not _failed(path).exists() or len(found) == run.spec.collect.episodes:
+            paths.append(path)
+        elif not _failed(path).exists() or len(paths) == run.spec.collect.episodes:
             break
-    return found[: run.spec.collect.episodes]
+    return paths[: run.spec.collect.episodes]
 
 
-def _tries(run: TaskRun) -> Iterator[Path]:
+def _attempts(run: TaskRun) -> Iterator[Path]:
+    """Yield the path of a demonstration for one seed after another, without end."""
     seed, folder = run.spec.collect.start, folder_of(run)
     while True:
         yield folder / _name(seed)
@@ -82,21 +85,24 @@ def _failed(path: Path) -> Path:
 
 
 def missing(run: TaskRun) -> tuple[int, int]:
-    """Return how many demonstrations and packs of scenes are still to record."""
+    """Return the number of demonstrations and of scene packs that are not recorded yet."""
     folder = folder_of(run)
     packs = [p for p in scene_packs(run) if not (folder / _pack_name(*p)).exists()]
     return run.spec.collect.episodes - len(demonstrations_of(run)), len(packs)
 
 
 def dataset_of(run: TaskRun, environment: Environment) -> Dataset | None:
-    """Return the data set when it is complete, else None."""
+    """Return the task's data set, or None while it is incomplete.
+
+    Raises UserError if the environment has neither recorded episodes nor an expert.
+    """
     episodes = environment.recorded()
     if episodes:
         return recorded_dataset(episodes, environment.info)
     if not environment.info.demonstrates:
         raise UserError(
-            f"environment {run.environment.component.name}: no recorded episodes were found"
-            " and it has no expert; name a folder of demonstrations in [environment]"
+            f"environment {run.environment.component.name}: no recorded episodes were found, and it"
+            " has no expert; set a folder of demonstrations in [environment]"
         )
     if missing(run) != (0, 0):
         return None
@@ -108,18 +114,18 @@ def dataset_of(run: TaskRun, environment: Environment) -> Dataset | None:
 
 
 def collect(run: TaskRun) -> None:
-    """Record what is missing of the demonstrations and scenes that the spec asks for."""
+    """Record the requested demonstrations and scenes that are missing."""
     folder = folder_of(run)
     with locked(folder.with_name(folder.name + ".lock")):
         with guard(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
         count = workers_of(run.spec.compute)
-        choice = run.environment
-        with _executor(count, choice.component, choice.config, folder) as executor:
+        component, config = run.environment.component, run.environment.config
+        with _executor(count, component, config, folder) as executor:
             _record_demonstrations(run, executor, 2 * count)
             _record_scenes(run, executor)
-        sweep(folder)  # a worker whose run was killed may have outlived the start of this one
+        sweep(folder)  # again: a worker of a killed run may have written since
 
 
 @contextlib.contextmanager
@@ -130,38 +136,43 @@ def _executor(count: int, component: Component, config: Any, folder: Path) -> It
     except BrokenProcessPool as err:
         executor.shutdown()
         raise UserError(
-            "collect: a worker process was killed, perhaps for want of memory; lower [compute]"
-            " workers and run again"
+            "collect: a worker process was killed, possibly out of memory; lower"
+            " compute.simulator_workers and run again"
         ) from err
     except BaseException:
-        executor.shutdown(wait=True, cancel_futures=True)  # episodes under way are finished
+        executor.shutdown(wait=True, cancel_futures=True)  # running episodes are finished first
         raise
     executor.shutdown()
 
 
-def _record_demonstrations(run: TaskRun, executor: Executor, ahead: int) -> None:
-    """Try seeds in order until enough succeed: which ones are used depends on no worker's speed."""
+def _record_demonstrations(run: TaskRun, executor: Executor, max_running: int) -> None:
+    """Attempt seeds in order until enough succeed.
+
+    No seed is attempted unless it is needed, so the recorded seeds do not depend on the workers'
+    speed.
+    """
     wanted, noise = run.spec.collect.episodes, run.spec.collect.action_noise_std
-    good, tries, limit = 0, 0, 20 + 10 * wanted
-    under_way: set[Future[bool]] = set()
-    paths = _tries(run)
+    succeeded, attempted, limit = 0, 0, 20 + 10 * wanted
+    running: set[Future[bool]] = set()
+    paths = _attempts(run)
     with task("collect demonstrations", wanted, "episodes") as advance:
-        while good < wanted:
-            while good + len(under_way) < wanted and len(under_way) < ahead:
+        while succeeded < wanted:
+            while succeeded + len(running) < wanted and len(running) < max_running:
                 path = next(paths)
-                tries += 1
+                attempted += 1
                 if path.exists():
-                    good += 1
+                    succeeded += 1
                     advance()
                 elif not _failed(path).exists():
-                    under_way.add(executor.submit(_demonstrate, path, noise))
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    running.add(executor.submit(_demonstrate, path, noise))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
             for success in [future.result() for future in done]:
-                good += success
-                advance(int(success), failed=tries - good - len(under_way))
-            if tries > limit:
+                succeeded += success
+                advance(int(success), failed=attempted - succeeded - len(running))
+            if attempted > limit:
                 raise UserError(
-                    f"collect: only {good} of {tries} tries succeeded; lower [collect] noise"
+                    f"collect: only {succeeded} of {attempted} demonstrations succeeded; lower"
+                    " collect.action_noise_std"
                 )
 
 
@@ -171,21 +182,21 @@ def _record_scenes(run: TaskRun, executor: Executor) -> None:
         return
     folder = folder_of(run)
     with task("collect scenes", run.spec.collect.scenes, "scenes") as advance:
-        under_way = {}
+        running = {}
         for first, count in packs:
             if (folder / _pack_name(first, count)).exists():
                 advance(count)
             else:
-                under_way[executor.submit(_scenes, first, count)] = count
-        while under_way:
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                running[executor.submit(_record_pack, first, count)] = count
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()
-                advance(under_way.pop(future))
+                advance(running.pop(future))
 
 
 class _Worker:
-    """Hold what a worker process built once."""
+    """State of a worker process, set when it starts."""
 
     environment: Environment
     folder: Path
@@ -213,7 +224,7 @@ def _demonstrate(path: Path, noise: float) -> bool:
     return True
 
 
-def _scenes(first: int, count: int) -> None:
+def _record_pack(first: int, count: int) -> None:
     try:
         frames = [_Worker.environment.scene(seed) for seed in range(first, first + count)]
     except Exception as err:
@@ -228,12 +239,12 @@ def _packed(name: str, frames: Sequence[Episode]) -> Episode:
     import numpy as np
 
     join: Callable[[list[NDArray[Any]]], NDArray[Any]] = np.concatenate
-    stack: list[NDArray[np.uint8]] = [frame.rgb[:] for frame in frames]
+    images: list[NDArray[np.uint8]] = [frame.rgb[:] for frame in frames]
     clouds = [frame.clouds[0] for frame in frames if frame.clouds is not None]
     return attrs.evolve(
         frames[0],
         name=name,
-        rgb=join(stack),
+        rgb=join(images),
         clouds=None if frames[0].clouds is None else clouds,
         state={key: join([frame.state[key] for frame in frames]) for key in frames[0].state},
     )

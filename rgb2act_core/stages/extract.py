@@ -27,8 +27,8 @@ from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..features.token_codec import EncodedFrames, decode_tokens, stored_grid
 from ..interfaces import Episode, GroupTokenTeacher, PointCloud, Teacher
 from ..store.group_writer import GroupWriter
-from ..store.run import Run
 from ..system.devices import devices_of
+from .run import Run
 
 
 def extract_features(

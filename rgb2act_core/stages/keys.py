@@ -1,7 +1,7 @@
-"""Where the stages of a run lie: what each depends on, and the folder that it names.
+"""What each stage of a run depends on, and the folder derived from it.
 
-Upstream stages enter by their keys, data by its digests, files by their content, components by
-name, version and config. Fields that change no result enter nowhere.
+A stage's key covers upstream stages by their keys, data by its digests, files by their content,
+and components by name, version and config. Fields that do not change results are left out.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..interfaces.fields import Mark, is_marked
 from ..spec import Act, BackboneChoice, Policy, Spec, Tokens
 from ..spec.requirements import backbone_labels, policy_backbones
 from ..store.keys import canonical, key_of
-from ..store.run import Run
 from ..store.stage_folder import StageFolder
+from .run import Run
 
-# raise one when the stage's code begins to give other numbers
+# raise a stage's version when its code changes the results
 VERSIONS = {"align": 2, "train": 2, "act": 4, "trials": 2}
 
 
 def feature_recipe(spec: Spec, choice: BackboneChoice) -> dict[str, Any]:
     """Return the canonical data that determines a backbone's stored features."""
     recipe: dict[str, Any] = canonical(choice)
-    form = spec.extract.tokens
-    return recipe if form == Tokens() else recipe | {"extract.tokens": canonical(form)}
+    tokens = spec.extract.tokens
+    return recipe if tokens == Tokens() else recipe | {"extract.tokens": canonical(tokens)}
 
 
 def embedding_recipe(spec: Spec) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def stored_embeddings(run: Run) -> StoredEmbeddings:
 
 
 def align_folder(run: Run, data: Dataset) -> StageFolder | None:
-    """Return the folder of the aligner; None if the policy has no trained aligner, or none acts."""
+    """Return the folder of the aligner, or None if no policy with a trained aligner acts."""
     if run.spec.policy.observes.aligner != "trained" or run.spec.act.replay:
         return None
     return StageFolder.of(run.store / "align", align_inputs(run, data))
@@ -83,7 +83,7 @@ def align_folder(run: Run, data: Dataset) -> StageFolder | None:
 def policy_folder(
     run: Run, data: Dataset, aligner: StageFolder | None, budget: dict[str, Any] | None = None
 ) -> StageFolder:
-    """Return the folder of the policy; a budget is what a baseline's training may take."""
+    """Return the folder of the policy; ``budget`` limits the training of a baseline."""
     inputs = train_inputs(run, data, aligner)
     return StageFolder.of(run.store / "policy", inputs | ({"budget": budget} if budget else {}))
 
@@ -94,7 +94,7 @@ def act_folder(run: Run, data: Dataset, policy: StageFolder | None) -> StageFold
 
 
 def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
-    """Return what the aligner's weights depend on."""
+    """Return everything that the aligner's weights depend on."""
     return {
         "stage": "align",
         "version": VERSIONS["align"],
@@ -107,7 +107,7 @@ def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
 
 
 def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[str, Any]:
-    """Return what the policy's weights depend on."""
+    """Return everything that the policy's weights depend on."""
     policy: Policy = run.spec.policy
     inputs: dict[str, Any] = {
         "stage": "train",

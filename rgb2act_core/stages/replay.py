@@ -27,9 +27,9 @@ from ..evaluation.simulator_worker import StepResult
 from ..interfaces import EnvironmentInfo
 from ..spec import Act
 from ..store.files import guard, write_json
-from ..store.run import Run
 from ..system.progress import task as progress
 from .act import evaluation_tasks, take_simulator, video_paths
+from .run import Run
 from .tasks import Tasks
 
 CHUNK = 8  # actions between two measurements of the joints

@@ -1,7 +1,7 @@
-"""The tasks of a run: the environment of each, what all have in common, and their data set.
+"""The tasks of a run: the environment of each, what they have in common, and their data set.
 
-Everything that concerns one task alone works on a run of that task alone, so that a task's
-episodes are the same, and in the same folder, whatever other tasks a run has besides.
+Work on a single task uses a run of that task by itself. So a task's episodes are the same, and in
+the same folder, regardless of the run's other tasks.
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ from ..interfaces import Environment, EnvironmentInfo
 from ..plugins.components import Capability
 from ..spec import Spec
 from ..store.files import guard
-from ..store.run import Run, TaskRun
 from ..store.stage_id import Stage, StageId
+from ..system.formatting import number_duplicates
 from . import collect
+from .run import Run, TaskRun
 
-ALIKE = {"cameras": "cameras of {} are", "image": "image size of {} is"}
-ALIKE |= {"action_names": "action names of {} are"}  # field of the info, what to call it
+# fields of the info that must be equal in all tasks, and how a message begins
+SHARED = {
+    "cameras": "cameras of {} are",
+    "image": "image size of {} is",
+    "action_names": "action names of {} are",
+}
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Task:
-    """Bind a task's name, a run of it alone, and its environment."""
+    """A task of a run: its unique name, its own run and its environment."""
 
     name: str
     run: TaskRun
@@ -36,7 +41,7 @@ class Task:
 
     @property
     def info(self) -> EnvironmentInfo:
-        """Return what the task's environment shows and takes."""
+        """Return the properties of the task's environment."""
         return self.environment.info
 
     def can(self, capability: Capability) -> bool:
@@ -44,7 +49,7 @@ class Task:
         return self.run.environment.can(capability)
 
     def publish(self, folder: Path, results: Mapping[str, Any]) -> None:
-        """Write results as the environment's own evaluation does, if it has a format of its own."""
+        """Write results in the environment's own format, if it has one."""
         if not self.can(Capability.RESULTS_PUBLISHER):
             return
         publisher: Any = self.environment
@@ -54,11 +59,11 @@ class Task:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Tasks:
-    """Hold the tasks of a run, in the spec's order, and what is so in all of them."""
+    """The tasks of a run, in the order of the spec."""
 
-    run: Run  # of all, with the seeds that its environments have of their own
+    run: Run  # of all tasks, with the seeds that the environment prescribes
     each: tuple[Task, ...]
-    info: EnvironmentInfo
+    info: EnvironmentInfo  # shared by all tasks
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.each)
@@ -79,26 +84,28 @@ class Tasks:
 def open_tasks(run: Run) -> Tasks:
     """Build the environment of each task.
 
-    Raises UserError when they do not go together, or when the spec weighs a task that is not there.
+    Raises UserError if a task's name is no file name, if one policy cannot learn all tasks, or if
+    the spec sets the weight of an unknown task.
     """
     environments: list[Environment] = [choice.build() for choice in run.spec.environments]
     infos = [environment.info for environment in environments]
-    names = names_of(infos)
-    check_alike(names, infos)
+    check_names([info.task for info in infos])
+    names = number_duplicates([info.task for info in infos])
+    check_shared(names, infos)
     _check_weights(run.spec, names)
-    run = _seeded(run, environments[0])
+    run = _with_seeds(run, environments[0])
     return Tasks(
         run=run,
         each=tuple(
-            Task(name=name, run=alone, environment=environment)
-            for name, alone, environment in zip(names, run.tasks, environments, strict=True)
+            Task(name=name, run=task_run, environment=environment)
+            for name, task_run, environment in zip(names, run.tasks, environments, strict=True)
         ),
-        info=common(names, infos),
+        info=shared_info(names, infos),
     )
 
 
-def _seeded(run: Run, environment: Any) -> Run:
-    """Return the run with the seeds that the environment has of its own, if the spec names none."""
+def _with_seeds(run: Run, environment: Any) -> Run:
+    """Return the run with the environment's own seeds where the spec sets none."""
     spec = run.spec
     if not spec.environments[0].can(Capability.SEED_SCREENING):
         return run
@@ -110,22 +117,28 @@ def _seeded(run: Run, environment: Any) -> Run:
     return attrs.evolve(run, spec=attrs.evolve(spec, act=act, collect=collect))
 
 
-def names_of(infos: Sequence[EnvironmentInfo]) -> tuple[str, ...]:
-    """Return a name for each task: the environment's, numbered where several say the same."""
-    names = [info.task for info in infos]
-    return tuple(
-        name if names.count(name) == 1 else f"{name}-{names[:i].count(name)}"
-        for i, name in enumerate(names)
-    )
+def check_names(names: Sequence[str]) -> None:
+    """Raise UserError for each task name that cannot be part of a file name.
+
+    Videos and results are stored in files named after their task.
+    """
+    problems = [
+        f"environment: task name {name!r} is not a valid file name; the plugin must use a name"
+        " without path separators, control characters or a leading dot"
+        for name in names
+        if not name or name.startswith(".") or not name.isprintable() or set(name) & set("/\\")
+    ]
+    if problems:
+        raise UserError(*problems)
 
 
-def check_alike(names: Sequence[str], infos: Sequence[EnvironmentInfo]) -> None:
-    """Raise UserError naming every task that one policy cannot learn beside the first."""
+def check_shared(names: Sequence[str], infos: Sequence[EnvironmentInfo]) -> None:
+    """Raise UserError naming every task that one policy cannot learn together with the first."""
     problems = [
         f"environment: {what.format(names[0])} {getattr(infos[0], field)!r}, of {name}"
         f" {getattr(info, field)!r}; one policy needs the same in every task"
         for name, info in zip(names[1:], infos[1:], strict=True)
-        for field, what in ALIKE.items()
+        for field, what in SHARED.items()
         if getattr(info, field) != getattr(infos[0], field)
     ]
     if problems:
@@ -147,8 +160,8 @@ def _check_weights(spec: Spec, names: Sequence[str]) -> None:
         raise UserError(*problems)
 
 
-def common(names: Sequence[str], infos: Sequence[EnvironmentInfo]) -> EnvironmentInfo:
-    """Return what a run's environments show and take together; of one it is that one's."""
+def shared_info(names: Sequence[str], infos: Sequence[EnvironmentInfo]) -> EnvironmentInfo:
+    """Return what a run's environments have in common; for a single task its own info."""
     first, *others = infos
     if not others:
         return first
@@ -165,7 +178,7 @@ def common(names: Sequence[str], infos: Sequence[EnvironmentInfo]) -> Environmen
 
 
 def dataset_of(tasks: Tasks) -> Dataset | None:
-    """Return the data set of all tasks when it is complete, else None."""
+    """Return the data set of all tasks, or None while one is incomplete."""
     parts = [collect.dataset_of(task.run, task.environment) for task in tasks]
-    whole = [part for part in parts if part is not None]
-    return join_tasks(tasks.names, whole) if len(whole) == len(parts) else None
+    complete = [part for part in parts if part is not None]
+    return join_tasks(tasks.names, complete) if len(complete) == len(parts) else None

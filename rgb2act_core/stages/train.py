@@ -28,7 +28,6 @@ from ..policy.samples import SPILLED, Samples, open_samples
 from ..policy.saving import save_policy
 from ..spec import Policy as PolicySpec
 from ..spec.requirements import policy_backbones
-from ..store.run import Run
 from ..system.devices import device_of
 from ..system.progress import say
 from ..training.budget import steps_within
@@ -37,6 +36,7 @@ from ..training.sampler import Rows
 from .act import evaluation_tasks
 from .align import open_inputs, teacher_transform
 from .keys import stored_embeddings, stored_features
+from .run import Run
 
 BETAS = (0.95, 0.999)
 TOKEN_FRAMES = 1000  # largest number of frames for the statistics of tokens
@@ -88,7 +88,7 @@ def train(
     features = stored_features(run, backbones)
     fingerprints = check_features(features, data.episodes, device)
     aligner = _aligner(run, data, aligner_folder, fingerprints, device)
-    samples = open_samples(run, data, features, info, aligner, device, folder)
+    samples = open_samples(run.spec, data, features, info, aligner, device, folder)
     policy = _new_policy(run, info, aligner, samples, fingerprints).to(device)
     job = _job(run, policy, samples, folder, tensorboard, title)
     if budget is not None:

@@ -1,6 +1,8 @@
-"""Bytes, durations and rates as text."""
+"""Bytes, durations, rates and unique names as text."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def format_bytes(count: float) -> str:
@@ -35,3 +37,11 @@ def format_rate(rate: float, unit: str) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count and its noun, in the plural unless the count is 1."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def number_duplicates(names: Sequence[str]) -> tuple[str, ...]:
+    """Return unique names: duplicates get a number, so ``a, b, a`` become ``a-0, b, a-1``."""
+    return tuple(
+        name if names.count(name) == 1 else f"{name}-{names[:i].count(name)}"
+        for i, name in enumerate(names)
+    )

@@ -84,7 +84,7 @@ def test_pooled_features_are_the_stored_means(
     from rgb2act_core.spec.reader import read_spec
     from rgb2act_core.stages import collect
     from rgb2act_core.stages.keys import stored_features
-    from rgb2act_core.store.run import Run
+    from rgb2act_core.stages.run import Run
 
     run = Run(spec=read_spec(spec_file()), root=puppet_root)
     data = collect.dataset_of(run, run.spec.environment.build())

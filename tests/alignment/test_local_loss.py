@@ -16,7 +16,7 @@ from rgb2act_core.pipeline.run_record import open_dataset, read_run
 from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.keys import stored_embeddings
-from rgb2act_core.store.run import Run
+from rgb2act_core.stages.run import Run
 
 SpecFile = Callable[..., Path]
 STATS = {"use": "cloudstats"}

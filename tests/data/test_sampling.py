@@ -10,7 +10,7 @@ from rgb2act_core.data.sampling import (
     episode_weights,
     evenly_spaced,
     split_episodes,
-    task_index,
+    task_indices,
 )
 
 
@@ -51,7 +51,7 @@ def test_each_task_has_its_own_held_out_episodes() -> None:
 
 
 def test_episodes_have_the_weight_of_their_task() -> None:
-    assert task_index(data().episodes).tolist() == [0, 0, 1]
+    assert task_indices(data().episodes).tolist() == [0, 0, 1]
     assert episode_weights({"reach": 3.0}, data()).tolist() == [1, 1, 3]
     assert episode_weights(
         {"reach": 3.0}, Dataset(demonstrations=data().episodes[:2])

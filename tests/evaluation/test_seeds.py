@@ -18,8 +18,8 @@ from rgb2act_core.pipeline.status import check
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.act import evaluation_tasks
 from rgb2act_core.stages.keys import act_inputs
+from rgb2act_core.stages.run import Run
 from rgb2act_core.stages.tasks import open_tasks
-from rgb2act_core.store.run import Run
 from rgb2act_core.store.stage_folder import StageFolder
 
 SpecFile = Callable[..., Path]

@@ -202,7 +202,7 @@ def test_how_it_is_tried_is_part_of_a_policys_key_and_on_which_seeds_it_acts_is_
 ) -> None:
     from rgb2act_core.data.dataset import Dataset
     from rgb2act_core.stages.keys import train_inputs
-    from rgb2act_core.store.run import Run
+    from rgb2act_core.stages.run import Run
 
     def inputs(**changes: Any) -> Any:
         spec = read_spec(spec_file(**changes))

@@ -30,8 +30,8 @@ from rgb2act_core.spec import BackboneChoice, Compute, Tokens
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.extract import extract_features
 from rgb2act_core.stages.keys import stored_features
+from rgb2act_core.stages.run import Run
 from rgb2act_core.store.group_reader import check_group, read_group
-from rgb2act_core.store.run import Run
 from rgb2act_core.system.devices import devices_of
 
 LENGTHS = (5, 1, 9, 7)

@@ -1,8 +1,9 @@
-"""Several tasks in one run: their names, what they must share, and whose episodes are whose."""
+"""Several tasks in one run: their names, what they must share, and their episodes."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +16,12 @@ from rgb2act_core.data.dataset import Dataset, EpisodeRef, join_tasks
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.status import check
-from rgb2act_core.policy.config import place_of
+from rgb2act_core.policy.config import task_index
 from rgb2act_core.spec import Spec
 from rgb2act_core.spec.reader import read_spec, structure, unstructure
 from rgb2act_core.stages.keys import act_inputs, align_folder, policy_folder
-from rgb2act_core.stages.tasks import dataset_of, open_tasks
-from rgb2act_core.store.run import Run
+from rgb2act_core.stages.run import Run, TaskRun
+from rgb2act_core.stages.tasks import check_names, dataset_of, open_tasks
 
 SpecFile = Callable[..., Path]
 TWO = [{"use": "puppet"}, {"use": "puppet", "task": "waltz"}]
@@ -47,7 +48,7 @@ def run_of(path: Path, root: Path) -> Run:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_one_table_of_several_is_the_same_as_one_table(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_a_list_of_one_environment_equals_a_table(spec_file: SpecFile, tmp_path: Path) -> None:
     alone = run_of(spec_file(), tmp_path)
     listed = run_of(spec_file(environment=[{"use": "puppet"}]), tmp_path)
     assert alone.spec == listed.spec
@@ -64,9 +65,7 @@ def test_spec_of_several_tasks_survives_json(spec_file: SpecFile) -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_tasks_have_their_environments_names_numbered_where_they_agree(
-    spec_file: SpecFile, tmp_path: Path
-) -> None:
+def test_duplicate_task_names_are_numbered(spec_file: SpecFile, tmp_path: Path) -> None:
     three = [*TWO, {"use": "puppet", "lengths": [7]}]
     tasks = open_tasks(run_of(spec_file(environment=three), tmp_path))
     assert tasks.names == ("puppet-0", "waltz", "puppet-1")
@@ -75,7 +74,7 @@ def test_tasks_have_their_environments_names_numbered_where_they_agree(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_tasks_that_differ_are_both_named_and_in_what(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_tasks_that_one_policy_cannot_learn_are_errors(spec_file: SpecFile, tmp_path: Path) -> None:
     other = {"use": "tabletop", "task": "lift", "cameras": ["head"], "size": 16}
     spec = read_spec(spec_file(environment=[{"use": "puppet"}, other]))
     for begin in (check, chain.run_pipeline):
@@ -91,7 +90,7 @@ def test_tasks_that_differ_are_both_named_and_in_what(spec_file: SpecFile, tmp_p
 
 
 @pytest.mark.usefixtures("puppet")
-def test_state_is_what_all_tasks_know(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_shared_info_has_the_states_of_all_tasks(spec_file: SpecFile, tmp_path: Path) -> None:
     two = [{"use": "tabletop", "task": task} for task in ("lift_distractors", "reach")]
     info = open_tasks(run_of(spec_file(environment=two), tmp_path)).info
     assert info.state_names == ("cube", "hands")
@@ -99,7 +98,7 @@ def test_state_is_what_all_tasks_know(spec_file: SpecFile, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("puppet")
-def test_each_task_is_recorded_as_it_is_alone(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_each_task_is_recorded_as_in_a_run_of_its_own(spec_file: SpecFile, tmp_path: Path) -> None:
     spec = read_spec(spec_file(environment=TWO))
     told = {str(stage.status.id): str(stage.status) for stage in check(spec, tmp_path).stages}
     assert told["collect/puppet"] == "4 demonstrations, 1 scene pack to record"
@@ -119,7 +118,7 @@ def test_each_task_is_recorded_as_it_is_alone(spec_file: SpecFile, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("puppet")
-def test_recorded_task_beside_one_to_record(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_a_recorded_task_and_one_to_record(spec_file: SpecFile, tmp_path: Path) -> None:
     mixed = [{"use": "puppet", "task": "waltz", "recorded": 3}, {"use": "puppet"}]
     spec = read_spec(spec_file(environment=mixed, collect={"scenes": 0}))
     told = {str(stage.status.id): str(stage.status) for stage in check(spec, tmp_path).stages}
@@ -129,12 +128,12 @@ def test_recorded_task_beside_one_to_record(spec_file: SpecFile, tmp_path: Path)
     assert "collect/waltz" not in ran(tmp_path)
 
 
-def test_data_set_of_one_task_is_what_it_was() -> None:
+def test_the_data_set_of_a_single_task_is_unchanged() -> None:
     data = Dataset(demonstrations=(EpisodeRef(name="a", digest="x"),))
     assert join_tasks(("lift",), [data]) is data
 
 
-def test_data_sets_key_holds_which_task_an_episode_is_of() -> None:
+def test_the_data_sets_key_covers_the_task_of_each_episode() -> None:
     a, b = EpisodeRef(name="a", digest="x"), EpisodeRef(name="b", digest="y")
 
     def key(names: tuple[str, ...], *parts: tuple[EpisodeRef, ...]) -> str:
@@ -149,28 +148,53 @@ def test_data_sets_key_holds_which_task_an_episode_is_of() -> None:
     assert len(keys) == 4
 
 
-def test_episode_of_two_tasks_is_refused() -> None:
+@pytest.mark.parametrize("name", ["libero/goal", "a\\b", "..", "", ".hidden", "line\nbreak"])
+def test_a_task_name_that_is_no_file_name_is_an_error(name: str) -> None:
+    words = f"environment: task name {name!r} is not a valid file name"
+    with pytest.raises(UserError, match=re.escape(words)):
+        check_names(["lift", name])
+    check_names(["lift", "pick (large) cube", "lift-2.5"])
+
+
+@pytest.mark.usefixtures("puppet")
+def test_task_names_are_checked_before_anything_runs(spec_file: SpecFile, tmp_path: Path) -> None:
+    spec = read_spec(spec_file(environment={"use": "puppet", "task": "libero/goal"}))
+    for begin in (check, chain.run_pipeline):
+        with pytest.raises(UserError, match="task name 'libero/goal' is not a valid file name"):
+            begin(spec, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.usefixtures("puppet")
+def test_a_task_run_has_exactly_one_environment(spec_file: SpecFile, tmp_path: Path) -> None:
+    run = run_of(spec_file(environment=TWO), tmp_path)
+    assert [task.environment for task in run.tasks] == list(run.spec.environments)
+    with pytest.raises(ValueError, match="expected one task, got 2"):
+        TaskRun(spec=run.spec, root=tmp_path)
+
+
+def test_an_episode_of_two_tasks_is_an_error() -> None:
     part = Dataset(demonstrations=(EpisodeRef(name="a", digest="x"),))
-    with pytest.raises(UserError, match=r"episode two/a: is the same as one/a; give each task"):
+    with pytest.raises(UserError, match=r"episode two/a: is identical to one/a; give each task"):
         join_tasks(("one", "two"), [part, part])
 
 
 @pytest.mark.parametrize(
     ("name", "known", "words"),
     [
-        ("lft", ("lift", "reach"), r"there is no 'lft'; did you mean 'lift'\?; the policy knows"),
-        (None, ("lift", "reach"), "the policy acts in several, name one of lift, reach"),
-        ("reach", ("lift",), "there is no 'reach'; the policy knows lift"),
+        ("lft", ("lift", "reach"), r"unknown task 'lft'; did you mean 'lift'\?; the policy knows"),
+        (None, ("lift", "reach"), "the policy knows several tasks; choose one of lift, reach"),
+        ("reach", ("lift",), "unknown task 'reach'; the policy knows lift"),
     ],
 )
-def test_task_that_is_not_known_is_refused(name: Any, known: Any, words: str) -> None:
+def test_an_unknown_task_is_an_error(name: Any, known: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        place_of(name, known)
+        task_index(name, known)
 
 
-def test_task_is_found_and_one_needs_no_name() -> None:
-    assert place_of("reach", ("lift", "reach")) == 1
-    assert place_of(None, ("lift",)) == 0
+def test_a_single_task_needs_no_name() -> None:
+    assert task_index("reach", ("lift", "reach")) == 1
+    assert task_index(None, ("lift",)) == 0
 
 
 @pytest.mark.usefixtures("puppet")

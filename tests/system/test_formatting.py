@@ -1,6 +1,11 @@
 import pytest
 
-from rgb2act_core.system.formatting import format_bytes, format_duration, format_rate
+from rgb2act_core.system.formatting import (
+    format_bytes,
+    format_duration,
+    format_rate,
+    number_duplicates,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,3 +38,8 @@ def test_durations(seconds, text):
 )
 def test_rates(rate, text):
     assert format_rate(rate, "steps") == text
+
+
+def test_duplicate_names_are_numbered():
+    assert number_duplicates(["a", "b", "a"]) == ("a-0", "b", "a-1")
+    assert number_duplicates([]) == ()

@@ -1,4 +1,4 @@
-"""Where a run lives: its spec, the store that runs share, its own folder, its device."""
+"""A run: a spec, and the folders that its results are stored in."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ..spec import EnvironmentChoice, Spec
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """Bind a spec to a root folder: ``root/store`` is shared, ``root/<name>`` is the run's."""
+    """A spec and its root folder: ``root/store`` is shared by all runs, ``root/<name>`` is not."""
 
     spec: Spec
     root: Path
 
     @property
     def store(self) -> Path:
-        """Return the folder of episodes, features and stages that runs share."""
+        """Return the folder of episodes, features and stages, which runs share."""
         return self.root / "store"
 
     @property
     def folder(self) -> Path:
-        """Return the folder of this run: its record, its report, its event files."""
+        """Return the folder of this run's record, report and event files."""
         return self.root / self.spec.name
 
     @property
     def tasks(self) -> tuple[TaskRun, ...]:
-        """Return a run of each task alone, in the same store."""
+        """Return a run of each task by itself, in the same store."""
         return tuple(
             TaskRun(spec=attrs.evolve(self.spec, environment=choice), root=self.root)
             for choice in self.spec.environments
@@ -37,9 +37,13 @@ class Run:
 
 @attrs.frozen(kw_only=True)
 class TaskRun(Run):
-    """A run of one task."""
+    """A run of exactly one task."""
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.spec.environments) != 1:
+            raise ValueError(f"expected one task, got {len(self.spec.environments)}")
 
     @property
     def environment(self) -> EnvironmentChoice:
-        """Return the environment of the task."""
+        """Return the task's environment."""
         return self.spec.environments[0]
