@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from concurrent.futures import Future
 from typing import Any
 
 import attrs
@@ -32,9 +33,7 @@ WINDOW = 0.005  # seconds that a request waits for others to join its batch
 class _Request:
     slot: int
     rollout: Rollout
-    done: threading.Event = attrs.field(factory=threading.Event)
-    actions_nA: NDArray[np.float32] | None = None
-    error: Exception | None = None
+    actions: Future[NDArray[np.float32]] = attrs.field(factory=Future)  # (n, A)
 
 
 class Sessions:
@@ -73,11 +72,7 @@ class Sessions:
                 raise UserError("act: the server is stopping; connect to another server")
             self.waiting.append(request)
             self.changed.notify_all()
-        request.done.wait()
-        if request.error is not None:
-            raise request.error
-        assert request.actions_nA is not None
-        return request.actions_nA
+        return request.actions.result()
 
     def close(self) -> None:
         """Stop the planning thread after its current batch."""
@@ -116,8 +111,7 @@ class Sessions:
                 _fail(request, err)
             return
         for slot, actions_nA in actions.items():
-            ready[slot].actions_nA = actions_nA
-            ready[slot].done.set()
+            ready[slot].actions.set_result(actions_nA)
 
     def _see(self, request: _Request) -> bool:
         try:
@@ -132,8 +126,7 @@ def _fail(request: _Request, error: Exception) -> None:
     if not isinstance(error, UserError):
         traceback.print_exception(error)
         error = UserError("act: the policy failed; see the server's output")
-    request.error = error
-    request.done.set()
+    request.actions.set_exception(error)
 
 
 class Session:

@@ -206,8 +206,8 @@ def _from_depth(
         cameras.intrinsics(path, camera, 0)
         cameras.extrinsics(path, layout, name, 0)
         cameras.depth(path, camera, 0)
-        for key in (camera.rgb, camera.depth, camera.intrinsics, camera.extrinsics):
-            assert key is not None
+        keys = (camera.rgb, camera.depth, camera.intrinsics, camera.extrinsics)
+        for key in filter(None, keys):  # all exist: they were read above
             have = hdf5.array_info(path, key).rows
             if have < count:
                 raise UserError(f"{path}: {key}: has {have} frames for {count} steps; {REMEDY}")

@@ -106,22 +106,21 @@ def read(path: Path, key: str, rows: int | slice | None = None) -> NDArray[Any]:
     info = array_info(path, key)
     try:
         if rows is not None and info.offset is not None:
-            return _plain(path, info, rows)
+            return _read_at(path, info, info.offset, rows)
         with open_file(path) as file:
             return np.asarray(file[key][... if rows is None else rows])
     except DAMAGE as err:
         raise UserError(f"{path}: {key}: cannot be read ({first_line(err)}); {REMEDY}") from err
 
 
-def _plain(path: Path, info: ArrayInfo, rows: int | slice) -> NDArray[Any]:
+def _read_at(path: Path, info: ArrayInfo, offset: int, rows: int | slice) -> NDArray[Any]:
     """Return rows of a contiguous array, read without the HDF5 library."""
     start, stop = (rows, rows + 1) if isinstance(rows, int) else rows.indices(info.rows)[:2]
     if not 0 <= start <= stop <= info.rows:
         raise ValueError(f"rows {start} to {stop} of {info.rows}")
     each = int(np.prod(info.shape[1:], dtype=np.int64)) * info.dtype.itemsize
-    assert info.offset is not None
     with path.open("rb") as stream:
-        stream.seek(info.offset + start * each)
+        stream.seek(offset + start * each)
         data = stream.read((stop - start) * each)
     if len(data) != (stop - start) * each:
         raise OSError("the file is truncated")

@@ -83,13 +83,13 @@ def read_joints(path: Path, keys: tuple[str, ...]) -> Floats:
                 f"{path}: {key}: has shape {part.shape}, expected (frames, {wanted}): two arms of"
                 " six joints with grippers; use data of such a robot, such as aloha-agilex"
             )
-    whole_RA = np.concatenate(parts, axis=1)
+    values_RA = np.concatenate(parts, axis=1)
     with np.errstate(over="ignore"):  # reported below
-        joints_RA = whole_RA.astype(np.float32)
-    if (beyond_RA := np.isfinite(whole_RA) & ~np.isfinite(joints_RA)).any():
+        joints_RA = values_RA.astype(np.float32)
+    if (beyond_RA := np.isfinite(values_RA) & ~np.isfinite(joints_RA)).any():
         row, column = np.argwhere(beyond_RA)[0]
         raise UserError(
-            f"{path}: {keys[0]}: row {row}: {ACTION_NAMES[column]} is {whole_RA[row, column]:g},"
+            f"{path}: {keys[0]}: row {row}: {ACTION_NAMES[column]} is {values_RA[row, column]:g},"
             f" which is not a joint angle; {REMEDY}"
         )
     return joints_RA

@@ -76,12 +76,12 @@ def _legacy(file: h5py.File) -> Layout:
     if isinstance(file.get("third_view_rgb"), h5py.Dataset):
         cameras[THIRD_VIEW] = Camera("third_view_rgb", None, None, None)
     parts = tuple(f"joint_action/{s}_{p}" for s in ("left", "right") for p in ("arm", "gripper"))
-    whole = "joint_action/vector"
+    vector = "joint_action/vector"
     return Layout(
         name="legacy",
         cameras=cameras,
         clouds=_cloud_key(file, "pointcloud"),
-        state=(whole,) if whole in file or parts[0] not in file else parts,
+        state=(vector,) if vector in file or parts[0] not in file else parts,
         actions=(),
     )
 
@@ -111,8 +111,8 @@ def _joints(file: h5py.File, group: str) -> tuple[str, ...]:
         for side in ("left", "right")
         for part in ("arm", "ee")
     )
-    whole = f"{group}/joint_states"
-    return (whole,) if whole in file and not all(part in file for part in parts) else parts
+    vector = f"{group}/joint_states"
+    return (vector,) if vector in file and not all(part in file for part in parts) else parts
 
 
 def _groups(file: h5py.File, key: str) -> list[tuple[str, h5py.Group]]:

@@ -124,14 +124,13 @@ def _check_camera(report: _FileReport, name: str, key: str, count: int) -> None:
 
 def _compare(reports: Sequence[_FileReport]) -> None:
     """Report episodes without a camera that most episodes of their folder have."""
-    reports = [report for report in reports if report.layout]
-    for _, some in groupby(reports, key=lambda report: report.entry.folder):
-        group = list(some)
-        counts = Counter(name for report in group for name in report.layout.cameras)  # type: ignore[union-attr]
-        for report in group:
-            assert report.layout is not None
+    pairs = [(report, report.layout.cameras) for report in reports if report.layout]
+    for _, members in groupby(pairs, key=lambda pair: pair[0].entry.folder):
+        group = list(members)
+        counts = Counter(name for _, cameras_of in group for name in cameras_of)
+        for report, cameras_of in group:
             for name, count in counts.items():
-                if name not in report.layout.cameras and 2 * count > len(group):
+                if name not in cameras_of and 2 * count > len(group):
                     report.problems.append(
                         f"{report.entry.path}: camera {name!r} is missing; {count} of {len(group)}"
                         f" episodes have it; {REMEDY}"

@@ -190,14 +190,14 @@ class Simulator:
             )
 
     def _view(self, reply: Reply) -> View:
-        seen, image = reply.part("observation"), IMAGES[self.config.camera]
-        shown = seen.part("rgb")
-        joints_A = seen.array("joints", "float64", (WIDTH,))
+        observation, image = reply.part("observation"), IMAGES[self.config.camera]
+        rgb = observation.part("rgb")
+        joints_A = observation.array("joints", "float64", (WIDTH,))
         return View(
-            rgb=np.stack([shown.array(c, "uint8", (*image, 3)) for c in self.config.views]),
+            rgb=np.stack([rgb.array(c, "uint8", (*image, 3)) for c in self.config.views]),
             joints=joints_A.astype(np.float32),
-            hands=seen.array("endpose", "float64", (2, 7)).astype(np.float32),
-            cloud=_cloud(seen) if seen.has("clouds") else None,
+            hands=observation.array("endpose", "float64", (2, 7)).astype(np.float32),
+            cloud=_cloud(observation) if observation.has("clouds") else None,
         )
 
     def _episode_start(self, reply: Reply) -> EpisodeStart:
@@ -288,9 +288,9 @@ def _recorded(reply: Reply) -> tuple[Expert, int]:
     return _expert(reply), reply.count("frames")
 
 
-def _cloud(seen: Reply) -> PointCloud | None:
+def _cloud(observation: Reply) -> PointCloud | None:
     """Return the point cloud without its zero padding; None if it has no points."""
-    points_P6 = seen.array("clouds", "float32", (None, 6))
+    points_P6 = observation.array("clouds", "float32", (None, 6))
     points_P6 = points_P6[(points_P6 != 0).any(1)]
     if not len(points_P6):
         return None

@@ -232,7 +232,7 @@ def test_errors_are_replies(recorded: Any, where: dict[str, Any]) -> None:
                 "infer_failed",
                 "state 'left_arm_joint_state': expected 6 numbers, got 0",
             ),
-            (lab.call("get_action"), "call_failed", "there is no observation"),
+            (lab.call("get_action"), "call_failed", "no observation"),
             (lab.call("get_action_batch", [0, 0]), "call_failed", "[0, 0] are not distinct"),
             (lab.call("__init__"), "call_failed", "func_name '__init__'"),
         ]

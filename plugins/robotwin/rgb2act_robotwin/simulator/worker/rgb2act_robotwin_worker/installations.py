@@ -39,7 +39,7 @@ class Package:
         if self.base is None:
             raise ValueError(
                 f"the package {PACKAGE} has no assets; set [environment] assets to the folder that"
-                f" holds assets/, or the variable {VARIABLES[0]}"
+                f" contains assets/, or the variable {VARIABLES[0]}"
             )
         for name in VARIABLES:
             os.environ[name] = str(self.base)
