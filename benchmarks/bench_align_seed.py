@@ -51,13 +51,13 @@ class Sizes:
     batch: int = 4
 
     @property
-    def places(self) -> int:
+    def cells(self) -> int:
         return math.prod(self.grid)
 
     @property
     def distinct(self) -> int:
         """Return the expected number of distinct cells in a sample with replacement."""
-        return round(self.places * (1 - (1 - 1 / self.places) ** self.tokens))
+        return round(self.cells * (1 - (1 - 1 / self.cells) ** self.tokens))
 
 
 QUICK = Sizes(channels=(8, 16, 6, 16), dim=32, grid=(6, 6), tokens=32, few=8, narrow=8)
@@ -93,8 +93,8 @@ class Seed(nn.Module):
     def forward(self, tokens: list[Tensor]) -> Tensor:
         adapted = torch.stack([a(t) for a, t in zip(self.adapters, tokens, strict=True)])
         fused = (adapted * self.logits.softmax(0)[:, None, None, None]).sum(0)
-        seen = self.context(self.dropout(fused + self.order))
-        projected: Tensor = self.projector(seen.mean(1))
+        encoded = self.context(self.dropout(fused + self.order))
+        projected: Tensor = self.projector(encoded.mean(1))
         return projected
 
 
@@ -106,8 +106,8 @@ def seed_step(sizes: Sizes, frames: TokenFrames, target_FD: Tensor) -> Callable[
         rows = torch.randperm(FRAMES)[: sizes.batch]
         tokens = []
         for table in frames.resident or ():
-            drawn = [table[i, 0][torch.randint(sizes.places, (sizes.tokens,))] for i in rows]
-            tokens.append(torch.stack(drawn).float())
+            sampled = [table[i, 0][torch.randint(sizes.cells, (sizes.tokens,))] for i in rows]
+            tokens.append(torch.stack(sampled).float())
         student, teacher = F.normalize(model(tokens), dim=1), F.normalize(target_FD[rows], dim=1)
         logits, own = student @ teacher.T / TAU, torch.arange(sizes.batch)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
@@ -170,7 +170,7 @@ def main() -> None:
     torch.manual_seed(0)
     sizes = attrs.evolve(QUICK if options.quick else Sizes(), batch=options.batch)
     rng = np.random.default_rng(0)
-    shapes = [(FRAMES, 1, sizes.places, channels) for channels in sizes.channels]
+    shapes = [(FRAMES, 1, sizes.cells, channels) for channels in sizes.channels]
     tables = [EpisodeArrays([rng.random(shape, np.float32).astype(np.float16)]) for shape in shapes]
     frames = load_into_memory(
         TokenFrames(tokens=tables, index=FrameIndex.of([FRAMES]), episodes=[], device="cpu"),
@@ -187,7 +187,7 @@ def main() -> None:
         ),
         f"ours, the same layers, {sizes.few} cells": (sizes.few, {"context": context}),
         f"ours, without context, {sizes.few} cells": (sizes.few, {}),
-        f"ours, narrow, keypoints, {sizes.places} cells": (0, slim),
+        f"ours, narrow, keypoints, {sizes.cells} cells": (0, slim),
         f"ours, narrow, keypoints, {sizes.few} cells": (sizes.few, slim),
     }
     work = {f"the seed's graph, {sizes.tokens} tokens": timed(seed_step(sizes, frames, target_FD))}

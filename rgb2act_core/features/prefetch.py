@@ -18,10 +18,10 @@ DEPTH = 2  # parts in memory that are gathered and not taken yet
 
 @attrs.frozen(eq=False, kw_only=True)
 class TokenRequest:
-    """Rows whose tokens are needed, and which places of the grid."""
+    """Rows whose tokens are needed, and which cells of the grid."""
 
     rows: NDArray[np.int64]
-    sample: TokenSample | None  # None: all places
+    sample: TokenSample | None  # None: all cells
 
 
 Gather = Callable[[NDArray[np.int64], TokenSample | None], list[Tensor]]

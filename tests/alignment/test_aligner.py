@@ -104,9 +104,9 @@ def test_a_keypoint_is_the_position_that_its_map_attends_to() -> None:
     with torch.no_grad():
         pool.heads[0].weight.copy_(torch.tensor([[50.0], [1.0]]))
         pool.heads[0].bias.zero_()
-    seen = torch.zeros(1, 1, 20, 1)
-    seen[0, 0, 4 * 3 + 1] = 1.0  # row 3 of 5, column 1 of 4
-    row, column, spread, mass, value = pool(seen)[0].tolist()
+    tokens_in = torch.zeros(1, 1, 20, 1)
+    tokens_in[0, 0, 4 * 3 + 1] = 1.0  # row 3 of 5, column 1 of 4
+    row, column, spread, mass, value = pool(tokens_in)[0].tolist()
     assert row == pytest.approx(0.4, abs=1e-3)
     assert column == pytest.approx(-0.25, abs=1e-3)
     assert spread < 0.01

@@ -159,10 +159,10 @@ def test_in_bfloat16_parts_add_up_to_the_full_batch() -> None:
     for adapter in aligner.adapters:
         adapter.mean.fill_(3000.0)  # float16 tokens may have a large mean and vary little
     exact = rounded_gradients(aligner, 12, "float32")
-    whole = rounded_gradients(aligner, 12, "bfloat16")
+    full = rounded_gradients(aligner, 12, "bfloat16")
     parts = rounded_gradients(aligner, 5, "bfloat16")
-    assert 0 < float((whole - exact).norm() / exact.norm()) < 0.05
-    assert float((parts - whole).norm() / whole.norm()) < 0.01
+    assert 0 < float((full - exact).norm() / exact.norm()) < 0.05
+    assert float((parts - full).norm() / full.norm()) < 0.01
     assert not torch.equal(parts, exact)
 
 

@@ -65,8 +65,8 @@ def test_a_loss_in_blocks_of_frames_equals_the_loss_in_one_block(
         monkeypatch.setattr(losses, "BLOCK", block)
         value = loss(tokens, groups)
         found.append([value, *torch.autograd.grad(value, tokens)])
-    for whole, parts in zip(*found, strict=True):
-        assert torch.allclose(whole, parts, rtol=1e-12, atol=1e-14)
+    for single, parts in zip(*found, strict=True):
+        assert torch.allclose(single, parts, rtol=1e-12, atol=1e-14)
 
 
 def test_both_losses_are_lower_if_tokens_equal_groups() -> None:

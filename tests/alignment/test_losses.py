@@ -70,9 +70,9 @@ def test_a_bank_of_only_the_batch_is_plain_infonce() -> None:
     a, b = pair()
     mask = close_in_time([0, 0, 0, 1, 1, 1], [0, 1, 9, 0, 1, 2], 1)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
-    place = order.argsort()
+    position = order.argsort()
     found = infonce_bank(
-        a, b, unit(b[order]), place, 0.1, mask.__getitem__, mask[:, order].__getitem__
+        a, b, unit(b[order]), position, 0.1, mask.__getitem__, mask[:, order].__getitem__
     )
     assert torch.isclose(found, infonce(a, b, 0.1, mask.__getitem__))
 
@@ -80,12 +80,12 @@ def test_a_bank_of_only_the_batch_is_plain_infonce() -> None:
 def test_a_larger_bank_is_harder_unless_its_frames_are_masked() -> None:
     a, b = pair()
     more = unit(torch.cat([b, a]))  # the hardest possible negatives
-    place = torch.arange(6)
+    position = torch.arange(6)
     wide = torch.cat([torch.eye(6, dtype=torch.bool), torch.zeros(6, 6, dtype=torch.bool)], 1)
     plain = infonce(a, b, 0.1, NONE)
-    assert infonce_bank(a, b, more, place, 0.1, NONE, wide.__getitem__) > plain + 0.5
+    assert infonce_bank(a, b, more, position, 0.1, NONE, wide.__getitem__) > plain + 0.5
     wide[:, 6:] = True
-    assert torch.isclose(infonce_bank(a, b, more, place, 0.1, NONE, wide.__getitem__), plain)
+    assert torch.isclose(infonce_bank(a, b, more, position, 0.1, NONE, wide.__getitem__), plain)
 
 
 def test_the_sigmoid_loss_equals_a_plain_loop() -> None:
@@ -124,9 +124,9 @@ def test_a_learned_temperature_stays_bounded() -> None:
     assert math.isclose(float(temperature().detach()), 0.1, rel_tol=1e-5)
     for log_scale, expected in ((99.0, 0.01), (-99.0, 1.0)):
         temperature.log_scale.data.fill_(log_scale)
-        tau = temperature()
-        assert math.isclose(float(tau.detach()), expected, rel_tol=1e-5)
-        tau.backward()
+        temperature = temperature()
+        assert math.isclose(float(temperature.detach()), expected, rel_tol=1e-5)
+        temperature.backward()
         assert temperature.log_scale.grad  # not stuck at the bound
 
 
@@ -143,15 +143,17 @@ def loss_of(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """Return a loss of students (90, 4), teachers (90, 4) and a temperature."""
     mask = steps_within(EPISODE, STEP, EPISODE, STEP, 2)
     order = torch.randperm(90, generator=torch.Generator().manual_seed(3))
-    place, wide = order.argsort(), mask[:, order].__getitem__
+    position, wide = order.argsort(), mask[:, order].__getitem__
 
-    def bank(a: Tensor, b: Tensor, tau: Tensor) -> Tensor:
-        return infonce_bank(a, b, unit(b[order]), place, tau, mask.__getitem__, wide)
+    def bank(a: Tensor, b: Tensor, temperature: Tensor) -> Tensor:
+        return infonce_bank(a, b, unit(b[order]), position, temperature, mask.__getitem__, wide)
 
     functions: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-        "infonce": lambda a, b, tau: infonce(a, b, tau, mask.__getitem__),
+        "infonce": lambda a, b, temperature: infonce(a, b, temperature, mask.__getitem__),
         "bank": bank,
-        "sigmoid": lambda a, b, tau: sigmoid(a, b, 1 / tau, -10 * tau, mask.__getitem__),
+        "sigmoid": lambda a, b, temperature: sigmoid(
+            a, b, 1 / temperature, -10 * temperature, mask.__getitem__
+        ),
     }
     return functions[name]
 
@@ -166,11 +168,11 @@ def test_a_loss_in_blocks_equals_the_loss_in_one_block(
     for size in (90 * 90, block):
         monkeypatch.setattr(losses, "BLOCK", size)
         a, b = (x.double().requires_grad_() for x in pair(1, 90))
-        tau = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-        loss = loss_of(name)(a, b.detach(), tau)
-        found.append([loss, *torch.autograd.grad(loss, [a, tau])])
-    for whole, parts in zip(*found, strict=True):
-        assert torch.allclose(whole, parts, rtol=1e-12, atol=1e-14)
+        temperature = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+        loss = loss_of(name)(a, b.detach(), temperature)
+        found.append([loss, *torch.autograd.grad(loss, [a, temperature])])
+    for single, parts in zip(*found, strict=True):
+        assert torch.allclose(single, parts, rtol=1e-12, atol=1e-14)
 
 
 class Largest(TorchDispatchMode):
@@ -179,11 +181,11 @@ class Largest(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, (tuple, list)) else [made]:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
             if isinstance(tensor, Tensor):
                 self.count = max(self.count, tensor.numel())
-        return made
+        return result
 
 
 @pytest.mark.parametrize("name", ["infonce", "bank", "sigmoid"])

@@ -78,6 +78,6 @@ def test_a_pools_chance_level_is_k_over_its_size_and_pools_are_fixed() -> None:
     assert retrieval_in_pool(blind, teacher, 5) == pytest.approx(0.05, abs=0.015)
     assert retrieval_in_pool(blind, teacher, 5) == retrieval_in_pool(blind, teacher, 5)
     noisy = teacher + 0.7 * blind
-    small, whole = (retrieval_in_pool(noisy, teacher, 1, size) for size in (20, 500))
-    assert whole == pytest.approx(retrieval(noisy, teacher, 1))  # a pool of all frames
-    assert small > whole + 0.1
+    small, all_frames = (retrieval_in_pool(noisy, teacher, 1, size) for size in (20, 500))
+    assert all_frames == pytest.approx(retrieval(noisy, teacher, 1))  # a pool of all frames
+    assert small > all_frames + 0.1

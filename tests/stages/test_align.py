@@ -97,8 +97,10 @@ def test_every_option_trains_resumes_with_the_same_bits_and_is_verified(
 ) -> None:
     grouped = {"teacher": {"use": "cloudstats"}} if "local" in options.get("loss", {}) else {}
     spec = read_spec(spec_file("puppets", align=options, **grouped))
-    whole, cut = (shutil.copytree(puppets_done, tmp_path / name) for name in ("whole", "cut"))
-    folder = chain.run_pipeline(spec, whole, "train")
+    uninterrupted, interrupted = (
+        shutil.copytree(puppets_done, tmp_path / name) for name in ("uninterrupted", "interrupted")
+    )
+    folder = chain.run_pipeline(spec, uninterrupted, "train")
     assert weights(folder) != weights(puppets_done / "puppets")
     assert verify(folder, 2).problems == ()
     steps: list[int] = []
@@ -107,13 +109,13 @@ def test_every_option_trains_resumes_with_the_same_bits_and_is_verified(
     def trip(self: AlignmentBatches, rows: Any, step: int) -> Any:
         steps.append(step)
         if len(steps) == 8:
-            raise RuntimeError("cut")
+            raise RuntimeError("interrupted")
         return loss(self, rows, step)
 
     monkeypatch.setattr(AlignmentBatches, "loss", trip)
-    with pytest.raises(RuntimeError, match="cut"):
-        chain.run_pipeline(spec, cut, "align")
-    assert weights(chain.run_pipeline(spec, cut, "align")) == weights(folder)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        chain.run_pipeline(spec, interrupted, "align")
+    assert weights(chain.run_pipeline(spec, interrupted, "align")) == weights(folder)
     assert steps == [*range(8), *range(7, 12)]  # resumed after the seventh step
 
 
@@ -170,20 +172,20 @@ def test_a_window_does_not_depend_on_how_its_frames_arrive(
     assert planner.frames_needed == 2 + 4
     rgb = np.asarray(data.demonstrations[1].open().rgb[:])
     joints = np.zeros((len(rgb), 4), np.float32)
-    history, whole = planner.history(), planner.history()
+    history, one_by_one = planner.history(), planner.history()
     for first in range(0, len(rgb), together):
         last = min(first + together, len(rgb))
         newest = slice(max(first, last - planner.frames_needed), last)
         history.add(rgb[newest], joints[newest])
         planner.see([history], [])
     for frame in rgb:
-        whole.add(frame[None], joints[:1])
-        planner.see([whole], [])
-    found, expected = history.observation()[0], whole.observation()[0]
-    alone = whole.features[whole.count - 1].vector
+        one_by_one.add(frame[None], joints[:1])
+        planner.see([one_by_one], [])
+    found, expected = history.observation()[0], one_by_one.observation()[0]
+    single_frame = one_by_one.features[one_by_one.count - 1].vector
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a.vector, b.vector, atol=2e-6)
-    assert not torch.allclose(expected[-1].vector, alone, atol=2e-5)
+    assert not torch.allclose(expected[-1].vector, single_frame, atol=2e-5)
 
 
 def test_a_windows_target_is_the_mean_of_its_frames_within_its_episode() -> None:

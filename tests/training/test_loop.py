@@ -43,7 +43,7 @@ def job(
         "sampler": BatchSampler(np.arange(50), 16, 3, replacement=False),
         "loss": loss,
         "describe": lambda rows: f"episode_{rows[0]}",
-        "evaluate": lambda _: {"seen": float(torch.rand(()))},
+        "evaluate": lambda _: {"loss": float(torch.rand(()))},
         "steps": 40,
         "evaluations": 4,
         "optimization": attrs.evolve(OPTIMIZATION, ema=ema),
