@@ -120,14 +120,14 @@ def test_self_contrast_is_lower_if_backbones_agree_per_frame() -> None:
 
 
 def test_a_learned_temperature_stays_bounded() -> None:
-    temperature = Temperature(0.1)
-    assert math.isclose(float(temperature().detach()), 0.1, rel_tol=1e-5)
+    learned = Temperature(0.1)
+    assert math.isclose(float(learned().detach()), 0.1, rel_tol=1e-5)
     for log_scale, expected in ((99.0, 0.01), (-99.0, 1.0)):
-        temperature.log_scale.data.fill_(log_scale)
-        temperature = temperature()
+        learned.log_scale.data.fill_(log_scale)
+        temperature = learned()
         assert math.isclose(float(temperature.detach()), expected, rel_tol=1e-5)
         temperature.backward()
-        assert temperature.log_scale.grad  # not stuck at the bound
+        assert learned.log_scale.grad  # not stuck at the bound
 
 
 def test_frames_with_similar_teacher_embeddings_are_found() -> None:

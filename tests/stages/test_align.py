@@ -97,9 +97,8 @@ def test_every_option_trains_resumes_with_the_same_bits_and_is_verified(
 ) -> None:
     grouped = {"teacher": {"use": "cloudstats"}} if "local" in options.get("loss", {}) else {}
     spec = read_spec(spec_file("puppets", align=options, **grouped))
-    uninterrupted, interrupted = (
-        shutil.copytree(puppets_done, tmp_path / name) for name in ("uninterrupted", "interrupted")
-    )
+    uninterrupted = shutil.copytree(puppets_done, tmp_path / "uninterrupted")
+    interrupted = shutil.copytree(puppets_done, tmp_path / "interrupted")
     folder = chain.run_pipeline(spec, uninterrupted, "train")
     assert weights(folder) != weights(puppets_done / "puppets")
     assert verify(folder, 2).problems == ()
