@@ -99,8 +99,8 @@ def plain(run: Run, environment: Environment, policy_folder: Path) -> Callable[[
             planner.see([history], [])
             plan = planner.plan({0: history}, {0: generator})[0].actions_PSA[0]
             for action in full_actions(
-                policy.shape,
-                plan[: policy.shape.n_action_steps],
+                policy.config,
+                plan[: policy.config.n_action_steps],
                 observation["joints"],
                 observation["joints"],
             ):

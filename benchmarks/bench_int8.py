@@ -49,7 +49,7 @@ def rounded(folder: Path, precision: str) -> Policy:
 
 def plans_of(planner: BatchPlanner, episodes: list[Episode], count: int) -> np.ndarray:
     """Return executed steps (B, n, A) of plans, by the code that acts."""
-    made, shape = [], planner.policy.shape
+    made, shape = [], planner.policy.config
     for number, episode in enumerate(episodes):
         history = planner.history()
         assert episode.joints is not None
@@ -66,7 +66,7 @@ def plans_of(planner: BatchPlanner, episodes: list[Episode], count: int) -> np.n
 
 def demonstrated(planner: BatchPlanner, episodes: list[Episode], count: int) -> np.ndarray:
     """Return what was done at the same frames (B, n, A)."""
-    shape, made = planner.policy.shape, []
+    shape, made = planner.policy.config, []
     for episode in episodes:
         assert episode.actions is not None
         steps, moved = shape.n_action_steps, episode.actions[:, list(shape.action_index)]

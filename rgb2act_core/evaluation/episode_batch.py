@@ -110,7 +110,7 @@ class EpisodeBatch:
         return results
 
     def _observe(self, results: Mapping[int, StepResult], running: Mapping[int, Rollout]) -> None:
-        names = self.planner.policy.shape.states
+        names = self.planner.policy.config.states
         for slot, result in results.items():
             running[slot].history.add(result.rgb, result.joints)
         states = [_true_states(result, names) for result in results.values()] if names else []

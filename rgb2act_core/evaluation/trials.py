@@ -138,7 +138,7 @@ class Trials:
         rows = metrics_log.read(self.folder / "metrics.jsonl")
         episodes = self.act.episodes
         each = [_rate(won, episodes) for won in meta["successes"]]
-        by_task = dict(zip(policy.shape.tasks, each, strict=True)) if len(each) > 1 else {}
+        by_task = dict(zip(policy.config.tasks, each, strict=True)) if len(each) > 1 else {}
         return {
             "step": meta["step"],
             **_rate(sum(meta["successes"]), episodes * len(each)),

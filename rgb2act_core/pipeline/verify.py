@@ -174,8 +174,8 @@ def _replay(run: Run, planner: BatchPlanner, source: EpisodeRef) -> Errors:
     ]
     offline = _offline_features(policy, stored, episode)
     plans = _offline_plans(policy, offline, episode.joints, source.task)
-    states = states_of(episode, policy.shape.states)
-    names = policy.shape.tasks
+    states = states_of(episode, policy.config.states)
+    names = policy.config.tasks
     history = planner.history(names[source.task] if names else None)
     half_A = policy.half_range(source.task).cpu().numpy()
     errors = {name: np.zeros(length) for name in LIMITS}
@@ -188,7 +188,7 @@ def _replay(run: Run, planner: BatchPlanner, source: EpisodeRef) -> Errors:
                 for a, b in zip(online, stored, strict=True)
             )
         observed, _ = history.observation()
-        if policy.shape.features:
+        if policy.config.features:
             errors["features"][t] = _feature_error(policy, observed[-1], offline[t])
         plan = planner.plan({0: history}, {0: torch.Generator().manual_seed(t)})[0]
         error_SA = plan.actions_PSA[0] - plans[t]
@@ -219,7 +219,7 @@ def _feature_error(policy: Policy, online: Features, offline: Features) -> float
 
 def _offline_features(policy: Policy, stored: list[NDArray[Any]], episode: Any) -> Features:
     device = policy.action_half.device
-    states = torch.from_numpy(states_of(episode, policy.shape.states)).to(device)
+    states = torch.from_numpy(states_of(episode, policy.config.states)).to(device)
     with torch.no_grad():
         tokens = [torch.from_numpy(np.array(part)).to(device) for part in stored]
         return policy.over_windows(policy.features(tokens, states))
@@ -229,8 +229,8 @@ def _offline_plans(
     policy: Policy, features_T: Features, joints: NDArray[np.float32], task: int
 ) -> NDArray[np.float32]:
     """Return plans (T, S, A) computed from the features and joints used in training."""
-    window = torch.from_numpy(window_index(np.arange(len(joints)), policy.shape.n_obs_steps))
-    moved = torch.from_numpy(joints[:, list(policy.shape.action_index)]).to(
+    window = torch.from_numpy(window_index(np.arange(len(joints)), policy.config.n_obs_steps))
+    moved = torch.from_numpy(joints[:, list(policy.config.action_index)]).to(
         features_T.vector.device
     )
     task_B = torch.full((len(joints),), task, device=moved.device)

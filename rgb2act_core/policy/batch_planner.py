@@ -71,15 +71,15 @@ class BatchPlanner:
 
         Raises UserError that lists the policy's tasks if it has no such task.
         """
-        windowed, shape = self.policy.aligner if self.policy.reach else None, self.policy.shape
+        windowed, config = self.policy.aligner if self.policy.reach else None, self.policy.config
         return ObservationHistory(
-            shape.n_obs_steps, self.encoders.context, windowed, shape.task_index(task)
+            config.n_obs_steps, self.encoders.context, windowed, config.task_index(task)
         )
 
     @property
     def frames_needed(self) -> int:
         """Return the number of newest frames from which a plan can be computed."""
-        return self.policy.shape.n_obs_steps + self.policy.reach + self.encoders.context - 1
+        return self.policy.config.n_obs_steps + self.policy.reach + self.encoders.context - 1
 
     def tokens(self, frames: Sequence[tuple[ObservationHistory, int]]) -> list[Tensor]:
         """Return each backbone's tokens (B, V, N, C) float16 of the frames with these numbers.
@@ -159,12 +159,12 @@ class BatchPlanner:
 
     def warm(self, candidates: int) -> None:
         """Plan once for a blank observation, so that the first plan is as fast as later ones."""
-        shape = self.policy.shape
-        history, steps = self.history(next(iter(shape.tasks), None)), shape.n_obs_steps
-        history.joints = [np.zeros(len(shape.action_names), np.float32)] * steps
+        config = self.policy.config
+        history, steps = self.history(next(iter(config.tasks), None)), config.n_obs_steps
+        history.joints = [np.zeros(len(config.action_names), np.float32)] * steps
         history.count = steps
-        tokens = torch.zeros(shape.tokens, device=self.device) if shape.tokens else None
-        blank = Features(vector=torch.zeros(shape.features, device=self.device), tokens=tokens)
+        tokens = torch.zeros(config.tokens, device=self.device) if config.tokens else None
+        blank = Features(vector=torch.zeros(config.features, device=self.device), tokens=tokens)
         history.features = dict.fromkeys(range(steps), blank)
         self.plan({0: history}, {0: torch.Generator()}, candidates)
 
@@ -191,12 +191,14 @@ class BatchPlanner:
 
     def _observation(self, histories: Mapping[int, ObservationHistory]) -> Observation:
         """Return the observation of each slot, one row per slot, zeros in idle ones."""
-        shape = self.policy.shape
-        moved = list(shape.action_index)
-        steps = (self.batch, shape.n_obs_steps)
+        config = self.policy.config
+        moved = list(config.action_index)
+        steps = (self.batch, config.n_obs_steps)
         features = Features(
-            vector=torch.zeros(*steps, shape.features, device=self.device),
-            tokens=torch.zeros(*steps, *shape.tokens, device=self.device) if shape.tokens else None,
+            vector=torch.zeros(*steps, config.features, device=self.device),
+            tokens=torch.zeros(*steps, *config.tokens, device=self.device)
+            if config.tokens
+            else None,
         )
         joints = torch.zeros(*steps, len(moved), device=self.device)
         tasks = [next(iter(histories.values())).task] * self.batch  # idle slots use no other head

@@ -40,7 +40,7 @@ class PolicyConfig:
         return sum(self.parts)
 
     @property
-    def head(self) -> HeadShape:
+    def head_shape(self) -> HeadShape:
         """Return the sizes that the head is built for."""
         moved = len(self.action_index)
         return HeadShape(

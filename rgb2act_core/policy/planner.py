@@ -43,7 +43,7 @@ class Planner:
     def __init__(
         self, planner: BatchPlanner, act: Act | None = None, plan: PlanRollout | None = None
     ) -> None:
-        if planner.policy.shape.states:
+        if planner.policy.config.states:
             raise UserError(
                 "policy: it sees the environment's true state, which observe() does not take;"
                 " choose a policy of another condition"
@@ -60,7 +60,7 @@ class Planner:
     @property
     def config(self) -> PolicyConfig:
         """Return the cameras, image size, action names, tasks and steps of the policy."""
-        return self._planner.policy.shape
+        return self._planner.policy.config
 
     @property
     def task(self) -> str | None:

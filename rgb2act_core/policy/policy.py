@@ -1,6 +1,6 @@
-"""The policy: what is observed, normalisation, and the head, in one module.
+"""The policy: observation, normalisation and head in one module.
 
-The same module trains and acts, so statistics, layout and horizon cannot be lost between the two.
+Training and acting use the same module, so statistics, action layout and horizon always agree.
 
 Shapes: B = batch, L = windows of K frames, O = n_obs_steps, F = features of a frame, N = tokens of
 a frame, W = width of a token, J = joints seen, D = observation, S = horizon, A = dimensions moved,
@@ -28,7 +28,7 @@ from .conditioning import Features, Observation, features_of, over_windows
 from .config import PolicyConfig
 from .task_heads import TaskHeads, as_policy_module
 
-FLOOR = 1e-3  # smallest deviation or half range that normalising divides by
+FLOOR = 1e-3  # smallest standard deviation or half range that normalisation divides by
 
 
 class Policy(nn.Module):
@@ -49,7 +49,7 @@ class Policy(nn.Module):
 
     def __init__(
         self,
-        shape: PolicyConfig,
+        config: PolicyConfig,
         head: PolicyHead,
         aligner: Aligner | None,
         *,
@@ -57,22 +57,22 @@ class Policy(nn.Module):
         fingerprints: tuple[Fingerprint, ...] = (),
     ) -> None:
         super().__init__()
-        self.shape = shape
+        self.config = config
         self.aligner = aligner
         self.token_format, self.fingerprints = token_format, fingerprints
         self.plan_limit = head.plan_limit
-        many, moved = shape.by_task == "separate_heads", len(shape.action_index)
+        many, moved = config.by_task == "separate_heads", len(config.action_index)
         if many:
-            self.head: nn.Module = TaskHeads([head.module(shape.head) for _ in shape.tasks])
+            self.head: nn.Module = TaskHeads([head.module(config.head_shape) for _ in config.tasks])
         else:
-            self.head = head.module(shape.head)
-        if shape.task_width:
-            self.task_vectors = nn.Embedding(len(shape.tasks), shape.task_width)
-        width = shape.tokens[1] if shape.tokens else 0
-        for name, size in (("feature", shape.features), ("token", width), ("joint", moved)):
+            self.head = head.module(config.head_shape)
+        if config.task_width:
+            self.task_vectors = nn.Embedding(len(config.tasks), config.task_width)
+        width = config.tokens[1] if config.tokens else 0
+        for name, size in (("feature", config.features), ("token", width), ("joint", moved)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_std", torch.ones(size))
-        ranges = (len(shape.tasks), moved) if many else (moved,)
+        ranges = (len(config.tasks), moved) if many else (moved,)
         self.register_buffer("action_middle", torch.zeros(ranges))
         self.register_buffer("action_half", torch.ones(ranges))
 
@@ -85,27 +85,28 @@ class Policy(nn.Module):
         normalise: str = "limits",
         task_N: Tensor | None = None,
     ) -> None:
-        """Take statistics of the training frames: deviations of what is seen, ranges of actions.
+        """Set the statistics of the training frames: means, deviations and ranges of actions.
 
-        Features that vary less than the others of their part are not blown up: they are divided
-        by the part's root mean square deviation. A dimension that never changes is centred and
-        keeps its value. With a head a task the ranges are each task's own.
+        Features that vary less than the others of their part are not amplified: they are divided
+        by the part's root mean square deviation. An action that never changes is centred on its
+        value. With a head per task, each task has its own ranges. ``normalise`` is that of
+        ``action_range``.
         """
-        if features_N is not None and self.shape.features:
+        if features_N is not None and self.config.features:
             scale = Standardization.of(features_N.vector, FLOOR)
             scale.copy_to(self.feature_mean, self.feature_std)
-            for std in self.feature_std.split(list(self.shape.parts)):
+            for std in self.feature_std.split(list(self.config.parts)):
                 std.clamp_min_(std.square().mean().sqrt())
         if features_N is not None and features_N.tokens is not None:
             scale = Standardization.of(features_N.tokens.flatten(0, 1), FLOOR)
             scale.copy_to(self.token_mean, self.token_std)
             self.token_std.clamp_min_(self.token_std.square().mean().sqrt())
-        if self.shape.proprio:
+        if self.config.proprio:
             Standardization.of(joints_NJ, FLOOR).copy_to(self.joint_mean, self.joint_std)
         parts = [actions_NA]
         if self.action_middle.ndim == 2:
             assert task_N is not None
-            parts = [actions_NA[task_N == place] for place in range(len(self.shape.tasks))]
+            parts = [actions_NA[task_N == task] for task in range(len(self.config.tasks))]
         ends = [torch.stack(action_range(part, normalise)) for part in parts]
         low, high = (end.view_as(self.action_middle) for end in torch.stack(ends, 1))
         self.get_buffer("action_middle").copy_((low + high) / 2)
@@ -123,12 +124,12 @@ class Policy(nn.Module):
             head.compile_plans()
 
     def normalised(self, actions: Tensor, task_B: Tensor | None) -> Tensor:
-        """Return actions (B, ..., A) in units of their ranges, -1 .. 1."""
+        """Return actions (B, ..., A) scaled so that their ranges are [-1, 1]."""
         middle, half = self._ranges(actions.ndim, task_B)
         return (actions - middle) / half
 
     def physical(self, actions: Tensor, task_B: Tensor | None) -> Tensor:
-        """Return what ``normalised`` was given."""
+        """Return actions (B, ..., A) in physical units, the inverse of ``normalised``."""
         middle, half = self._ranges(actions.ndim, task_B)
         return actions * half + middle
 
@@ -140,18 +141,18 @@ class Policy(nn.Module):
         return self.action_middle[task_B].view(shape), self.action_half[task_B].view(shape)
 
     def align(self, tokens: Sequence[Tensor], windows_LK: Tensor | None = None) -> Aligned:
-        """Return what the aligner makes of frames, tokens (B, V, N, C), one tensor a backbone."""
+        """Return the aligner's outputs for tokens (B, V, N, C), one tensor per backbone."""
         assert self.aligner is not None
         aligned: Aligned = self.aligner(tokens, windows_LK=windows_LK)
         return aligned
 
     @property
     def reach(self) -> int:
-        """Return how many steps the features of a frame look back on: 0 without windows."""
+        """Return how many earlier steps a frame's features depend on; 0 without windows."""
         return 0 if self.aligner is None else self.aligner.config.reach
 
     def over_windows(self, frames: Features) -> Features:
-        """Return features of all frames of an episode, each by the window that ends at it."""
+        """Return features of all frames of an episode, each of the window that ends at it."""
         if not self.reach:
             return frames
         assert self.aligner is not None
@@ -162,7 +163,7 @@ class Policy(nn.Module):
     @property
     def condition(self) -> Condition:
         """Return what the policy observes."""
-        return CONDITIONS[self.shape.condition]
+        return CONDITIONS[self.config.condition]
 
     def features(self, tokens: Sequence[Tensor], state_BS: Tensor) -> Features:
         """Return features of B single frames.
@@ -174,42 +175,43 @@ class Policy(nn.Module):
 
     def observe(
         self,
-        seen: Features,
+        features: Features,
         joints_BOJ: Tensor,
         noise: float = 0.0,
         task_B: Tensor | None = None,
     ) -> Observation:
-        """Return normalised observations of features (B, O, ...); noise is on features alone.
+        """Return normalised observations of features (B, O, ...) and joints.
 
-        ``task_B`` are places of tasks; a policy of one task needs none.
+        ``noise`` is the standard deviation of Gaussian noise on the normalised features. ``task_B``
+        are task indices, needed if the policy has several tasks.
         """
         parts, tokens = [], None
-        if self.shape.features:
-            vector = (seen.vector - self.feature_mean) / self.feature_std
+        if self.config.features:
+            vector = (features.vector - self.feature_mean) / self.feature_std
             parts.append(_noisy(vector, noise))
-        if self.shape.tokens:
-            assert seen.tokens is not None
-            tokens = _noisy((seen.tokens.float() - self.token_mean) / self.token_std, noise)
-        if self.shape.proprio:
+        if self.config.tokens:
+            assert features.tokens is not None
+            tokens = _noisy((features.tokens.float() - self.token_mean) / self.token_std, noise)
+        if self.config.proprio:
             parts.append((joints_BOJ - self.joint_mean) / self.joint_std)
-        if self.shape.task_width:
+        if self.config.task_width:
             assert task_B is not None
             parts.append(self.task_vectors(task_B)[:, None].expand(-1, joints_BOJ.shape[1], -1))
         return Observation(vector=torch.cat(parts, -1), tokens=tokens, task=task_B)
 
-    def loss(self, seen: Observation, actions_BSA: Tensor, mask_BS: Tensor) -> Tensor:
+    def loss(self, obs: Observation, actions_BSA: Tensor, mask_BS: Tensor) -> Tensor:
         """Return the head's loss on actions in physical units."""
-        actions_BSA = self.normalised(actions_BSA, seen.task)
-        args = (seen.vector, actions_BSA, mask_BS, *seen.token_args)
+        actions_BSA = self.normalised(actions_BSA, obs.task)
+        args = (obs.vector, actions_BSA, mask_BS, *obs.token_args)
         if isinstance(self.head, TaskHeads):
-            assert seen.task is not None
-            return self.head.loss(seen.task, *args)
+            assert obs.task is not None
+            return self.head.loss(obs.task, *args)
         return as_policy_module(self.head).loss(*args)
 
     @torch.no_grad()
     def plans(
         self,
-        seen: Observation,
+        obs: Observation,
         generators: Sequence[torch.Generator],
         count: int = 1,
         start_BSA: Tensor | None = None,
@@ -222,23 +224,23 @@ class Policy(nn.Module):
         each plan is a call of its own. With a start, plans in physical units, sampling starts
         there with a share ``level`` of the noise.
         """
-        start = None if start_BSA is None else self.normalised(start_BSA, seen.task)
+        start = None if start_BSA is None else self.normalised(start_BSA, obs.task)
 
         def sample(head: PolicyModule, own: Sequence[torch.Generator]) -> Plans:
             if start is None and (count == 1 or not isinstance(head, MultiPlan)):
-                one_by_one = [head.plan(seen.vector, own, *seen.token_args) for _ in range(count)]
+                one_by_one = [head.plan(obs.vector, own, *obs.token_args) for _ in range(count)]
                 return _stacked(one_by_one)
             assert isinstance(head, MultiPlan)
             return head.plans(
-                seen.vector, own, seen.tokens, count=count, start_BSA=start, level=level
+                obs.vector, own, obs.tokens, count=count, start_BSA=start, level=level
             )
 
         if isinstance(self.head, TaskHeads):
-            assert seen.task is not None
-            plans = self.head.plans(seen.task, generators, sample)
+            assert obs.task is not None
+            plans = self.head.plans(obs.task, generators, sample)
         else:
             plans = sample(as_policy_module(self.head), generators)
-        return attrs.evolve(plans, actions=self.physical(plans.actions, seen.task))
+        return attrs.evolve(plans, actions=self.physical(plans.actions, obs.task))
 
 
 def _stacked(plans: Sequence[Plans]) -> Plans:
@@ -251,10 +253,10 @@ def _stacked(plans: Sequence[Plans]) -> Plans:
 
 
 def action_range(actions_NA: Tensor, normalise: str) -> tuple[Tensor, Tensor]:
-    """Return the actions (A,) and (A,) that become -1 and 1.
+    """Return the actions (A,) and (A,) that normalisation maps to -1 and 1.
 
-    ``limits``: the smallest and the largest; ``quantiles``: the 1st and the 99th of 100;
-    ``mean_std``: three standard deviations below and above the mean.
+    ``limits``: minimum and maximum; ``quantiles``: 1st and 99th percentile; ``mean_std``: mean - 3
+    and + 3 standard deviations.
     """
     if normalise == "quantiles":
         ends = torch.tensor([0.01, 0.99], dtype=torch.float64, device=actions_NA.device)
@@ -266,5 +268,5 @@ def action_range(actions_NA: Tensor, normalise: str) -> tuple[Tensor, Tensor]:
     return actions_NA.min(0).values, actions_NA.max(0).values
 
 
-def _noisy(seen: Tensor, noise: float) -> Tensor:
-    return seen + noise * torch.randn_like(seen) if noise else seen
+def _noisy(values: Tensor, noise: float) -> Tensor:
+    return values + noise * torch.randn_like(values) if noise else values

@@ -85,7 +85,7 @@ def start_rollout(
     """
     policy, history = planner.policy, planner.history(task)
     return Rollout(
-        config=policy.shape,
+        config=policy.config,
         history=history,
         generator=torch.Generator().manual_seed(seed),
         chunks=ActionChunker(act, policy.half_range(history.task).cpu().numpy()),

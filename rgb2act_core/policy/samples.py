@@ -70,7 +70,7 @@ class Samples:
         self, policy: Policy, rows: NDArray[np.int64], noise: float
     ) -> tuple[Observation, Tensor | float]:
         """Return observations that end at the given rows, and the fusion's loss term."""
-        window = window_index(self.index.step[rows], policy.shape.n_obs_steps)
+        window = window_index(self.index.step[rows], policy.config.n_obs_steps)
         rows_BO = self.index.starts[self.index.episode[rows]][:, None] + window
         at, task_B = torch.from_numpy(rows_BO), self.task_R[torch.from_numpy(rows)]
         if self.frames is not None:

@@ -31,7 +31,7 @@ def save_policy(
     folder: Path, policy: Policy, head: Choice, fusion: Choice, backbones: tuple[Choice, ...]
 ) -> None:
     """Write a policy, its aligner included, with the components that it was built from."""
-    data: dict[str, Any] = {"shape": attrs.asdict(policy.shape), "head": canonical(head)}
+    data: dict[str, Any] = {"shape": attrs.asdict(policy.config), "head": canonical(head)}
     data["backbones"] = [canonical(choice) for choice in backbones]
     data["fingerprints"] = [fingerprint.to_json() for fingerprint in policy.fingerprints]
     data["tokens"] = canonical(policy.token_format)

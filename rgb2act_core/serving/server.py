@@ -51,7 +51,7 @@ def load_server(folder: Path, batch: int | None = None) -> tuple[PolicyInfo, Ses
             f"{folder}: the policy needs the environment's true state, which clients do not have;"
             " serve a run with another condition"
         )
-    info = info_of(recorded, policy.shape)
+    info = info_of(recorded, policy.config)
     info = attrs.evolve(info, batch=batch or info.batch)
     encoders = open_encoders(policy, build_backbones(policy_backbones(spec), device), device)
     if spec.act.compile:

@@ -50,7 +50,7 @@ class Sessions:
     @property
     def shape(self) -> PolicyConfig:
         """The configuration of the policy."""
-        return self.planner.policy.shape
+        return self.planner.policy.config
 
     def begin(self) -> Session:
         """Return a new session, which the caller closes."""

@@ -230,10 +230,10 @@ def _evaluate(samples: Samples, policy: Policy) -> dict[str, float]:
     """
     policy.eval()
     obs, _ = samples.observe(policy, samples.held, 0.0)
-    actions, mask = samples.plans(samples.held, policy.shape.horizon)
+    actions, mask = samples.plans(samples.held, policy.config.horizon)
     loss = policy.loss(obs, actions, mask)
     generators = [torch.Generator().manual_seed(i) for i in range(len(obs))]
-    executed = slice(0, policy.shape.n_action_steps)
+    executed = slice(0, policy.config.n_action_steps)
     plans = policy.plans(obs, generators).actions[:, 0]
     error, mask = (plans - actions)[:, executed], mask[:, executed]
     found = {"loss": float(loss), "action_rmse": _rms(error[mask])}
@@ -246,7 +246,7 @@ def _evaluate(samples: Samples, policy: Policy) -> dict[str, float]:
 
 def _loss(samples: Samples, policy: Policy, rows: Rows) -> float:
     obs, _ = samples.observe(policy, rows, 0.0)
-    return float(policy.loss(obs, *samples.plans(rows, policy.shape.horizon)))
+    return float(policy.loss(obs, *samples.plans(rows, policy.config.horizon)))
 
 
 def _rms(error: Tensor) -> float:

@@ -44,9 +44,9 @@ def test_condition_decides_the_inputs_of_the_policy(
     assert "align" not in files(puppet_root).reasons()
     policy = load_policy(files(puppet_root).folder("train"))
     expected = {"proprio_only": 0, "oracle": 2, "dual": 6 + 4}  # dual: teacher's and token width
-    assert policy.shape.features == expected.get(condition, 6)
-    assert policy.shape.head.obs_dim == policy.shape.features + 4
-    assert policy.shape.tokens == ((4, 4) if condition == "tokens" else None)
+    assert policy.config.features == expected.get(condition, 6)
+    assert policy.config.head_shape.obs_dim == policy.config.features + 4
+    assert policy.config.tokens == ((4, 4) if condition == "tokens" else None)
     assert (policy.aligner is None) == (condition in ("proprio_only", "oracle", "single_backbone"))
 
 

@@ -68,8 +68,8 @@ def test_condition_added_to_the_table_trains_acts_and_verifies(
     record = json.loads((folder / "run.json").read_text())
     (path,) = [stage["path"] for stage in record["stages"] if stage["stage"] == "train"]
     policy = load_policy(puppet_root / path)
-    assert policy.shape.parts == PARTS[condition.name]
-    assert policy.shape.tokens == ((4, 4) if condition.tokens else None)
+    assert policy.config.parts == PARTS[condition.name]
+    assert policy.config.tokens == ((4, 4) if condition.tokens else None)
     found = verify(folder)
     assert found.problems == ()
     assert found.feature_error < 0.01  # the tolerance of verify

@@ -113,7 +113,7 @@ def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
     loaded, obs = load_policy(tmp_path), Observation(vector=torch.randn(3, 2, 5))
     plans = [one.plans(obs, generators(3)).actions for one in (loaded, policy)]
     assert torch.equal(*plans)
-    assert loaded.shape == policy.shape
+    assert loaded.config == policy.config
     assert {p.name for p in tmp_path.iterdir()} == {"policy.json", "policy.safetensors"}
     assert str(tmp_path) not in (tmp_path / "policy.json").read_text()
 

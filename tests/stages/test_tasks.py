@@ -16,7 +16,6 @@ from rgb2act_core.data.dataset import Dataset, EpisodeRef, join_tasks
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.status import check
-from rgb2act_core.policy.config import task_index
 from rgb2act_core.spec import Spec
 from rgb2act_core.spec.reader import read_spec, structure, unstructure
 from rgb2act_core.stages.keys import act_inputs, align_folder, policy_folder
@@ -179,24 +178,6 @@ def test_an_episode_of_two_tasks_is_an_error() -> None:
         join_tasks(("one", "two"), [part, part])
 
 
-@pytest.mark.parametrize(
-    ("name", "known", "words"),
-    [
-        ("lft", ("lift", "reach"), r"unknown task 'lft'; did you mean 'lift'\?; the policy knows"),
-        (None, ("lift", "reach"), "the policy knows several tasks; choose one of lift, reach"),
-        ("reach", ("lift",), "unknown task 'reach'; the policy knows lift"),
-    ],
-)
-def test_an_unknown_task_is_an_error(name: Any, known: Any, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        task_index(name, known)
-
-
-def test_a_single_task_needs_no_name() -> None:
-    assert task_index("reach", ("lift", "reach")) == 1
-    assert task_index(None, ("lift",)) == 0
-
-
 @pytest.mark.usefixtures("puppet")
 def test_weight_of_a_task_that_is_not_there(spec_file: SpecFile, tmp_path: Path) -> None:
     weights = {"task_weights": {"waltz": 2.0, "pupet": 1}}
@@ -264,12 +245,14 @@ def test_policy_of_two_tasks_acts_in_both(spec_file: SpecFile, tmp_path: Path, m
     films = sorted(p.name for p in stage_path(tmp_path, "act").glob("videos/*.mp4"))
     assert films == ["puppet_seed_0000000.mp4", "waltz_seed_0000000.mp4"]
     policy = load_policy(stage_path(tmp_path, "train"))
-    assert (policy.shape.tasks, policy.shape.by_task) == (("puppet", "waltz"), mode)
-    assert policy.shape.head.obs_dim - policy.shape.features - 4 == 16 * (mode == "embedding")
+    assert (policy.config.tasks, policy.config.by_task) == (("puppet", "waltz"), mode)
+    assert policy.config.head_shape.obs_dim - policy.config.features - 4 == 16 * (
+        mode == "embedding"
+    )
     found = verify(folder)
     assert (found.problems, found.episodes) == ((), 6)
-    with pytest.raises(UserError, match="there is no 'polka'; the policy knows puppet, waltz"):
-        policy.shape.place("polka")
+    with pytest.raises(UserError, match="unknown task 'polka'; the policy knows puppet, waltz"):
+        policy.config.task_index("polka")
 
 
 @pytest.mark.usefixtures("puppet")
@@ -277,9 +260,9 @@ def test_policy_of_one_task_is_plain_and_knows_its_name(puppet_root: Path) -> No
     from rgb2act_core.policy.saving import load_policy
 
     policy = load_policy(stage_path(puppet_root, "train"))
-    assert (policy.shape.tasks, policy.shape.by_task) == (("puppet",), "shared")
+    assert (policy.config.tasks, policy.config.by_task) == (("puppet",), "shared")
     assert not [name for name in policy.state_dict() if name.startswith(("task", "head.each"))]
-    assert policy.shape.place(None) == policy.shape.place("puppet") == 0
+    assert policy.config.task_index(None) == policy.config.task_index("puppet") == 0
     acted = results(puppet_root, "act")
     assert "tasks" not in acted
     assert "task" not in acted["episodes"][0]
@@ -360,7 +343,9 @@ def test_served_policy_is_told_the_task_of_an_episode(spec_file: SpecFile, tmp_p
     served, sessions = load_server(chain.run_pipeline(spec, tmp_path, "train"), batch=2)
     assert served.tasks == ("puppet", "waltz")
     session = sessions.begin()
-    with pytest.raises(UserError, match="the policy acts in several, name one of puppet, waltz"):
+    with pytest.raises(
+        UserError, match="the policy knows several tasks; choose one of puppet, waltz"
+    ):
         session.reset(0)
 
     def actions(task: str) -> Any:

@@ -358,7 +358,7 @@ def of_two_tasks(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
 
     offer, sessions = load_server(run)
     tasks, named = ("lift_pot", "open_laptop"), []
-    sessions.planner.policy.shape = attrs.evolve(sessions.planner.policy.shape, tasks=tasks)
+    sessions.planner.policy.config = attrs.evolve(sessions.planner.policy.config, tasks=tasks)
     reset = Session.reset
 
     def noted(self: Session, seed: int, task: str | None = None) -> None:

@@ -330,7 +330,7 @@ def test_a_multi_task_policy_gets_the_task(run: Path, recorded: Any) -> None:
     named = {"task_name": "lift_pot", "seed": 3}
     for tasks, expected in ((("other",), None), (("lift_pot", "open_laptop"), "lift_pot")):
         policy = sessions.planner.policy
-        policy.shape = attrs.evolve(policy.shape, tasks=tasks)
+        policy.config = attrs.evolve(policy.config, tasks=tasks)
         talk = Connection(sessions, "one")
         frame = {"message_type": "reset", "message_id": "1", "payload": named}
         talk.answer(frame)

@@ -1,0 +1,135 @@
+"""The planner that plans one episode, from raw frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.pipeline import chain
+from rgb2act_core.policy.planner import Planner, load_planner
+from rgb2act_core.policy.saving import saved_backbones
+from rgb2act_core.spec.reader import read_spec
+
+SpecFile = Callable[..., Path]
+
+
+def policy_folder(root: Path) -> Path:
+    record = json.loads((root / "puppet" / "run.json").read_text())
+    (path,) = [stage["path"] for stage in record["stages"] if stage["stage"] == "train"]
+    return root / str(path)
+
+
+@pytest.fixture
+def planner(puppet: None, puppet_done: Path) -> Planner:
+    return load_planner(policy_folder(puppet_done), device="cpu")
+
+
+def act_in(env: Any, planner: Planner, seed: int) -> list[list[float]]:
+    """Return the actions that a planner executes in one episode."""
+    observation, _ = env.reset(seed=seed)
+    planner.reset(seed=seed)
+    planner.observe(observation["rgb"], observation["joints"])
+    executed: list[list[float]] = []
+    while True:
+        for action in planner.act():
+            executed.append(action.tolist())
+            observation, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                return executed
+            planner.observe(observation["rgb"], observation["joints"])
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("condition", ["aligned", "proprio_only"])
+def test_planner_acts_like_the_evaluation(
+    spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch, condition: str
+) -> None:
+    monkeypatch.setenv("RGB2ACT_PUPPET_LOG", str(puppet_root))
+    act = {"episodes": 1, "parallel_episodes": 1, "first_seed": 7, "videos": 0, "candidates": 2}
+    head = {"use": "diffusion", "mlp": {"width": 16, "blocks": 1}}
+    policy = {"condition": condition, "n_obs_steps": 2, "n_action_steps": 3, "head": head}
+    spec = read_spec(spec_file(policy=policy, act=act))
+    chain.run_pipeline(spec, puppet_root)
+    monkeypatch.delenv("RGB2ACT_PUPPET_LOG")
+    lines = (puppet_root / "7.jsonl").read_text().splitlines()
+    planner = load_planner(policy_folder(puppet_root), act=spec.act, device="cpu")
+    env = spec.environments[0].build().make()
+    executed = [act_in(env, planner, seed=7) for _ in range(2)]
+    assert executed[0] == [json.loads(line) for line in lines]
+    assert executed[1] == executed[0]
+    assert planner.missing == 0
+
+
+def test_unobserved_steps_are_counted(planner: Planner) -> None:
+    frame = np.zeros((1, 8, 8, 3), np.uint8), np.zeros(4, np.float32)
+    planner.reset()
+    planner.observe(*frame)
+    actions = planner.act()
+    assert actions.dtype == np.float32
+    assert actions.shape == (planner.config.n_action_steps, 4)
+    planner.observe(*frame)
+    planner.act()
+    assert planner.missing == planner.config.n_action_steps - 1
+    assert planner.plan_count == 2
+    planner.reset(seed=1)
+    assert (planner.missing, planner.plan_count) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.observe(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(4, np.float32)), "reset"),
+        (lambda p: p.act(), "act: no observation since the last plan; call observe first"),
+        (lambda p: p.reset(seed=-1), "reset: seed is -1"),
+        (lambda p: p.reset(task="polka"), "task: unknown task 'polka'; the policy knows puppet"),
+    ],
+)
+def test_call_out_of_order_is_an_error(
+    planner: Planner, call: Callable[[Planner], Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        call(planner)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "joints", "message"),
+    [
+        (np.zeros((1, 8, 9, 3), np.uint8), np.zeros(4, np.float32), "at 8x8"),
+        (np.zeros((1, 8, 8, 3), np.float32), np.zeros(4, np.float32), "rgb is float32"),
+        (np.zeros((1, 8, 8, 3), np.uint8), np.zeros(3, np.float32), r"expects float32 \(4,\)"),
+        (np.zeros((1, 8, 8, 3), np.uint8), np.zeros(4), "joints are float64"),
+        (np.zeros((1, 8, 8, 3), np.uint8), np.full(4, np.nan, np.float32), "NaN or infinity"),
+    ],
+)
+def test_observation_that_does_not_fit_is_an_error(
+    planner: Planner, rgb: Any, joints: Any, message: str
+) -> None:
+    planner.reset()
+    with pytest.raises(UserError, match=f"observe: .*{message}"):
+        planner.observe(rgb, joints)
+
+
+def test_policy_that_needs_the_true_state_is_refused(planner: Planner) -> None:
+    policy = planner._planner.policy
+    policy.config = attrs.evolve(policy.config, states=("target",))
+    with pytest.raises(UserError, match="sees the environment's true state"):
+        Planner(planner._planner)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_backbone_with_a_local_weights_file_must_be_passed(puppet_root: Path) -> None:
+    folder = policy_folder(puppet_root)
+    (choice,) = saved_backbones(folder)
+    assert choice.component.name == "puppet"
+    saved = json.loads((folder / "policy.json").read_text())
+    saved["backbones"][0]["weights"] = {"sha256": "0" * 64}
+    (folder / "policy.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"read weights from a local file .*; pass the spec's"):
+        saved_backbones(folder)
