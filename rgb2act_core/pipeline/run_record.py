@@ -43,7 +43,7 @@ class StageRecord:
         Raises KeyError, TypeError or ValueError if the data is damaged.
         """
         return cls(
-            id=StageId.parse(data["stage"]),
+            id=StageId.parse(str(data["stage"])),
             key=str(data["key"]),
             path=str(data["path"]),
             cached=bool(data["cached"]),

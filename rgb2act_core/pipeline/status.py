@@ -1,6 +1,6 @@
 """``rgb2act check``: whether a spec is compatible, which stages are cached, and what is left.
 
-Nothing runs: it tells before hours are spent what a run would do, write and take.
+No stage runs: ``check`` shows in seconds what a run would do, write and take.
 """
 
 from __future__ import annotations

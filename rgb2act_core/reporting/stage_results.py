@@ -1,4 +1,4 @@
-"""Read ``run.json`` and the results of each stage, as far as they are there and undamaged."""
+"""Read ``run.json`` and the results of each stage; damaged results become notes."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ def test_pooled_features_are_the_stored_means(
     from rgb2act_core.stages.keys import stored_features
     from rgb2act_core.stages.run import Run
 
-    run = Run(spec=read_spec(spec_file()), root=puppet_root)
-    data = collect.dataset_of(run, run.spec.environment.build())
+    (run,) = Run(spec=read_spec(spec_file()), root=puppet_root).tasks
+    data = collect.dataset_of(run, run.environment.build())
     assert data is not None
     frames = open_frames(stored_features(run), data.episodes, "cpu")
     rows = np.arange(len(frames.index.episode))

@@ -61,8 +61,8 @@ def test_single_backbone_uses_the_named_backbone(
         chain.run_pipeline(
             read_spec(spec_file(policy=policy, backbone=backbones)), puppet_root, "train"
         )
-        made = json.loads((files(puppet_root).folder("train") / "policy.json").read_text())
-        keys.add(made["backbones"][0]["patch"])
+        saved = json.loads((files(puppet_root).folder("train") / "policy.json").read_text())
+        keys.add(saved["backbones"][0]["patch"])
     assert keys == {4, 8}
     policy = {"condition": "single_backbone", "backbone": "pupet-1"}
     with pytest.raises(UserError, match="unknown backbone 'pupet-1'; did you mean 'puppet-1'"):
@@ -119,8 +119,8 @@ def test_teacher_space_is_saved_with_the_aligner(
     aligner = load_aligner(files(puppet_root).folder("align"))
     assert aligner.config.teacher_space == space
     assert (aligner.teacher_whitening is None) == (space != "whitened")
-    kept = list((puppet_root / "store/embeddings").glob("*/statistics-*.safetensors"))
-    assert len(kept) == (2 if space == "whitened" else 1)  # the finished run wrote the first
+    statistics = list((puppet_root / "store/embeddings").glob("*/statistics-*.safetensors"))
+    assert len(statistics) == (2 if space == "whitened" else 1)  # the finished run wrote the first
 
 
 @pytest.mark.usefixtures("puppet")

@@ -33,14 +33,14 @@ def rewrite(group: Path, frame: int, **attributes: object) -> None:
     old = read_group(group)
     tokens = np.array(old["tokens"])
     tokens[frame] += np.float16(0.1)
-    kept = {k: v for k, v in old.attributes.items() if k not in ("digest", "digests")}
+    others = {k: v for k, v in old.attributes.items() if k not in ("digest", "digests")}
     altered = group.with_name("altered")
     with GroupWriter(altered) as writer:
         for name, array in (("tokens", tokens), ("pooled", np.array(old["pooled"]))):
             layout = old.layout(name)
             writer.create(name, layout.frame_shape, layout.dtype, dims=layout.dims)
             writer.append(name, array)
-        writer.commit(kept | attributes)
+        writer.commit(others | attributes)
     group.rename(group.with_name("away"))
     altered.rename(group)
 

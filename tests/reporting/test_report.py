@@ -143,7 +143,7 @@ def stage_entry(name):
 
 @pytest.fixture
 def run(tmp_path):
-    """Write a run with a baseline, made by hand."""
+    """Write the files of a run with a baseline, without running it."""
     store_demonstration(tmp_path)
     write_stages(tmp_path)
     facts = {
@@ -405,7 +405,7 @@ addEventListener("load", async () => {
   const ready = () => videos.every((video) => video.readyState >= 2 && film.videoWidth === 96);
   for (let i = 0; i < 100 && !ready(); i++) await new Promise((go) => setTimeout(go, 50));
   const images = [...document.images].every((image) => image.naturalWidth > 0);
-  document.title = `films=${videos.map((video) => video.readyState)} images=${images}`;
+  document.title = `videos=${videos.map((video) => video.readyState)} images=${images}`;
 });
 </script></body>"""
 
