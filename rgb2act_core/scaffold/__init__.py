@@ -12,6 +12,7 @@ from string import Template
 from ..errors import UserError
 from ..plugins import registry
 from ..plugins.components import Kind
+from ..store.files import guard
 
 TEMPLATES = Path(__file__).parent
 PROTOCOLS = {
@@ -54,8 +55,6 @@ def write(name: str, kind: Kind, out: Path) -> Path:
     if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder}: exists already; choose another name or --out")
     files = render(name, kind)
-    from ..store.files import guard  # imports rich, which most commands do not need
-
     with guard(out, remedy="choose another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as temporary:

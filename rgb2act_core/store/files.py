@@ -12,11 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..errors import UserError
 from ..system.formatting import format_bytes
-from ..system.progress import say
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
@@ -103,6 +100,11 @@ def _full(path: Path, needed: int) -> str:
 @contextlib.contextmanager
 def locked(path: Path, *, remedy: str = _OTHER_ROOT) -> Iterator[None]:
     """Hold the lock file at ``path``; print a line while another process holds it."""
+    # imported here so that commands that only write files start fast
+    from filelock import FileLock, Timeout
+
+    from ..system.progress import say
+
     with guard(path, remedy=remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
