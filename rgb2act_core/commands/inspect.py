@@ -14,6 +14,7 @@ from ..plugins import registry
 from ..plugins.arguments import add_json
 from ..plugins.components import Command, Kind
 from ..plugins.hookspecs import hookimpl
+from ..system.formatting import format_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,7 +98,7 @@ def _show(found: DatasetSummary) -> None:
         ("frames", str(sum(episode.frames for episode in intact))),
         *found.facts,
         ("missing", ", ".join(found.missing[:LISTED]) or "none"),
-        ("disk", f"{found.bytes / 1e6:.1f} MB"),
+        ("disk", format_bytes(found.bytes)),
     ]
     console.print(_table(("", ""), facts, header=False))
     cameras = [
