@@ -7,9 +7,9 @@ Q = points of all clouds
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import attrs
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..interfaces import Episode, PointCloud
+from ..pointclouds.lazy import LazyClouds
 from ..store.array_format import array_digest, json_digest
 from ..store.group_reader import Group, read_group
 from ..store.group_writer import GroupWriter, first_unfinite
@@ -116,7 +117,7 @@ def by_name(episodes: Iterable[Episode]) -> dict[str, Episode]:
 
 
 @attrs.frozen(eq=False)
-class StoredClouds(Sequence[PointCloud]):
+class StoredClouds(LazyClouds):
     """The point clouds of an episode, as slices of the concatenated points."""
 
     xyz: NDArray[np.float32]  # (Q, 3)
@@ -126,15 +127,9 @@ class StoredClouds(Sequence[PointCloud]):
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> PointCloud: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[PointCloud]: ...
-    def __getitem__(self, index: int | slice) -> PointCloud | list[PointCloud]:
-        if isinstance(index, slice):
-            return [self[t] for t in range(*index.indices(len(self)))]
-        t = range(len(self))[index]
-        part = slice(int(self.offsets[t]), int(self.offsets[t + 1]))
+    def load(self, index: int) -> PointCloud:
+        """Return the cloud of one frame."""
+        part = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return PointCloud(xyz=self.xyz[part], rgb=self.rgb[part])
 
 

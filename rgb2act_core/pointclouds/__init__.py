@@ -6,6 +6,7 @@ new clouds and never change their input.
 
 from ..interfaces import PointCloud
 from .files import FolderClouds, open_cloud_folder, read_point_cloud
+from .lazy import LazyClouds
 from .processing import (
     check_not_empty,
     clean,
@@ -28,6 +29,7 @@ from .sampling import (
 
 __all__ = [
     "FolderClouds",
+    "LazyClouds",
     "PointCloud",
     "check_not_empty",
     "clean",

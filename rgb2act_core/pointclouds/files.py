@@ -9,9 +9,9 @@ import importlib
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import attrs
 import numpy as np
@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..interfaces import PointCloud
 from ..system.progress import say
 from . import ply
+from .lazy import LazyClouds
 from .processing import check_not_empty, clean
 
 PACKAGES = {  # Debian and Ubuntu packages of the libraries that open3d loads
@@ -55,7 +56,7 @@ def read_point_cloud(path: Path, *, grey: bool = False) -> tuple[PointCloud, int
 
 
 @attrs.frozen(eq=False)
-class FolderClouds(Sequence[PointCloud]):
+class FolderClouds(LazyClouds):
     """Lazy sequence of the clouds of T frames, one file per frame."""
 
     paths: tuple[Path, ...]
@@ -64,13 +65,8 @@ class FolderClouds(Sequence[PointCloud]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, index: int) -> PointCloud: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[PointCloud]: ...
-    def __getitem__(self, index: int | slice) -> PointCloud | list[PointCloud]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def load(self, index: int) -> PointCloud:
+        """Read the cloud of one frame."""
         path = self.paths[index]
         cloud, dropped = read_point_cloud(path, grey=self.grey)
         if dropped:

@@ -10,9 +10,8 @@ Shapes: T = frames, V = cameras, H W = pixels, P = points
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import attrs
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError, pointclouds
 from rgb2act_core.interfaces import PointCloud
+from rgb2act_core.pointclouds import LazyClouds
 
 from . import hdf5
 from .hdf5 import REMEDY
@@ -118,37 +118,20 @@ def _matrix(path: Path, key: str, row: int, shapes: tuple[tuple[int, int], ...])
     return matrix.astype(np.float64)
 
 
-class _Clouds(Sequence[PointCloud]):
-    """Point clouds that are computed on access."""
-
-    rows: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> PointCloud: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[PointCloud]: ...
-    def __getitem__(self, index: int | slice) -> PointCloud | list[PointCloud]:
-        if isinstance(index, slice):
-            return [self.cloud(int(row)) for row in self.rows[index]]
-        return self.cloud(int(self.rows[index]))
-
-    def cloud(self, row: int) -> PointCloud:
-        raise NotImplementedError
-
-
 @attrs.frozen(eq=False)
-class StoredClouds(_Clouds):
+class StoredClouds(LazyClouds):
     """Point clouds stored as rows x y z r g b; zero padding is dropped."""
 
     path: Path
     key: str
     rows: NDArray[np.int64]
 
-    def cloud(self, row: int) -> PointCloud:
-        """Return the cloud of one row, in metres, in the world frame."""
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def load(self, index: int) -> PointCloud:
+        """Return the cloud of one frame, in metres, in the world frame."""
+        row = int(self.rows[index])
         source = f"{self.path}: {self.key}: frame {row}"
         found, _ = pointclouds.from_rows(
             hdf5.read(self.path, self.key, row), source=source, padded=True
@@ -157,7 +140,7 @@ class StoredClouds(_Clouds):
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class DepthClouds(_Clouds):
+class DepthClouds(LazyClouds):
     """Point clouds from the depth of several cameras: merged, cropped, subsampled."""
 
     path: Path
@@ -168,8 +151,12 @@ class DepthClouds(_Clouds):
     high: tuple[float, float, float]
     points: int  # 0 keeps all
 
-    def cloud(self, row: int) -> PointCloud:
-        """Return the cloud of one row, in metres, in the world frame."""
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def load(self, index: int) -> PointCloud:
+        """Return the cloud of one frame, in metres, in the world frame."""
+        row = int(self.rows[index])
         parts = [self._view(name, row) for name in self.names]
         source = f"{self.path}: depth of {', '.join(self.names)}: frame {row}"
         kept = pointclouds.check_not_empty(
