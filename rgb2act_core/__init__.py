@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .alignment.saving import load_aligner
     from .data.video import write_mp4
     from .features.image_encoder import ImageEncoder, backbone
-    from .pipeline.finished_run import FinishedRun, find_run, open_run, runs
+    from .pipeline.find_run import find_run
+    from .pipeline.finished_run import FinishedRun, open_run, runs
     from .plugins.components import Capability, Command, Component, Kind
     from .plugins.hookspecs import hookimpl
     from .policy.planner import Planner
@@ -38,7 +39,7 @@ else:  # ``rgb2act --help`` imports none of these
             "Planner": "policy.planner",
             "backbone": "features.image_encoder",
             "file_digest": "store.file_digests",
-            "find_run": "pipeline.finished_run",
+            "find_run": "pipeline.find_run",
             "hookimpl": "plugins.hookspecs",
             "key_of": "store.keys",
             "load_aligner": "alignment.saving",

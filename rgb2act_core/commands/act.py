@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run a spec's stages up to ``act``, or evaluate the policy of a finished run again."""
-    from ..pipeline.finished_run import run_folder
+    from ..pipeline.find_run import run_folder
 
     folder = run_folder(args.spec, args.root)
     if folder is None:

@@ -20,7 +20,7 @@ def rgb2act_commands() -> Iterator[Command]:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report and print its path."""
-    from ..pipeline.finished_run import find_run
+    from ..pipeline.find_run import find_run
 
     folder = find_run(args.run, args.root)
     from ..reporting import report

@@ -23,7 +23,7 @@ def rgb2act_commands() -> Iterator[Command]:
 
 def run(args: argparse.Namespace) -> int:
     """Serve a policy until interrupted."""
-    from ..pipeline.finished_run import find_run
+    from ..pipeline.find_run import find_run
     from ..serving.access import listen, read_token
 
     folder = find_run(args.run, args.root)

@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay demonstrations through the online path; exit code 1 if anything differs."""
-    from ..pipeline.finished_run import find_run
+    from ..pipeline.find_run import find_run
 
     folder = find_run(args.run, args.root)
     from ..pipeline.verify import verify

@@ -19,6 +19,7 @@ import attrs
 from ..errors import UserError
 from ..store.files import read_json
 from ..store.stage_id import STAGES, Stage, StageId
+from .find_run import RECORD, find_run
 
 if TYPE_CHECKING:
     from ..alignment.aligner import Aligner
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from ..policy.policy import Policy
     from ..spec import Spec
     from .run_record import RecordedRun, StageRecord
-
-RECORD = "run.json"  # in the folder of each run
 
 
 @attrs.frozen(kw_only=True)
@@ -136,27 +135,6 @@ def runs(root: str | Path = "runs") -> list[dict[str, Any]]:
     No plugin is needed.
     """
     return [_row(path.parent, Path(root)) for path in sorted(Path(root).glob(f"*/{RECORD}"))]
-
-
-def run_folder(run: str | Path, root: str | Path = "runs") -> Path | None:
-    """Return the folder of a run, named by its folder or by its name under ``root``, or None."""
-    for folder in (Path(run), Path(root) / run):
-        if (folder / RECORD).is_file():
-            return folder
-    return None
-
-
-def find_run(run: str | Path, root: str | Path = "runs") -> Path:
-    """Return the folder of a run, named by its folder or by its name under ``root``.
-
-    Raises UserError if there is none.
-    """
-    if folder := run_folder(run, root):
-        return folder
-    raise UserError(
-        f"{run}: no such run; give the folder of a run, or its name and --root ({root} has no"
-        f" {run}/{RECORD})"
-    )
 
 
 def _success_rate(results: Mapping[str, Any]) -> SuccessRate:

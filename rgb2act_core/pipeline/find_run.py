@@ -1,0 +1,30 @@
+"""The folder of a run, by path or by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import UserError
+
+RECORD = "run.json"
+
+
+def run_folder(run: str | Path, root: str | Path = "runs") -> Path | None:
+    """Return the folder of a run, named by its folder or by its name under ``root``, or None."""
+    for folder in (Path(run), Path(root) / run):
+        if (folder / RECORD).is_file():
+            return folder
+    return None
+
+
+def find_run(run: str | Path, root: str | Path = "runs") -> Path:
+    """Return the folder of a run, named by its folder or by its name under ``root``.
+
+    Raises UserError if there is none.
+    """
+    if folder := run_folder(run, root):
+        return folder
+    raise UserError(
+        f"{run}: no such run; give the folder of a run, or its name and --root ({root} has no"
+        f" {run}/{RECORD})"
+    )
