@@ -172,7 +172,6 @@ def test_import_against_a_contract_is_refused(
     assert output.count(" BROKEN") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="robotwin still imports internals")
 def test_no_import_is_ignored() -> None:
     ignored = itertools.chain.from_iterable(c.get("ignore_imports", ()) for c in CONTRACTS)
     assert list(ignored) == []

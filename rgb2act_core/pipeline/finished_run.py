@@ -1,10 +1,12 @@
 """Runs on disk, for use from Python: their spec, results, models and planner.
 
-run = open_run("lift_pot")
-print(run.success_rate)
-planner = run.planner(device="cuda")
+For example::
 
-pandas.DataFrame(runs())
+    run = open_run("lift_pot")
+    print(run.success_rate)
+    planner = run.planner(device="cuda")
+
+    pandas.DataFrame(runs())
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
 from ..store.files import guard, read_json, write_json
 from ..store.stage_id import StageId
-from .finished_run import RECORD
+from .find_run import RECORD
 
 
 @attrs.frozen(kw_only=True)
