@@ -125,4 +125,4 @@ def test_example_on_recorded_data_trains(tmp_path: Path, cli: Cli) -> None:
         "train",
     ]
     refused = cli("run", EXAMPLE, "--root", tmp_path / "runs", code=2).stderr
-    assert "recorded episodes of beat_block_hammer only, nothing to act in" in refused
+    assert "beat_block_hammer has recorded episodes only" in refused
