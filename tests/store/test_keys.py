@@ -4,14 +4,11 @@ from typing import Any
 import attrs
 import pytest
 
-from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import fields
 from rgb2act_core.plugins.components import Component
 from rgb2act_core.spec import BackboneChoice
 from rgb2act_core.store.file_digests import file_digest
-from rgb2act_core.store.files import write_json
 from rgb2act_core.store.keys import canonical, difference, key_of
-from rgb2act_core.store.stage_folder import StageFolder
 from rgb2act_core.weights import OfficialWeights
 
 
@@ -80,24 +77,3 @@ def test_difference_names_the_field_and_both_values() -> None:
     old = {"align": {"steps": 10, "lr": 1.0}, "seed": 0}
     new = {"align": {"steps": 20, "lr": 1.0}, "seed": 0, "more": True}
     assert difference(old, new) == ["align.steps: 10 -> 20", "more: null -> true"]
-
-
-def test_a_stage_is_visible_only_after_commit(tmp_path: Path) -> None:
-    folder = StageFolder.of(tmp_path, {"stage": "align", "steps": 3})
-    partial = folder.open()
-    write_json(partial / "result.json", {})
-    assert not folder.done
-    assert not folder.path.exists()
-    folder.commit(seconds=1.0, cpu_seconds=1.0, results={"loss": 0.5})
-    assert folder.done
-    assert folder.meta()["results"] == {"loss": 0.5}
-    assert not folder.partial.exists()
-
-
-def test_a_damaged_stage_is_reported(tmp_path: Path) -> None:
-    folder = StageFolder.of(tmp_path, {"stage": "align"})
-    folder.open()
-    folder.commit(seconds=1.0, cpu_seconds=1.0, results={})
-    (folder.path / "stage.json").write_text("{")
-    with pytest.raises(UserError, match=r"stage\.json"):
-        folder.meta()
