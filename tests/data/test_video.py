@@ -8,24 +8,24 @@ from rgb2act_core.errors import UserError
 
 
 def moving(height=48, width=64, frames=12):
-    film = np.full((frames, height, width, 3), (20, 90, 160), np.uint8)
+    video = np.full((frames, height, width, 3), (20, 90, 160), np.uint8)
     for t in range(frames):
-        film[t, 8:24, 2 * t : 2 * t + 16] = (220, 60, 30)
-    return film
+        video[t, 8:24, 2 * t : 2 * t + 16] = (220, 60, 30)
+    return video
 
 
 def test_film_comes_back_nearly_as_it_was(tmp_path):
-    film = moving()
-    write_mp4(tmp_path / "a.mp4", film, 25)
+    video = moving()
+    write_mp4(tmp_path / "a.mp4", video, 25)
     back = read_mp4(tmp_path / "a.mp4")
-    assert back.shape == film.shape
-    assert np.abs(back.astype(int) - film).mean() < 4  # lossy, and colour at half resolution
+    assert back.shape == video.shape
+    assert np.abs(back.astype(int) - video).mean() < 4  # lossy, and colour at half resolution
 
 
 def test_channels_keep_their_order(tmp_path):
-    film = np.zeros((3, 16, 16, 3), np.uint8)
-    film[..., 0] = 200
-    write_mp4(tmp_path / "a.mp4", film, 10)
+    video = np.zeros((3, 16, 16, 3), np.uint8)
+    video[..., 0] = 200
+    write_mp4(tmp_path / "a.mp4", video, 10)
     assert np.abs(read_mp4(tmp_path / "a.mp4").mean((0, 1, 2)) - (200, 0, 0)).max() < 6
 
 

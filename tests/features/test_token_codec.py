@@ -82,10 +82,10 @@ def test_a_finer_grid_is_an_error() -> None:
 def test_int8_errs_by_at_most_half_a_scale() -> None:
     tokens = random_tokens(2, 2, 6, 32) * torch.logspace(-3, 3, 6)[:, None]
     encoded = encode_tokens(Tokens(dtype="int8"), tokens, (2, 3))
-    whole, scales = encoded["tokens"], encoded["scales"]
-    assert (whole.dtype, scales.dtype) == (torch.int8, torch.float32)
+    int8, scales = encoded["tokens"], encoded["scales"]
+    assert (int8.dtype, scales.dtype) == (torch.int8, torch.float32)
     assert torch.equal(scales, tokens.abs().amax(-1) / 127)
-    assert int(whole.abs().max()) == 127
+    assert int(int8.abs().max()) == 127
     rounding = 2.0**-11 * tokens.abs()  # of float16
     error = (decode_tokens(encoded).float() - tokens).abs()
     # float32 rounding of the quotient adds far less than 0.0001 of a scale

@@ -102,11 +102,11 @@ def test_samples_follow_the_generator() -> None:
 def test_all_cells_in_any_order_give_all_tokens(pool: Any) -> None:
     """Positions follow the cells: order changes nothing, and a shifted cell does."""
     aligner, part = stirred(pool=pool, context=CONTEXT), tokens(3)
-    whole = aligner(part)
+    full = aligner(part)
     order = torch.randperm(24)
     found = look(aligner, part, order)
-    assert torch.allclose(found.embedding, whole.embedding, atol=1e-5)
-    assert torch.allclose(found.tokens, whole.tokens[:, :, order], atol=1e-5)
+    assert torch.allclose(found.embedding, full.embedding, atol=1e-5)
+    assert torch.allclose(found.tokens, full.tokens[:, :, order], atol=1e-5)
     wrong = sample_at(aligner, order)
     elsewhere = TokenSample(cells=order.roll(1), interpolations=wrong.interpolations)
     moved = aligner(needed(part, elsewhere), sample=elsewhere)
@@ -129,8 +129,8 @@ def test_without_context_a_token_is_the_same_among_few() -> None:
 def test_the_keypoint_of_a_single_cell_is_its_position() -> None:
     aligner = stirred()
     pool = aligner.pool
-    seen = torch.randn(1, SHAPE.cameras, 1, SHAPE.token_dim)
-    found = pool(seen, torch.tensor([7])).reshape(SHAPE.cameras, SHAPE.keypoint_maps, -1)
+    tokens_BVNW = torch.randn(1, SHAPE.cameras, 1, SHAPE.token_dim)
+    found = pool(tokens_BVNW, torch.tensor([7])).reshape(SHAPE.cameras, SHAPE.keypoint_maps, -1)
     row, column = -1 + 1 / 4 + 2 * (7 // 6) / 4, -1 + 1 / 6 + 2 * (7 % 6) / 6
     assert torch.allclose(found[..., 0], torch.tensor(row))
     assert torch.allclose(found[..., 1], torch.tensor(column), atol=1e-6)

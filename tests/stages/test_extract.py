@@ -1,4 +1,5 @@
-"""Extraction: each frame once, the same numbers whatever the batch and the devices, all or nothing.
+"""Extraction encodes each frame once, gives the same numbers for any batch size and devices, and
+stores complete entries only.
 
 Shapes: T = steps, B = windows, K = context, V = cameras, H W = pixels
 """
@@ -39,26 +40,26 @@ PATIENCE = 20.0  # seconds until a test that would hang fails instead
 
 
 @attrs.frozen(kw_only=True)
-class Seeing:
+class WitnessConfig:
     context: int = 1
     windowed: bool = False
-    fits: int = 1000  # frames that memory holds
-    error: str = "torch"  # of a batch that it does not
+    fits: int = 1000  # frames that fit in memory
+    error: str = "torch"  # kind of error for a larger batch
     breaks_at: int = -1  # episode whose encoding raises
 
 
 class Witness:
-    """Note each frame that is encoded; tokens are episode, step and the mean step of the window.
+    """Records encoded frames. Tokens are the episode, the step and the mean step of the window.
 
-    Pixels hold the episode in red and the step in green.
+    Pixels contain the episode in red and the step in green.
     """
 
     built: list[Witness]
-    seen: list[tuple[int, int]]
+    encoded: list[tuple[int, int]]
     meeting: threading.Barrier | None = None
     raises: type[BaseException] = RuntimeError
 
-    def __init__(self, config: Seeing) -> None:
+    def __init__(self, config: WitnessConfig) -> None:
         self.config, self.info = config, BackboneInfo(dim=3, context=config.context)
         Witness.built.append(self)
 
@@ -66,12 +67,12 @@ class Witness:
         return 1, 1
 
     def encode(self, rgb_BKVHW3: Tensor) -> Tensor:
-        return self._tokens(self._look(rgb_BKVHW3)["steps"])
+        return self._tokens(self._read(rgb_BKVHW3)["steps"])
 
     def to(self, device: torch.device) -> Witness:
         return self
 
-    def _look(self, rgb_XVHW3: Tensor) -> dict[str, Tensor]:
+    def _read(self, rgb_XVHW3: Tensor) -> dict[str, Tensor]:
         if Witness.meeting is not None:
             Witness.meeting.wait(PATIENCE)
         if len(rgb_XVHW3) > self.config.fits:
@@ -84,7 +85,7 @@ class Witness:
         if (steps_XV2[..., 0] == self.config.breaks_at).any():
             raise Witness.raises("broken")
         newest = steps_XV2 if steps_XV2.ndim == 3 else steps_XV2[:, -1]
-        Witness.seen += [(int(e), int(t)) for e, t in newest[:, 0].tolist()]
+        Witness.encoded += [(int(e), int(t)) for e, t in newest[:, 0].tolist()]
         return {"steps": steps_XV2}
 
     def _tokens(self, steps_BKV2: Tensor) -> Tensor:
@@ -94,29 +95,29 @@ class Witness:
 
 class TwoStep(Witness):
     def encode(self, rgb_BKVHW3: Tensor) -> Tensor:
-        raise AssertionError("encodes in two steps")
+        raise AssertionError("must encode in two steps")
 
     def encode_frames(self, rgb_BVHW3: Tensor) -> dict[str, Tensor]:
-        return self._look(rgb_BVHW3)
+        return self._read(rgb_BVHW3)
 
     def encode_windows(self, parts: dict[str, Tensor], image: tuple[int, int]) -> Tensor:
         assert image == (4, 6)
         return self._tokens(parts["steps"])
 
 
-def build(config: Seeing) -> Witness:
+def build(config: WitnessConfig) -> Witness:
     return TwoStep(config) if config.windowed else Witness(config)
 
 
-COMPONENT = Component(name="witness", config=Seeing, build=build, tiny=Seeing())
+COMPONENT = Component(name="witness", config=WitnessConfig, build=build, tiny=WitnessConfig())
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Begin anew, and without the probe picture, which is no frame of an episode."""
+    """Reset the records, and skip the probe image, which is not a frame of an episode."""
     mark = Fingerprint(shape=(2, 4, 6), values=np.zeros((2, 2, 3), np.float32), produced_by={})
     monkeypatch.setattr("rgb2act_core.stages.extract.register_fingerprint", lambda *_: (mark, 0.0))
-    Witness.built, Witness.seen = [], []
+    Witness.built, Witness.encoded = [], []
     yield
     Witness.meeting, Witness.raises = None, RuntimeError
 
@@ -149,10 +150,10 @@ TrainingJob = Callable[..., tuple[Run, StoredFeatures]]
 
 @pytest.fixture
 def job(spec_file: Callable[..., Path], tmp_path: Path, puppet: None) -> TrainingJob:
-    """Return a function that makes a run which extracts with the witness."""
+    """Return a function that creates a run whose backbone is the witness."""
 
     def make(name: str = "root", batch: int = 0, **config: Any) -> tuple[Run, StoredFeatures]:
-        choice = BackboneChoice(component=COMPONENT, config=Seeing(**config))
+        choice = BackboneChoice(component=COMPONENT, config=WitnessConfig(**config))
         spec = read_spec(spec_file(extract={"batch_size": batch}))
         run = Run(spec=attrs.evolve(spec, backbone=(choice,)), root=tmp_path / name)
         return run, stored_features(run)[0]
@@ -161,7 +162,7 @@ def job(spec_file: Callable[..., Path], tmp_path: Path, puppet: None) -> Trainin
 
 
 def stored(features: StoredFeatures) -> dict[int, Any]:
-    """Return tokens by episode, of entries whose digests fit; nothing else lies beside them."""
+    """Return the tokens of each episode, after checking that the folder has only valid entries."""
     found = {}
     for path in features.folder.iterdir():
         check_group(path)
@@ -180,39 +181,41 @@ def expected(context: int) -> dict[int, Any]:
     return tokens
 
 
-def same(found: dict[int, Any], wanted: dict[int, Any]) -> bool:
-    return found.keys() == wanted.keys() and all(np.array_equal(found[i], wanted[i]) for i in found)
+def same(tokens: dict[int, Any], expected_tokens: dict[int, Any]) -> bool:
+    return tokens.keys() == expected_tokens.keys() and all(
+        np.array_equal(tokens[i], expected_tokens[i]) for i in tokens
+    )
 
 
 @pytest.mark.parametrize("batch", [0, 1, 4])
 @pytest.mark.parametrize(
     ("context", "windowed"), [(1, False), (1, True), (3, False), (3, True), (20, True)]
 )
-def test_every_frame_is_encoded_once_and_windows_begin_with_the_first_frame(
+def test_each_frame_is_encoded_once_and_the_first_is_repeated(
     job: TrainingJob, batch: int, context: int, windowed: bool
 ) -> None:
     if windowed and context == 1:
-        windowed = False  # such a backbone is asked for the whole at once: see the next test
+        windowed = False  # then encode is called: see the next test
     run, features = job(batch=batch, context=context, windowed=windowed)
     extract_features(run, features, DATA)
-    assert sorted(Witness.seen) == EVERY
+    assert sorted(Witness.encoded) == EVERY
     assert same(stored(features), expected(context))
 
 
-def test_with_a_context_of_one_frame_encode_is_called(job: TrainingJob) -> None:
+def test_a_context_of_one_frame_calls_encode(job: TrainingJob) -> None:
     run, features = job(windowed=True)
-    with pytest.raises(AssertionError, match="encodes in two steps"):
+    with pytest.raises(AssertionError, match="must encode in two steps"):
         extract_features(run, features, DATA)
 
 
 def test_a_second_extraction_encodes_only_what_is_missing(job: TrainingJob) -> None:
     run, features = job()
     extract_features(run, features, Dataset(demonstrations=DATA.demonstrations[:2]))
-    Witness.seen.clear()
+    Witness.encoded.clear()
     extract_features(run, features, DATA)
-    assert sorted(Witness.seen) == [(e, t) for e, t in EVERY if e >= 2]
+    assert sorted(Witness.encoded) == [(e, t) for e, t in EVERY if e >= 2]
     extract_features(run, features, DATA)
-    assert len(Witness.built) == 2  # nothing is built for nothing
+    assert len(Witness.built) == 2  # no backbone is built if nothing is missing
 
 
 def test_large_frames_are_read_in_small_blocks(
@@ -220,39 +223,41 @@ def test_large_frames_are_read_in_small_blocks(
 ) -> None:
     from rgb2act_core.features import extraction_workers
 
-    asked: list[int] = []
+    sizes: list[int] = []
 
     class Counted:
         shape = (9, 2, 4, 6, 3)
 
         def __getitem__(self, index: slice) -> Any:
-            asked.append(index.stop - index.start)
+            sizes.append(index.stop - index.start)
             return frames(2, 9)[index]
 
     monkeypatch.setattr(extraction_workers, "BLOCK_BYTES", 4 * 2 * 4 * 6 * 3)
     run, features = job(context=3, windowed=True)
     extract_features(run, features, Dataset(demonstrations=(source(2, Counted()),)))
-    assert asked == [4, 4, 1]
+    assert sizes == [4, 4, 1]
     assert np.array_equal(stored(features)[2], expected(3)[2])
 
 
 # --- several devices ---
 
 
-def test_devices_share_the_episodes_and_work_at_once(job: TrainingJob) -> None:
+def test_devices_share_the_episodes_and_run_concurrently(job: TrainingJob) -> None:
     run, features = job(batch=100, context=3, windowed=True)
-    Witness.meeting = threading.Barrier(2)  # every batch waits for one of the other device
+    Witness.meeting = threading.Barrier(2)  # each batch waits for one of the other device
     extract_features(
         run, features, Dataset(demonstrations=DATA.demonstrations[:2]), ["cpu", "cpu", "cpu"]
     )
-    assert len(Witness.built) == 2  # one for each episode, a third would have nothing to do
+    assert len(Witness.built) == 2  # one per episode; a third would be idle
     Witness.meeting = None
     extract_features(run, features, DATA, ["cpu", "cpu"])
-    assert sorted(Witness.seen) == EVERY
+    assert sorted(Witness.encoded) == EVERY
     assert same(stored(features), expected(3))
 
 
-def test_all_gpus_share_the_extraction_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_gpus_extract_unless_the_spec_names_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert devices_of(Compute(device="cpu")) == ("cpu",)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
@@ -275,20 +280,20 @@ def test_a_device_that_fails_stops_the_others(job: TrainingJob) -> None:
 
 @pytest.mark.parametrize("error", ["torch", "cpu", "numpy"])
 @pytest.mark.parametrize("windowed", [False, True])
-def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(
+def test_running_out_of_memory_halves_the_batch_and_keeps_the_numbers(
     job: TrainingJob, capsys: pytest.CaptureFixture[str], error: str, windowed: bool
 ) -> None:
     run, features = job(batch=9, context=3, windowed=windowed, fits=2, error=error)
     extract_features(run, features, DATA)
-    assert sorted(Witness.seen) == EVERY
+    assert sorted(Witness.encoded) == EVERY
     assert same(stored(features), expected(3))
-    said = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
-    assert said == [
+    lines = [line for line in capsys.readouterr().err.splitlines() if "memory" in line]
+    assert lines == [
         "extract witness: out of memory with a batch of 5 frames; continuing with 2",
     ]
 
 
-def test_a_frame_that_does_not_fit_is_told(job: TrainingJob) -> None:
+def test_a_frame_that_does_not_fit_is_an_error(job: TrainingJob) -> None:
     run, features = job(fits=0)
     with pytest.raises(UserError) as caught:
         extract_features(run, features, DATA)
@@ -298,11 +303,11 @@ def test_a_frame_that_does_not_fit_is_told(job: TrainingJob) -> None:
     assert stored(features) == {}
 
 
-# --- all or nothing ---
+# --- failures ---
 
 
 @pytest.mark.parametrize("raises", [RuntimeError, KeyboardInterrupt])
-def test_episodes_before_a_failure_are_stored_and_no_part_of_it(
+def test_episodes_before_a_failure_are_stored_completely(
     job: TrainingJob, raises: type[BaseException]
 ) -> None:
     run, features = job(batch=2, breaks_at=2)
@@ -314,7 +319,7 @@ def test_episodes_before_a_failure_are_stored_and_no_part_of_it(
     assert same(stored(features), {i: t for i, t in expected(1).items() if i < 2})
 
 
-def test_episode_that_cannot_be_read_is_named_and_those_before_are_stored(job: TrainingJob) -> None:
+def test_an_unreadable_episode_is_named_and_those_before_it_are_stored(job: TrainingJob) -> None:
     class Torn:
         shape = (9, 2, 4, 6, 3)
 
@@ -333,7 +338,7 @@ def test_episode_that_cannot_be_read_is_named_and_those_before_are_stored(job: T
     assert sorted(stored(features)) == [0, 1]
 
 
-def test_progress_tells_frames_a_second(
+def test_progress_shows_frames_per_second(
     job: TrainingJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, features = job()
@@ -344,15 +349,15 @@ def test_progress_tells_frames_a_second(
     assert last.endswith(" frames/s")
 
 
-# --- the same online ---
+# --- control ---
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5])
 @pytest.mark.parametrize("windowed", [False, True])
-def test_control_encodes_each_frame_once_and_sees_what_was_stored(
+def test_control_encodes_each_frame_once_and_gets_the_stored_tokens(
     chunk: int, windowed: bool
 ) -> None:
-    backbones = [build(Seeing(context=3, windowed=windowed)), build(Seeing())]
+    backbones = [build(WitnessConfig(context=3, windowed=windowed)), build(WitnessConfig())]
     policy: Any = SimpleNamespace(fingerprints=(), token_format=Tokens())
     encoders = open_encoders(policy, backbones, "cpu")
     planner = BatchPlanner(policy, encoders, 1, "cpu")
@@ -373,8 +378,8 @@ def test_control_encodes_each_frame_once_and_sees_what_was_stored(
     mean = window_index(np.arange(9), 3).mean(1)
     for (episode, t), row in found.items():
         assert np.array_equal(row[0, 0], np.float16([episode, t, mean[t]]))
-    if windowed or chunk > 3:  # of a long chunk no frame is in two plans' windows
-        assert max(Counter(Witness.seen).values()) == 2  # once by each backbone
+    if windowed or chunk > 3:  # long chunks share no frames
+        assert max(Counter(Witness.encoded).values()) == 2  # once per backbone
 
 
 def planner_history(planner: BatchPlanner) -> Any:
@@ -383,8 +388,8 @@ def planner_history(planner: BatchPlanner) -> Any:
     return ObservationHistory(2, planner.encoders.context)
 
 
-def test_a_stream_that_failed_goes_on_where_it_was() -> None:
-    built = build(Seeing(context=3, windowed=True, fits=2))
+def test_a_stream_continues_after_an_error() -> None:
+    built = build(WitnessConfig(context=3, windowed=True, fits=2))
     stream = Stream(Encoder(built, "cpu"))
     video = frames(0, 9)
     tokens = [stream.tokens(video[:2])]

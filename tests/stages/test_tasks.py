@@ -48,12 +48,12 @@ def run_of(path: Path, root: Path) -> Run:
 
 @pytest.mark.usefixtures("puppet")
 def test_a_list_of_one_environment_equals_a_table(spec_file: SpecFile, tmp_path: Path) -> None:
-    alone = run_of(spec_file(), tmp_path)
+    single = run_of(spec_file(), tmp_path)
     listed = run_of(spec_file(environment=[{"use": "puppet"}]), tmp_path)
-    assert alone.spec == listed.spec
+    assert single.spec == listed.spec
     data = Dataset(demonstrations=())
-    policy = policy_folder(alone, data, None)
-    inputs = [act_inputs(run, data, policy) for run in (alone, listed)]
+    policy = policy_folder(single, data, None)
+    inputs = [act_inputs(run, data, policy) for run in (single, listed)]
     assert inputs[0]["environment"] == inputs[1]["environment"]
 
 
@@ -99,9 +99,9 @@ def test_shared_info_has_the_states_of_all_tasks(spec_file: SpecFile, tmp_path: 
 @pytest.mark.usefixtures("puppet")
 def test_each_task_is_recorded_as_in_a_run_of_its_own(spec_file: SpecFile, tmp_path: Path) -> None:
     spec = read_spec(spec_file(environment=TWO))
-    told = {str(stage.status.id): str(stage.status) for stage in check(spec, tmp_path).stages}
-    assert told["collect/puppet"] == "4 demonstrations, 1 scene pack to record"
-    assert told["extract/puppet"] == "waits for collect"
+    info = {str(stage.status.id): str(stage.status) for stage in check(spec, tmp_path).stages}
+    assert info["collect/puppet"] == "4 demonstrations, 1 scene pack to record"
+    assert info["extract/puppet"] == "waits for collect"
     chain.run_pipeline(spec, tmp_path, "train")
     assert list(ran(tmp_path))[:3] == ["collect/puppet", "collect/waltz", "extract/puppet"]
     data = dataset_of(open_tasks(run_of(spec_file(environment=TWO), tmp_path)))
@@ -120,8 +120,8 @@ def test_each_task_is_recorded_as_in_a_run_of_its_own(spec_file: SpecFile, tmp_p
 def test_a_recorded_task_and_one_to_record(spec_file: SpecFile, tmp_path: Path) -> None:
     mixed = [{"use": "puppet", "task": "waltz", "recorded": 3}, {"use": "puppet"}]
     spec = read_spec(spec_file(environment=mixed, collect={"scenes": 0}))
-    told = {str(stage.status.id): str(stage.status) for stage in check(spec, tmp_path).stages}
-    assert (told["collect/waltz"], told["collect/puppet"][:16]) == ("cached", "4 demonstrations")
+    info = {str(stage.status.id): str(stage.status) for stage in check(spec, tmp_path).stages}
+    assert (info["collect/waltz"], info["collect/puppet"][:16]) == ("cached", "4 demonstrations")
     assert check(spec, tmp_path).frames > 3 * 5
     chain.run_pipeline(spec, tmp_path, "extract")
     assert "collect/waltz" not in ran(tmp_path)
@@ -179,7 +179,7 @@ def test_an_episode_of_two_tasks_is_an_error() -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_weight_of_a_task_that_is_not_there(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_the_weight_of_an_unknown_task_is_an_error(spec_file: SpecFile, tmp_path: Path) -> None:
     weights = {"task_weights": {"waltz": 2.0, "pupet": 1}}
     spec = read_spec(spec_file(environment=TWO, align=weights))
     with pytest.raises(UserError) as caught:
@@ -191,7 +191,7 @@ def test_weight_of_a_task_that_is_not_there(spec_file: SpecFile, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("puppet")
-def test_aligner_is_measured_on_each_task_and_over_all(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_an_aligner_is_evaluated_on_each_task(spec_file: SpecFile, tmp_path: Path) -> None:
     spec = read_spec(spec_file(environment=TWO, align={"task_weights": {"waltz": 9.0}}))
     folder = chain.run_pipeline(spec, tmp_path, "align")
     found = results(tmp_path, "align")
@@ -208,7 +208,7 @@ def test_aligner_is_measured_on_each_task_and_over_all(spec_file: SpecFile, tmp_
 
 
 @pytest.mark.usefixtures("puppet")
-def test_weights_of_tasks_are_part_of_the_key_and_no_weights_are_not(
+def test_task_weights_change_the_key_only_if_there_are_any(
     spec_file: SpecFile, tmp_path: Path
 ) -> None:
     def key(weights: dict[str, float]) -> str:
@@ -227,7 +227,7 @@ def test_weights_of_tasks_are_part_of_the_key_and_no_weights_are_not(
 
 @pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize("mode", ["shared", "embedding", "separate_heads"])
-def test_policy_of_two_tasks_acts_in_both(spec_file: SpecFile, tmp_path: Path, mode: str) -> None:
+def test_a_policy_of_two_tasks_acts_in_both(spec_file: SpecFile, tmp_path: Path, mode: str) -> None:
     from rgb2act_core.pipeline.verify import verify
     from rgb2act_core.policy.saving import load_policy
 
@@ -242,8 +242,8 @@ def test_policy_of_two_tasks_acts_in_both(spec_file: SpecFile, tmp_path: Path, m
     assert [e["task"] for e in acted["episodes"]] == ["puppet"] * 4 + ["waltz"] * 4
     assert [e["seed"] for e in acted["episodes"]] == [0, 1, 2, 3] * 2
     assert acted["successes"] == sum(t["successes"] for t in acted["tasks"].values())
-    films = sorted(p.name for p in stage_path(tmp_path, "act").glob("videos/*.mp4"))
-    assert films == ["puppet_seed_0000000.mp4", "waltz_seed_0000000.mp4"]
+    videos = sorted(p.name for p in stage_path(tmp_path, "act").glob("videos/*.mp4"))
+    assert videos == ["puppet_seed_0000000.mp4", "waltz_seed_0000000.mp4"]
     policy = load_policy(stage_path(tmp_path, "train"))
     assert (policy.config.tasks, policy.config.by_task) == (("puppet", "waltz"), mode)
     assert policy.config.head_shape.obs_dim - policy.config.features - 4 == 16 * (
@@ -256,7 +256,7 @@ def test_policy_of_two_tasks_acts_in_both(spec_file: SpecFile, tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("puppet")
-def test_policy_of_one_task_is_plain_and_knows_its_name(puppet_root: Path) -> None:
+def test_a_policy_of_one_task_has_no_task_parameters_and_knows_its_name(puppet_root: Path) -> None:
     from rgb2act_core.policy.saving import load_policy
 
     policy = load_policy(stage_path(puppet_root, "train"))
@@ -270,7 +270,7 @@ def test_policy_of_one_task_is_plain_and_knows_its_name(puppet_root: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
-def test_page_and_second_try_tell_of_each_task(
+def test_report_and_reevaluation_show_each_task(
     spec_file: SpecFile, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     act = {"baselines": ["proprio_only"]}
@@ -285,11 +285,11 @@ def test_page_and_second_try_tell_of_each_task(
     assert "waltz, seed 0" in page
     again = cli("act", tmp_path / "puppet", "--seeds", "5:8", "--json")
     assert again.returncode == 0, again.stderr
-    told = json.loads(again.stdout)["results"]["act"]
-    assert [(e["task"], e["seed"]) for e in told["episodes"]] == [
+    info = json.loads(again.stdout)["results"]["act"]
+    assert [(e["task"], e["seed"]) for e in info["episodes"]] == [
         (task, seed) for task in ("puppet", "waltz") for seed in (5, 6, 7)
     ]
-    assert told["tasks"]["waltz"]["successes"] == 2
+    assert info["tasks"]["waltz"]["successes"] == 2
     assert "success rate in puppet 0.67 (2 of 3" in again.stderr
     second = cli("run", path, "--root", tmp_path)
     assert second.stderr.count(": cached\n") == 9
@@ -298,33 +298,33 @@ def test_page_and_second_try_tell_of_each_task(
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize("mode", ["embedding", "separate_heads"])
-def test_killed_run_of_two_tasks_ends_as_one_that_was_not(
+def test_a_killed_run_of_two_tasks_resumes_with_the_same_result(
     spec_file: SpecFile, tmp_path: Path, cli: Callable[..., Any], mode: str
 ) -> None:
     path = spec_file(environment=TWO, policy={"tasks": mode})
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    chain.run_pipeline(read_spec(path), whole)
+    finished, killed = tmp_path / "finished", tmp_path / "killed"
+    chain.run_pipeline(read_spec(path), finished)
     assert cli("run", path, "--root", killed, RGB2ACT_PUPPET="learn:sigkill:5").returncode != 0
     assert list(killed.glob("store/policy/*.partial"))
     chain.run_pipeline(read_spec(path), killed)
-    assert results(killed, "act") == results(whole, "act")
-    weights = [stage_path(root, "train") / "policy.safetensors" for root in (whole, killed)]
+    assert results(killed, "act") == results(finished, "act")
+    weights = [stage_path(root, "train") / "policy.safetensors" for root in (finished, killed)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 @pytest.mark.usefixtures("puppet")
-def test_acting_goes_on_in_the_task_where_it_was_stopped(
+def test_act_resumes_in_the_task_where_it_stopped(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rgb2act_core.evaluation.episode_batch import EpisodeBatch
 
     spec = read_spec(spec_file(environment=TWO))
     chain.run_pipeline(spec, tmp_path)
-    whole, folder = results(tmp_path, "act"), stage_path(tmp_path, "act")
+    finished, folder = results(tmp_path, "act"), stage_path(tmp_path, "act")
     shutil.rmtree(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     partial.mkdir()
-    (partial / "episodes.json").write_text(json.dumps({"episodes": whole["episodes"][:6]}))
+    (partial / "episodes.json").write_text(json.dumps({"episodes": finished["episodes"][:6]}))
     played: list[Any] = []
     play = EpisodeBatch.run
     monkeypatch.setattr(
@@ -332,11 +332,11 @@ def test_acting_goes_on_in_the_task_where_it_was_stopped(
     )
     chain.run_pipeline(spec, tmp_path)
     assert played == [("waltz", (2, 3))]
-    assert results(tmp_path, "act") == whole
+    assert results(tmp_path, "act") == finished
 
 
 @pytest.mark.usefixtures("puppet")
-def test_served_policy_is_told_the_task_of_an_episode(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_a_served_policy_gets_the_task_of_an_episode(spec_file: SpecFile, tmp_path: Path) -> None:
     from rgb2act_core.serving import load_server
 
     spec = read_spec(spec_file(environment=TWO, policy={"tasks": "separate_heads"}))
@@ -356,7 +356,7 @@ def test_served_policy_is_told_the_task_of_an_episode(spec_file: SpecFile, tmp_p
 
     waltz, puppet = actions("waltz"), actions("puppet")
     assert np.array_equal(actions("waltz"), waltz)
-    assert waltz.min() > 1.5 > puppet.max()  # the waltz was shown from 2 to 5
+    assert waltz.min() > 1.5 > puppet.max()  # waltz demonstrations range from 2 to 5
     session.close()
     sessions.close()
 
