@@ -1,8 +1,8 @@
 """The encoder of CroCo: a vision transformer with rotary (v2) or added (v1) positions.
 
 Paper: arXiv 2210.10716 (CroCo), 2211.10408 (CroCo v2). Upstream: github.com/naver/croco, commit
-d7de070, code and weights under CC BY-NC-SA 4.0; this file is written from the papers and holds none
-of it. Left out: masking, the decoder and the prediction head, which features do not need.
+d7de070, code and weights under CC BY-NC-SA 4.0; this file is written from the papers and contains
+no official code. Left out: masking, the decoder and the prediction head.
 
 Shapes: B = timesteps, K = context, V = cameras, F = B * V images, h w = pixels, R = rows and
 J = columns of the grid, N = R * J patches, C = channels, A = heads, E = channels of a head
@@ -30,7 +30,7 @@ SINUSOID = 10_000.0  # base of the added embedding's wavelengths
 
 
 class Attention(nn.Module):
-    """Attend from every patch to every patch."""
+    """Attention over all patches."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x_FNC: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Return what was gathered (F, N, C)."""
+        """Return the output (F, N, C)."""
         q_FANE, k_FANE, v_FANE = (
             self.qkv(x_FNC).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
@@ -51,7 +51,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Mix over patches, then over channels, each under a norm and beside a skip."""
+    """One pre-norm transformer block."""
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Turn normalised images into patch tokens."""
+    """The encoder, from normalised images to patch tokens."""
 
     positions: Tensor | None  # (N, C) of the grid of ``architecture.image``
 
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
         self.register_buffer("positions", None if it.rope else sinusoids(architecture))
 
     def forward(self, images_F3hw: Tensor, layers: Iterable[int] = ()) -> Tensor:
-        """Return tokens (F, N, C), or those of several blocks side by side in the channels."""
+        """Return the tokens (F, N, C) of blocks, concatenated along C."""
         x_FCRJ = self.patches(images_F3hw)
         rows, columns = x_FCRJ.shape[2:]
         x_FNC, rotation = x_FCRJ.flatten(2).transpose(1, 2), None
@@ -101,7 +101,7 @@ class Encoder(nn.Module):
         return torch.cat([kept[i] for i in wanted], dim=-1)
 
     def _positions(self, rows: int, columns: int) -> Tensor:
-        """Return the added embedding (N, C), interpolated to another grid than it was made for."""
+        """Return the added position embedding (N, C), interpolated to the grid."""
         assert self.positions is not None
         grid = tuple(side // self.architecture.patch for side in self.architecture.image)
         if (rows, columns) == grid:
@@ -115,13 +115,13 @@ class Encoder(nn.Module):
 def rotations(
     rows: int, columns: int, width: int, base: float, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine (N, E) of what each patch turns a head's channels by.
+    """Return the cosine and sine (N, E) of the rotation of each patch's channels in a head.
 
     The first half of the channels turns with the row, the second with the column; in each half
     channel i is paired with channel i + E/4.
     """
     quarter = width // 4
-    with torch.inference_mode(False):  # kept for calls outside of it
+    with torch.inference_mode(False):  # the cache is also used outside inference mode
         steps = torch.arange(quarter, device=device, dtype=torch.float32) * 2 / (width // 2)
         frequencies = 1 / base**steps
         y_N = torch.arange(rows, device=device).repeat_interleave(columns)
@@ -132,7 +132,7 @@ def rotations(
 
 
 def rotate(x_FANE: Tensor, cos_NE: Tensor, sin_NE: Tensor) -> Tensor:
-    """Turn each pair of channels by its patch's angle, in float32."""
+    """Rotate each pair of channels by the angle of its patch, in float32."""
     halves = x_FANE.unflatten(-1, (2, 2, -1))  # row or column, first or second of a pair, frequency
     first, second = halves.unbind(-2)
     turned_FANE = torch.stack([-second, first], dim=-2).flatten(-3)
@@ -151,7 +151,7 @@ def sinusoids(architecture: Architecture) -> Tensor:
 
 
 class CrocoBackbone:
-    """Encode frames, each by itself, with frozen weights."""
+    """Frozen backbone that encodes single frames."""
 
     def __init__(self, encoder: Encoder, config: Croco) -> None:
         it, self.config = encoder.architecture, config
@@ -169,7 +169,7 @@ class CrocoBackbone:
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of the patches."""
+        """Return the rows and columns of the token grid."""
         h, w = target(height, width, self.config.resize, self.config.size, self.patch)
         return h // self.patch, w // self.patch
 
@@ -186,13 +186,13 @@ class CrocoBackbone:
         return tokens_BVNC
 
     def to(self, device: torch.device) -> CrocoBackbone:
-        """Move the weights."""
+        """Move the weights to a device."""
         self.encoder.to(device)
         return self
 
 
 def load(config: Croco) -> CrocoBackbone:
-    """Return the backbone with its weights read, or drawn when they are random."""
+    """Return the backbone with official, local or random weights."""
     dtype: torch.dtype = getattr(torch, config.precision)
     path = locate_weights(config.weights, config.official, "croco")
     if path is None:
@@ -202,14 +202,14 @@ def load(config: Croco) -> CrocoBackbone:
     _check(architecture, config)
     with torch.device("meta"):
         encoder = Encoder(architecture)
-    if architecture.rope is None:  # a file may leave out what a formula gives
+    if architecture.rope is None:  # files may leave out the computed embedding
         tensors.setdefault("positions", sinusoids(architecture))
     load_strict(encoder, tensors, source=path, dtype=dtype)
     return CrocoBackbone(encoder, config)
 
 
 def _check(architecture: Architecture, config: Croco) -> None:
-    """Raise UserError when the model cannot do what the spec asks for."""
+    """Raise UserError if the model does not support the config."""
     it = architecture
     if it.dim % (4 * it.heads):
         raise UserError(
@@ -229,7 +229,7 @@ def _check(architecture: Architecture, config: Croco) -> None:
 
 
 def _random(architecture: Architecture) -> Encoder:
-    """Return an encoder whose weights depend on nothing but the architecture."""
+    """Return an encoder with random weights, the same for the same architecture."""
     with torch.device("meta"):
         encoder = Encoder(architecture)
     encoder = encoder.to_empty(device="cpu")

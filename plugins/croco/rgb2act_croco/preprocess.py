@@ -1,6 +1,6 @@
-"""Make of frames the images that CroCo was trained on.
+"""Preprocessing of CroCo.
 
-Shapes: F = images, H W = pixels of a frame, h w = pixels the model sees
+Shapes: F = images, H W = size of a frame in pixels, h w = size of the model's input
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from torch.nn import functional
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB
 STD = (0.229, 0.224, 0.225)
-HALF = 0.5 + 1e-4  # Pillow rounds ties up; sums of float32 fall a hair short of them
+HALF = 0.5 + 1e-4  # Pillow rounds ties up, and float32 sums can be slightly below them
 
 
 def target(height: int, width: int, rule: str, size: int, patch: int) -> tuple[int, int]:
-    """Return height and width of the image that the model sees."""
+    """Return the height and width of the model's input."""
     if rule != "native":
         return size, size
     return _whole(height, patch), _whole(width, patch)
@@ -48,7 +48,7 @@ def _shorter_to(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def _resize(x_F3HW: Tensor, to: tuple[int, int]) -> Tensor:
-    """Scale along rows, then along columns, with grey levels between: the way Pillow does."""
+    """Resize along rows, then along columns, and round to integers in between, as Pillow does."""
     for size in ((x_F3HW.shape[2], to[1]), to):
         if x_F3HW.shape[2:] != size:
             x_F3HW = functional.interpolate(x_F3HW, size, mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""What the keys of CroCo's checkpoints are called here, and what a file says it holds."""
+"""Names and sizes in CroCo's checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rgb2act_core.weights import read_checkpoint
 
 from .config import Architecture
 
-# theirs to ours; '#' is the number of a block, '*' is weight or bias
+# official names and ours; '#' is the number of a block, '*' weight or bias
 NAMES = {
     "patch_embed.proj.*": "patches.*",
     "enc_pos_embed": "positions",  # v1 only
@@ -26,7 +26,7 @@ NAMES = {
     "enc_blocks.#.mlp.fc2.*": "blocks.#.narrow.*",
     "enc_norm.*": "norm.*",
 }
-# of the decoder, which features do not need
+# of the decoder, which is not used
 UNUSED = {
     "mask_token",
     "decoder_embed.*",
@@ -49,7 +49,8 @@ UNUSED = {
 
 
 def ours(key: str) -> str | None:
-    """Return our name for an upstream key: None if it is not needed, itself if it is unknown."""
+    """Return our name for an official key; None if it is not used, the key itself if it is
+    unknown."""
     number = re.search(r"(?<=_blocks\.)\d+(?=\.)", key)
     kind = re.search(r"(?<=\.)(weight|bias)$", key)
     form = re.sub(r"(?<=_blocks\.)\d+(?=\.)", "#", re.sub(r"(?<=\.)(weight|bias)$", "*", key))
@@ -62,28 +63,29 @@ def ours(key: str) -> str | None:
 
 
 def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the encoder's tensors under our names; keys nobody knows are kept, to be refused."""
+    """Return the encoder's tensors under our names; unknown keys are kept, so that loading rejects
+    them."""
     named = ((ours(key), tensor) for key, tensor in tensors.items())
     return {name: tensor for name, tensor in named if name is not None}
 
 
 def read_encoder(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
-    """Return the architecture that a checkpoint states, and its encoder's tensors."""
+    """Return the architecture in a checkpoint, and the tensors of its encoder."""
     found = read_checkpoint(path)
     model, stated = found.get("model"), found.get("croco_kwargs", {})
     if not isinstance(model, dict) or "patch_embed.proj.weight" not in model:
         keys = ", ".join(map(str, list(found)[:4]))
         raise UserError(
-            f"{path}: is no CroCo checkpoint (it holds {keys or 'nothing'}); give the official"
+            f"{path}: is not a CroCo checkpoint (keys: {keys or 'none'}); give the official"
             " file, which holds 'model' and 'croco_kwargs'"
         )
     if not isinstance(stated, dict):
-        raise UserError(f"{path}: croco_kwargs is {stated!r}, no dict; give the official file")
+        raise UserError(f"{path}: croco_kwargs is {stated!r}, not a dict; give the official file")
     return architecture(stated, path), rename(model)
 
 
 def architecture(stated: Mapping[str, Any], path: Path) -> Architecture:
-    """Return what ``croco_kwargs`` says of the encoder; what it leaves out is as in CroCo v1."""
+    """Return the architecture in ``croco_kwargs``, with the defaults of CroCo v1."""
     standard = Architecture()
 
     def whole(key: str, default: int) -> int:
@@ -124,5 +126,5 @@ def _image(value: Any, path: Path) -> tuple[int, int]:
 
 def _unfit(path: Path, key: str, value: Any) -> UserError:
     return UserError(
-        f"{path}: croco_kwargs[{key!r}] is {value!r}, which is not known; give the official file"
+        f"{path}: croco_kwargs[{key!r}] is {value!r}, which is unknown; give the official file"
     )

@@ -1,4 +1,4 @@
-"""Names cover the official file, both ways; files that do not fit are refused."""
+"""Names cover the official file in both directions; other files are rejected."""
 
 import os
 import re
@@ -115,7 +115,7 @@ def test_weights_are_mapped_and_frozen():
 def test_strange_settings_are_refused(tmp_path, key, value):
     content_ = content()
     content_["croco_kwargs"][key] = value
-    with pytest.raises(UserError, match=rf"croco_kwargs\['{key}'\] is .*, which is not known"):
+    with pytest.raises(UserError, match=rf"croco_kwargs\['{key}'\] is .*, which is unknown"):
         load(written(tmp_path / "a.pth", content_))
 
 
@@ -142,7 +142,7 @@ def test_a_rotary_file_with_added_positions_is_refused(tmp_path):
 
 def test_another_models_file_is_refused(tmp_path):
     for strange in ({"aggregator.camera_token": torch.zeros(1)}, {"model": {}}, {"model": 3}, {}):
-        with pytest.raises(UserError, match="is no CroCo checkpoint"):
+        with pytest.raises(UserError, match="is not a CroCo checkpoint"):
             load(written(tmp_path / "a.pth", strange))
 
 

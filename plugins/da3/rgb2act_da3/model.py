@@ -1,16 +1,16 @@
-"""The backbone of Depth Anything 3: a ViT whose later blocks look at one frame and at all in turn.
+"""The backbone of Depth Anything 3: a ViT whose later blocks attend to one frame and to all frames.
 
 Paper: Lin et al., "Depth Anything 3: Recovering the Visual Space from Any Views", arXiv:2511.10647.
-Upstream: https://github.com/ByteDance-Seed/Depth-Anything-3 at 2c21ea8, Apache-2.0; nothing of it
-is copied. Weights: Apache-2.0 (small, base, mono, metric), CC BY-NC 4.0 (large, giant).
-Left out: depth, ray, camera and Gaussian heads, known camera poses, training.
+Upstream: https://github.com/ByteDance-Seed/Depth-Anything-3 at 2c21ea8, Apache-2.0; no code is
+copied. Weights: Apache-2.0 (small, base, mono, metric), CC BY-NC 4.0 (large, giant). Left out:
+depth, ray, camera and Gaussian heads, known camera poses, training.
 
-Frames of a window are a set but for one, the reference view, which gets a token of its own in
-place of the class token. So frames are not put in another order, as upstream does: only that
-token moves.
+The order of a window's frames does not matter except for the reference view, which has its own
+token instead of the class token. Frames are therefore not reordered as in the official code; only
+this token is assigned to another frame.
 
 Shapes: B = windows, K = frames of a window, V = cameras, W = B * V, F = images, H W = pixels,
-N = patches, M = 1 + N tokens of a frame, Q = tokens that ask, S = tokens that are asked,
+N = patches, M = 1 + N tokens of a frame, Q = query tokens, S = key tokens,
 C = channels, P = 3 for queries, keys, values, A = attention heads, D = channels of a head
 """
 
@@ -33,14 +33,14 @@ from .preprocess import prepare, target
 from .weights import check_variant, convert, sizes_of
 
 ROPE_BASE = 100.0
-CHOICE_FROM = 3  # frames; the reference of fewer is the first, whatever the rule
-OFFSET = 0.1  # in the scale of the position table, as DINOv2 has it
+CHOICE_FROM = 3  # with fewer frames, the reference is always the first
+OFFSET = 0.1  # in the scale of the position embedding, as in DINOv2
 
 Turn = tuple[Tensor, Tensor]  # cosine and sine of rotary embeddings, (tokens, 2, D / 4)
 
 
 class Attention(nn.Module):
-    """Attend; in blocks that know views, queries and keys are normed and rotated."""
+    """Attention; in multi-view blocks, queries and keys are normalised and rotated."""
 
     def __init__(self, sizes: Sizes, views: bool) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Attention(nn.Module):
         self.views = views
 
     def forward(self, x_WSC: Tensor, turn: Turn, newest: int | None) -> Tensor:
-        """Return what the last ``newest`` tokens take from all (W, Q, C); of all when None."""
+        """Return the output (W, Q, C) of the last ``newest`` tokens, or of all if None."""
         if newest is None or newest == x_WSC.shape[1]:
             q_WAQD, k_WASD, v_WASD = self._heads(self.qkv(x_WSC), 3)
         else:
@@ -80,7 +80,7 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, gated: bool) -> None:
         super().__init__()
-        # SwiGLU has a third matrix, so its width is two thirds, rounded up to eights
+        # SwiGLU has a third matrix, so its width is two thirds, rounded up to a multiple of 8
         width = (4 * dim * 2 // 3 + 7) // 8 * 8 if gated else 4 * dim
         self.gated = gated
         self.up = nn.Linear(dim, 2 * width if gated else width)
@@ -99,7 +99,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block; its sums and norms are float32 in every precision."""
+    """One pre-norm transformer block; norms and the residual stream use float32."""
 
     def __init__(self, sizes: Sizes, views: bool) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Block(nn.Module):
         self.mlp_scale = nn.Parameter(torch.ones(sizes.dim))
 
     def forward(self, x_WSC: Tensor, turn: Turn, newest: int | None = None) -> Tensor:
-        """Return the last ``newest`` tokens (W, Q, C) after the block; all when None."""
+        """Return the last ``newest`` tokens (W, Q, C) after the block, or all if None."""
         dtype = self.mlp.up.weight.dtype
         y_WQC: Tensor = self.attention(self.attention_norm(x_WSC).to(dtype), turn, newest)
         x_WQC = x_WSC if newest is None else x_WSC[:, -newest:]
@@ -121,7 +121,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """The transformer, in two parts: what a frame is by itself, and what it is in its window."""
+    """The transformer, in two parts: encoding of single frames, and of windows."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -138,11 +138,11 @@ class Network(nn.Module):
     def frames(
         self, images_F3HW: Tensor, layers: Sequence[int], roles: bool, clue: bool
     ) -> dict[str, Tensor]:
-        """Return what images are by themselves, each entry with F in front.
+        """Return the features of single images, each tensor (F, ...).
 
-        ``layer<i>``: features of asked-for layers before views are told apart. ``entry``: tokens
-        there. With ``roles`` also ``other``: tokens before the first shared block if the frame is
-        not the reference. With ``clue`` also ``clue``: what reference rules look at.
+        ``layer<i>``: features of requested layers before the first multi-view block. ``entry``:
+        tokens before it. With ``roles`` also ``other``: tokens before the first shared block for a
+        frame that is not the reference. With ``clue`` also ``clue``: input of the reference rules.
         """
         grid = (images_F3HW.shape[2] // PATCH, images_F3HW.shape[3] // PATCH)
         x_FMC = self.embed(images_F3HW)
@@ -170,7 +170,7 @@ class Network(nn.Module):
         rule: Reference,
         newest: bool = True,
     ) -> list[Tensor]:
-        """Return features (W, 1 or K, N, C) of each layer from entries with (W, K) in front."""
+        """Return features (W, 1 or K, N, C) of each layer from tensors (W, K, ...)."""
         found = {i: parts[f"layer{i}"] for i in layers if f"layer{i}" in parts}
         if newest:
             found = {i: features[:, -1:] for i, features in found.items()}
@@ -186,7 +186,7 @@ class Network(nn.Module):
         rule: Reference,
         newest: bool,
     ) -> dict[int, Tensor]:
-        """Return features (W, 1 or K, N, C) by layer from where views are told apart on."""
+        """Return features (W, 1 or K, N, C) of each layer from the first multi-view block on."""
         own = turns(grid, self.sizes, parts["entry"].device)
         x_WKMC = self.enter(parts, own, choose_reference(rule, parts))
         w, k, m, _ = x_WKMC.shape
@@ -223,7 +223,7 @@ class Network(nn.Module):
         return x_FMC.view(w, k, *x_FMC.shape[1:])
 
     def told_apart(self, x_FMC: Tensor, tokens_FC: Tensor, turn: Turn) -> Tensor:
-        """Return tokens before the first shared block of frames given a reference or other role."""
+        """Return tokens before the first shared block, for frames as the reference or as others."""
         x_FMC = torch.cat([tokens_FC[:, None].to(x_FMC.dtype), x_FMC[:, 1:]], 1)
         for i in range(self.views_from, self.sizes.first_shared):
             x_FMC = self.blocks[i](x_FMC, turn)
@@ -243,7 +243,7 @@ class Network(nn.Module):
             return self.positions
         places_1CGJ = self.positions[:, 1:].mT.unflatten(2, (side, side))
         scale = ((rows + OFFSET) / side, (columns + OFFSET) / side)
-        # the factor, not the size, so that samples lie where they lay in training
+        # the factor instead of the size, so that sampling positions are those of training
         places_1CGJ = functional.interpolate(places_1CGJ, scale_factor=scale, mode="bicubic")
         return torch.cat([self.positions[:, :1], places_1CGJ.flatten(2).mT], 1)
 
@@ -302,13 +302,13 @@ def choose_reference(rule: Reference, parts: Mapping[str, Tensor]) -> Tensor:
 
 
 def _off_centre(measure_WK: Tensor) -> Tensor:
-    """Return how far each frame's value is from the middle of its window's range."""
+    """Return the distance of each frame's value from the middle of its window's range."""
     low, high = measure_WK.amin(1, keepdim=True), measure_WK.amax(1, keepdim=True)
     return ((measure_WK - low) / (high - low + 1e-8) - 0.5).abs()
 
 
 class DA3Backbone:
-    """Yield tokens of the newest frame of a window, as the spec's config says."""
+    """Frozen backbone that returns the tokens of the newest frame of a window."""
 
     def __init__(self, config: DA3, network: Network) -> None:
         sizes = network.sizes
@@ -322,7 +322,7 @@ class DA3Backbone:
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns; images too small for one patch raise UserError."""
+        """Return the rows and columns; raise UserError for images smaller than one patch."""
         height, width = target(height, width, self.config)
         return height // PATCH, width // PATCH
 
@@ -334,7 +334,7 @@ class DA3Backbone:
 
     @torch.no_grad()
     def encode_frames(self, rgb_BVHW3: Tensor) -> dict[str, Tensor]:
-        """Return what frames give to every window they are in, each entry (B, V, ...).
+        """Return the features of single frames, as named tensors (B, V, ...).
 
         Stack the entries of K frames as (B, K, V, ...) and give them to ``encode_windows``.
         """
@@ -342,21 +342,21 @@ class DA3Backbone:
 
     @torch.no_grad()
     def encode_windows(self, parts: Mapping[str, Tensor], image: tuple[int, int]) -> Tensor:
-        """Return tokens (B, V, N, C) from ``encode_frames`` of K frames, each entry (B, K, V, ...).
+        """Return tokens (B, V, N, C) from features of K frames, each tensor (B, K, V, ...).
 
-        ``image`` is height and width of the frames. Equal to ``encode`` of the same frames but
-        for the order of sums.
+        ``image`` is the height and width of the frames. The tokens equal those of ``encode`` up to
+        floating-point summation order.
         """
         return self._windows(parts, image)
 
     def to(self, device: torch.device) -> DA3Backbone:
-        """Move the weights."""
+        """Move the weights to a device."""
         self.device = torch.device(device)
         self.network.to(self.device)
         return self
 
     def _frames(self, rgb_XHW3: Tensor, roles: bool) -> dict[str, Tensor]:
-        """Return entries of frames with any dimensions in front."""
+        """Return the features of frames with any leading dimensions."""
         front = rgb_XHW3.shape[:-3]
         images_F3HW = prepare(rgb_XHW3.to(self.device).flatten(0, -4), self.config)
         clue = self.config.reference.startswith("saddle") and self.config.context >= CHOICE_FROM
@@ -420,7 +420,7 @@ def read_network(config: DA3, path: Path) -> Network:
 
 
 def draw(sizes: Sizes) -> Network:
-    """Return a network with seeded random weights; its features mean nothing."""
+    """Return a network with random weights, the same for the same sizes."""
     with torch.device("meta"):
         network = Network(sizes)
     network.to_empty(device="cpu")

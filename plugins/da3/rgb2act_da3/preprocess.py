@@ -1,7 +1,7 @@
-"""Bring images to the size and the colour scale that Depth Anything 3 was trained on.
+"""Preprocessing of Depth Anything 3.
 
-What OpenCV's INTER_AREA and INTER_CUBIC do to uint8, as products with matrices and as torch's
-bicubic: equal within one grey level, for whole batches and on any device.
+OpenCV's INTER_AREA and INTER_CUBIC on uint8, as matrix products and torch's bicubic filter: equal
+within one grey level, for batches and on any device.
 
 Shapes: F = images, H W = pixels, h w = pixels of the result
 """
@@ -31,7 +31,7 @@ def prepare(rgb_FHW3: Tensor, config: DA3) -> Tensor:
 
 
 def resized(rgb_FHW3: Tensor, config: DA3) -> Tensor:
-    """Return whole grey levels (F, 3, h, w) as float32."""
+    """Return rounded pixel values (F, 3, h, w) as float32."""
     x_F3HW = rgb_FHW3.permute(0, 3, 1, 2).float()
     for size, grows in steps(rgb_FHW3.shape[1], rgb_FHW3.shape[2], config):
         x_F3HW = _cubic(x_F3HW, size) if grows else _area(x_F3HW, size)
@@ -45,7 +45,7 @@ def target(height: int, width: int, config: DA3) -> Size:
 
 
 def steps(height: int, width: int, config: DA3) -> list[tuple[Size, bool]]:
-    """Return the sizes an image goes through, each with whether any side grows."""
+    """Return the successive sizes of an image, each with whether a side grows."""
     found = []
     bound = {"upper_bound": max, "lower_bound": min}.get(config.resize)
     size = (height, width)
@@ -65,7 +65,7 @@ def steps(height: int, width: int, config: DA3) -> list[tuple[Size, bool]]:
 
 
 def _nearest(side: int) -> int:
-    """Return the nearest multiple of the patch; the larger of two equally near ones."""
+    """Return the nearest multiple of the patch size, or the larger of two equally near ones."""
     return (2 * side + PATCH) // (2 * PATCH) * PATCH
 
 
@@ -81,7 +81,8 @@ def _area(x_F3HW: Tensor, size: Size) -> Tensor:
 
 
 def _shares(before: int, after: int) -> Tensor:
-    """Return (after, before): what part of each new pixel each old one covers; rows sum to 1."""
+    """Return the fraction of each output pixel that each input pixel covers (output, input); rows
+    sum to 1."""
     edges = torch.arange(after + 1, dtype=torch.float64) * (before / after)
     pixels = torch.arange(before, dtype=torch.float64)
     left = torch.maximum(edges[:-1, None], pixels)

@@ -1,4 +1,4 @@
-"""Say what the keys of official checkpoints are called here, and which network they are of."""
+"""Names and sizes in the checkpoints of Depth Anything 3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rgb2act_core import UserError
 from .config import DA3, VARIANTS, Sizes
 
 PREFIX = "model.backbone.pretrained."
-# depth and ray heads, cameras, Gaussians: not needed for features
+# depth and ray heads, cameras, Gaussians, which are not used
 UNUSED = ("model.head.", "model.cam_enc.", "model.cam_dec.", "model.gs_head.", "model.gs_adapter.")
 NETWORK = {
     "cls_token": "class_token",
@@ -37,7 +37,8 @@ BLOCK = {
 
 
 def rename(key: str) -> str | None:
-    """Return our name of an upstream key, None for what is not used, unknown keys as they are."""
+    """Return our name for an official key; None if it is not used, the key itself if it is
+    unknown."""
     if key.startswith(UNUSED):
         return None
     if not key.startswith(PREFIX):
@@ -51,7 +52,7 @@ def rename(key: str) -> str | None:
 
 
 def _look_up(name: str, table: Mapping[str, str]) -> str | None:
-    """Return the table's name for ``name`` or for it without ``.weight`` or ``.bias``."""
+    """Return the entry of a table for ``name``, or for it without ``.weight`` or ``.bias``."""
     if name in table:
         return table[name]
     stem, _, leaf = name.rpartition(".")
@@ -59,10 +60,10 @@ def _look_up(name: str, table: Mapping[str, str]) -> str | None:
 
 
 def convert(tensors: Mapping[str, object], place: str) -> dict[str, Tensor]:
-    """Return the backbone's tensors under our names; UserError when the file holds no backbone."""
+    """Return the backbone's tensors under our names; raise UserError if there are none."""
     if not any(str(key).startswith(PREFIX) for key in tensors):
         raise UserError(
-            f"{place}: no key begins with {PREFIX!r}, this is no Depth Anything 3;"
+            f"{place}: no key begins with {PREFIX!r}, so it is not Depth Anything 3;"
             " give model.safetensors of depth-anything/DA3-BASE or another variant"
         )
     named = {rename(str(key)): value for key, value in tensors.items()}
@@ -70,7 +71,7 @@ def convert(tensors: Mapping[str, object], place: str) -> dict[str, Tensor]:
 
 
 def sizes_of(tensors: Mapping[str, Tensor], place: str) -> Sizes:
-    """Return the sizes of the network that converted tensors belong to."""
+    """Return the sizes of the network of converted tensors."""
     try:
         dim = tensors["class_token"].shape[-1]
         side = round((tensors["positions"].shape[1] - 1) ** 0.5)
@@ -91,12 +92,12 @@ def sizes_of(tensors: Mapping[str, Tensor], place: str) -> Sizes:
         )
     except (KeyError, IndexError, ValueError) as err:
         raise UserError(
-            f"{place}: the backbone is not whole ({err}); fetch the file again"
+            f"{place}: the backbone is incomplete ({err}); download the file again"
         ) from err
 
 
 def check_variant(config: DA3, found: Sizes, place: str) -> None:
-    """Raise UserError when a file holds another variant than the config names."""
+    """Raise UserError if a file contains another variant than that of the config."""
     expected = VARIANTS.get(config.variant, found)
     fits = [name for name, sizes in VARIANTS.items() if sizes == found]
     if fits and config.variant not in fits and expected != found:

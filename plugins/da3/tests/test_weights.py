@@ -126,14 +126,14 @@ def test_keys_that_do_not_fit_are_listed(tmp_path, change, said):
 def test_another_model_is_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"aggregator.camera_token": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match="this is no Depth Anything 3"):
+    with pytest.raises(UserError, match="so it is not Depth Anything 3"):
         build(DA3(weights=str(path), variant="base"))
 
 
 def test_half_a_backbone_is_refused(tmp_path):
     path = tmp_path / "half.safetensors"
     save_file({f"{PREFIX}cls_token": torch.zeros(1, 1, 48)}, path)
-    with pytest.raises(UserError, match="the backbone is not whole"):
+    with pytest.raises(UserError, match="the backbone is incomplete"):
         build(DA3(weights=str(path), variant="base"))
 
 

@@ -1,4 +1,4 @@
-"""DINOv3's vision transformer, timm's network with the official weights.
+"""The vision transformer of DINOv3: timm's network with the official weights.
 
 Paper: Siméoni et al., "DINOv3", arXiv:2508.10104. Upstream: github.com/facebookresearch/dinov3 at
 6876159, DINOv3 License; none of its code is used. Network: timm's ``Eva`` (Apache-2.0). Weights:
@@ -51,7 +51,7 @@ def network(sizes: Sizes) -> Eva:
 
 
 def outputs(net: Eva, images_F3hw: Tensor, layers: tuple[int, ...]) -> Tensor:
-    """Return patch tokens (F, N, C) of the blocks, each under the final norm, side by side.
+    """Return patch tokens (F, N, C) of blocks, each after the final norm, concatenated along C.
 
     Blocks after the last of them are not computed.
     """
@@ -65,7 +65,7 @@ def outputs(net: Eva, images_F3hw: Tensor, layers: tuple[int, ...]) -> Tensor:
 
 
 class Dinov3Backbone:
-    """Encode frames, each by itself, with frozen weights."""
+    """Frozen backbone that encodes single frames."""
 
     def __init__(self, net: Eva, sizes: Sizes, config: Dinov3) -> None:
         self.net = net.eval().requires_grad_(False)
@@ -81,7 +81,7 @@ class Dinov3Backbone:
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of the patches."""
+        """Return the rows and columns of the token grid."""
         h, w = self._target(height, width)
         return h // self.sizes.patch, w // self.sizes.patch
 
@@ -97,7 +97,7 @@ class Dinov3Backbone:
         return tokens_BVNC
 
     def to(self, device: torch.device) -> Dinov3Backbone:
-        """Move the weights."""
+        """Move the weights to a device."""
         self.net.to(device)
         return self
 
@@ -106,7 +106,7 @@ class Dinov3Backbone:
 
 
 def load(config: Dinov3) -> Dinov3Backbone:
-    """Return the backbone with its weights read, or drawn when they are random."""
+    """Return the backbone with official, local or random weights."""
     dtype: torch.dtype = getattr(torch, config.precision)
     path = locate_weights(config.weights, config.official, "dinov3")
     if path is None:
@@ -123,9 +123,9 @@ def load(config: Dinov3) -> Dinov3Backbone:
 
 
 def _fill_buffers(net: Eva, sizes: Sizes, dtype: torch.dtype, periods: Tensor | None) -> None:
-    """Give the network what its state does not hold: rotary periods, and keys' biases of 0.
+    """Set the buffers that the state does not contain: rotary periods, and zero biases of keys.
 
-    Periods stay float32 whatever the precision; Meta's files hold them, rounded to bfloat16.
+    Periods are float32 in all precisions; Meta's files contain them, rounded to bfloat16.
     """
     if periods is None:
         exponents = torch.arange(sizes.dim // sizes.heads // 4, dtype=torch.float32)
@@ -138,7 +138,7 @@ def _fill_buffers(net: Eva, sizes: Sizes, dtype: torch.dtype, periods: Tensor | 
 
 
 def _check(sizes: Sizes, config: Dinov3) -> None:
-    """Raise UserError when the model cannot do what the spec asks for."""
+    """Raise UserError if the model does not support the config."""
     if sizes.dim % (4 * sizes.heads):
         raise UserError(
             f"dinov3: dim {sizes.dim!r} is not a multiple of four times the heads,"
@@ -157,7 +157,7 @@ def _check(sizes: Sizes, config: Dinov3) -> None:
 
 
 def _random(sizes: Sizes, dtype: torch.dtype) -> Eva:
-    """Return a network whose weights depend on nothing but its sizes."""
+    """Return a network with random weights, the same for the same sizes."""
     with torch.device("meta"):
         net = network(sizes)
     net = net.to_empty(device="cpu").to(dtype)

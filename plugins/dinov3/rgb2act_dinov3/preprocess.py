@@ -1,6 +1,6 @@
-"""Make of frames the images that DINOv3 was trained on.
+"""Preprocessing of DINOv3.
 
-Shapes: F = images, H W = pixels of a frame, h w = pixels the model sees
+Shapes: F = images, H W = size of a frame in pixels, h w = size of the model's input
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ STDS = {"lvd1689m": (0.229, 0.224, 0.225), "sat493m": (0.213, 0.156, 0.143)}
 
 
 def target(height: int, width: int, rule: str, size: int, patch: int) -> tuple[int, int]:
-    """Return height and width of the image that the model sees."""
+    """Return the height and width of the model's input."""
     if rule == "native":
         return _whole(height, patch), _whole(width, patch)
     return size, size
@@ -23,7 +23,7 @@ def target(height: int, width: int, rule: str, size: int, patch: int) -> tuple[i
 def prepare(rgb_FHW3: Tensor, to: tuple[int, int], pretraining: str) -> Tensor:
     """Return normalised float32 images (F, 3, h, w) of uint8 frames.
 
-    Bilinear with antialiasing on grey levels, by the library that upstream's transform uses.
+    Bilinear with antialiasing on uint8, with the library of the official transform.
     """
     x_F3HW = rgb_FHW3.permute(0, 3, 1, 2)
     if x_F3HW.shape[2:] != to:

@@ -1,7 +1,7 @@
-"""What the keys of DINOv3's checkpoints are called in timm's network, and what a file holds.
+"""Names and sizes in DINOv3's checkpoints, for timm's network.
 
-Three layouts are told apart by their keys: Meta's (``storage_tokens``), Hugging Face
-transformers' (``embeddings.cls_token``) and timm's (``reg_token``).
+Three layouts are recognised by their keys: Meta (``storage_tokens``), Hugging Face transformers
+(``embeddings.cls_token``) and timm (``reg_token``).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rgb2act_core.weights import read_checkpoint
 
 from .config import Dinov3, Sizes
 
-PERIODS = "rope.periods"  # a buffer that timm's network does not keep in its state
-# theirs to timm's; '#' is the number of a block, '*' is weight or bias, None is not needed
+PERIODS = "rope.periods"  # a non-persistent buffer of timm's network
+# official names and timm's; '#' is the number of a block, '*' weight or bias, None is not used
 META: dict[str, str | None] = {
     "cls_token": "cls_token",
     "storage_tokens": "reg_token",
@@ -41,7 +41,7 @@ META: dict[str, str | None] = {
     "blocks.#.mlp.w3.*": "blocks.#.mlp.fc2.*",
     "blocks.#.ls2.gamma": "blocks.#.gamma_2",
     "norm.*": "norm.*",
-    "local_cls_norm.*": None,  # of class tokens of small crops
+    "local_cls_norm.*": None,  # for class tokens of small crops
 }
 HUGGING_FACE: dict[str, str | None] = {
     "embeddings.cls_token": "cls_token",
@@ -65,7 +65,7 @@ LAYOUTS = {"storage_tokens": META, "embeddings.cls_token": HUGGING_FACE, "reg_to
 
 
 def ours(key: str, table: Mapping[str, str | None]) -> str | None:
-    """Return timm's name for a key: None if it is not needed, the key itself if it is unknown."""
+    """Return timm's name for a key; None if it is not used, the key itself if it is unknown."""
     number = re.search(r"(?<=^blocks\.)\d+(?=\.)|(?<=^layer\.)\d+(?=\.)", key)
     kind = re.search(r"(?<=\.)(weight|bias)$", key)
     form = key if number is None else f"{key[: number.start()]}#{key[number.end() :]}"
@@ -79,12 +79,12 @@ def ours(key: str, table: Mapping[str, str | None]) -> str | None:
 
 
 def rename(tensors: Mapping[str, Tensor], place: str | Path) -> dict[str, Tensor]:
-    """Return tensors under timm's names; keys nobody knows are kept, to be refused."""
+    """Return tensors under timm's names; unknown keys are kept, so that loading rejects them."""
     mark = next((mark for mark in LAYOUTS if mark in tensors), None)
     if mark is None:
         held = ", ".join(list(tensors)[:4]) or "nothing"
         raise UserError(
-            f"{place}: is no DINOv3 checkpoint (it holds {held}); give a file of Meta's, of"
+            f"{place}: is not a DINOv3 checkpoint (keys: {held}); give a file of Meta, of"
             " facebook/dinov3-* or of timm"
         )
     table = LAYOUTS[mark]
@@ -96,15 +96,19 @@ def rename(tensors: Mapping[str, Tensor], place: str | Path) -> dict[str, Tensor
 
 
 def _split(found: dict[str, Tensor], place: str | Path) -> dict[str, Tensor]:
-    """Take biases of queries and values out of qkv's, whose keys are masked."""
+    """Split the bias of qkv into those of queries and values; that of keys is masked."""
     for name in [name for name in found if name.endswith(".qkv.bias")]:
         stem = name.removesuffix("qkv.bias")
         bias, mask = found.pop(name), found.pop(f"{name}_mask", None)
         if bias.ndim != 1 or len(bias) % 3 or (mask is not None and mask.shape != bias.shape):
-            raise UserError(f"{place}: {name} has shape {list(bias.shape)}; fetch the file again")
+            raise UserError(
+                f"{place}: {name} has shape {list(bias.shape)}; download the file again"
+            )
         query, key, value = (bias if mask is None else bias * mask).chunk(3)
         if not key.is_meta and key.count_nonzero():
-            raise UserError(f"{place}: {name} moves the keys, which DINOv3 does not; give its file")
+            raise UserError(
+                f"{place}: {name} has a bias of keys, which DINOv3 has not; give an official file"
+            )
         found |= {f"{stem}q_bias": query, f"{stem}v_bias": value}
     return found
 
@@ -126,16 +130,18 @@ def _joined(found: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_network(path: Path, config: Dinov3) -> tuple[Sizes, dict[str, Tensor]]:
-    """Return the sizes of the network that a file belongs to, and its tensors."""
+    """Return the sizes of the network in a file, and its tensors."""
     tensors = {k: v for k, v in read_checkpoint(path).items() if isinstance(v, Tensor)}
     found = rename(tensors, path)
     try:
         sizes = _sizes(found)
     except (KeyError, IndexError, ValueError) as err:
-        raise UserError(f"{path}: the network is not whole ({err}); fetch the file again") from err
+        raise UserError(
+            f"{path}: the network is incomplete ({err}); download the file again"
+        ) from err
     heads = config.heads or _heads(found, sizes.dim, path)
     if heads < 1 or sizes.dim % heads or (sizes.dim // heads) % 4:
-        raise UserError(f"{path}: {sizes.dim} channels and {heads} heads do not fit; set heads")
+        raise UserError(f"{path}: {heads} heads cannot share {sizes.dim} channels; set heads")
     return attrs.evolve(sizes, heads=heads), found
 
 
@@ -154,7 +160,7 @@ def _sizes(found: Mapping[str, Tensor]) -> Sizes:
 
 
 def _heads(found: Mapping[str, Tensor], dim: int, path: Path) -> int:
-    """Return the heads: from the rotary periods, config.json beside the file, or the variants'."""
+    """Return the number of heads: from the rotary periods, from config.json, or by the variant."""
     if PERIODS in found:
         return dim // (4 * max(1, found[PERIODS].numel()))
     beside = (path if path.is_dir() else path.parent) / "config.json"

@@ -1,4 +1,4 @@
-"""Names cover the official files, both ways; files that do not fit are refused."""
+"""Names cover the official files in both directions; other files are rejected."""
 
 import json
 import os
@@ -185,7 +185,7 @@ def test_biases_that_move_the_keys_are_refused(tmp_path):
     content = torch.load(DATA / "tiny_mlp.pth", weights_only=True)
     content["blocks.1.attn.qkv.bias_mask"] = torch.ones(192)
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(UserError, match=r"blocks\.1\.attn\.qkv\.bias moves the keys"):
+    with pytest.raises(UserError, match=r"blocks\.1\.attn\.qkv\.bias has a bias of keys"):
         tokens(tmp_path / "a.pth")
 
 
@@ -206,15 +206,15 @@ def test_what_does_not_fit_is_listed(tmp_path):
 def test_another_models_file_is_refused(tmp_path):
     for strange in ({"aggregator.camera_token": torch.zeros(1)}, {"model": {}}, {}):
         torch.save(strange, tmp_path / "a.pth")
-        with pytest.raises(UserError, match="is no DINOv3 checkpoint"):
+        with pytest.raises(UserError, match="is not a DINOv3 checkpoint"):
             tokens(tmp_path / "a.pth")
     torch.save({"storage_tokens": torch.zeros(1, 4, 8)}, tmp_path / "a.pth")
-    with pytest.raises(UserError, match="the network is not whole"):
+    with pytest.raises(UserError, match="the network is incomplete"):
         tokens(tmp_path / "a.pth")
 
 
 def test_heads_that_do_not_fit_are_told():
-    with pytest.raises(UserError, match="64 channels and 3 heads do not fit; set heads"):
+    with pytest.raises(UserError, match="3 heads cannot share 64 channels; set heads"):
         tokens(DATA / "tiny_mlp.pth", heads=3)
 
 

@@ -1,12 +1,12 @@
-"""ULIP-2's point encoder: groups of neighbouring points become tokens of a transformer.
+"""The point encoder of ULIP-2: a transformer over groups of neighbouring points.
 
-Papers: Xue et al., "ULIP-2", arXiv:2305.08275; Yu et al., "Point-BERT", arXiv:2111.14819.
-Upstream: https://github.com/salesforce/ULIP at f194ddb, BSD-3-Clause; nothing of it is copied.
-Weights: no licence stated. Left out: text and image encoders, masking, training. Batch
-normalisation is part of the layers before it.
+Papers: Xue et al., "ULIP-2", arXiv:2305.08275; Yu et al., "Point-BERT", arXiv:2111.14819. Upstream:
+https://github.com/salesforce/ULIP at f194ddb, BSD-3-Clause; no code is copied. Weights: no licence
+stated. Left out: text and image encoders, masking, training. Batch normalisation is folded into the
+layers before it.
 
-Shapes: B = clouds, G = groups, k = points of a group, F = numbers of a point, N = 1 + G tokens,
-C = channels, A = attention heads, E = channels of a group, P = points, D = width of the embedding
+Shapes: B = clouds, G = groups, k = points of a group, F = values per point, N = 1 + G tokens,
+C = channels, A = attention heads, E = channels of a group, P = points, D = size of the embedding
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .config import Sizes, Ulip
 from .preprocess import Points, group, prepare
 from .weights import convert, sizes_of
 
-CHUNK = 8  # clouds at once: bounds memory
+CHUNK = 8  # clouds per batch, to limit memory
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class GroupEncoder(nn.Module):
-    """Describe each group of points, whatever their order."""
+    """Encodes each group of points, independent of their order."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class GroupEncoder(nn.Module):
         """Return (B, G, E)."""
         x_BGkH = self.widen(functional.relu(self.lift(groups_BGkF)))
         whole_BG1H = x_BGkH.amax(2, keepdim=True)
-        # the layer looks at [whole, x]; what it takes from the whole is the same for all k
+        # the input is [maximum over k, x]; the part of the maximum is the same for all k
         from_whole, from_x = self.mix.weight.chunk(2, dim=1)
         shared_BG1J = functional.linear(whole_BG1H, from_whole, self.mix.bias)
         x_BGkJ = functional.relu(functional.linear(x_BGkH, from_x) + shared_BG1J)
@@ -53,7 +53,7 @@ class GroupEncoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Attend and transform, each with its norm before and added to what came in."""
+    """One pre-norm transformer block."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Turn groups into one embedding and a token for each group."""
+    """Encodes groups as one embedding per cloud and one token per group."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -92,14 +92,14 @@ class Network(nn.Module):
         self.projection = nn.Parameter(torch.zeros(2 * sizes.dim, sizes.out))
 
     def forward(self, groups_BGkF: Tensor, centres_BG3: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeddings (B, D) and the groups' tokens (B, G, C)."""
+        """Return embeddings (B, D) and group tokens (B, G, C)."""
         tokens_BGC = self.reduce(self.encoder(groups_BGkF[..., : self.sizes.inputs]))
         class_B1C = self.class_token.expand(len(tokens_BGC), -1, -1)
         x_BNC = torch.cat([class_B1C, tokens_BGC], 1)
         where_B1C = self.class_position.expand(len(tokens_BGC), -1, -1)
         where_BNC = torch.cat([where_B1C, self.position(centres_BG3)], 1)
         for block in self.blocks:
-            x_BNC = block(x_BNC + where_BNC)  # the position is added anew each time, and stays
+            x_BNC = block(x_BNC + where_BNC)  # the position is added before each block
         x_BNC = self.norm(x_BNC)
         class_BC, tokens_BGC = x_BNC[:, 0], x_BNC[:, 1:]
         both_B2C = torch.cat([class_BC, tokens_BGC.amax(1)], -1)
@@ -108,14 +108,14 @@ class Network(nn.Module):
 
 @attrs.frozen(eq=False)
 class Groups:
-    """Hold a token for each group of a cloud, and where the group's centre is."""
+    """Group tokens and the centres of the groups."""
 
     tokens: Tensor  # (B, G, C), float32
-    centres: Tensor  # (B, G, 3), in the clouds' own units and frame
+    centres: Tensor  # (B, G, 3), in the units and frame of the clouds
 
 
 class UlipTeacher:
-    """Yield one embedding a cloud, as the spec's config says; groups' tokens on request."""
+    """Frozen teacher that returns embeddings of point clouds, and group tokens on request."""
 
     def __init__(self, config: Ulip, network: Network) -> None:
         self.config, self.network = config, network.eval().requires_grad_(False)
@@ -127,24 +127,24 @@ class UlipTeacher:
         )
 
     def embed(self, clouds: Sequence[PointCloud]) -> Tensor:
-        """Return embeddings (B, D), of length 1 only if the config says so.
+        """Return embeddings (B, D), scaled to length 1 if the config sets ``unit``.
 
-        Points that are not finite are left out, which is said. Empty clouds raise UserError.
+        Points that are not finite are dropped, with a message. Raises UserError for empty clouds.
         """
         return self._run(self._prepared(clouds))[0]
 
     def embed_groups(self, clouds: Sequence[PointCloud]) -> tuple[Tensor, Tensor]:
-        """Return embeddings (B, D) and the groups' tokens (B, G, C) after the last norm."""
+        """Return embeddings (B, D) and group tokens (B, G, C) after the last norm."""
         embedding_BD, tokens_BGC, _ = self._run(self._prepared(clouds))
         return embedding_BD, tokens_BGC
 
     def groups(self, clouds: Sequence[PointCloud]) -> Groups:
-        """Return the groups' tokens after the last norm, and their centres in the world."""
+        """Return the group tokens after the last norm, and the centres in the world frame."""
         _, tokens_BGC, centres_BG3 = self._run(self._prepared(clouds))
         return Groups(tokens_BGC, centres_BG3)
 
     def to(self, device: torch.device) -> UlipTeacher:
-        """Move the weights; groups are then found on that device, too."""
+        """Move the weights to a device; groups are then computed there too."""
         self.device = torch.device(device)
         self.network.to(self.device)
         return self
@@ -207,7 +207,7 @@ def load(config: Ulip) -> UlipTeacher:
 
 
 def draw(sizes: Sizes) -> Network:
-    """Return a network of random weights, the same each time."""
+    """Return a network with random weights, the same for the same sizes."""
     with torch.device("meta"):
         network = Network(sizes)
     network.to_empty(device="cpu")

@@ -1,6 +1,6 @@
-"""Bring clouds to the form that ULIP-2 was trained on, and cut them into groups.
+"""Preprocessing of ULIP-2, and division of clouds into groups.
 
-Shapes: P = points, G = groups, k = points of a group, F = numbers of a point (6, or 3)
+Shapes: P = points, G = groups, k = points of a group, F = values per point (6, or 3)
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rgb2act_core.interfaces import PointCloud
 
 from .config import Grouping, Ulip
 
-CORE = 1e-3  # squared distance from the origin up to which the original samples no centre
+CORE = 1e-3  # squared distance from the origin below which the official code samples no centre
 
 
 @attrs.frozen(eq=False)
 class Points:
-    """Hold what the network sees of one cloud, and where that was."""
+    """Preprocessed points of one cloud, and their original positions."""
 
     xyz: NDArray[np.float32]  # (P, 3), centre at the origin, radius 1
     rgb: NDArray[np.float32]  # (P, 3), 0..1
@@ -31,7 +31,8 @@ class Points:
 
 
 def prepare(cloud: PointCloud, config: Ulip, place: str) -> tuple[Points, int]:
-    """Return the points to look at, and how many of the cloud's were not finite."""
+    """Return the preprocessed points, and the number of points dropped because they are not
+    finite."""
     _check(cloud, place)
     cloud, dropped = pointclouds.clean(cloud.xyz, cloud.rgb, source=place)
     if config.crop:
@@ -49,7 +50,7 @@ def prepare(cloud: PointCloud, config: Ulip, place: str) -> tuple[Points, int]:
 
 
 def fill(points: Points, config: Ulip) -> Points:
-    """Return the points repeated in order, as far as the config or a single group needs it."""
+    """Repeat the points in order up to the number that the config or one group needs."""
     count = len(points.xyz)
     wanted = max(count, config.grouping.size, config.points if config.fill else 0)
     if wanted == count:
@@ -59,9 +60,9 @@ def fill(points: Points, config: Ulip) -> Points:
 
 
 def group(parts: Sequence[Points], grouping: Grouping, device: torch.device) -> tuple[Tensor, ...]:
-    """Return groups (B, G, k, 6), their centres (B, G, 3), and these in the world (B, G, 3).
+    """Return groups (B, G, k, 6), and their centres (B, G, 3) in the unit sphere and in the world.
 
-    A group is the ``k`` points nearest to its centre, seen from there, in no order that matters.
+    A group is the ``k`` points nearest to its centre, relative to it, in any order.
     """
     cut = _cut_torch if device.type != "cpu" else _cut
     rows = []
@@ -78,7 +79,7 @@ Indices = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def _cut(parts: Sequence[Points], grouping: Grouping, device: torch.device) -> list[Indices]:
-    """Return indices of the centres (G,) and of their neighbours (G, k), a pair for each cloud."""
+    """Return the indices of the centres (G,) and of their neighbours (G, k) of each cloud."""
     found = []
     for points in parts:
         centre_G = pointclouds.farthest_points(without_core(points.xyz), grouping.groups)
@@ -88,7 +89,7 @@ def _cut(parts: Sequence[Points], grouping: Grouping, device: torch.device) -> l
 
 
 def _cut_torch(parts: Sequence[Points], grouping: Grouping, device: torch.device) -> list[Indices]:
-    """Return the same, found on a GPU."""
+    """Return the same, computed on a GPU."""
     longest = max(len(points.xyz) for points in parts)
     filled = []
     for points in parts:
@@ -107,7 +108,7 @@ def _cut_torch(parts: Sequence[Points], grouping: Grouping, device: torch.device
 
 
 def without_core(xyz_P3: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the points with those near the origin put onto point 0, so that none is sampled."""
+    """Move the points near the origin to point 0, so that none of them is sampled."""
     x_P, y_P, z_P = xyz_P3.T
     core_P = (x_P * x_P + y_P * y_P) + z_P * z_P <= np.float32(CORE)
     return np.where(core_P[:, None], xyz_P3[:1], xyz_P3)

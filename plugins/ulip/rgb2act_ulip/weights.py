@@ -1,4 +1,4 @@
-"""Official checkpoints of ULIP-2: what their keys are called here, and what sizes they have."""
+"""Names and sizes in the checkpoints of ULIP-2."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NETWORK = {
     "point_encoder.norm": "norm",
     "pc_projection": "projection",
 }
-NORMS = {  # batch normalisations, and the layer each becomes part of
+NORMS = {  # batch normalisations, and the layers they are folded into
     "point_encoder.encoder.first_conv.1": "encoder.lift",
     "point_encoder.encoder.second_conv.1": "encoder.mix",
 }
@@ -42,10 +42,10 @@ USED = ("point_encoder.", "pc_projection")
 
 
 def rename(key: str) -> str | None:
-    """Return our name of an upstream key, None for what is not used, unknown keys as they are.
+    """Return our name for an official key; None if it is not used, the key itself if it is unknown.
 
-    Entries of batch normalisations are called ``<layer>.normal.<entry>``: ``convert`` makes them
-    part of their layer.
+    Entries of batch normalisations are called ``<layer>.normal.<entry>``; ``convert`` folds them
+    into their layer.
     """
     name = key.removeprefix("module.")
     if not name.startswith(USED):
@@ -65,14 +65,14 @@ def rename(key: str) -> str | None:
 
 
 def convert(checkpoint: Mapping[str, object], place: str) -> dict[str, Tensor]:
-    """Return the point encoder's tensors under our names; UserError when the file has none."""
+    """Return the point encoder's tensors under our names; raise UserError if there are none."""
     held = checkpoint.get("state_dict", checkpoint)
     tensors = held if isinstance(held, Mapping) else {}
     named = {rename(str(key)): tensor for key, tensor in tensors.items()}
     ours = {name: t for name, t in named.items() if name and isinstance(t, Tensor)}
     if "projection" not in ours:
         raise UserError(
-            f"{place}: has no 'pc_projection', this is no ULIP-2 PointBERT; give"
+            f"{place}: has no 'pc_projection', so it is not a ULIP-2 PointBERT; give"
             " ULIP-2-PointBERT-10k-xyzrgb-pc-vit_g-objaverse_shapenet-pretrained.pt"
         )
     try:
@@ -81,12 +81,14 @@ def convert(checkpoint: Mapping[str, object], place: str) -> dict[str, Tensor]:
         for layer in NORMS.values():
             _fold(ours, layer)
     except (KeyError, RuntimeError) as err:
-        raise UserError(f"{place}: the encoder is not whole ({err}); fetch the file again") from err
+        raise UserError(
+            f"{place}: the encoder is incomplete ({err}); download the file again"
+        ) from err
     return ours
 
 
 def _fold(ours: dict[str, Tensor], layer: str) -> None:
-    """Make the batch normalisation after a layer part of the layer's own numbers."""
+    """Fold a batch normalisation into the layer before it."""
     entry = {
         leaf: ours.pop(f"{layer}.normal.{leaf}").double()
         for leaf in ("weight", "bias", "running_mean", "running_var")
@@ -98,9 +100,9 @@ def _fold(ours: dict[str, Tensor], layer: str) -> None:
 
 
 def sizes_of(ours: Mapping[str, Tensor], config: Ulip, place: str) -> Sizes:
-    """Return the sizes of the network that converted tensors belong to.
+    """Return the sizes of the network of converted tensors.
 
-    A file of another variant than the config's raises UserError. Heads are not in a file.
+    Raises UserError for a file of another variant. Files do not contain the number of heads.
     """
     try:
         lift, up = ours["encoder.lift.weight"], ours["blocks.0.up.weight"]
@@ -114,7 +116,9 @@ def sizes_of(ours: Mapping[str, Tensor], config: Ulip, place: str) -> Sizes:
             out=ours["projection"].shape[1],
         )
     except (KeyError, IndexError, ValueError) as err:
-        raise UserError(f"{place}: the encoder is not whole ({err}); fetch the file again") from err
+        raise UserError(
+            f"{place}: the encoder is incomplete ({err}); download the file again"
+        ) from err
     if found.inputs != config.sizes.inputs:
         kinds = {3: "'xyz', the older file without colours", 6: "'xyzrgb', with colours"}
         kind = kinds.get(found.inputs, "none that is known")

@@ -114,7 +114,7 @@ def test_the_older_checkpoint_ignores_colours(tmp_path):
 @pytest.mark.parametrize("gone", ["pc_projection", "reduce_dim.weight", "first_conv.1.running_var"])
 def test_a_file_that_lacks_a_part_is_refused(tmp_path, gone):
     tensors = {key: value for key, value in tiny().items() if not key.endswith(gone)}
-    with pytest.raises(UserError, match=r"a\.pt: .*; (give|fetch)"):
+    with pytest.raises(UserError, match=r"a\.pt: .*; (give|download)"):
         build(Ulip(weights=saved(tmp_path / "a.pt", tensors), variant="tiny"))
 
 

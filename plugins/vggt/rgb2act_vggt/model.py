@@ -1,16 +1,16 @@
-"""VGGT's aggregator: frames are described alone, then blocks look at one frame and at all in turn.
+"""VGGT's aggregator: alternating attention within one frame and over all frames of a window.
 
 Paper: Wang et al., "VGGT: Visual Geometry Grounded Transformer", arXiv:2503.11651. Upstream:
-https://github.com/facebookresearch/vggt, VGGT License; nothing of it is copied. Inner network:
+https://github.com/facebookresearch/vggt, VGGT License; no code is copied. Inner network:
 timm's ``VisionTransformer`` (Apache-2.0), which is DINOv2's. Weights: CC BY-NC 4.0, of the
 commercial file the VGGT License. Left out: camera, depth, point and track heads, training.
 
-The first frame of a window has camera and register tokens of its own, the others share theirs and
-are a set. Here the first is the oldest.
+The first frame of a window, here the oldest, has its own camera and register tokens. The others
+share theirs, and their order does not matter.
 
-Shapes: B = windows, K = frames of a window, V = cameras, W = B * V, F = images, H W = pixels,
-N = patches, M = special tokens and patches of a frame, S = tokens that are asked, Q = tokens that
-ask, C = channels, A = attention heads, D = channels of a head
+Shapes: B = windows, K = frames of a window, V = cameras, W = B * V, F = images, H W = pixels, N =
+patches, M = special tokens and patches of a frame, S = key tokens, Q = query tokens, C = channels,
+A = attention heads, D = channels of a head
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Turn = tuple[Tensor, Tensor]  # cosine and sine of rotary embeddings, (tokens, 2
 
 
 class Attention(nn.Module):
-    """Attend with normed and rotated queries and keys."""
+    """Attention with normalised and rotated queries and keys."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(sizes.dim, sizes.dim)
 
     def forward(self, x_WSC: Tensor, turn: Turn, newest: int | None) -> Tensor:
-        """Return what the last ``newest`` tokens take from all (W, Q, C); of all when None."""
+        """Return the output (W, Q, C) of the last ``newest`` tokens, or of all if None."""
         if newest is None or newest == x_WSC.shape[1]:
             q_WAQD, k_WASD, v_WASD = self._heads(self.qkv(x_WSC), 3)
         else:
@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block; its sums and norms are float32 in every precision."""
+    """One pre-norm transformer block; norms and the residual stream use float32."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Block(nn.Module):
         self.mlp_scale = nn.Parameter(torch.ones(sizes.dim))
 
     def forward(self, x_WSC: Tensor, turn: Turn, newest: int | None = None) -> Tensor:
-        """Return the last ``newest`` tokens (W, Q, C) after the block; all when None."""
+        """Return the last ``newest`` tokens (W, Q, C) after the block, or all if None."""
         dtype = self.up.weight.dtype
         y_WQC: Tensor = self.attention(self.attention_norm(x_WSC).to(dtype), turn, newest)
         x_WQC = x_WSC if newest is None else x_WSC[:, -newest:]
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """The aggregator, in two parts: what a frame is by itself, and what it is in its window."""
+    """The aggregator, in two parts: encoding of single frames, and of windows."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -121,11 +121,11 @@ class Network(nn.Module):
 
     @property
     def special(self) -> int:
-        """Return how many tokens of a frame are no patches."""
+        """Return the number of special tokens of a frame."""
         return 1 + self.sizes.registers
 
     def describe(self, images_F3HW: Tensor) -> Tensor:
-        """Return patch tokens (F, N, C) float32 of the inner network, frames by themselves."""
+        """Return patch tokens (F, N, C) float32 of the inner network, for single frames."""
         weight = self.inner.patch_embed.proj.weight
         cast = weight.dtype != torch.float32
         with torch.autocast(images_F3HW.device.type, weight.dtype) if cast else nullcontext():
@@ -145,7 +145,7 @@ class Network(nn.Module):
         """Return features (W, N, C') of the newest frames from tokens after frame block 0.
 
         ``others`` are those of all but the first frame (W, K - 1, M, C), None in windows of one.
-        A layer's features are the output of its frame block beside that of its global block.
+        A layer's features are the outputs of its frame and global blocks, concatenated.
         """
         x_WKMC = first_WMC[:, None]
         x_WKMC = x_WKMC if others is None else torch.cat([x_WKMC, others], 1)
@@ -183,7 +183,7 @@ def rotate(x_WASD: Tensor, turn: Turn) -> Tensor:
 
 
 class VggtBackbone:
-    """Yield tokens of the newest frame of a window, with frozen weights."""
+    """Frozen backbone that returns the tokens of the newest frame of a window."""
 
     def __init__(self, network: Network, config: Vggt) -> None:
         sizes = network.sizes
@@ -199,7 +199,7 @@ class VggtBackbone:
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns; images too small for one patch raise UserError."""
+        """Return the rows and columns; raise UserError for images smaller than one patch."""
         patch = self.network.sizes.patch
         h, w = target(height, width, self.config, patch)
         return h // patch, w // patch
@@ -218,7 +218,7 @@ class VggtBackbone:
 
     @torch.no_grad()
     def encode_frames(self, rgb_BVHW3: Tensor) -> dict[str, Tensor]:
-        """Return what frames give to every window they are in, each entry (B, V, ...).
+        """Return the features of single frames, as named tensors (B, V, ...).
 
         Stack the entries of K frames as (B, K, V, ...) and give them to ``encode_windows``.
         """
@@ -234,17 +234,17 @@ class VggtBackbone:
 
     @torch.no_grad()
     def encode_windows(self, parts: Mapping[str, Tensor], image: tuple[int, int]) -> Tensor:
-        """Return tokens (B, V, N, C) from ``encode_frames`` of K frames, each entry (B, K, V, ...).
+        """Return tokens (B, V, N, C) from features of K frames, each tensor (B, K, V, ...).
 
-        ``image`` is height and width of the frames. Equal to ``encode`` of the same frames but
-        for the order of sums.
+        ``image`` is the height and width of the frames. The tokens equal those of ``encode`` up to
+        floating-point summation order.
         """
         several = parts["patches"].shape[1] > 1
         others = parts["other"][:, 1:] if several else None
         return self._windows(parts["patches"][:, 0], others, self._turn(image))
 
     def to(self, device: torch.device) -> VggtBackbone:
-        """Move the weights."""
+        """Move the weights to a device."""
         self.device = torch.device(device)
         self.network.to(self.device)
         return self
@@ -259,7 +259,8 @@ class VggtBackbone:
         return turns(self.grid(*image), self.network.sizes, self.device)
 
     def _windows(self, oldest_BVNC: Tensor, others: Tensor | None, turn: Turn) -> Tensor:
-        """Return tokens from the oldest frames' patches and the others (B, K - 1, V, ...)."""
+        """Return tokens from the features of the oldest frame and of the others (B, K - 1, V,
+        ...)."""
         first_WMC = self.network.begin(oldest_BVNC.flatten(0, 1), 0, turn)
         if others is not None:
             others = others.transpose(1, 2).flatten(0, 1)
@@ -277,7 +278,9 @@ def load(config: Vggt) -> VggtBackbone:
         tensors = convert(read_checkpoint(path), str(path))
         sizes = sizes_of(tensors, str(path))
         if sizes.heads < 1 or sizes.dim % (4 * sizes.heads):
-            raise UserError(f"{path}: {sizes.dim} channels do not split in {sizes.heads} heads")
+            raise UserError(
+                f"{path}: {sizes.heads} heads cannot share {sizes.dim} channels; give another file"
+            )
         network = _empty(sizes)
         load_strict(network, tensors, source=str(path), dtype=torch.float32)
     _check(network.sizes, config)
@@ -288,7 +291,7 @@ def load(config: Vggt) -> VggtBackbone:
 
 
 def _check(sizes: Sizes, config: Vggt) -> None:
-    """Raise UserError when the model cannot do what the spec asks for."""
+    """Raise UserError if the model does not support the config."""
     if config.resize != "native" and config.size % sizes.patch:
         whole = max(1, round(config.size / sizes.patch)) * sizes.patch
         raise UserError(
@@ -308,7 +311,7 @@ def _empty(sizes: Sizes) -> Network:
 
 
 def _random(sizes: Sizes) -> Network:
-    """Return a network whose weights depend on nothing but its sizes."""
+    """Return a network with random weights, the same for the same sizes."""
     network = _empty(sizes).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
     for name, parameter in network.named_parameters():

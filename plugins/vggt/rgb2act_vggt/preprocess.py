@@ -1,6 +1,6 @@
-"""Make of frames the images that VGGT was trained on.
+"""Preprocessing of VGGT.
 
-Shapes: F = images, H W = pixels of a frame, h w = pixels the model sees
+Shapes: F = images, H W = size of a frame in pixels, h w = size of the model's input
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from rgb2act_core import UserError
 
 from .config import Vggt
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB; upstream normalises inside the model
+MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB; the official model normalises internally
 STD = (0.229, 0.224, 0.225)
 WHITE = 255.0
-FIXED = 1 << 22  # steps of 1 in which Pillow holds shares of pixels
+FIXED = 1 << 22  # fixed-point steps of Pillow's weights
 
 
 def scaled(height: int, width: int, config: Vggt, patch: int) -> tuple[int, int]:
@@ -39,7 +39,7 @@ def scaled(height: int, width: int, config: Vggt, patch: int) -> tuple[int, int]
 
 
 def target(height: int, width: int, config: Vggt, patch: int) -> tuple[int, int]:
-    """Return height and width of the image that the model sees."""
+    """Return the height and width of the model's input."""
     h, w = scaled(height, width, config, patch)
     if config.resize == "pad":
         return config.size, config.size
@@ -49,7 +49,7 @@ def target(height: int, width: int, config: Vggt, patch: int) -> tuple[int, int]
 def prepare(rgb_FHW3: Tensor, config: Vggt, patch: int) -> Tensor:
     """Return normalised float32 images (F, 3, h, w) of uint8 frames.
 
-    Resized values are the grey levels that Pillow's bicubic filter gives.
+    Resized values equal those of Pillow's bicubic filter.
     """
     height, width = rgb_FHW3.shape[1:3]
     x_F3HW = rgb_FHW3.permute(0, 3, 1, 2).float()
@@ -71,7 +71,7 @@ def _nearest(side: int, patch: int) -> int:
 
 
 def _resize(x_F3HW: Tensor, to: tuple[int, int]) -> Tensor:
-    """Scale along rows, then along columns, with grey levels between: the way Pillow does."""
+    """Resize along rows, then along columns, and round to integers in between, as Pillow does."""
     height, width = x_F3HW.shape[2:]
     x_F3HW = x_F3HW.double()
     if width != to[1]:
@@ -87,9 +87,9 @@ def _levels(x_F3HW: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _shares(before: int, after: int) -> Tensor:
-    """Return (after, before) float64: what each old pixel adds to each new one.
+    """Return the weight of each input pixel in each output pixel, (output, input) float64.
 
-    Bicubic (Keys, a = -0.5), widened where the image shrinks, in Pillow's fixed-point steps.
+    Bicubic (Keys, a = -0.5), widened for downscaling, rounded to Pillow's fixed-point steps.
     """
     scale = before / after
     wide = max(scale, 1.0)

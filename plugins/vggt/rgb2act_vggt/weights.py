@@ -1,4 +1,4 @@
-"""What the keys of VGGT's checkpoints are called here, and how large a network they are of."""
+"""Names and sizes in VGGT's checkpoints."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rgb2act_core import UserError
 from .config import Sizes
 
 PREFIX = "aggregator."
-# of the heads, which features do not need
+# of the heads, which are not used
 UNUSED = ("camera_head.", "point_head.", "depth_head.", "track_head.")
-# theirs, without the prefix, to ours; '#' is the number of a block, '*' is weight or bias
+# official names without the prefix, and ours; '#' is the number of a block, '*' weight or bias
 NETWORK: dict[str, str | None] = {
     "camera_token": "camera_tokens",
     "register_token": "register_tokens",
@@ -53,7 +53,8 @@ NAMES = NETWORK | {
 
 
 def rename(key: str) -> str | None:
-    """Return our name of an upstream key, None for what is not used, unknown keys as they are."""
+    """Return our name for an official key; None if it is not used, the key itself if it is
+    unknown."""
     if key.startswith(UNUSED):
         return None
     if not key.startswith(PREFIX):
@@ -71,14 +72,14 @@ def rename(key: str) -> str | None:
 
 
 def convert(tensors: Mapping[str, object], place: str) -> dict[str, Tensor]:
-    """Return the aggregator's tensors under our names; UserError when the file has none.
+    """Return the aggregator's tensors under our names; raise UserError if there are none.
 
-    The class token's position is part of the class token, where timm's network has it.
+    The position embedding of the class token is added to the class token, as in timm.
     """
     if not any(str(key).startswith(PREFIX) for key in tensors):
         held = ", ".join(map(str, list(tensors)[:4])) or "nothing"
         raise UserError(
-            f"{place}: no key begins with {PREFIX!r} (it holds {held}), this is no VGGT; give"
+            f"{place}: no key begins with {PREFIX!r} (keys: {held}), so it is not VGGT; give"
             " model.safetensors or model.pt of facebook/VGGT-1B"
         )
     named = {rename(str(key)): value for key, value in tensors.items()}
@@ -91,7 +92,7 @@ def convert(tensors: Mapping[str, object], place: str) -> dict[str, Tensor]:
 
 
 def sizes_of(tensors: Mapping[str, Tensor], place: str) -> Sizes:
-    """Return the sizes of the network that converted tensors belong to."""
+    """Return the sizes of the network of converted tensors."""
 
     def count(prefix: str) -> int:
         rest = (name.removeprefix(prefix) for name in tensors if name.startswith(prefix))
@@ -113,5 +114,5 @@ def sizes_of(tensors: Mapping[str, Tensor], place: str) -> Sizes:
         )
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as err:
         raise UserError(
-            f"{place}: the aggregator is not whole ({err}); fetch the file again"
+            f"{place}: the aggregator is incomplete ({err}); download the file again"
         ) from err

@@ -1,4 +1,4 @@
-"""Names cover the official file, both ways; files that do not fit are refused."""
+"""Names cover the official file in both directions; other files are rejected."""
 
 import os
 import re
@@ -120,10 +120,10 @@ def test_what_does_not_fit_is_listed(tmp_path):
 def test_another_models_file_is_refused(tmp_path):
     for strange in ({"storage_tokens": torch.zeros(1)}, {"model": {}}, {}):
         torch.save(strange, tmp_path / "a.pt")
-        with pytest.raises(UserError, match="this is no VGGT"):
+        with pytest.raises(UserError, match="so it is not VGGT"):
             tokens(tmp_path / "a.pt")
     torch.save({"aggregator.camera_token": torch.zeros(1, 2, 1, 8)}, tmp_path / "a.pt")
-    with pytest.raises(UserError, match="the aggregator is not whole"):
+    with pytest.raises(UserError, match="the aggregator is incomplete"):
         tokens(tmp_path / "a.pt")
 
 
