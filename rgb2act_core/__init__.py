@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .data.video import write_mp4
     from .features.image_encoder import ImageEncoder, backbone
     from .pipeline.find_run import find_run
-    from .pipeline.finished_run import FinishedRun, open_run, runs
+    from .pipeline.finished_run import FinishedRun, SuccessRate, open_run, runs
     from .plugins.components import Capability, Command, Component, Kind
     from .plugins.hookspecs import hookimpl
     from .policy.planner import Planner
@@ -34,6 +34,7 @@ else:  # ``rgb2act --help`` imports none of these
             "Command": "plugins.components",
             "Component": "plugins.components",
             "FinishedRun": "pipeline.finished_run",
+            "SuccessRate": "pipeline.finished_run",
             "ImageEncoder": "features.image_encoder",
             "Kind": "plugins.components",
             "Planner": "policy.planner",
@@ -62,6 +63,7 @@ __all__ = [
     "ImageEncoder",
     "Kind",
     "Planner",
+    "SuccessRate",
     "UserError",
     "__version__",
     "backbone",

@@ -23,7 +23,7 @@ except SystemExit as err:
 print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
 
-# replaces what the commands that run stages share
+# replaces the function that runs stages
 INSTEAD = """
 import sys
 from rgb2act_core.cli import main
@@ -142,7 +142,7 @@ for module in commands.modules():
     assert done.returncode == 0, done.stderr
 
 
-def test_reader_that_leaves_is_no_error() -> None:
+def test_closed_stdout_is_no_error() -> None:
     code = INSTEAD.format(body="[print('x' * 100) for _ in range(100_000)]; return 0")
     with subprocess.Popen(
         [sys.executable, "-c", code, "run", "x.toml"],

@@ -66,5 +66,9 @@ def _show(found: list[Row]) -> None:
         line = f"{part}: {diagnostic.name}: {diagnostic.remedy}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     count = len(found)
-    message = f"{len(missing)} of {count} missing" if missing else f"nothing of {count} is missing"
+    message = (
+        f"{len(missing)} of {count} requirements missing"
+        if missing
+        else f"all {count} requirements met"
+    )
     console.print(message, highlight=False)

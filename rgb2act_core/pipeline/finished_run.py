@@ -36,8 +36,10 @@ class SuccessRate:
     """Successes of a policy on the ``[act]`` seeds."""
 
     rate: float
-    low: float  # of the 95% Wilson interval
+    low: float
+    """Lower end of the 95% Wilson interval."""
     high: float
+    """Upper end of the 95% Wilson interval."""
     successes: int
     episodes: int
 
