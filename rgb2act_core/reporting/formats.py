@@ -16,8 +16,12 @@ def percent(share: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a metric with four significant digits, or with two decimals from 1 on."""
-    return "-" if value is None else f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
+    """Return a count as it is, a metric with four digits, or with two decimals from 1 on."""
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
 
 
 def duration(seconds: float | None) -> str:

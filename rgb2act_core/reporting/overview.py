@@ -59,7 +59,9 @@ def _retrieval(stages: Stages) -> Iterator[Fact]:
     align = stages.get(StageId(Stage.ALIGN))
     if align is not None and not align.problem:
         before, after = (align.results[when]["retrieval@1"] for when in ("before", "after"))
-        yield Fact(percent(after), f"retrieval@1 on held-out frames, {percent(before)} untrained")
+        yield Fact(
+            percent(after), f"retrieval@1 on held-out frames, {percent(before)} before training"
+        )
 
 
 def _times(stages: Stages) -> Iterator[Fact]:
