@@ -24,8 +24,11 @@ Files = Callable[..., Any]
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("encode", "extract puppet: episode episode_0100000: {array} 'tokens' frame 3 holds NaN"),
-        ("embed", "extract puppet: episode episode_0100000: {array} 'embeddings' frame 3 holds"),
+        (
+            "encode",
+            "extract puppet: episode episode_0100000: {array} 'tokens' frame 3 contains NaN",
+        ),
+        ("embed", "extract puppet: episode episode_0100000: {array} 'embeddings' frame 3 contains"),
     ],
 )
 def test_features_with_nan_are_reported(
@@ -91,10 +94,10 @@ def test_too_large_learning_rate_stops_training(spec_file: SpecFile, puppet_root
     ("fault", "message"),
     [
         ("one name", "episode 'twin': duplicate name"),
-        ("other cameras", r"episode recorded_1: cameras \('ear',\), the environment has"),
+        ("other cameras", r"episode recorded_1: cameras are \('ear',\), the environment has"),
         ("narrow", "episode recorded_1: actions: expected width 4, got width 3"),
         ("nan actions", "episode 'recorded_1' frame 0: actions contains NaN"),
-        ("few clouds", "episode recorded_1: has 8 clouds for 9 frames"),
+        ("few clouds", "episode recorded_1: has 8 point clouds for 9 frames"),
         ("no frames", "episode 'recorded_1': has no frame"),
         ("no clouds", "episode recorded_1: has no point clouds, which the teacher needs"),
     ],
