@@ -1,7 +1,7 @@
-"""Backbones without learned weights: colour statistics and random convolutions of patches.
+"""Backbones without learned weights: colour statistics and random convolutions.
 
 Shapes: B = timesteps, K = context frames, V = cameras, F = B * V images, H W = pixels,
-N = patches, C = channels, G = rows and J = columns of the grid, P = patch side
+N = patches, C = channels, G = rows and J = columns of the grid, P = patch size
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from rgb2act_core.interfaces import BackboneInfo
 
 from .config import PatchStats, RandConv
 
-CHUNK_PIXELS = 2**16  # pixels encoded at once: bounds memory, and no slower than all at once
+CHUNK_PIXELS = 2**16  # pixels encoded at once, to limit memory; as fast as all at once
 
 
 class PatchStatsBackbone:
-    """Yield mean and standard deviation of R, G, B and three opponent channels a patch, 0..1."""
+    """Mean and standard deviation of R, G, B and three opponent channels per patch, 0 to 1."""
 
     def __init__(self, config: PatchStats) -> None:
         self.patch = config.patch
@@ -31,7 +31,8 @@ class PatchStatsBackbone:
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns; sides that the patch does not divide raise UserError."""
+        """Return the rows and columns; raise UserError if the patch size does not divide the
+        image."""
         return _grid("patchstats", "patch", self.patch, height, width)
 
     @torch.no_grad()
@@ -44,7 +45,7 @@ class PatchStatsBackbone:
         return torch.cat([self._describe(chunk, grid) for chunk in chunks]).view(b, v, -1, 12)
 
     def to(self, device: torch.device) -> PatchStatsBackbone:
-        """Compute on that device from now on."""
+        """Move the computation to a device."""
         self.device = torch.device(device)
         return self
 
@@ -53,7 +54,7 @@ class PatchStatsBackbone:
         rgb_3FHW = rgb_FHW3.permute(3, 0, 1, 2).contiguous()
         r, g, b = rgb_3FHW
         darker_3FHW = torch.stack([torch.maximum(g, b), torch.maximum(r, b), torch.maximum(r, g)])
-        # uint8 wraps below 0, so the larger of both minus the other stands for max(0, r - other)
+        # uint8 wraps below 0, so max(r, other) - other is used for max(0, r - other)
         opponents_3FHW = torch.maximum(rgb_3FHW, darker_3FHW) - darker_3FHW
         all_6FHW = torch.cat([rgb_3FHW, opponents_3FHW]).float()
         mean_6FGJ, std_6FGJ = self._moments(all_6FHW, grid)
@@ -64,13 +65,13 @@ class PatchStatsBackbone:
         """Return mean and standard deviation (6, F, G, J) over each patch."""
         x_6FGPJP = x_6FHW.view(6, -1, grid[0], self.patch, grid[1], self.patch)
         mean_6FG1J1 = x_6FGPJP.mean(-1, keepdim=True).mean(3, keepdim=True)
-        # second pass over deviations: the mean of squares less the squared mean loses digits
+        # two passes: the mean of squares minus the squared mean loses precision
         variance_6FGJ = (x_6FGPJP - mean_6FG1J1).square_().mean(-1).mean(3)
         return mean_6FG1J1[:, :, :, 0, :, 0], variance_6FGJ.sqrt_()
 
 
 class RandConvBackbone:
-    """Yield tokens of two strided convolutions whose weights are drawn once from a seed."""
+    """Two strided convolutions with random weights from a seed."""
 
     def __init__(self, config: RandConv) -> None:
         self.strides = (config.stride // 2, 2)
@@ -83,7 +84,7 @@ class RandConvBackbone:
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns; sides that the stride does not divide raise UserError."""
+        """Return the rows and columns; raise UserError if the stride does not divide the image."""
         return _grid("randconv", "stride", self.strides[0] * 2, height, width)
 
     @torch.no_grad()
@@ -96,7 +97,7 @@ class RandConvBackbone:
         return tokens_FNC.view(b, v, -1, self.info.dim)
 
     def to(self, device: torch.device) -> RandConvBackbone:
-        """Move the weights."""
+        """Move the weights to a device."""
         self.device = torch.device(device)
         self.weights = [weight.to(device) for weight in self.weights]
         return self
@@ -115,7 +116,7 @@ class RandConvBackbone:
 
 
 def _convolutions(dim: int, stride: int, seed: int) -> list[Tensor]:
-    """Draw weight and bias of both layers; they depend on nothing but the arguments."""
+    """Return random weights and biases of both layers, the same for the same arguments."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
@@ -130,7 +131,7 @@ def _convolutions(dim: int, stride: int, seed: int) -> list[Tensor]:
 
 
 def _chunks(rgb_BVHW3: Tensor) -> tuple[Tensor, ...]:
-    """Return the images (F, H, W, 3) a few at a time."""
+    """Yield the images (F, H, W, 3) in small batches."""
     images = rgb_BVHW3.flatten(0, 1)
     return torch.split(images, max(1, CHUNK_PIXELS // (images.shape[1] * images.shape[2])))
 

@@ -1,7 +1,7 @@
 """Teachers without learned weights: colour moments and a random PointNet.
 
 Shapes: B = clouds, P = points of a cloud, T = points of several clouds in a row,
-Q = colour prototypes, S = sampled points, D = embedding width
+Q = colour prototypes, S = sampled points, D = size of an embedding
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from rgb2act_core.interfaces import PointCloud, TeacherInfo
 
 from .config import CloudStats, PointNet
 
-PROTOTYPES = {  # shares of r, g, b in a colour's brightness
+PROTOTYPES = {  # weights of r, g, b in the brightness
     "red": (1, 0, 0),
     "green": (0, 1, 0),
     "blue": (0, 0, 1),
     "yellow": (1 / 2, 1 / 2, 0),
     "neutral": (1 / 3, 1 / 3, 1 / 3),
 }
-CHUNK = 16  # clouds at once: bounds memory, and keeps the work in a CPU's cache
+CHUNK = 16  # clouds per batch, to limit memory and to use the CPU cache
 
 
 class CloudStatsTeacher:
-    """Yield, a colour, its share of the points and the mean and spread of their positions.
+    """Fraction, mean position and spread of the points of each colour.
 
     Seven numbers for each of ``PROTOTYPES`` in order: mass 0..1, mean x y z, standard deviation
     x y z (metres). Point order does not matter. A colour that no point has gives mass 0, the
@@ -48,32 +48,32 @@ class CloudStatsTeacher:
 
     @torch.no_grad()
     def embed(self, clouds: Sequence[PointCloud]) -> Tensor:
-        """Return embeddings (B, 35); empty or non-finite clouds raise UserError."""
+        """Return embeddings (B, 35); raise UserError for empty or non-finite clouds."""
         chunks = [
             self._describe(xyz, rgb, sizes) for xyz, rgb, sizes in _read("cloudstats", clouds)
         ]
         return torch.cat([torch.zeros(0, self.info.dim), *chunks]).to(self.device)
 
     def embed_groups(self, clouds: Sequence[PointCloud]) -> tuple[Tensor, Tensor]:
-        """Return embeddings (B, 35), and the same as a token of 7 numbers a colour (B, 5, 7)."""
+        """Return embeddings (B, 35), and the same as one token per colour (B, 5, 7)."""
         embedding_BD = self.embed(clouds)
         return embedding_BD, embedding_BD.unflatten(1, (len(PROTOTYPES), 7))
 
     def to(self, device: torch.device) -> CloudStatsTeacher:
-        """Return results on that device; the sums themselves stay on the CPU in float64."""
+        """Return results on a device; they are computed on the CPU in float64."""
         self.device = torch.device(device)
         return self
 
     def _describe(self, xyz_T3: Tensor, rgb_T3: Tensor, sizes: list[int]) -> Tensor:
-        """Return embeddings (B, 35) of clouds that lie one after another."""
+        """Return embeddings (B, 35) of concatenated clouds."""
         belongs_TQ = self._assign(rgb_T3.double())
         rows = zip(torch.split(xyz_T3.double(), sizes), torch.split(belongs_TQ, sizes), strict=True)
         return torch.stack([self._moments(*row) for row in rows]).flatten(1).float()
 
     def _assign(self, rgb_T3: Tensor) -> Tensor:
-        """Return how much each point belongs to each colour, rows summing to 1."""
+        """Return the soft assignment of points to colours; rows sum to 1."""
         shares_T3 = (rgb_T3 + 1) / (rgb_T3.sum(1, keepdim=True) + 3)  # + 1: black is neutral
-        # |c - p|^2 less |c|^2, which softmax would cancel anyway
+        # |c - p|^2 - |c|^2; the softmax cancels |c|^2
         far_TQ = self.prototypes_Q3.square().sum(1) - 2 * shares_T3 @ self.prototypes_Q3.T
         return (far_TQ / (-2 * self.width**2)).softmax(1)
 
@@ -90,10 +90,10 @@ class CloudStatsTeacher:
 
 
 class PointNetTeacher:
-    """Yield the maximum over points of a random point-wise network (6, 64, 128, dim).
+    """Maximum over points of a random point-wise network (6, 64, 128, dim).
 
-    After Qi et al. 2017 (arXiv 1612.00593) without its transform nets; the weights are drawn
-    once from a seed and never trained. Which points are sampled depends on their order.
+    As in Qi et al. 2017 (arXiv 1612.00593), without the transform networks. The weights are random,
+    from a seed. Which points are sampled depends on their order.
     """
 
     def __init__(self, config: PointNet) -> None:
@@ -108,18 +108,18 @@ class PointNetTeacher:
 
     @torch.no_grad()
     def embed(self, clouds: Sequence[PointCloud]) -> Tensor:
-        """Return embeddings (B, D); empty or non-finite clouds raise UserError."""
+        """Return embeddings (B, D); raise UserError for empty or non-finite clouds."""
         chunks = [self._describe(*part) for part in _read("pointnet", clouds)]
         return torch.cat([torch.zeros(0, self.info.dim, device=self.device), *chunks])
 
     def to(self, device: torch.device) -> PointNetTeacher:
-        """Move the weights."""
+        """Move the weights to a device."""
         self.device = torch.device(device)
         self.layers = [(weight.to(device), bias.to(device)) for weight, bias in self.layers]
         return self
 
     def _describe(self, xyz_T3: Tensor, rgb_T3: Tensor, sizes: list[int]) -> Tensor:
-        """Return embeddings (B, D) of clouds that lie one after another."""
+        """Return embeddings (B, D) of concatenated clouds."""
         chosen_BS = self._sample(torch.tensor(sizes))
         x_BSC = torch.cat([xyz_T3, rgb_T3.float() / 255], 1)[chosen_BS].to(self.device)
         *hidden, (weight, bias) = self.layers
@@ -128,16 +128,16 @@ class PointNetTeacher:
         return (x_BSC @ weight).amax(1) + bias
 
     def _sample(self, sizes_B: Tensor) -> Tensor:
-        """Return indices (B, S) into clouds in a row, evenly spaced over each.
+        """Return indices (B, S) into concatenated clouds, evenly spaced in each.
 
-        A cloud of fewer points gives all of them, some repeatedly, which a maximum ignores.
+        Smaller clouds give all of their points, some repeatedly, which does not change a maximum.
         """
         starts_B = sizes_B.cumsum(0) - sizes_B
         return starts_B[:, None] + torch.arange(self.points) * sizes_B[:, None] // self.points
 
 
 def _layers(widths: tuple[int, ...], seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Draw the layers; they depend on nothing but the arguments."""
+    """Return random layers, the same for the same arguments."""
     generator = torch.Generator().manual_seed(seed)
     layers = []
     for before, after in itertools.pairwise(widths):
@@ -147,7 +147,8 @@ def _layers(widths: tuple[int, ...], seed: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _read(name: str, clouds: Sequence[PointCloud]) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
-    """Yield points (T, 3), colours (T, 3) and sizes of a few clouds at a time, all checked."""
+    """Yield points (T, 3), colours (T, 3) and sizes of clouds in small batches, after
+    validation."""
     for start in range(0, len(clouds), CHUNK):
         part = clouds[start : start + CHUNK]
         for i, cloud in enumerate(part, start):
@@ -167,7 +168,7 @@ def _check(place: str, cloud: PointCloud) -> None:
             " give each point a position and a colour"
         )
     if not len(xyz):
-        raise UserError(f"{place}: it has no points; leave the frame out or widen the crop")
+        raise UserError(f"{place}: has no points; leave the frame out or enlarge the crop")
     if not np.isfinite(xyz).all():
         point = int(np.argmin(np.isfinite(xyz).all(1)))
         raise UserError(

@@ -125,7 +125,7 @@ def test_an_empty_cloud_is_named(component):
     with pytest.raises(UserError) as caught:
         component.build(component.tiny).embed([cloud(5)] * 40 + [cloud(0)])
     assert str(caught.value) == (
-        f"{component.name}: cloud 40 of 41: it has no points; leave the frame out or widen the crop"
+        f"{component.name}: cloud 40 of 41: has no points; leave the frame out or enlarge the crop"
     )
 
 

@@ -1,4 +1,4 @@
-"""The environment as Gymnasium knows it: images and joints out, joint targets in.
+"""The Gymnasium environment: observations are images and joints, actions are joint targets.
 
 Shapes: V = cameras, H W = pixels, A = 14 actions and joints
 """
@@ -22,7 +22,7 @@ from .world import ACTION_NAMES, CONTROL_HZ, HIGH_A, LOW_A, World
 
 
 class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]):  # type: ignore[misc]
-    """Simulate one task; the same seed and actions give the same bytes.
+    """One task, simulated. The same seed and actions give the same bytes.
 
     ``observe = False`` skips rendering: the images of the next observations are black.
     """
@@ -54,12 +54,12 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Draw a new layout from the seed; there are no options."""
+        """Sample a new layout from the seed; there are no options."""
         super().reset(seed=seed)
         return self.start(layout(self.task, self.np_random))
 
     def start(self, where: Layout) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Start an episode with the objects laid out as given."""
+        """Start an episode with a given layout of the objects."""
         self.world.reset(where)
         self._steps = self._held = 0
         return self._observation(), self._info()
@@ -67,9 +67,9 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        """Hold joint targets (A,) for 0.1 s; targets beyond the limits are clipped to them.
+        """Hold joint targets (A,) for 0.1 s; targets are clipped to the joint limits.
 
-        Raises ValueError for another shape or a number that is not finite.
+        Raises ValueError for another shape or values that are not finite.
         """
         self.world.step(_checked(action))
         self._steps += 1
@@ -91,19 +91,20 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
         return {"rgb": rgb_VHW3, "joints": self.world.joints()}
 
     def look(self) -> list[View]:
-        """Return RGB, depth and segmentation of each camera: for recording, not for a policy."""
+        """Return RGB, depth and segmentation of each camera, for recording."""
         return self._views.look(self.world.data)
 
     def cloud(self, views: list[View]) -> PointCloud:
-        """Return the workspace's points as the given views show them, metres, world frame."""
+        """Return the point cloud of the workspace in the given views, in metres, in the world
+        frame."""
         return self._views.cloud(views)
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Return the picture (H, W, 3) that ``render_camera`` and ``render_size`` ask for."""
+        """Return an image (H, W, 3) of ``render_camera`` with ``render_size``."""
         return None if self.render_mode is None else self.picture(*self._picture)
 
     def picture(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
-        """Return the present state as any camera sees it, at any size, uint8 (H, W, 3)."""
+        """Return an image of the current state from any camera, at any size, uint8 (H, W, 3)."""
         if camera not in CAMERAS:
             raise ValueError(f"there is no camera {camera!r}; choose from {', '.join(CAMERAS)}")
         key = (camera, height, width)

@@ -1,4 +1,4 @@
-"""The scripted expert: waypoints for each hand, joined smoothly and solved into joint targets.
+"""The scripted expert: waypoints of each hand, interpolated and converted to joint targets.
 
 Shapes: S = steps of a plan, A = 14 actions
 """
@@ -16,26 +16,26 @@ from .scene import BASES
 from .tasks import Layout, Task
 from .world import GRIPPERS, HANDS, HOME_A
 
-_GRASP = 0.006  # the tool centre stays this far behind the cube's centre: fingers clear the table
-_ABOVE = 0.08  # metres over the cube before and after the grasp
+_GRASP = 0.006  # of the tool centre behind the cube's centre; keeps fingers off the table
+_ABOVE = 0.08  # metres above the cube before and after the grasp
 _TILT = 1.22  # pitch of the hand when it lifts, radians: 70 degrees down
 _READY = np.array([0.0, -0.5, 0.8, 0.0, 1.0, 0.0])  # angles with the wrist bent down
-_MEETING = (0.0, 0.5, 0.22)  # where a cube changes hands
+_MEETING = (0.0, 0.5, 0.22)  # where the cube is handed over
 
 
 @attrs.frozen(kw_only=True)
 class Waypoint:
-    """Say where a hand shall be at a step."""
+    """Pose of a hand at a step."""
 
     at: float  # control steps from the start
     xyz: tuple[float, float, float]
     angles: tuple[float, float, float]  # yaw, pitch, roll; see kinematics.rotation
-    grip: float  # from the step after the waypoint before this one
+    grip: float  # from the step after the previous waypoint
 
 
 @attrs.frozen(kw_only=True)
 class Carry:
-    """Say that a hand holds the cube from a step on."""
+    """The hand that holds the cube, from a step on."""
 
     since: float
     side: int
@@ -45,7 +45,7 @@ class Carry:
 
 @attrs.frozen(kw_only=True)
 class Script:
-    """Hold both hands' waypoints, how long they take, and who carries the cube when."""
+    """Waypoints of both hands, their duration, and which hand carries the cube."""
 
     hands: tuple[tuple[Waypoint, ...], tuple[Waypoint, ...]]  # empty: the arm stays home
     carries: tuple[Carry, ...]
@@ -53,18 +53,18 @@ class Script:
 
 
 class Expert:
-    """Plan a whole episode from the true layout; knows nothing of what then happens."""
+    """Plan an episode from the ground-truth layout, without feedback from the simulation."""
 
     def __init__(self, kinematics: Kinematics) -> None:
         self._kinematics = kinematics
 
     def plan(self, task: Task, layout: Layout) -> NDArray[np.float32] | None:
-        """Return joint targets (S, A), or None where the arms cannot follow the script."""
+        """Return joint targets (S, A), or None if the arms cannot reach the waypoints."""
         script = self.script(task, layout)
         return self._solve(script, np.arange(1, script.steps + 1, dtype=np.float64))
 
     def snapshot(self, script: Script, at: float) -> NDArray[np.float32] | None:
-        """Return the joint targets (A,) of one moment, or None."""
+        """Return the joint targets (A,) of one step, or None."""
         path = self._solve(script, np.linspace(0, at, 2 + int(at / 5))[1:])
         return None if path is None else path[-1]
 
@@ -83,10 +83,10 @@ class Expert:
     def _follow(
         self, side: int, waypoints: tuple[Waypoint, ...], times: Floats
     ) -> list[Floats] | None:
-        """Return one arm's angles (6,) a time.
+        """Return the joint angles (6,) of one arm at each step.
 
-        The way to the first waypoint leads through joint space: on a straight line the wrist
-        would pass its singularity and the forearm flip.
+        The path to the first waypoint is interpolated in joint space: on a straight line, the wrist
+        would pass its singularity and the forearm would flip.
         """
         home, start = HOME_A[HANDS[side]], waypoints[0].at
         angles = ready = self._kinematics.solve(side, moment(waypoints, start)[0], _READY)
@@ -126,7 +126,7 @@ class Expert:
         taker = 1 - giver
         yaws = (BASES[giver][2], BASES[taker][2])
         down, level = (yaws[0], np.pi / 2, 0.0), (yaws[0], 0.0, 0.0)
-        turned = (yaws[1], 0.0, np.pi / 2)  # its fingers close on the two faces left free
+        turned = (yaws[1], 0.0, np.pi / 2)  # its fingers grasp the two free faces
         grasp = _behind(layout.cube, giver, np.pi / 2)
         meet, away = _behind(_MEETING, giver, 0.0), _behind(_MEETING, giver, 0.0, 0.10)
         near, take = _behind(_MEETING, taker, 0.0, 0.10), _behind(_MEETING, taker, 0.0)
@@ -146,7 +146,8 @@ class Expert:
 
 
 def moment(waypoints: tuple[Waypoint, ...], time: float) -> tuple[Pose, float]:
-    """Return a hand's pose and grip at a time; before the first waypoint, the first one's."""
+    """Return the pose and grip of a hand at a time; before the first waypoint, those of the
+    first."""
     index = next((i for i, point in enumerate(waypoints) if point.at >= time), len(waypoints) - 1)
     before, after = waypoints[max(index - 1, 0)], waypoints[index]
     part = _gentle((time - before.at) / max(after.at - before.at, 1e-9))
@@ -158,7 +159,7 @@ def moment(waypoints: tuple[Waypoint, ...], time: float) -> tuple[Pose, float]:
 
 
 def _gentle(part: float) -> float:
-    """Return the share of a way that is done after a share of its time."""
+    """Return the fraction of a path that is completed after a fraction of its time."""
     part = min(max(part, 0.0), 1.0)
     return part * part * (3 - 2 * part)
 
@@ -173,7 +174,7 @@ def _still(
 def _behind(
     xyz: tuple[float, float, float], side: int, pitch: float, by: float = _GRASP
 ) -> tuple[float, float, float]:
-    """Return the point from which a hand at that pitch has the given point ahead of it."""
+    """Return the position of a hand with that pitch so that a point is in front of it."""
     ahead = rotation(BASES[side][2], pitch, 0.0)[:, 0]
     x, y, z = (float(value) for value in np.array(xyz) - by * ahead)
     return x, y, z

@@ -1,4 +1,4 @@
-"""Render through OpenGL: nearly the same price at every size, where a driver is at hand."""
+"""Renderer that uses OpenGL. It needs a driver, and takes nearly the same time at every size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .raycast import Lens, View, lens
 
 
 class GLRenderer:
-    """Render one camera of a model at one size; use it from the thread that made it alone."""
+    """Renderer of one camera at one size; use it only in the thread that created it."""
 
     def __init__(self, model: Any, camera: str, height: int, width: int) -> None:
         self.lens: Lens = lens(model, camera, height, width)
@@ -21,7 +21,7 @@ class GLRenderer:
         self._renderer = _open(model, height, width)
 
     def render(self, data: Any) -> View:
-        """Return what the camera sees in a state whose positions are up to date."""
+        """Render a state whose positions are up to date."""
         renderer = self._renderer
         renderer.update_scene(data, self._camera)
         rgb = renderer.render()
@@ -46,7 +46,7 @@ def _open(model: Any, height: int, width: int) -> Any:
 
     try:
         renderer = mujoco.Renderer(model, height, width)
-    except Exception as err:  # each driver has error classes of its own
+    except Exception as err:  # each driver has its own error classes
         driver = os.environ.get("MUJOCO_GL", "unset")
         raise UserError(
             f"tabletop.renderer: 'gl' cannot start ({type(err).__name__}: {err}; "

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from .scene import JOINTS, SIDES
 
 Floats = NDArray[np.float64]
-_DAMPING = 1e-3  # added to J J^T, so that a singular pose asks for finite speeds
+_DAMPING = 1e-3  # added to J J^T, so that speeds are finite at singular poses
 _STRIDE = 0.3  # largest change of a joint in one iteration, radians
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Pose:
-    """Hold where a hand is."""
+    """Pose of a hand."""
 
     xyz: Floats
     rotation: Floats
@@ -40,7 +40,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> Floats:
 
 
 class Kinematics:
-    """Solve for joint angles on a scratch state, so that the simulated one is not touched."""
+    """Inverse kinematics of an arm on a separate state; the simulation is not modified."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -54,7 +54,7 @@ class Kinematics:
         self._jacobian = np.zeros((6, model.nv))
 
     def forward(self, side: int, angles: NDArray[np.floating[Any]]) -> Pose:
-        """Return where a hand is at the given angles (6,)."""
+        """Return the pose of the hand at joint angles (6,)."""
         self._data.qpos[self._qpos[side]] = angles
         mujoco.mj_kinematics(self._model, self._data)
         site = self._sites[side]
@@ -66,7 +66,7 @@ class Kinematics:
     def solve(
         self, side: int, goal: Pose, start: Floats, iterations: int = 40, tolerance: float = 1e-4
     ) -> Floats | None:
-        """Return angles (6,) near ``start`` that reach the goal, or None."""
+        """Return joint angles (6,) close to ``start`` that reach the goal, or None."""
         angles = np.array(start)
         for _ in range(iterations):
             error = self._error(self.forward(side, angles), goal)

@@ -1,4 +1,4 @@
-"""Render by casting one ray a pixel: RGB, depth and segmentation without any GL.
+"""Renderer that casts one ray per pixel: RGB, depth and segmentation without OpenGL.
 
 Shapes: H W = pixels, N = H * W rays
 """
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from .scene import AMBIENT, FLOOR, LIGHTS
 
-BACKGROUND = (0.0, 0.0, 0.0)  # what no ray hits
+BACKGROUND = (0.0, 0.0, 0.0)  # pixels whose ray hits nothing
 # mj_multiRay drops some rays to geometry that spreads far around the camera (seen in 4.0), so
-# the floor, alone in group 2, is left out and worked out here: once, since cameras do not move
+# the floor (group 2) is excluded and intersected here: only once, since cameras do not move
 _GROUPS = np.array([1, 1, 0, 1, 1, 1], np.uint8)
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class View:
-    """Hold what one camera sees."""
+    """Image, depth and segmentation of one camera."""
 
     rgb: NDArray[np.uint8]  # (H, W, 3), RGB order
     depth: NDArray[np.float32]  # (H, W), metres along the optical axis; 0 where nothing is hit
@@ -31,14 +31,14 @@ class View:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Lens:
-    """Hold a fixed camera's position and the ray of each pixel."""
+    """Position of a fixed camera and the rays of its pixels."""
 
     position: NDArray[np.float64]  # (3,), metres, world frame
     rays: NDArray[np.float64]  # (H, W, 3), world frame, 1 long along the optical axis
 
 
 def lens(model: Any, camera: str, height: int, width: int) -> Lens:
-    """Return the rays through the pixels' centres of a camera fixed to the world."""
+    """Return the rays through the pixel centres of a fixed camera."""
     source = model.camera(camera)
     axes = np.empty(9)
     mujoco.mju_quat2Mat(axes, source.quat)
@@ -50,7 +50,7 @@ def lens(model: Any, camera: str, height: int, width: int) -> Lens:
 
 
 class Raycaster:
-    """Render one camera of a model at one size, the same bytes each time for the same state."""
+    """Renderer of one camera at one size; the same state gives the same bytes."""
 
     def __init__(self, model: Any, camera: str, height: int, width: int) -> None:
         self._model = model
@@ -75,7 +75,7 @@ class Raycaster:
         self._strength_L = np.array([strength for _, strength in LIGHTS], np.float32)
 
     def render(self, data: Any) -> View:
-        """Return what the camera sees in a state whose positions are up to date."""
+        """Render a state whose positions are up to date."""
         n = self._geom_N.size
         mujoco.mj_multiRay(
             self._model, data, self._position, self._unit, _GROUPS, True, -1,
@@ -97,6 +97,6 @@ class Raycaster:
 
 
 def _albedo(model: Any) -> NDArray[np.float32]:
-    """Return colours 0..255 by geom id, and last, where id -1 finds it, the background's."""
+    """Return the colours, 0 to 255, by geom id; the last is the background (id -1)."""
     colours = np.concatenate([model.geom_rgba[:, :3], [BACKGROUND]])
     return (255 * colours).astype(np.float32)

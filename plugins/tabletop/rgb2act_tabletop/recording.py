@@ -1,4 +1,4 @@
-"""What the core asks of an environment: demonstrations by the expert, scenes, episodes to act in.
+"""The environment: demonstrations by the expert, scenes, and the simulator.
 
 Shapes: T = steps, V = cameras, H W = pixels, A = 14 actions and joints
 """
@@ -21,7 +21,7 @@ from .kinematics import Kinematics
 from .tasks import TASKS, layout
 from .world import ACTION_NAMES, CONTROL_HZ, HANDS, HIGH_A, LOW_A
 
-_SHAKE = 0.02  # radians: how far arms of a scene are off the expert's path
+_SHAKE = 0.02  # radians: deviation of the arms in a scene from the expert's path
 _TRIES = 20
 
 
@@ -34,7 +34,7 @@ class _Frame:
 
 
 class TabletopEnvironment:
-    """Record demonstrations and scenes in one simulated table, and make others to act in."""
+    """Implements ``rgb2act_core.interfaces.Environment``."""
 
     def __init__(self, config: Tabletop) -> None:
         task = TASKS[config.task]
@@ -63,18 +63,18 @@ class TabletopEnvironment:
         return Expert(Kinematics(self._env.world.model))
 
     def recorded(self) -> Sequence[Episode]:
-        """Return nothing: the expert records what is needed."""
+        """Return no episodes, because the expert records them."""
         return ()
 
     def make(self) -> TabletopEnv:
-        """Return an environment of its own, independent of all others."""
+        """Return a new, independent simulator."""
         return TabletopEnv(self.config)
 
     def demonstrate(self, seed: int, noise: float) -> Episode | None:
-        """Record the expert until it succeeds, or return None where it does not.
+        """Record the expert until it succeeds, or return None if it fails.
 
-        What is executed has normal noise of that many radians (the grippers' share of their
-        range likewise); what is recorded as action is what the expert meant.
+        Executed actions have Gaussian noise with that standard deviation in radians (for grippers,
+        as a fraction of their range). The recorded actions have no noise.
         """
         env = self._env
         env.reset(seed=seed)
@@ -94,7 +94,7 @@ class TabletopEnvironment:
         return None
 
     def scene(self, seed: int) -> Episode:
-        """Record one frame at a random moment of the expert's way through a random layout."""
+        """Record one frame at a random step of the expert in a random layout."""
         env = self._env
         rng = np.random.default_rng((seed, 2))
         for _ in range(_TRIES):
@@ -111,7 +111,7 @@ class TabletopEnvironment:
                 if at >= carry.since:
                     env.world.carry(carry.side, carry.ahead, carry.pitch)
             return self._episode(f"scene_{seed:07d}", [self._look(env)], None)
-        raise RuntimeError(f"scene {seed}: no pose of the expert was within reach")
+        raise RuntimeError(f"scene {seed}: no pose of the expert is reachable")
 
     @staticmethod
     def _look(env: TabletopEnv) -> _Frame:

@@ -1,7 +1,7 @@
-"""The MuJoCo model, written from primitives: two ViperX 300s arms, a table, cubes, cameras.
+"""The MuJoCo model, made of primitives: two ViperX 300s arms, a table, cubes, cameras.
 
-Joint axes, link lengths and joint limits are those of Trossen's ViperX 300s, two of which face
-one another in ALOHA (x = -0.469 and 0.469 m). Shapes, masses, fingers and servos are our own.
+Joint axes, link lengths and joint limits are those of Trossen's ViperX 300s, which ALOHA uses in
+pairs (x = -0.469 and 0.469 m). Shapes, masses, fingers and servos are simplified.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import math
 from .tasks import CUBE, DISTRACTOR_NAMES, PEDESTAL, Task
 
 SIDES = ("left", "right")
-STEP = 0.002  # seconds of a physics step
+STEP = 0.002  # seconds per physics step
 FLOOR = -0.75  # height of the floor; the table's surface is 0
-FINGER = 0.04  # metres that a finger opens
+FINGER = 0.04  # opening of a finger in metres
 HOME = (0.0, -0.96, 1.16, 0.0, -0.3, 0.0)
 BASES = ((-0.469, 0.5, 0.0), (0.469, 0.5, math.pi))  # x, y, yaw
 # name: lowest, highest angle, servo gain, damping
@@ -31,11 +31,11 @@ CAMERAS = {
     "top": ((0.0, 0.5, 0.9), (0.0, 0.5, 0.0), 40),
     "front": ((0.0, -0.45, 0.80), (0.0, 0.5, 0.05), 50),
 }
-# direction the light travels, strength; shared by both renderers
+# direction and strength of the light, for both renderers
 LIGHTS = (((0.3, 0.5, -0.8), 0.65), ((-0.6, 0.3, -0.5), 0.30))
 AMBIENT = 0.40
 
-# Collision bits: 1 = objects, 2 = left hand, 4 = right hand; an arm never collides with itself.
+# Collision bits: 1 = objects, 2 = left hand, 4 = right hand; an arm does not collide with itself.
 _HANDS = ('contype="2" conaffinity="5"', 'contype="4" conaffinity="3"')
 _GRIP = 'condim="4" friction="1.5 0.02 0.0001" solref="0.01 1" solimp="0.95 0.99 0.001"'
 _RGB = {
@@ -113,7 +113,7 @@ def _cube(name: str, colour: str) -> str:
 
 
 def _pedestal() -> str:
-    half = PEDESTAL[1] / 2 + 0.005  # taller than its highest top; the rest sinks into the table
+    half = PEDESTAL[1] / 2 + 0.005  # as high as the highest pedestal; the rest is inside the table
     return f"""
     <body name="pedestal" mocap="true">
       <geom name="pedestal" class="object" size="0.035 0.035 {half}" pos="0 0 {-half}"

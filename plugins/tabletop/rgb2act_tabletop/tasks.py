@@ -1,4 +1,4 @@
-"""The tasks, where things lie at the start of an episode, and when an episode has succeeded.
+"""The tasks: initial layouts, and when an episode succeeds.
 
 Units: metres and radians in the world frame; x right, y away from the head camera, z up from
 the table's surface. Sides: 0 = left arm (x < 0), 1 = right arm (x > 0).
@@ -10,17 +10,17 @@ import attrs
 import numpy as np
 
 CUBE = 0.02  # half an edge
-HOLD_STEPS = 3  # control steps that a success must last: 0.3 s
-LIFTED = 0.05  # how far above its start a cube counts as lifted
-REACHED = 0.02  # how near to the cube's centre a hand must come
+HOLD_STEPS = 3  # control steps for which the goal must hold: 0.3 s
+LIFTED = 0.05  # height above its start at which the cube counts as lifted
+REACHED = 0.02  # distance of a hand from the cube's centre that counts as reached
 PEDESTAL = (0.0, 0.14)  # range of heights
-APART = 0.10  # least distance of a distractor from cube and fellow distractor
+APART = 0.10  # minimum distance of a distractor from the cube and the other distractor
 DISTRACTOR_NAMES = ("blue", "green")
 
 
 @attrs.frozen(kw_only=True)
 class Task:
-    """Say what a task asks for and what lies on the table."""
+    """A task: its goal and its objects."""
 
     name: str
     instruction: str
@@ -60,11 +60,11 @@ TASKS = {
 
 @attrs.frozen(kw_only=True)
 class Layout:
-    """Hold where an episode's objects start."""
+    """Initial positions of the objects in an episode."""
 
     cube: tuple[float, float, float]
-    pedestal: float | None  # height; None without one
-    distractors: tuple[tuple[float, float, float], ...]  # x, y, yaw; they lie on the table
+    pedestal: float | None  # height; None without a pedestal
+    distractors: tuple[tuple[float, float, float], ...]  # x, y, yaw on the table
 
     @property
     def side(self) -> int:
@@ -73,7 +73,7 @@ class Layout:
 
 
 def layout(task: Task, rng: np.random.Generator) -> Layout:
-    """Draw where the objects start."""
+    """Sample the initial positions of the objects."""
     x = rng.choice((-1.0, 1.0)) * rng.uniform(0.03, 0.20)
     y = rng.uniform(0.40, 0.60)
     height = float(rng.uniform(*PEDESTAL)) if task.pedestal else None
@@ -96,16 +96,16 @@ def _free(taken: list[tuple[float, float]], rng: np.random.Generator) -> tuple[f
 
 @attrs.frozen(kw_only=True)
 class Grip:
-    """Hold what success depends on at one step."""
+    """The facts that success depends on, at one step."""
 
     touching: tuple[bool, bool]  # per hand: both of its fingers touch the cube
     resting: bool  # the cube touches anything that is not a hand
-    rise: float  # how far the cube is above its start
-    distance: float  # from the nearer side's hand to the cube
+    rise: float  # height of the cube above its start
+    distance: float  # distance of the nearer hand from the cube
 
 
 def holds(task: Task, side: int, grip: Grip) -> bool:
-    """Say whether one step meets the task; a success lasts ``HOLD_STEPS`` such steps."""
+    """Return whether the goal holds at a step; success needs ``HOLD_STEPS`` such steps."""
     if task.name == "reach":
         return grip.distance < REACHED
     lifted = grip.rise > LIFTED and not grip.resting

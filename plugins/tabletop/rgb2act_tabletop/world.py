@@ -21,13 +21,13 @@ LOW_A = np.array([*(low for low, *_ in JOINTS.values()), 0.0] * 2, np.float32)
 HIGH_A = np.array([*(high for _, high, *_ in JOINTS.values()), 1.0] * 2, np.float32)
 HOME_A = np.array([*HOME, 1.0] * 2, np.float32)
 ARM = len(JOINTS)  # joints of an arm without its gripper
-HANDS = (slice(0, ARM), slice(ARM + 1, 2 * ARM + 1))  # where the arms' joints lie in A
+HANDS = (slice(0, ARM), slice(ARM + 1, 2 * ARM + 1))  # indices of the arms' joints in A
 GRIPPERS = (ARM, 2 * ARM + 1)
 _SUBSTEPS = round(1 / CONTROL_HZ / STEP)
 
 
 class World:
-    """Hold one compiled model and its state; not safe to share between threads."""
+    """A compiled model and its state; not thread-safe."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -51,7 +51,7 @@ class World:
         return int(self.model.joint(name).qposadr[0])
 
     def reset(self, layout: Layout) -> None:
-        """Put both arms home, open, and the objects where the layout says."""
+        """Move both arms to the home pose with open grippers, and place the objects."""
         mujoco.mj_resetData(self.model, self.data)
         self.layout = layout
         if layout.pedestal is not None:
@@ -63,13 +63,13 @@ class World:
         self.pose(HOME_A)
 
     def place(self, name: str, xyz: Any, yaw: float) -> None:
-        """Put a cube somewhere, upright."""
+        """Place a cube upright."""
         start = self._joint_qpos(name)
         self.data.qpos[start : start + 3] = xyz
         self.data.qpos[start + 3 : start + 7] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
 
     def pose(self, joints_A: NDArray[np.floating[Any]]) -> None:
-        """Put the arms into a pose at once, servos included, without simulating."""
+        """Set the pose and the servo targets of the arms, without simulating."""
         for side in range(2):
             grip = FINGER * joints_A[GRIPPERS[side]]
             self.data.qpos[self._qpos[side]] = (*joints_A[HANDS[side]], grip, grip)
@@ -77,7 +77,8 @@ class World:
         mujoco.mj_forward(self.model, self.data)
 
     def carry(self, side: int, ahead: float, pitch: float) -> None:
-        """Put the cube into a hand, ``ahead`` metres before the tool centre, its faces pitched."""
+        """Place the cube in a hand, ``ahead`` metres in front of the tool centre, with pitched
+        faces."""
         start = self._joint_qpos("cube")
         frame = self.data.site_xmat[self._hands[side]].reshape(3, 3)
         self.data.qpos[start : start + 3] = self.hands()[side] + ahead * frame[:, 0]
@@ -92,12 +93,13 @@ class World:
             self.data.ctrl[start : start + ARM + 2] = (*action_A[HANDS[side]], grip, grip)
 
     def step(self, action_A: NDArray[np.float32]) -> None:
-        """Hold the joint targets for one control step; targets beyond the limits are clipped."""
+        """Simulate one control step with joint targets, which are clipped to the limits."""
         self._command(np.clip(action_A, LOW_A, HIGH_A))
         mujoco.mj_step(self.model, self.data, nstep=_SUBSTEPS)
 
     def joints(self) -> NDArray[np.float32]:
-        """Return joints (A,), radians, grippers 0 closed .. 1 open, clipped to their limits."""
+        """Return joints (A,): radians, grippers from 0 closed to 1 open, clipped to their
+        limits."""
         qpos = self.data.qpos[self._qpos]
         grips = qpos[:, ARM:].mean(axis=1, keepdims=True) / FINGER
         joints = np.concatenate([qpos[:, :ARM], grips], axis=1).ravel().astype(np.float32)
@@ -112,7 +114,7 @@ class World:
         return np.array(self.data.xpos[self._cube])
 
     def state(self) -> dict[str, NDArray[np.float32]]:
-        """Return the ground truth under the task's state names, metres."""
+        """Return the ground-truth state by name, in metres."""
         state = {"cube": self.cube(), "hands": self.hands()}
         if self.task.pedestal:
             state["pedestal"] = np.array([self.layout.pedestal])
@@ -121,7 +123,7 @@ class World:
         return {name: state[name].astype(np.float32) for name in self.task.state_names}
 
     def grip(self) -> Grip:
-        """Return what success depends on."""
+        """Return the facts that success depends on."""
         pairs = self.data.contact.geom
         pairs = pairs[(pairs == self._cube_geom).any(axis=1)]
         others = {int(a if b == self._cube_geom else b) for a, b in pairs}
