@@ -84,9 +84,9 @@ def test_training_resumes_from_its_checkpoint(
                 "run", spec_file(), "--root", tmp_path, RGB2ACT_PUPPET=f"{function}:sigkill:{call}"
             )
             assert done.returncode == -signal.SIGKILL
-        assert f"{stage}: resumes at step 5 of 12" in done.stderr
+        assert f"{stage}: resuming at step 5 of 12" in done.stderr
     done = cli("run", spec_file(), "--root", tmp_path)
-    assert "train: resumes at step 7 of 12" in done.stderr
+    assert "train: resuming at step 7 of 12" in done.stderr
     assert files(tmp_path).outcome() == files(puppet_done).outcome()
 
 
@@ -129,7 +129,7 @@ def test_killed_alignment_with_every_option_gives_bit_identical_weights(
             assert done.returncode == -signal.SIGKILL, done.stderr
         done = cli("align", spec, "--root", tmp_path / name)
         assert done.returncode == 0, done.stderr
-        assert ("align: resumes at step" in done.stderr) == (name == "killed")
+        assert ("align: resuming at step" in done.stderr) == (name == "killed")
         (path,) = (tmp_path / name).glob("store/align/*/aligner.safetensors")
         found.append(path.read_bytes())
     assert found[0] == found[1]
@@ -164,7 +164,7 @@ def test_training_of_every_head_resumes_from_its_checkpoint(
             assert done.returncode == -signal.SIGKILL, done.stderr
         done = cli("train", spec, "--root", root)
         assert done.returncode == 0, done.stderr
-        assert ("resumes at step" in done.stderr) is (name == "killed")
+        assert ("resuming at step" in done.stderr) is (name == "killed")
         record = json.loads((root / "puppet" / "run.json").read_text())
         (path,) = [stage["path"] for stage in record["stages"] if stage["stage"] == "train"]
         weights.append((root / path / "policy.safetensors").read_bytes())
