@@ -48,7 +48,7 @@ class Sessions:
         self.thread.start()
 
     @property
-    def shape(self) -> PolicyConfig:
+    def config(self) -> PolicyConfig:
         """The configuration of the policy."""
         return self.planner.policy.config
 

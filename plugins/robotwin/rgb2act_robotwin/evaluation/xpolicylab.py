@@ -102,7 +102,7 @@ class Connection:
 
     def _name(self, payload: dict[str, Any]) -> None:
         """Store the task's name, if the policy has several and the payload has one."""
-        if len(self.sessions.shape.tasks) > 1 and isinstance(payload.get("task_name"), str):
+        if len(self.sessions.config.tasks) > 1 and isinstance(payload.get("task_name"), str):
             self.task = payload["task_name"]
 
     def _reset(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Connection:
             raise UserError("observation: expected a map, or a list of maps in a batch")
         self.newest = [rgb2act_xpolicylab.environment(observation) for observation in observations]
         for number, observation in zip(self.newest, observations, strict=True):
-            cameras = self.sessions.shape.cameras
+            cameras = self.sessions.config.cameras
             views = [
                 _decode_image(color) for color in rgb2act_xpolicylab.images(observation, cameras)
             ]

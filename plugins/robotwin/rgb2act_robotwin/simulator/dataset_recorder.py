@@ -66,9 +66,9 @@ def record(config: Robotwin, into: Path, episodes: int, first_seed: int = 0) -> 
                     seeds.append(seed)
                     streak.clear()
                     advance()
-                record = {"simulator": facts, "rejected": rejected}
-                _write(folder / "recording.json", json.dumps(record, indent=1))
-                _write(folder / "seed.txt", "".join(f"{each} " for each in seeds))
+                recording = {"simulator": facts, "rejected": rejected}
+                _write(folder / "recording.json", json.dumps(recording, indent=1))
+                _write(folder / "seed.txt", "".join(f"{number} " for number in seeds))
                 if streak.total() >= MAX_REJECTED:
                     reasons = "; ".join(f"{n} times {why}" for why, n in streak.most_common(3))
                     raise UserError(
