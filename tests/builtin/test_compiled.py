@@ -43,7 +43,7 @@ def test_compiled_networks_plan_the_same(name: str, capfd: pytest.CaptureFixture
     torch.compiler.reset()
     plans = [plan(CONFIGS[name], compiled) for compiled in (False, True)]
     torch.testing.assert_close(plans[1], plans[0], rtol=0, atol=1e-5)
-    assert "policy: compiled it in " in capfd.readouterr().err
+    assert "policy: compiled in " in capfd.readouterr().err
 
 
 def test_a_machine_without_a_compiler_is_told() -> None:
@@ -89,7 +89,7 @@ def test_acting_with_a_compiled_network_is_a_trial_of_its_own(
     for act in ({}, {"compile": True}):
         done = cli("run", spec_file(policy={"head": head}, act=act), "--root", tmp_path, "--json")
         assert done.returncode == 0, done.stderr
-        assert ("policy: compiled it in" in done.stderr) == bool(act)
+        assert ("policy: compiled in" in done.stderr) == bool(act)
         rates.append(json.loads(done.stdout)["results"]["act"]["rate"])
         assert "act: runs" in done.stderr
         assert ("train: cached" in done.stderr) == bool(act)
@@ -97,4 +97,4 @@ def test_acting_with_a_compiled_network_is_a_trial_of_its_own(
     capfd.readouterr()
     _, sessions = load_server(tmp_path / "puppet")
     sessions.close()
-    assert "policy: compiled it in" in capfd.readouterr().err  # before a client comes
+    assert "policy: compiled in" in capfd.readouterr().err  # before a client comes

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rgb2act_core.builtin.heads.denoiser_config import Mlp, Transformer, Unet
-from rgb2act_core.builtin.heads.denoisers import make
+from rgb2act_core.builtin.heads.denoisers import build_denoiser
 from rgb2act_core.builtin.heads.precision import acting_copy, pack
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import HeadShape
@@ -60,7 +60,7 @@ def test_rows_of_zeros_stay_zeros(precision):
 def test_networks_are_near_and_share_what_is_not_rounded(name, precision):
     torch.manual_seed(0)
     shape = HeadShape(obs_dim=40, n_obs_steps=2, action_dim=7, horizon=8)
-    net = make(NETS[name], shape, 64)
+    net = build_denoiser(NETS[name], shape, 64)
     acting = acting_copy(net, precision)
     x, obs, times = torch.randn(3, 8, 7), torch.randn(3, 2, 40), torch.tensor([7])
     exact = net(x, net.clock(times), net.context(obs))
@@ -72,7 +72,7 @@ def test_networks_are_near_and_share_what_is_not_rounded(name, precision):
 
 
 def test_exact_acting_is_the_network_itself():
-    net = make(Mlp(), HeadShape(obs_dim=4, n_obs_steps=1, action_dim=2, horizon=4), 16)
+    net = build_denoiser(Mlp(), HeadShape(obs_dim=4, n_obs_steps=1, action_dim=2, horizon=4), 16)
     assert acting_copy(net, "float32") is net
 
 
@@ -81,7 +81,7 @@ def test_exact_acting_is_the_network_itself():
 def test_exact_acting_of_a_unet_follows_it_and_holds_transposed_weights_where_rows_are_few(horizon):
     torch.manual_seed(0)
     shape = HeadShape(obs_dim=40, n_obs_steps=2, action_dim=7, horizon=horizon)
-    net = make(NETS["unet"], shape, 64)
+    net = build_denoiser(NETS["unet"], shape, 64)
     acting = acting_copy(net, "float32")
     obs, times = torch.randn(1, 2, 40), torch.tensor([7])
     for rows in (1, 3):

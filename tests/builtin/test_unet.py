@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from rgb2act_core.builtin.heads.denoiser_config import Unet
-from rgb2act_core.builtin.heads.denoisers import make
+from rgb2act_core.builtin.heads.denoisers import build_denoiser
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
 from rgb2act_core.builtin.heads.diffusion_config import Diffusion
 from rgb2act_core.builtin.heads.factories import DiffusionHead
-from rgb2act_core.builtin.heads.unet import Convolution, Growth, alive
+from rgb2act_core.builtin.heads.unet import Convolution, TransposedConvolution, taps_in_use
 from rgb2act_core.errors import UserError
 from rgb2act_core.interfaces import HeadShape
 
@@ -42,7 +42,7 @@ def plain(monkeypatch):
 def unet(horizon=8, **sizes):
     torch.manual_seed(0)
     shape = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=3, horizon=horizon)
-    return make(Unet(**({"down_dims": DIMS} | sizes)), shape, 32)
+    return build_denoiser(Unet(**({"down_dims": DIMS} | sizes)), shape, 32)
 
 
 def predict(net, x, times, obs):
@@ -62,15 +62,15 @@ def test_windows_times_weights_are_the_convolution(length, size, stride):
 @pytest.mark.parametrize("length", [1, 2, 5])
 def test_growth_is_the_transposed_convolution(length):
     torch.manual_seed(0)
-    ours, x = Growth(6), torch.randn(3, 6, length)
+    ours, x = TransposedConvolution(6), torch.randn(3, 6, length)
     kernel = ours.weight.permute(2, 1, 0)
     theirs = F.conv_transpose1d(x, kernel, ours.bias, stride=2, padding=1)
     torch.testing.assert_close(ours(x.mT).mT, theirs, atol=1e-6, rtol=1e-5)
 
 
 def test_taps_that_only_see_padding_are_left_out():
-    assert [alive(n, 5, 1, 2) for n in (1, 2, 3)] == [slice(2, 3), slice(1, 4), slice(0, 5)]
-    assert alive(2, 3, 2, 1) == slice(1, 3)
+    assert [taps_in_use(n, 5, 1, 2) for n in (1, 2, 3)] == [slice(2, 3), slice(1, 4), slice(0, 5)]
+    assert taps_in_use(2, 3, 2, 1) == slice(1, 3)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8])

@@ -1,4 +1,7 @@
-"""What a spec can say about the fusions that come with the core."""
+"""Options of the fusions ``weighted`` and ``moe``.
+
+Start-up loads this module, so it does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,26 @@ from ...interfaces import fields
 
 @attrs.frozen(kw_only=True)
 class Weighted:
-    """Weigh each backbone by a softmax over learned numbers."""
+    """Weighted sum of the backbones' tokens, with a softmax over learned logits."""
 
     per: Literal["global", "sample", "token"] = fields.added_later(default="global")
-    """What has weights of its own: ``global``, one number a backbone for all; ``sample``, a frame,
-    by its tokens' mean; ``token``, each place of it. The latter two are linear in what is seen."""
+    """Scope of the weights. ``global``: one logit per backbone. ``sample``: weights of each frame,
+    linear in the mean of its tokens. ``token``: weights of each position, linear in its tokens."""
 
 
 @attrs.frozen(kw_only=True)
 class Moe:
-    """Let a gate choose the k backbones that count."""
+    """Mixture of experts: a gate selects k backbones."""
 
     k: int = attrs.field(default=2, validator=ge(1))
-    """Backbones kept for each token, at most as many as the run has."""
+    """Backbones selected for each token, at most the number of backbones."""
     per: Literal["token", "sample", "global"] = fields.added_later(default="token")
-    """What the gate chooses for: ``token``, each place; ``sample``, a frame, by its tokens' mean;
-    ``global``, all, by learned numbers without looking (``hidden`` is of no effect then)."""
+    """Scope of the selection. ``token``: each position. ``sample``: each frame, from the mean of
+    its tokens. ``global``: all frames, from learned logits (``hidden`` is not used then)."""
     noise: float = attrs.field(default=1.0, validator=ge(0))
-    """Factor on the learned scale of the gate's noise in training; 0 for none."""
+    """Factor on the learned scale of the gate's noise in training; 0 turns it off."""
     hidden: int = attrs.field(default=64, validator=ge(1))
     """Width of the gate's hidden layer."""
     balance: float = attrs.field(default=0.01, validator=ge(0))
-    """Weight of the term that spreads tokens over backbones; of no effect where k keeps all. With
-    cached negatives it is the mean of that of each micro-batch, which is not that of the batch."""
+    """Weight of the load-balancing loss; not used if k selects all backbones. With
+    ``negatives = "gradcache"`` it is the mean over micro-batches, not that of the batch."""

@@ -1,7 +1,7 @@
-"""Two ways to make one token of several backbones' tokens at the same place.
+"""The modules of the fusions ``weighted`` and ``moe``: one token per position from M backbones.
 
-Shapes: B = batch, N = tokens, M = backbones, D = width, k = backbones kept a token,
-X = M * D or what else a gate looks at
+Shapes: B = batch, N = tokens, M = backbones, D = width, k = backbones selected per token,
+X = width of the gate's input
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .config import Moe, Weighted
 
 
 class WeightedSum(nn.Module):
-    """Add tokens with a softmax over M weights, equal at first.
+    """Weighted sum of tokens, with a softmax over M logits that are equal at initialisation.
 
-    Weights of a frame or a token are one learned number a backbone plus a linear map of what is
-    seen there of all backbones, which begins at zero.
+    Logits per frame or token are one learned number per backbone plus a linear map of all
+    backbones' tokens, which is zero at initialisation.
     """
 
     def __init__(self, config: Weighted, n_backbones: int, dim: int) -> None:
@@ -37,29 +37,29 @@ class WeightedSum(nn.Module):
             weights_M = self.logits_M.softmax(0)
             tokens = torch.einsum("bnmd,m->bnd", tokens_BNMD, weights_M)
         else:
-            logits_BNM = self.logits_M + self.gate(_seen(tokens_BNMD, self.per))
+            logits_BNM = self.logits_M + self.gate(_gate_input(tokens_BNMD, self.per))
             shares_BNM = logits_BNM.softmax(-1)
             weights_M = shares_BNM.mean((0, 1))
-            tokens = _sum(tokens_BNMD, shares_BNM)
+            tokens = _weighted_sum(tokens_BNMD, shares_BNM)
         return FusedTokens(tokens=tokens, weights=weights_M, loss=weights_M.new_zeros(()))
 
 
-def _seen(tokens_BNMD: Tensor, per: str) -> Tensor:
-    """Return what a gate looks at: all backbones' tokens (B, N, M * D), or their mean (B, 1, .)."""
+def _gate_input(tokens_BNMD: Tensor, per: str) -> Tensor:
+    """Return a gate's input: all backbones' tokens (B, N, M * D), or their mean (B, 1, M * D)."""
     tokens_BNX = tokens_BNMD.flatten(2)
     return tokens_BNX.mean(1, keepdim=True) if per == "sample" else tokens_BNX
 
 
-def _sum(tokens_BNMD: Tensor, shares_BNM: Tensor) -> Tensor:
-    """Return tokens (B, N, D) added by shares, which may be 1 wide in B and N."""
+def _weighted_sum(tokens_BNMD: Tensor, shares_BNM: Tensor) -> Tensor:
+    """Return the weighted sum of tokens (B, N, D); B and N of the shares can be 1."""
     return torch.einsum("bnmd,bnm->bnd", tokens_BNMD, shares_BNM.expand(tokens_BNMD.shape[:3]))
 
 
 class GatedSum(nn.Module):
-    """Add the tokens of the k backbones that a small network chooses.
+    """Weighted sum of the tokens of k backbones that a small network selects.
 
-    Noisy top-k gating after Shazeer et al. 2017 (arXiv 1701.06538, eq. 3 to 5), with one noise
-    scale a backbone; the balance term is that of Fedus et al. 2021 (arXiv 2101.03961, eq. 4).
+    Noisy top-k gating as in Shazeer et al. 2017 (arXiv 1701.06538, eq. 3 to 5), with one noise
+    scale per backbone, and the load-balancing loss of Fedus et al. 2021 (arXiv 2101.03961, eq. 4).
     In training mode the noise comes from torch's global generator; in eval mode there is none.
     """
 
@@ -82,64 +82,64 @@ class GatedSum(nn.Module):
         self.log_noise_M = nn.Parameter(torch.full((n_backbones,), -2.0))
 
     def forward(self, tokens_BNMD: Tensor) -> FusedTokens:
-        """Return the gated tokens, the mean share of each backbone and the balance term.
+        """Return the gated tokens, the mean share of each backbone and the load-balancing loss.
 
-        Logits and shares are 1 wide in B or N where one choice is for all of them.
+        B or N of logits and shares is 1 where all frames or tokens share one selection.
         """
         logits_BNM = self._logits(tokens_BNMD)
         if self.training and self.noise > 0:
-            draws_BNM = torch.randn_like(logits_BNM)
-            logits_BNM = logits_BNM + self.noise * self.log_noise_M.exp() * draws_BNM
-        chances_BNM = logits_BNM.softmax(-1)
-        kept_BNM = torch.zeros_like(chances_BNM)
-        kept_BNM.scatter_(-1, chances_BNM.topk(self.k, dim=-1).indices, 1.0)
-        shares_BNM = self._shares(chances_BNM, kept_BNM)
+            noise_BNM = torch.randn_like(logits_BNM)
+            logits_BNM = logits_BNM + self.noise * self.log_noise_M.exp() * noise_BNM
+        probability_BNM = logits_BNM.softmax(-1)
+        selected_BNM = torch.zeros_like(probability_BNM)
+        selected_BNM.scatter_(-1, probability_BNM.topk(self.k, dim=-1).indices, 1.0)
+        shares_BNM = self._shares(probability_BNM, selected_BNM)
         return FusedTokens(
-            tokens=_sum(tokens_BNMD, shares_BNM),
+            tokens=_weighted_sum(tokens_BNMD, shares_BNM),
             weights=shares_BNM.mean((0, 1)),
-            loss=self.balance * self._imbalance(chances_BNM, kept_BNM),
+            loss=self.balance * self._imbalance(probability_BNM, selected_BNM),
         )
 
     def _logits(self, tokens_BNMD: Tensor) -> Tensor:
         if self.per == "global":
             return self.logits_M[None, None]
-        logits: Tensor = self.gate(_seen(tokens_BNMD, self.per))
+        logits: Tensor = self.gate(_gate_input(tokens_BNMD, self.per))
         return logits
 
-    def _shares(self, chances_BNM: Tensor, kept_BNM: Tensor) -> Tensor:
-        """Return shares that sum to 1 over the kept backbones and are 0 elsewhere."""
-        shares_BNM = chances_BNM * kept_BNM
+    def _shares(self, probability_BNM: Tensor, selected_BNM: Tensor) -> Tensor:
+        """Return shares that sum to 1 over the selected backbones and are 0 for the others."""
+        shares_BNM = probability_BNM * selected_BNM
         total_BN1 = shares_BNM.sum(-1, keepdim=True)
-        if self.k == 1:  # the only share is always 1: without this the gate could learn nothing
+        if self.k == 1:  # the only share is 1: without detaching, the gate would get no gradient
             total_BN1 = total_BN1.detach()
         return shares_BNM / total_BN1
 
-    def _imbalance(self, chances_BNM: Tensor, kept_BNM: Tensor) -> Tensor:
-        """Return 0 where load is even, M - 1 where one backbone takes all at k = 1 (eq. 4)."""
-        load_M = kept_BNM.mean((0, 1)) / self.k
-        chance_M = chances_BNM.mean((0, 1))
-        return chances_BNM.shape[-1] * (load_M * chance_M).sum() - 1
+    def _imbalance(self, probability_BNM: Tensor, selected_BNM: Tensor) -> Tensor:
+        """Return 0 for an even load, M - 1 if one backbone gets all tokens with k = 1 (eq. 4)."""
+        load_M = selected_BNM.mean((0, 1)) / self.k
+        probability_M = probability_BNM.mean((0, 1))
+        return probability_BNM.shape[-1] * (load_M * probability_M).sum() - 1
 
 
 @attrs.frozen
 class WeightedFusion:
-    """Make ``WeightedSum`` modules."""
+    """Build ``WeightedSum`` modules; implements ``interfaces.Fusion``."""
 
     config: Weighted
 
     def module(self, n_backbones: int, dim: int) -> nn.Module:
-        """Return the module."""
+        """Return a new module."""
         return WeightedSum(self.config, n_backbones, dim)
 
 
 @attrs.frozen
 class MoeFusion:
-    """Make ``GatedSum`` modules."""
+    """Build ``GatedSum`` modules; implements ``interfaces.Fusion``."""
 
     config: Moe
 
     def module(self, n_backbones: int, dim: int) -> nn.Module:
-        """Return the module; more backbones to keep than there are raise UserError."""
+        """Return a new module; UserError if k exceeds the number of backbones."""
         if self.config.k > n_backbones:
             raise UserError(
                 f"moe: k is {self.config.k!r}, but the run has {n_backbones} backbone"

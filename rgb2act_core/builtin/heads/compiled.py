@@ -1,4 +1,4 @@
-"""A network that torch.compile makes quicker, which says how long that takes."""
+"""A denoising network that torch.compile speeds up."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from ...system.progress import say
 
 
 class Compiled(nn.Module):
-    """Call a denoiser, compiled at the first call for the shapes of that; its context as it is.
+    """A denoiser whose ``forward`` is compiled at its first call, for the shapes of that call.
 
-    Calling it raises UserError where it cannot be compiled, as where there is no C++ compiler.
+    The first call raises UserError if compilation fails, for example without a C++ compiler.
     """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.done = net, False
-        self.quick: Any = torch.compile(net, dynamic=False)
+        self.net, self.ready = net, False
+        self.compiled_net: Any = torch.compile(net, dynamic=False)
 
-    def context(self, *given: Any) -> Tensor:
-        """Return what the denoiser makes of what is observed."""
-        made: Tensor = self.net.context(*given)  # type: ignore[operator]
-        return made
+    def context(self, *args: Any) -> Tensor:
+        """Return the denoiser's context of the observations."""
+        context: Tensor = self.net.context(*args)  # type: ignore[operator]
+        return context
 
-    def forward(self, *given: Any) -> Tensor:
-        """Return what the denoiser predicts."""
-        if not self.done:
-            self._prepare(given)
-        out: Tensor = self.quick(*given)
+    def forward(self, *args: Any) -> Tensor:
+        """Return the denoiser's prediction."""
+        if not self.ready:
+            self._compile(args)
+        out: Tensor = self.compiled_net(*args)
         return out
 
-    def _prepare(self, given: tuple[Any, ...]) -> None:
-        say("policy: compiles the head's network")
+    def _compile(self, args: tuple[Any, ...]) -> None:
+        say("policy: compiling the head's network")
         start = time.perf_counter()
-        self.net(*given)  # what it makes of its weights at first stays outside of what is compiled
+        self.net(*args)  # weights that are packed at the first call must not be traced
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_")
-                self.quick(*given)
+                self.compiled_net(*args)
         except torch._dynamo.exc.TorchDynamoException as err:
             first = str(err).strip().partition("\n")[0]
             raise UserError(
-                f"act.compile: the head's network cannot be compiled ({first}); install a C++"
-                " compiler (on CUDA Triton), or leave it out"
+                f"act.compile: compiling the head's network failed ({first}); install a C++"
+                " compiler (Triton on CUDA) or remove the key"
             ) from err
-        say(f"policy: compiled it in {time.perf_counter() - start:.0f} s")
-        self.done = True
+        say(f"policy: compiled in {time.perf_counter() - start:.0f} s")
+        self.ready = True

@@ -36,7 +36,7 @@ class Unet:
     """Groups of the group normalisation."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse sizes that the layers cannot have."""
+        """Raise ValueError for sizes that the layers cannot have."""
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size!r}")
         for dim in self.down_dims:
@@ -47,7 +47,7 @@ class Unet:
 
     @property
     def stride(self) -> int:
-        """Return the number of steps that become one at the deepest level."""
+        """Return how many steps of a plan one step of the deepest level covers."""
         return int(2 ** (len(self.down_dims) - 1))
 
 
@@ -63,7 +63,7 @@ class Transformer:
     """Attention heads."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a width that the heads cannot share."""
+        """Raise ValueError for a width that cannot be split into the heads."""
         if self.width % self.heads:
             raise ValueError(
                 f"width must be a multiple of heads = {self.heads}, got {self.width!r}"
@@ -71,31 +71,31 @@ class Transformer:
 
 
 class Denoising(Protocol):
-    """Say which network denoises: what the configs of all heads here have."""
+    """The fields that the configs of all denoising heads have."""
 
     @property
     def denoiser(self) -> Literal["mlp", "unet", "transformer"]:
-        """Return the network's name."""
+        """Name of the denoising network."""
 
     @property
     def mlp(self) -> Mlp | None:
-        """Return its sizes, if given."""
+        """Sizes of this network, if given."""
 
     @property
     def unet(self) -> Unet | None:
-        """Return its sizes, if given."""
+        """Sizes of this network, if given."""
 
     @property
     def transformer(self) -> Transformer | None:
-        """Return its sizes, if given."""
+        """Sizes of this network, if given."""
 
     @property
     def step_dim(self) -> int:
-        """Return the width of the step's embedding."""
+        """Width of the time embedding."""
 
 
 def check_denoiser(config: Denoising) -> None:
-    """Raise ValueError for a table that would be ignored, or a width that cannot be halved."""
+    """Raise ValueError for the table of another network or an odd ``step_dim``."""
     for name in ("mlp", "unet", "transformer"):
         if name != config.denoiser and getattr(config, name) is not None:
             raise ValueError(
@@ -107,7 +107,7 @@ def check_denoiser(config: Denoising) -> None:
 
 
 def chosen(config: Denoising) -> Mlp | Unet | Transformer:
-    """Return the sizes of the chosen denoiser."""
+    """Return the sizes of the selected network."""
     if config.denoiser == "mlp":
         return config.mlp or Mlp()
     if config.denoiser == "unet":

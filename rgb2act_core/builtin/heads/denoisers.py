@@ -1,13 +1,13 @@
-"""Networks that denoise a plan: residual MLP, transformer, and the UNet of ``unet``.
+"""Networks that denoise a plan: residual MLP, transformer, and the UNet of ``unet.py``.
 
 A denoiser has three parts, so that sampling repeats only what changes from step to step:
-``context`` (observations and their tokens alone, once a plan, a row for each), ``clock`` (diffusion
-steps alone, all of a plan's steps at once) and ``forward`` (the noisy plan and what the other two
-returned). Nothing in them differs between training and eval mode.
+``context`` encodes observations and their tokens, once per plan; ``clock`` encodes diffusion steps,
+all steps of a plan at once; ``forward`` takes the noisy plan and the results of the other two.
+Training and eval mode do not differ.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N = tokens of an observation step,
 C = width of a token, S = horizon, A = action dims, K = diffusion steps (B of them, or 1 for all
-rows), W = width, M = what the transformer attends to, F = what ``context`` and ``clock`` hand on
+rows), W = width, M = memory tokens of the transformer, F = width of ``context`` and ``clock``
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from ...interfaces import HeadShape
 from .denoiser_config import Mlp, Transformer, Unet
-from .observation_encoder import Observed, StepEmbedding, Tokens, attend
+from .observation_encoder import ObservationEncoder, StepEmbedding, TokenEmbedding, attend
 from .unet import UnetDenoiser
 
 
 class MlpBlock(nn.Module):
-    """Add to x what two layers make of it and of the condition."""
+    """A residual block of two layers, conditioned by addition."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,20 +34,20 @@ class MlpBlock(nn.Module):
         self.outer = nn.Linear(width, width)
 
     def forward(self, x_BW: Tensor, condition_BW: Tensor) -> Tensor:
-        """Return x (B, W) with the residual added."""
+        """Return (B, W)."""
         inner_BW = F.gelu(self.inner(self.norm(x_BW)) + condition_BW)
         return x_BW + self.outer(inner_BW)  # type: ignore[no-any-return]
 
 
 class MlpDenoiser(nn.Module):
-    """Denoise the flattened plan; every block is told the observations and the step anew."""
+    """A residual MLP over the flattened plan; observations and step condition every block."""
 
     def __init__(self, config: Mlp, shape: HeadShape, step_dim: int) -> None:
         super().__init__()
         flat, width = shape.horizon * shape.action_dim, config.width
         self.step = StepEmbedding(step_dim)
         self.from_step = nn.Linear(step_dim, config.blocks * width, bias=False)
-        self.observed = Observed(shape)
+        self.observed = ObservationEncoder(shape)
         self.from_obs = nn.Sequential(
             nn.Linear(self.observed.width, width),
             nn.GELU(),
@@ -59,11 +59,11 @@ class MlpDenoiser(nn.Module):
         self.out = nn.Linear(width, flat)
 
     def context(self, obs_BOD: Tensor, tokens_BONC: Tensor | None = None) -> Tensor:
-        """Return (B, F), what each block is told of the observations."""
+        """Return the observations' part of every block's condition, (B, F)."""
         return self.from_obs(self.observed(obs_BOD, tokens_BONC))  # type: ignore[no-any-return]
 
     def clock(self, steps_K: Tensor) -> Tensor:
-        """Return (K, F), what each block is told of the diffusion step."""
+        """Return the diffusion step's part of every block's condition, (K, F)."""
         return self.from_step(F.mish(self.step(steps_K)))  # type: ignore[no-any-return]
 
     def forward(self, x_BSA: Tensor, clock_KF: Tensor, context_BF: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class MlpDenoiser(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Let a plan's steps attend to one another, then to keys and values made elsewhere."""
+    """Self-attention over a plan's steps, then cross-attention to given keys and values."""
 
     def __init__(self, config: Transformer) -> None:
         super().__init__()
@@ -99,10 +99,10 @@ class DecoderLayer(nn.Module):
 
 
 class TransformerDenoiser(nn.Module):
-    """Denoise the plan's steps as tokens that attend to one another and to what is observed.
+    """A transformer over the plan's steps with cross-attention to the observations.
 
-    One layer makes the keys and values of all decoder layers, so that those of the observations,
-    however many tokens they have, are made once a plan.
+    One layer computes the keys and values of all decoder layers, so those of the observations are
+    computed once per plan.
     """
 
     def __init__(self, config: Transformer, shape: HeadShape, step_dim: int) -> None:
@@ -115,7 +115,7 @@ class TransformerDenoiser(nn.Module):
         self.encoder = nn.TransformerEncoderLayer(
             width, heads, 4 * width, 0.0, F.gelu, batch_first=True, norm_first=True
         )
-        self.tokens = None if shape.tokens is None else Tokens(shape, width)
+        self.tokens = None if shape.tokens is None else TokenEmbedding(shape, width)
         self.keys_values = nn.Linear(width, 2 * width * config.layers)
         self.inp = nn.Linear(shape.action_dim, width)
         self.place = nn.Parameter(0.02 * torch.randn(shape.horizon, width))
@@ -124,14 +124,14 @@ class TransformerDenoiser(nn.Module):
         self.out = nn.Linear(width, shape.action_dim)
 
     def context(self, obs_BOD: Tensor, tokens_BONC: Tensor | None = None) -> Tensor:
-        """Return (B, M, F), keys and values of the encoded observations and of the tokens."""
+        """Return keys and values of the encoded observations and of the tokens, (B, M, F)."""
         memory_BMW = self.encoder(self.from_obs(obs_BOD) + self.obs_place)
         if self.tokens is not None:
             memory_BMW = torch.cat([memory_BMW, self.tokens(tokens_BONC)], dim=1)
         return self.keys_values(memory_BMW)  # type: ignore[no-any-return]
 
     def clock(self, steps_K: Tensor) -> Tensor:
-        """Return (K, F), keys and values of a diffusion step."""
+        """Return keys and values of the diffusion steps, (K, F)."""
         return self.keys_values(self.from_step(F.mish(self.step(steps_K))))  # type: ignore[no-any-return]
 
     def forward(self, x_BSA: Tensor, clock_KF: Tensor, context_BMF: Tensor) -> Tensor:
@@ -147,8 +147,8 @@ class TransformerDenoiser(nn.Module):
 Denoiser: TypeAlias = MlpDenoiser | UnetDenoiser | TransformerDenoiser
 
 
-def make(net: Mlp | Unet | Transformer, shape: HeadShape, step_dim: int) -> Denoiser:
-    """Return the denoiser of these sizes, with random weights."""
+def build_denoiser(net: Mlp | Unet | Transformer, shape: HeadShape, step_dim: int) -> Denoiser:
+    """Return a denoiser of these sizes with random weights."""
     match net:
         case Mlp():
             return MlpDenoiser(net, shape, step_dim)

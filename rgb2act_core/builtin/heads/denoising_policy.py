@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...interfaces import HeadShape, Plans
 from .compiled import Compiled
-from .denoisers import make
+from .denoisers import build_denoiser
 from .diffusion_config import Diffusion
 from .flow_config import Flow
 from .plan_sampling import ParameterCache
@@ -33,7 +33,7 @@ class DenoisingPolicy(nn.Module):
     def __init__(self, config: Diffusion | Flow, shape: HeadShape) -> None:
         super().__init__()
         self.shape = shape
-        self.net = make(config.net, shape, config.step_dim)
+        self.net = build_denoiser(config.net, shape, config.step_dim)
         self.precision, self.compiled = config.precision, False
         self._acting, self._clock = ParameterCache(), ParameterCache()
 

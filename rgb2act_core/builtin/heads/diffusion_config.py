@@ -51,7 +51,7 @@ class Diffusion:
     CPUs, ``bfloat16`` for hardware that has it."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse keys that would be ignored and steps that cannot be taken."""
+        """Raise ValueError for keys without effect and for too many sampling steps."""
         check_denoiser(self)
         if not self.clip_sample and self.clip_range != 1.0:
             raise ValueError("clip_range is given, but clip_sample is false; remove one of them")
@@ -64,5 +64,5 @@ class Diffusion:
 
     @property
     def net(self) -> Mlp | Unet | Transformer:
-        """Return the sizes of the chosen denoiser."""
+        """Return the sizes of the selected network."""
         return chosen(self)

@@ -39,10 +39,10 @@ class Flow:
     CPUs, ``bfloat16`` for hardware that has it."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse keys that would be ignored."""
+        """Raise ValueError for keys without effect."""
         check_denoiser(self)
 
     @property
     def net(self) -> Mlp | Unet | Transformer:
-        """Return the sizes of the chosen denoiser."""
+        """Return the sizes of the selected network."""
         return chosen(self)

@@ -1,7 +1,7 @@
-"""What denoisers are told besides the noisy plan: observations, their tokens, the diffusion step.
+"""Encode the conditions of a denoiser: observations, their tokens and the diffusion step.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N = tokens of an observation step,
-C = width of a token, G = width of all that is observed, K = diffusion steps, E = step embedding,
+C = width of a token, G = width of the encoded observation, K = diffusion steps, E = step embedding,
 Q = queries, M = keys, W = width, H = heads
 """
 
@@ -19,7 +19,7 @@ QUERIES, READ_WIDTH, READ_HEADS = 8, 64, 4
 
 
 class StepEmbedding(nn.Module):
-    """Embed diffusion steps: sines and cosines, then two layers."""
+    """Embedding of diffusion steps: sines and cosines, then two layers."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class StepEmbedding(nn.Module):
 
 
 def attend(q_BQW: Tensor, kv_BMX: Tensor, heads: int) -> Tensor:
-    """Return (B, Q, W): attention to keys and values that lie side by side, (B, M, 2 W)."""
+    """Return attention (B, Q, W) to concatenated keys and values (B, M, 2 W)."""
     q, k, v = (
         part.unflatten(-1, (heads, -1)).transpose(1, 2)
         for part in (q_BQW, *kv_BMX.chunk(2, dim=-1))
@@ -47,8 +47,8 @@ def attend(q_BQW: Tensor, kv_BMX: Tensor, heads: int) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-class Tokens(nn.Module):
-    """Bring tokens to a width and mark their step and place."""
+class TokenEmbedding(nn.Module):
+    """Project tokens to a width and add an embedding of their step and position."""
 
     def __init__(self, shape: HeadShape, width: int) -> None:
         super().__init__()
@@ -58,16 +58,16 @@ class Tokens(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(shape.n_obs_steps, number, width))
 
     def forward(self, tokens_BONC: Tensor) -> Tensor:
-        """Return (B, M, W), the tokens of all observation steps in a row."""
+        """Return the tokens of all observation steps, (B, M, W)."""
         return (self.inp(tokens_BONC) + self.place).flatten(1, 2)  # type: ignore[no-any-return]
 
 
-class Reader(nn.Module):
-    """Read tokens into one vector: learned queries attend to them."""
+class TokenReader(nn.Module):
+    """Summarise tokens in one vector with learned queries that attend to them."""
 
     def __init__(self, shape: HeadShape) -> None:
         super().__init__()
-        self.tokens = Tokens(shape, READ_WIDTH)
+        self.tokens = TokenEmbedding(shape, READ_WIDTH)
         self.norm = nn.LayerNorm(READ_WIDTH)
         self.queries = nn.Parameter(torch.randn(QUERIES, READ_WIDTH))
         self.keys_values = nn.Linear(READ_WIDTH, 2 * READ_WIDTH)
@@ -80,12 +80,12 @@ class Reader(nn.Module):
         return self.out(attend(queries_BQW, kv_BMX, READ_HEADS)).flatten(1)  # type: ignore[no-any-return]
 
 
-class Observed(nn.Module):
-    """Put all that is observed into one vector; it has parameters only if there are tokens."""
+class ObservationEncoder(nn.Module):
+    """Concatenate observations and a summary of their tokens; no parameters without tokens."""
 
     def __init__(self, shape: HeadShape) -> None:
         super().__init__()
-        self.reader = None if shape.tokens is None else Reader(shape)
+        self.reader = None if shape.tokens is None else TokenReader(shape)
         self.width = shape.n_obs_steps * shape.obs_dim
         self.width += QUERIES * READ_WIDTH if shape.tokens else 0
 

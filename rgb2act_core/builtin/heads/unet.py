@@ -1,16 +1,16 @@
 """The conditional 1-D UNet of Diffusion Policy (Chi et al. 2023, arXiv 2303.04137).
 
-Its sizes, wiring and parameter count are those of the paper's network with scale and shift;
-``unet_weights`` reads the official one's parameters. Three things make it fast on short plans, all
-exact: what FiLM makes of observations and of steps is added, not multiplied out again and again;
-convolutions are matrix products over windows, channels last, with weights (C_out, T, C_in) that
-such a product reads in order; taps that only ever see padding are not multiplied.
+Sizes, wiring and parameter count are those of the paper's network with scale and shift
+(``benchmarks/official_unet.py`` converts its weights). Three exact reformulations make it fast on
+short plans: the FiLM parameters of observations and of diffusion steps are computed separately and
+added; convolutions are matrix products over windows, channels last, with weights (C_out, T, C_in)
+in the order in which the product reads them; taps that only cover padding are skipped.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N = tokens of an observation step,
-S = horizon, A = action dims, K = diffusion steps (B of them, or 1 for all rows), G = width of all
-that is observed, F = scales and shifts of all blocks, C = channels, L = length of a level,
-T = taps, X = channels and taps,
-R = places of all rows
+S = horizon, A = action dims, K = diffusion steps (B of them, or 1 for all rows), G = width of the
+encoded observation, F = scales and shifts of all blocks, C = channels, L = length of a level,
+T = taps, X = channels times taps,
+R = positions of all rows
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ from torch.autograd.function import once_differentiable
 
 from ...interfaces import HeadShape
 from .denoiser_config import Unet
-from .observation_encoder import Observed, StepEmbedding
+from .observation_encoder import ObservationEncoder, StepEmbedding
 
 
-def alive(length: int, size: int, stride: int, pad: int) -> slice:
-    """Return the taps of a convolution that meet more than padding."""
+def taps_in_use(length: int, size: int, stride: int, pad: int) -> slice:
+    """Return the taps of a convolution that cover more than padding."""
     starts = range(-pad, length + pad - size + 1, stride)
     taps = [t for t in range(size) if any(0 <= start + t < length for start in starts)]
     return slice(taps[0], taps[-1] + 1)
 
 
 class Window(NamedTuple):
-    """Say which taps see which places of a padded row."""
+    """Which taps of a convolution cover which positions of a padded row."""
 
     taps: slice
     before: int  # padding
     after: int
-    reach: int  # places a tap sees, and those it steps over
+    reach: int  # positions from the first to the last that a tap covers
     stride: int
 
     @classmethod
     @cache
     def of(cls, length: int, size: int, stride: int, pad: int) -> Window:
-        """Return the window of a convolution's living taps over a row of this length."""
-        taps = alive(length, size, stride, pad)
+        """Return the window of the taps in use, for rows of this length."""
+        taps = taps_in_use(length, size, stride, pad)
         reach = (length + 2 * pad - size) // stride * stride + 1
         after = reach - pad + taps.stop - 1 - length
         return cls(taps, pad - taps.start, after, reach, stride)
 
-    def places(self, tap: int) -> slice:
-        """Return what one of the taps sees of the padded row."""
+    def positions(self, tap: int) -> slice:
+        """Return the positions of the padded row that a tap covers."""
         return slice(tap, tap + self.reach, self.stride)
 
     def gather(self, x_BLC: Tensor) -> Tensor:
-        """Return (B, L, X), what the taps see, side by side."""
+        """Return the covered values of all taps, concatenated, (B, L, X)."""
         padded_BLC = F.pad(x_BLC, (0, 0, self.before, self.after))
         taps = range(self.taps.stop - self.taps.start)
-        return torch.cat([padded_BLC[:, self.places(t)] for t in taps], dim=-1)
+        return torch.cat([padded_BLC[:, self.positions(t)] for t in taps], dim=-1)
 
 
 class _Gather(torch.autograd.Function):
-    """Lay windows side by side; backwards, add them up in place."""
+    """``Window.gather``, whose backward pass adds in place."""
 
     @staticmethod
     def forward(ctx: Any, x_BLC: Tensor, window: Window) -> Tensor:
@@ -79,12 +79,12 @@ class _Gather(torch.autograd.Function):
         window, (rows, length, channels) = ctx.window, ctx.shape
         padded = grad_BLX.new_zeros(rows, window.before + length + window.after, channels)
         for t, grad_BLC in enumerate(grad_BLX.split(channels, dim=-1)):
-            padded[:, window.places(t)] += grad_BLC
+            padded[:, window.positions(t)] += grad_BLC
         return padded[:, window.before : window.before + length], None
 
 
 class _Product(torch.autograd.Function):
-    """Multiply with the weights of some taps; the gradient is written where it belongs."""
+    """Product with the weights of some taps; the gradient of the other taps is 0."""
 
     @staticmethod
     def forward(ctx: Any, rows_RX: Tensor, weight: Tensor, bias: Tensor, taps: slice) -> Tensor:
@@ -107,7 +107,7 @@ class _Product(torch.autograd.Function):
 
 
 class Convolution(nn.Module):
-    """Convolve rows (B, L, C), channels last; parameters begin as those of ``nn.Conv1d``."""
+    """1-D convolution, channels last; parameters are initialised as in ``nn.Conv1d``."""
 
     def __init__(self, c_in: int, c_out: int, size: int, stride: int = 1) -> None:
         super().__init__()
@@ -121,12 +121,12 @@ class Convolution(nn.Module):
         if self.size == 1:
             return self.product(x_BLC, slice(0, 1))
         window = Window.of(x_BLC.shape[1], self.size, self.stride, self.pad)
-        learns = torch.is_grad_enabled()
-        rows_BLX = _Gather.apply(x_BLC, window) if learns else window.gather(x_BLC)
+        training = torch.is_grad_enabled()
+        rows_BLX = _Gather.apply(x_BLC, window) if training else window.gather(x_BLC)
         return self.product(rows_BLX, window.taps)
 
     def product(self, rows_BLX: Tensor, taps: slice) -> Tensor:
-        """Return windows times the weights of the given taps."""
+        """Return the product of windows with the weights of the given taps."""
         if not torch.is_grad_enabled():
             return F.linear(rows_BLX, self.weight[:, taps].flatten(1), self.bias)
         rows_RX = rows_BLX.flatten(0, 1)
@@ -135,10 +135,10 @@ class Convolution(nn.Module):
         return product_BLC
 
 
-class Growth(nn.Module):
-    """Double the length: a transposed convolution of 4 taps, stride 2, one step cut off each end.
+class TransposedConvolution(nn.Module):
+    """Transposed 1-D convolution that doubles the length: 4 taps, stride 2, padding 1.
 
-    Every input makes four rows; an output is the sum of the two that meet there.
+    Every input contributes to four outputs, and an output is the sum of two contributions.
     """
 
     def __init__(self, channels: int) -> None:
@@ -149,7 +149,7 @@ class Growth(nn.Module):
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return (B, 2 L, C)."""
-        if x_BLC.shape[1] == 1:  # the outer taps fall off the ends
+        if x_BLC.shape[1] == 1:  # the outer taps only reach the padding
             pair_B2C: Tensor = self.product(x_BLC, slice(1, 3)).unflatten(-1, (2, -1))[:, 0]
             return pair_B2C + self.bias
         before, even, odd, after = self.product(x_BLC, slice(0, 4)).chunk(4, dim=-1)
@@ -158,13 +158,13 @@ class Growth(nn.Module):
         return torch.stack([even, odd], dim=2).flatten(1, 2) + self.bias
 
     def product(self, x_BLC: Tensor, taps: slice) -> Tensor:
-        """Return (B, L, X), the inputs times the weights of the given taps."""
+        """Return the product of the inputs with the weights of the given taps, (B, L, X)."""
         weight = self.weight if taps == slice(0, 4) else self.weight[taps]
         return F.linear(x_BLC, weight.flatten(0, 1))
 
 
 class ConvBlock(nn.Module):
-    """Convolve, normalise in groups, apply Mish."""
+    """Convolution, group normalisation, Mish."""
 
     def __init__(self, c_in: int, c_out: int, config: Unet) -> None:
         super().__init__()
@@ -174,13 +174,13 @@ class ConvBlock(nn.Module):
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return (B, L, C)."""
         h_BLC = self.conv(x_BLC)
-        image_BC1L = h_BLC.transpose(1, 2).unsqueeze(2)  # in the format called channels_last
+        image_BC1L = h_BLC.transpose(1, 2).unsqueeze(2)  # memory format channels_last
         normed_BC1L: Tensor = self.norm(image_BC1L)
         return F.mish(normed_BC1L.squeeze(2).transpose(1, 2))
 
 
 class FilmBlock(nn.Module):
-    """Convolve twice, scaled and shifted in between, around a residual."""
+    """Two convolutions with FiLM in between, and a residual connection."""
 
     def __init__(self, c_in: int, c_out: int, config: Unet) -> None:
         super().__init__()
@@ -189,18 +189,18 @@ class FilmBlock(nn.Module):
         self.skip = Convolution(c_in, c_out, 1) if c_in != c_out else None
 
     def forward(self, x_BLC: Tensor, film_BF: Tensor) -> Tensor:
-        """Return (B, L, C); film holds C scales, then C shifts."""
+        """Return (B, L, C); ``film_BF`` has C scales, then C shifts."""
         scale_B1C, shift_B1C = film_BF[:, None].chunk(2, dim=-1)
         h_BLC = self.second(torch.addcmul(shift_B1C, scale_B1C, self.first(x_BLC)))
         return h_BLC + (x_BLC if self.skip is None else self.skip(x_BLC))  # type: ignore[no-any-return]
 
 
 class UnetDenoiser(nn.Module):
-    """Denoise with a UNet over the plan's steps.
+    """A UNet over the plan's steps.
 
-    Each block's FiLM is W Mish([step, observations]): Mish acts number by number, so W splits by
-    columns into ``film_step`` and ``film_obs``, which hold the rows of all blocks in the order
-    they run. A plan whose length the levels cannot halve is padded with zeros inside.
+    Each block's FiLM parameters are W Mish([step, observations]). Mish acts elementwise, so W
+    splits by columns into ``film_step`` and ``film_obs``, which have the rows of all blocks in
+    order of execution. A plan whose length cannot be halved at every level is padded with zeros.
     """
 
     def __init__(self, config: Unet, shape: HeadShape, step_dim: int) -> None:
@@ -213,25 +213,25 @@ class UnetDenoiser(nn.Module):
         blocks += [pair for c_in, c_out in ups for pair in ((c_in, c_out), (c_out, c_out))]
         self.blocks = nn.ModuleList(FilmBlock(*pair, config) for pair in blocks)
         self.shrink = nn.ModuleList(Convolution(c, c, 3, stride=2) for c in dims[:-1])
-        self.grow = nn.ModuleList(Growth(c) for _, c in ups)
+        self.grow = nn.ModuleList(TransposedConvolution(c) for _, c in ups)
         self.final = ConvBlock(dims[0], dims[0], config)
         self.out = Convolution(dims[0], shape.action_dim, 1)
         self.padding = -shape.horizon % config.stride
         self.step = StepEmbedding(step_dim)
-        self.observed = Observed(shape)
+        self.observed = ObservationEncoder(shape)
         self.film_sizes = [2 * c_out for _, c_out in blocks]
         self.film_step = nn.Linear(step_dim, sum(self.film_sizes), bias=False)
         self.film_obs = nn.Linear(self.observed.width, sum(self.film_sizes))
-        bound = (step_dim + self.observed.width) ** -0.5  # as for one layer
+        bound = (step_dim + self.observed.width) ** -0.5  # of both together, as for one layer
         for weight in (self.film_step.weight, self.film_obs.weight, self.film_obs.bias):
             nn.init.uniform_(weight, -bound, bound)
 
     def context(self, obs_BOD: Tensor, tokens_BONC: Tensor | None = None) -> Tensor:
-        """Return (B, F), the observations' share of every block's scales and shifts."""
+        """Return the observations' part of every block's scales and shifts, (B, F)."""
         return self.film_obs(F.mish(self.observed(obs_BOD, tokens_BONC)))  # type: ignore[no-any-return]
 
     def clock(self, steps_K: Tensor) -> Tensor:
-        """Return (K, F), the diffusion step's share."""
+        """Return the diffusion steps' part of every block's scales and shifts, (K, F)."""
         return self.film_step(F.mish(self.step(steps_K)))  # type: ignore[no-any-return]
 
     def forward(self, x_BSA: Tensor, clock_KF: Tensor, context_BF: Tensor) -> Tensor:
@@ -245,13 +245,13 @@ class UnetDenoiser(nn.Module):
                 h_BLC = block(h_BLC, film_BF)
             return h_BLC
 
-        h_BLC, kept = F.pad(x_BSA, (0, 0, 0, self.padding)), []
+        h_BLC, skips = F.pad(x_BSA, (0, 0, 0, self.padding)), []
         for shrink in self.shrink:
-            kept.append(twice(h_BLC))
-            h_BLC = shrink(kept[-1])
-        kept.append(twice(h_BLC))
-        h_BLC = twice(kept[-1])
-        for grow in self.grow:  # the first level's kept output is never used, as in the paper
-            h_BLC = grow(twice(torch.cat([h_BLC, kept.pop()], dim=-1)))
+            skips.append(twice(h_BLC))
+            h_BLC = shrink(skips[-1])
+        skips.append(twice(h_BLC))
+        h_BLC = twice(skips[-1])
+        for grow in self.grow:  # the first level's output is not used, as in the paper
+            h_BLC = grow(twice(torch.cat([h_BLC, skips.pop()], dim=-1)))
         out_BSA: Tensor = self.out(self.final(h_BLC))
         return out_BSA[:, : x_BSA.shape[1]]
