@@ -34,7 +34,7 @@ def test_key_is_replaced_by_a_known_one(path: str, name: str) -> None:
     assert old not in known
 
 
-@pytest.mark.parametrize("path", VALUES)
+@pytest.mark.parametrize("path", sorted(set(VALUES) - {"policy.head.use"}))  # not a fixed list
 def test_values_are_replaced_by_known_ones(path: str) -> None:
     *tables, key = path.split(".")
     known = words(typing.get_type_hints(table(tables))[key])
