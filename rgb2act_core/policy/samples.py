@@ -1,6 +1,6 @@
-"""What the demonstrations show and what was done in them, in memory, for the policy to train on.
+"""Training samples of the policy: features, joints and actions of all frames, in memory.
 
-The frames' features, joints and actions are one array each; a batch is one gather.
+Each is one array, so a batch is one gather.
 
 Shapes: B = batch, R = rows (frames of all demonstrations), O = n_obs_steps, F = features of a
 frame, N W = tokens of a frame and their width, J = joints seen, S = horizon, A = dimensions moved
@@ -45,13 +45,13 @@ from .conditioning import (
 from .policy import Policy
 
 EMBED_BATCH = 256
-MEASURED_FRAMES = 256  # held-out frames that plans are sampled for
-SPILLED = "tokens.f16"  # aligned tokens, while they are trained on, where memory is short
+MEASURED_FRAMES = 256  # held-out frames for which plans are sampled
+SPILLED = "tokens.f16"  # aligned tokens during training, if memory is too small for them
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Samples:
-    """Hold what the demonstrations' frames show and what was done, row by row."""
+    """Features, joints and actions of all frames of the demonstrations, one row per frame."""
 
     index: FrameIndex
     names: tuple[str, ...]  # of the episodes
@@ -80,7 +80,7 @@ class Samples:
             state_BS = self.features_R.vector[at.reshape(-1)]
             flat = aligned_features(policy.condition, aligned, state_BS)
             features = flat.unflatten(rows_BO.shape)
-            # what is still being learned has no scale that noise could be measured in
+            # features that are still being trained are not standardised, so no noise is added
             return policy.observe(features, self.joints_RJ[at], task_B=task_B), aligned.fusion_loss
         return policy.observe(self.features_R[at], self.joints_RJ[at], noise, task_B), 0.0
 
@@ -220,11 +220,11 @@ def _aligned(
 
 
 def _room(shape: tuple[int, ...], spilled: Path, device: str) -> Tensor:
-    """Return an array (R, N, W) float16 to fill, on the device or, too large for it, in a file."""
+    """Return an empty array (R, N, W) float16, on the device or in a file if it is too large."""
     size = 2 * math.prod(shape)
     if size <= free_memory(device) // 2:
         return torch.empty(shape, dtype=torch.float16, device=device)
-    say(f"train: {size / 1e9:.1f} GB of aligned tokens lie in {spilled}: memory is short of them")
+    say(f"train: {size / 1e9:.1f} GB of aligned tokens are kept in {spilled}: not enough free memory")
     with guard(spilled):
         mapped = np.memmap(spilled, np.float16, "w+", shape=shape)
     return torch.from_numpy(mapped)
