@@ -224,7 +224,7 @@ def _room(shape: tuple[int, ...], spilled: Path, device: str) -> Tensor:
     size = 2 * math.prod(shape)
     if size <= free_memory(device) // 2:
         return torch.empty(shape, dtype=torch.float16, device=device)
-    say(f"train: {size / 1e9:.1f} GB of aligned tokens are kept in {spilled}: not enough free memory")
+    say(f"train: {size / 1e9:.1f} GB of aligned tokens go to {spilled}; memory is too small")
     with guard(spilled):
         mapped = np.memmap(spilled, np.float16, "w+", shape=shape)
     return torch.from_numpy(mapped)
