@@ -10,12 +10,12 @@ from rgb2act_core import Capability, Component, hookimpl
 from .config import DA3
 
 if TYPE_CHECKING:
-    from .model import DA3Backbone
+    from .backbone import DA3Backbone
 
 
 def build(config: DA3) -> DA3Backbone:
     """Return the backbone with its weights loaded."""
-    from .model import load
+    from .backbone import load
 
     return load(config)
 

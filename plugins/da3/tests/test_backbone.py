@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rgb2act_da3 import build, model
+from rgb2act_da3 import backbone as da3_backbone
+from rgb2act_da3 import build
 from rgb2act_da3.config import DA3
 
 from rgb2act_core.features.encoder import Encoder, Stream
@@ -48,8 +49,10 @@ def test_streams_give_what_encoding_windows_gives_and_look_at_frames_once(contex
     video_TVHW3 = frames(b=1, k=9)[0]
     index = np.maximum(np.arange(9)[:, None] + np.arange(1 - context, 1), 0)
     anew = built.encode(video_TVHW3[torch.from_numpy(index)])
-    counts, prepare = [], model.prepare
-    monkeypatch.setattr(model, "prepare", lambda x, c: counts.append(len(x)) or prepare(x, c))
+    counts, prepare = [], da3_backbone.prepare
+    monkeypatch.setattr(
+        da3_backbone, "prepare", lambda x, c: counts.append(len(x)) or prepare(x, c)
+    )
     stream = Stream(Encoder(built, "cpu"))
     rows = [stream.tokens(video_TVHW3[a:b].numpy()) for a, b in ((0, 1), (1, 3), (3, 8), (8, 9))]
     assert sum(counts) == 2 * 9  # cameras, frames

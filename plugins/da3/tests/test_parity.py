@@ -5,7 +5,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
-from rgb2act_da3 import model
+from rgb2act_da3 import backbone, model
 from rgb2act_da3.config import DA3
 from rgb2act_da3.preprocess import MEAN, STD
 from safetensors.torch import load_file
@@ -27,7 +27,7 @@ each = pytest.mark.parametrize(("weights", "case", "rule", "layers"), CASES)
 
 def network(weights):
     path = DATA / f"{weights}.weights.safetensors"
-    return model.read_network(DA3(weights=str(path), variant="file"), path).eval()
+    return backbone.read_network(DA3(weights=str(path), variant="file"), path).eval()
 
 
 def normalised(images01, mean=MEAN, std=STD):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def build(config: Vggt) -> Backbone:
     """Return the aggregator with its weights."""
-    from .model import load
+    from .backbone import load
 
     return load(config)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from rgb2act_vggt import build
+from rgb2act_vggt.backbone import load
 from rgb2act_vggt.config import FULL, Vggt
-from rgb2act_vggt.model import Network, load, turns
+from rgb2act_vggt.model import Network, turns
 
 from rgb2act_core import UserError
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from rgb2act_vggt import model
+from rgb2act_vggt.backbone import load
 from rgb2act_vggt.config import Vggt
-from rgb2act_vggt.model import load, turns
+from rgb2act_vggt.model import turns
 from rgb2act_vggt.preprocess import MEAN, STD
 from safetensors.torch import load_file
 from torch.nn import functional

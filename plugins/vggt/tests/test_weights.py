@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from rgb2act_vggt.backbone import load
 from rgb2act_vggt.config import FULL, Vggt
-from rgb2act_vggt.model import Network, load
+from rgb2act_vggt.model import Network
 from rgb2act_vggt.weights import NAMES, convert, rename, sizes_of
 from safetensors.torch import save_file
 
