@@ -1,10 +1,11 @@
-"""Measure steps a second of acting, where the time goes, and plain loops beside it in one run.
+"""Measure the throughput of evaluation and where its time goes, compared with plain loops.
 
-The policy has the quickstart's sizes and is hardly trained, so every episode lasts its full length.
-The plain loop plays one episode after the other in one process and renders every frame. Simulation
-alone gives the arms their own joints as targets and never plans. Wall time without start-up and
-resets, the median of rounds that take turns: with workers on other cores CPU time would not tell.
-So it wants a quiet machine; where other work has the cores, workers cannot help.
+The policy has the quickstart's sizes and is barely trained, so every episode runs to its full
+length. The plain loop runs one episode after another in a single process and renders every frame.
+The simulation-only loops hold the arms in their current joint positions and never plan.
+
+Times are wall-clock times without start-up and resets, the median of alternating rounds. CPU time
+would not show the benefit of workers on other cores, so run this on an otherwise idle machine.
 
     python benchmarks/bench_act.py [--rounds 2] [--episodes 6]
 """
@@ -22,7 +23,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from side_by_side import compare, quickstart
+from shared import compare, quickstart
 
 from rgb2act_core.evaluation.simulator_pool import SimulatorPool
 from rgb2act_core.features.encoder import build_backbones
@@ -40,13 +41,13 @@ PARTS += ((BatchPlanner, "see"), (BatchPlanner, "plan"), (act.EpisodeBatch, "run
 
 
 def small(run: Run, episodes: int) -> Run:
-    """Return the quickstart with little data and hardly any training."""
+    """Return the quickstart with two demonstrations and three training steps."""
     spec = attrs.evolve(
         run.spec,
         collect=attrs.evolve(run.spec.collect, episodes=2, scenes=0),
         align=attrs.evolve(run.spec.align, steps=3),
         policy=attrs.evolve(run.spec.policy, steps=3),
-        act=attrs.evolve(run.spec.act, episodes=episodes, batch=episodes, videos=0),
+        act=attrs.evolve(run.spec.act, episodes=episodes, parallel_episodes=episodes, videos=0),
     )
     return attrs.evolve(run, spec=spec)
 
@@ -59,7 +60,7 @@ def policy_of(run: Run) -> Path:
 
 
 def clocked(spent: Counter[str], part: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a call that adds its wall seconds to ``spent``."""
+    """Return a wrapper of ``call`` that adds its wall time in seconds to ``spent``."""
 
     def run(*args: Any) -> Any:
         start = time.perf_counter()
@@ -71,12 +72,12 @@ def clocked(spent: Counter[str], part: str, call: Callable[..., Any]) -> Callabl
     return run
 
 
-def ours(run: Run, policy: Path, spent: Counter[str]) -> Callable[[], float]:
-    """Return a function that acts and returns milliseconds a step."""
+def evaluation(run: Run, policy: Path, spent: Counter[str]) -> Callable[[], float]:
+    """Return a function that evaluates the policy and returns milliseconds per step."""
 
     def cost() -> float:
         spent.clear()
-        folder = Path(tempfile.mkdtemp(dir=run.root))  # in the same one it would resume
+        folder = Path(tempfile.mkdtemp(dir=run.root))  # a reused folder would resume
         results = act.act(run, open_tasks(run), policy, folder)
         spent["steps"] = sum(episode["steps"] for episode in results["episodes"])
         return 1e3 * (spent["run"] - spent["reset"]) / spent["steps"]
@@ -85,7 +86,7 @@ def ours(run: Run, policy: Path, spent: Counter[str]) -> Callable[[], float]:
 
 
 def plain(run: Run, environment: Environment, policy_folder: Path) -> Callable[[], float]:
-    """Return a function that plays one episode in this process and returns ms a step."""
+    """Return a function that runs one episode in this process and returns ms per step."""
     policy, env = load_policy(policy_folder), environment.make()
     encoders = open_encoders(policy, build_backbones(run.spec.backbone, "cpu"), "cpu")
     planner = BatchPlanner(policy, encoders, 1, "cpu")
@@ -115,7 +116,7 @@ def plain(run: Run, environment: Environment, policy_folder: Path) -> Callable[[
 
 
 def simulation(environment: Environment, look: bool) -> Callable[[], float]:
-    """Return a function that steps the environment alone and returns milliseconds a step."""
+    """Return a function that only steps the environment and returns milliseconds per step."""
     env = environment.make()
 
     def cost() -> float:
@@ -132,27 +133,27 @@ def simulation(environment: Environment, look: bool) -> Callable[[], float]:
 
 
 def shares(spent: Counter[str]) -> None:
-    """Print where the time of the last acting went."""
-    whole = spent["run"] - spent["reset"]
+    """Print how the time of the last evaluation was spent."""
+    total = spent["run"] - spent["reset"]
     simulated = spent["step"]
     aligned = spent["see"] - spent["tokens"]
-    rest = whole - simulated - spent["see"] - spent["plan"]
+    rest = total - simulated - spent["see"] - spent["plan"]
     parts = {
         "simulation and rendering, in workers": simulated,
         "encoding": spent["tokens"],
         "aligner": aligned,
         "planning": spent["plan"],
-        "the rest": rest,
+        "other": rest,
     }
-    print(f"\nacting: {spent['steps'] / whole:.0f} steps/s; of its time")
+    print(f"\nevaluation: {spent['steps'] / total:.0f} steps/s; share of its time")
     for name, seconds in parts.items():
-        print(f"  {name:42} {100 * seconds / whole:6.1f} %")
+        print(f"  {name:42} {100 * seconds / total:6.1f} %")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--episodes", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=2, help="timed rounds")
+    parser.add_argument("--episodes", type=int, default=6, help="parallel episodes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     spent: Counter[str] = Counter()
@@ -162,12 +163,12 @@ def main() -> None:
         policy = policy_of(run)
         for owner, part in PARTS:
             setattr(owner, part, clocked(spent, part, getattr(owner, part)))
-        title = f"A step of the environment, {options.episodes} episodes"
+        title = f"Environment step, {options.episodes} episodes"
         work = {
-            "simulation alone, nothing rendered": simulation(environment, look=False),
-            "simulation alone, every frame rendered": simulation(environment, look=True),
+            "simulation only, no rendering": simulation(environment, look=False),
+            "simulation only, every frame rendered": simulation(environment, look=True),
             "plain loop, one episode, one process": plain(run, environment, policy),
-            "acting, side by side in workers": ours(run, policy, spent),
+            "evaluation, parallel workers": evaluation(run, policy, spent),
         }
         compare(title, "ms", work, options.rounds)
     shares(spent)

@@ -1,9 +1,9 @@
 """Compare a training step of alignment with the bare forward and backward pass.
 
 The bare step is the minimum: forward, the two losses and backward of the same aligner on one batch
-in memory, as float32. The plain loop adds gradient clipping and AdamW. Ours is the stage's training
-loop, which also seeds every step, gathers random frames from the store, checks for values that are
-not finite, and writes learning curves. CPU time of one thread, the median of alternating rounds.
+in memory, as float32. The plain loop adds gradient clipping and AdamW. The stage's training loop
+also seeds every step, gathers random frames from the store, checks for non-finite values, and
+writes learning curves. Times are CPU time of one thread, the median of alternating rounds.
 
     python benchmarks/bench_align.py [--rounds 3] [--steps 15]
 """
@@ -20,7 +20,7 @@ import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
-from side_by_side import compare, episodes, quickstart, timed
+from shared import compare, episodes, quickstart, timed
 from torch import Tensor, nn
 
 from rgb2act_core.alignment import losses
@@ -41,7 +41,7 @@ OPTIMIZATION = Optimization(
 )
 
 
-def ours(
+def stage_loop(
     run: Run, aligner: Aligner, inputs: AlignmentInputs, target_FD: Tensor, steps: int
 ) -> Callable[[], object]:
     align, numbers = run.spec.align, itertools.count()
@@ -106,20 +106,20 @@ def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
         nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
         optimizer.step()
 
-    loop = ours(run, aligner, inputs, target_FD, steps)
+    loop = stage_loop(run, aligner, inputs, target_FD, steps)
     work = {
         "bare forward and backward": timed(lambda: [bare() for _ in range(steps)], steps),
         "plain loop with clipping and AdamW": timed(lambda: [plain() for _ in range(steps)], steps),
         "the stage's loop": timed(loop, steps),
     }
     title = f"pool = {align.pool!r}, batch {align.batch_size}"
-    compare(f"A step of alignment, {title}", "ms", work, rounds)
+    compare(f"Alignment step, {title}", "ms", work, rounds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds")
+    parser.add_argument("--steps", type=int, default=15, help="steps per round")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

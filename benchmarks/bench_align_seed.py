@@ -1,16 +1,18 @@
-"""Compare a training step of alignment with the seed system's graph in plain PyTorch, same sizes.
+"""Compare an alignment training step with the seed system's network in plain PyTorch.
 
-The seed system has four backbones of 1024, 2048, 768 and 2048 channels; K tokens of each, sampled
-with replacement; adapters C -> 2D -> D with layer norm; one softmax of weights; two encoder layers
-of eight heads; the mean over K; a projector D -> 2D -> D; symmetric InfoNCE and MSE; PyTorch's
-default AdamW; and prints the loss in each step. Ours is the Aligner with its objective, gradient
-clipping and the fused optimiser, in these variants:
+The seed system has four backbones of 1024, 2048, 768 and 2048 channels and samples K tokens of each
+with replacement. Its layers are adapters C -> 2D -> D with layer norm, a softmax over backbone
+weights, two encoder layers with eight heads, the mean over K, and a projector D -> 2D -> D. It
+trains with symmetric InfoNCE, MSE and PyTorch's default AdamW, and reads the loss in each step. It
+is compared with the Aligner, its objective, gradient clipping and the fused optimizer, at the same
+sizes in these variants:
 
-- the same layers over the distinct cells of such a sample: 721 of 1024 from 1369;
-- the same layers over K = 256 cells, with and without attention among them;
-- the quickstart's variant: narrow adapters and keypoints, over all cells, and over 256.
+- the same layers over the distinct cells of such a sample: 721 distinct cells among 1024 draws from
+  1369;
+- the same layers over K = 256 cells, with and without attention between them;
+- the quickstart's layers (narrow adapters and keypoints) over all cells and over 256 cells.
 
-CPU time of one thread, the median of alternating rounds.
+Times are CPU time of one thread, the median of alternating rounds.
 
     python benchmarks/bench_align_seed.py [--rounds 3] [--batch 4] [--quick]
 """
@@ -25,7 +27,7 @@ import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
-from side_by_side import compare, timed
+from shared import compare, timed
 from torch import Tensor, nn
 
 from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
@@ -37,17 +39,19 @@ from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import AlignLoss, Context
 
 FRAMES = 8
-TAU = 0.07
+TEMPERATURE = 0.07
 
 
 @attrs.frozen(kw_only=True)
 class Sizes:
+    """Sizes of the networks and of a batch."""
+
     channels: tuple[int, ...] = (1024, 2048, 768, 2048)
     dim: int = 1280
     grid: tuple[int, int] = (37, 37)
     tokens: int = 1024
-    few: int = 256
-    narrow: int = 256
+    few: int = 256  # cells of the smaller samples
+    narrow: int = 256  # embedding and token width of the quickstart's layers
     batch: int = 4
 
     @property
@@ -64,7 +68,7 @@ QUICK = Sizes(channels=(8, 16, 6, 16), dim=32, grid=(6, 6), tokens=32, few=8, na
 
 
 class Seed(nn.Module):
-    """The seed system's student, written as a PyTorch user would."""
+    """The seed system's student network in plain PyTorch."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -84,16 +88,17 @@ class Seed(nn.Module):
         self.projector = nn.Sequential(
             nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim), nn.LayerNorm(dim)
         )
-        at = torch.arange(sizes.tokens)[:, None]
-        wave = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
-        order = torch.stack([(at * wave).sin(), (at * wave).cos()], 2).flatten(1)
-        self.register_buffer("order", order)
+        index = torch.arange(sizes.tokens)[:, None]
+        frequency = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
+        angle = index * frequency
+        position = torch.stack([angle.sin(), angle.cos()], 2).flatten(1)
+        self.register_buffer("position", position)
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, tokens: list[Tensor]) -> Tensor:
         adapted = torch.stack([a(t) for a, t in zip(self.adapters, tokens, strict=True)])
         fused = (adapted * self.logits.softmax(0)[:, None, None, None]).sum(0)
-        encoded = self.context(self.dropout(fused + self.order))
+        encoded = self.context(self.dropout(fused + self.position))
         projected: Tensor = self.projector(encoded.mean(1))
         return projected
 
@@ -109,7 +114,7 @@ def seed_step(sizes: Sizes, frames: TokenFrames, target_FD: Tensor) -> Callable[
             sampled = [table[i, 0][torch.randint(sizes.cells, (sizes.tokens,))] for i in rows]
             tokens.append(torch.stack(sampled).float())
         student, teacher = F.normalize(model(tokens), dim=1), F.normalize(target_FD[rows], dim=1)
-        logits, own = student @ teacher.T / TAU, torch.arange(sizes.batch)
+        logits, own = student @ teacher.T / TEMPERATURE, torch.arange(sizes.batch)
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
         loss = loss + F.mse_loss(student, teacher)
         optimizer.zero_grad()
@@ -121,8 +126,8 @@ def seed_step(sizes: Sizes, frames: TokenFrames, target_FD: Tensor) -> Callable[
     return step
 
 
-def our_step(
-    sizes: Sizes, frames: TokenFrames, target_FD: Tensor, cells: int, **form: object
+def aligner_step(
+    sizes: Sizes, frames: TokenFrames, target_FD: Tensor, cells: int, **changes: object
 ) -> Callable[[], object]:
     fields: dict[str, object] = {
         "backbones": tuple("abcd"),
@@ -141,10 +146,10 @@ def our_step(
         "adapter": "wide",
     }
     weighted = find(Kind.FUSION, "weighted")
-    aligner = Aligner(AlignerConfig(**fields | form), weighted.build(weighted.tiny))  # type: ignore[arg-type]
+    aligner = Aligner(AlignerConfig(**fields | changes), weighted.build(weighted.tiny))  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(aligner.parameters(), 3e-4, fused=True)
     generator = torch.Generator().manual_seed(0)
-    loss = AlignLoss(infonce=1.0, mse=1.0, mse_on="normalised", temperature=TAU)
+    loss = AlignLoss(infonce=1.0, mse=1.0, mse_on="normalised", temperature=TEMPERATURE)
 
     def step() -> None:
         rows = torch.randperm(FRAMES)[: sizes.batch]
@@ -162,9 +167,9 @@ def our_step(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to check that it runs")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds")
+    parser.add_argument("--batch", type=int, default=4, help="frames per step")
+    parser.add_argument("--quick", action="store_true", help="use small sizes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -180,20 +185,20 @@ def main() -> None:
     context = Context(layers=2, heads=8)
     slim = {"adapter": "narrow", "token_dim": sizes.narrow, "mlp_dim": 2 * sizes.narrow}
     slim |= {"embedding_dim": sizes.narrow, "pool": "keypoints"}
-    forms: dict[str, tuple[int, dict[str, object]]] = {
-        f"ours, the same layers, {sizes.distinct} cells": (
+    variants: dict[str, tuple[int, dict[str, object]]] = {
+        f"aligner, same layers, {sizes.distinct} cells": (
             sizes.distinct,
             {"context": context},
         ),
-        f"ours, the same layers, {sizes.few} cells": (sizes.few, {"context": context}),
-        f"ours, without context, {sizes.few} cells": (sizes.few, {}),
-        f"ours, narrow, keypoints, {sizes.cells} cells": (0, slim),
-        f"ours, narrow, keypoints, {sizes.few} cells": (sizes.few, slim),
+        f"aligner, same layers, {sizes.few} cells": (sizes.few, {"context": context}),
+        f"aligner, no context, {sizes.few} cells": (sizes.few, {}),
+        f"aligner, narrow, keypoints, {sizes.cells} cells": (0, slim),
+        f"aligner, narrow, keypoints, {sizes.few} cells": (sizes.few, slim),
     }
-    work = {f"the seed's graph, {sizes.tokens} tokens": timed(seed_step(sizes, frames, target_FD))}
-    for name, (cells, form) in forms.items():
-        work[name] = timed(our_step(sizes, frames, target_FD, cells, **form))
-    compare(f"A training step, batch {sizes.batch}", "ms", work, options.rounds)
+    work = {f"seed system, {sizes.tokens} tokens": timed(seed_step(sizes, frames, target_FD))}
+    for name, (cells, changes) in variants.items():
+        work[name] = timed(aligner_step(sizes, frames, target_FD, cells, **changes))
+    compare(f"Training step, batch {sizes.batch}", "ms", work, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Time what torch.compile would gain the policy heads, and how long it takes to do so, in one run.
+"""Measure the speedup of policy heads from torch.compile and the time it takes to compile.
 
-A plan (DDIM of 16 steps, one observation) and a training step (loss and backward) with the network
-as it is and compiled by torch's default backend, which needs a C++ compiler. The first call is told
-in wall seconds: with an empty cache, and again with what that left in it, as at the next start of a
-process. CPU time of one thread; jobs take turns; ratios are of times: below 1 compiled is faster.
+A plan (16 DDIM steps, one observation) and a training step (loss and backward) are timed with the
+uncompiled network and with the network compiled by torch's default backend, which needs a C++
+compiler. The first compiled call is reported in wall seconds, with an empty compiler cache and with
+a filled one, as in a restarted process. The other times are CPU time of one thread, the median of
+alternating rounds; a ratio below 1 means that the compiled network is faster.
 
-    python benchmarks/bench_compile.py           # the UNet of 99.7 M parameters besides; minutes
-    python benchmarks/bench_compile.py --quick   # the MLP and the transformer alone
+    python benchmarks/bench_compile.py           # including the UNet of 99.7 M parameters; minutes
+    python benchmarks/bench_compile.py --quick   # only the MLP and the transformer
 
 Shapes: O = n_obs_steps, D = observation width, S = horizon, A = action dims
 """
@@ -21,7 +22,7 @@ from collections.abc import Callable
 
 import attrs
 import torch
-from side_by_side import compare, timed
+from shared import compare, timed
 from torch import Tensor
 
 from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
@@ -32,6 +33,8 @@ from rgb2act_core.interfaces import HeadShape
 
 @attrs.frozen(kw_only=True)
 class Case:
+    """One network and its input sizes."""
+
     name: str
     config: Diffusion
     obs_dim: int
@@ -99,7 +102,7 @@ def training_job(case: Case, compiled: bool) -> Callable[[], Tensor]:
 
 
 def first_call(make: Callable[[Case, bool], Callable[[], Tensor]], case: Case) -> float:
-    """Return the wall seconds until a compiled job was done once."""
+    """Return the wall time in seconds of compiling a job and running it once."""
     torch.compiler.reset()
     start = time.perf_counter()
     make(case, True)()
@@ -107,20 +110,20 @@ def first_call(make: Callable[[Case, bool], Callable[[], Tensor]], case: Case) -
 
 
 def measure(case: Case, rounds: int) -> None:
-    for what, make in (("plan", plan_job), ("training step", training_job)):
+    for job, make in (("plan", plan_job), ("training step", training_job)):
         with tempfile.TemporaryDirectory() as cache:
             os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "RGB2ACT_QUIET": "1"}
             empty, filled = first_call(make, case), first_call(make, case)
-            plain, quick = make(case, False), make(case, True)
-            torch.testing.assert_close(quick(), plain(), rtol=1e-3, atol=1e-4)
-            title = f"{case.name}, {what}: compiling {empty:.0f} s, again {filled:.0f} s"
-            compare(title, "ms", {"as it is": timed(plain), "compiled": timed(quick)}, rounds)
+            plain, compiled = make(case, False), make(case, True)
+            torch.testing.assert_close(compiled(), plain(), rtol=1e-3, atol=1e-4)
+            title = f"{case.name}, {job}: compilation {empty:.0f} s, cached {filled:.0f} s"
+            compare(title, "ms", {"uncompiled": timed(plain), "compiled": timed(compiled)}, rounds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="time torch.compile on the policy heads")
-    parser.add_argument("--quick", action="store_true", help="without the large UNet")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="skip the large UNet")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for case in CASES[:2] if options.quick else CASES:

@@ -1,16 +1,18 @@
-"""Compare extraction with the bare loop over a backbone, and streaming with encoding windows.
+"""Compare extraction with a bare loop over a backbone, and streaming with encoding each window.
 
-The bare loop reads the same stored frames in the same batches, encodes them and drops the tokens,
-or saves them as float16 .npy files. Extraction also keeps means, digests and checks everything,
-brings it to the disk, notes where it comes from, and encodes one picture more, for the fingerprint.
-Streaming computes what a frame is by itself once; the other way encodes every window whole. Weights
-are random, building is not measured. CPU time of all threads, torch on one: work that overlaps is
-counted in full. The median of rounds that take turns.
+The bare loop reads the same stored frames in the same batches, encodes them, and drops the tokens
+or saves them as float16 .npy files. Extraction also stores means and digests, checks values, syncs
+to disk, records provenance, and encodes one probe image for the fingerprint. Streaming encodes each
+frame once and reuses the result in later windows; the alternative encodes every window from
+scratch.
+
+Weights are random, and building the backbone is not measured. Times are CPU time of all threads
+(torch uses one), so overlapping work is counted in full. Each is the median of alternating rounds.
 
     python benchmarks/bench_extract.py [--rounds 2] [--quick] [--full]
 
-``--full`` takes the sizes of the official checkpoints, which needs 5 GB and half an hour; with
-``--quick`` there are so few frames that the fingerprint's picture counts.
+``--full`` uses the sizes of the official checkpoints and needs 5 GB of memory and half an hour.
+``--quick`` uses so few frames that the probe image takes a noticeable share of the time.
 
 Shapes: B = frames, K = context, V = cameras, H W = pixels, N = patches, C = channels
 """
@@ -28,7 +30,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from side_by_side import compare, episodes, quickstart, timed
+from shared import compare, episodes, quickstart, timed
 from torch import Tensor
 
 from rgb2act_core.data.dataset import Dataset
@@ -43,14 +45,14 @@ from rgb2act_core.stages.run import Run
 
 
 def chosen(name: str, **config: Any) -> BackboneChoice:
-    """Return a backbone that is built once."""
+    """Return a backbone choice whose ``build`` is cached."""
     component: Component = find(Kind.BACKBONE, name)
     built = attrs.evolve(component, build=functools.cache(component.build))
     return BackboneChoice(component=built, config=component.config(**config))
 
 
 def bare(
-    choice: BackboneChoice, data: Dataset, batch: int, keep: Callable[[list[Tensor]], None]
+    choice: BackboneChoice, data: Dataset, batch: int, save: Callable[[list[Tensor]], None]
 ) -> None:
     (backbone,) = build_backbones([choice], "cpu")
     with torch.inference_mode():
@@ -59,30 +61,30 @@ def bare(
             for first in range(0, len(frames), batch):
                 rgb_BVHW3 = torch.from_numpy(np.array(frames[first : first + batch]))
                 tokens.append(backbone.encode(rgb_BVHW3[:, None]))
-            keep(tokens)
+            save(tokens)
 
 
 def overhead(
     title: str, run: Run, choice: BackboneChoice, data: Dataset, batch: int, rounds: int
 ) -> None:
-    fresh = itertools.count()
+    numbers = itertools.count()
     (backbone,) = build_backbones([choice], "cpu")
     backbone.encode(torch.from_numpy(np.array(data.episodes[0].open().rgb[:1]))[:, None])
 
     def save(tokens: list[Tensor]) -> None:
-        np.save(run.root / f"{next(fresh)}.npy", torch.cat(tokens).half().numpy())
+        np.save(run.root / f"{next(numbers)}.npy", torch.cat(tokens).half().numpy())
 
-    def ours(batch: int) -> None:
+    def extract(batch: int) -> None:
         config = attrs.evolve(run.spec.extract, batch_size=batch)
         spec = attrs.evolve(run.spec, backbone=(choice,), extract=config)
-        one = Run(spec=spec, root=run.root / str(next(fresh)))
-        extract_features(one, stored_features(one)[0], data)
+        new_run = Run(spec=spec, root=run.root / str(next(numbers)))
+        extract_features(new_run, stored_features(new_run)[0], data)
 
     frames = sum(len(source.open().rgb) for source in data.episodes)
     work = {
-        "the bare loop": lambda: bare(choice, data, batch, lambda tokens: None),
-        "the bare loop and np.save": lambda: bare(choice, data, batch, save),
-        "extraction": lambda: ours(batch),
+        "bare loop": lambda: bare(choice, data, batch, lambda tokens: None),
+        "bare loop and np.save": lambda: bare(choice, data, batch, save),
+        "extraction": lambda: extract(batch),
     }
     title = f"{title}, {frames} frames of {len(data.episodes)} episodes, two cameras, batch {batch}"
     compare(title, "ms/frame", {name: timed(job, frames) for name, job in work.items()}, rounds)
@@ -95,7 +97,7 @@ def streaming(title: str, choice: BackboneChoice, steps: int, batch: int, rounds
     video_TVHW3 = rng.integers(0, 256, (steps, 1, 240, 320, 3), np.uint8)
     windows_TK = window_index(np.arange(steps), context)
 
-    def whole() -> list[Tensor]:
+    def windows() -> list[Tensor]:
         with torch.inference_mode():
             batches = [windows_TK[i : i + batch] for i in range(0, steps, batch)]
             return [backbone.encode(torch.from_numpy(video_TVHW3[b])).half() for b in batches]
@@ -104,10 +106,10 @@ def streaming(title: str, choice: BackboneChoice, steps: int, batch: int, rounds
         stream = Stream(Encoder(backbone, "cpu"))
         return [stream.tokens(video_TVHW3[i : i + batch]) for i in range(0, steps, batch)]
 
-    gap = (torch.cat(whole()).float() - torch.cat(streamed()).float()).abs().max()
+    gap = (torch.cat(windows()).float() - torch.cat(streamed()).float()).abs().max()
     work = {
-        "every window encoded whole": timed(whole, steps),
-        "each frame's part computed once": timed(streamed, steps),
+        "every window encoded from scratch": timed(windows, steps),
+        "every frame encoded once": timed(streamed, steps),
     }
     title = f"{title}, context {context}, {steps} frames (largest difference {float(gap):.1g})"
     compare(title, "ms/frame", work, rounds)
@@ -115,9 +117,9 @@ def streaming(title: str, choice: BackboneChoice, steps: int, batch: int, rounds
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="timed rounds")
     parser.add_argument("--full", action="store_true", help="sizes of the official checkpoints")
-    parser.add_argument("--quick", action="store_true", help="few frames")
+    parser.add_argument("--quick", action="store_true", help="use few frames")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

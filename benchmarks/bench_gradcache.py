@@ -1,7 +1,7 @@
 """Measure the memory of GradCache as the contrastive batch grows.
 
-Each size runs in its own process and reports the increase of peak resident memory in a training
-step. The plain batch keeps the graph of every frame until backward. GradCache keeps the graph of
+Each size runs in its own process and reports how much a training step raises the peak resident
+memory. The plain batch keeps the graph of every frame until backward. GradCache keeps the graph of
 ``--micro`` frames, the embeddings of all frames, and one block of the loss's B x B pairs; the loss
 is also measured separately. The C library fragments its heap, so a process occupies more memory
 than it uses. Memory is therefore measured with freed arrays returned to the system at once, and for
@@ -54,11 +54,12 @@ LOSS = AlignLoss(infonce=1.0, mse=1.0)
 
 
 def peak() -> int:
+    """Return the peak resident memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def step(way: str, size: int, micro: int) -> dict[str, float]:
-    """Return bytes that a step added to the peak, and its CPU seconds."""
+def step(method: str, size: int, micro: int) -> dict[str, float]:
+    """Return the bytes that a step adds to the peak memory and its CPU time in seconds."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     weighted = find(Kind.FUSION, "weighted")
@@ -91,48 +92,53 @@ def step(way: str, size: int, micro: int) -> dict[str, float]:
         return value.loss, value.terms
 
     def work(rows: np.ndarray) -> None:
-        if way == "loss":
+        if method == "loss":
             total([embeddings(len(rows))])[0].backward()
-        elif way == "plain":
+        elif method == "plain":
             total([embed(rows)])[0].backward()
         else:
             gradcache_backward(np.array_split(rows, -(-len(rows) // micro)), embed, total)
 
-    # load and allocate what is needed only once
+    # warm up one-time imports and allocations
     checkpoint(torch.sum, torch.ones(1, requires_grad=True), use_reentrant=False).backward()
     work(np.arange(2))
-    held, began = peak(), time.process_time()
+    peak_before, start = peak(), time.process_time()
     work(np.arange(size))
-    return {"bytes": peak() - held, "seconds": time.process_time() - began}
+    return {"bytes": peak() - peak_before, "seconds": time.process_time() - start}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024, 2048, 4096])
-    parser.add_argument("--micro", type=int, default=64)
+    parser.add_argument("--micro", type=int, default=64, help="frames per micro-batch")
     parser.add_argument("--rounds", type=int, default=1, help="report the median of this many runs")
-    parser.add_argument("--one", nargs=2, metavar=("WAY", "SIZE"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, metavar=("METHOD", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        way, size = options.one
-        print(json.dumps(step(way, int(size), options.micro)))
+        method, size = options.one
+        print(json.dumps(step(method, int(size), options.micro)))
         return
-    print(f"memory that a training step adds, GradCache in parts of {options.micro}")
+    print(f"memory added by a training step, GradCache with micro-batches of {options.micro}")
     print(
         "   batch  plain, MB  cached, MB              loss only, MB  fragmented, MB"
         "  CPU time, cached to plain"
     )
     for size in options.sizes:
         found = {}
-        for fragmented, ways in ((False, ("plain", "cached", "loss")), (True, ("plain", "cached"))):
-            for way in ways:
+        for fragmented, methods in (
+            (False, ("plain", "cached", "loss")),
+            (True, ("plain", "cached")),
+        ):
+            for method in methods:
                 runs = [
-                    _in_a_process(way, size, options.micro, fragmented)
+                    _in_subprocess(method, size, options.micro, fragmented)
                     for _ in range(options.rounds)
                 ]
-                found[way, fragmented] = sorted(runs, key=lambda run: run["bytes"])[len(runs) // 2]
+                found[method, fragmented] = sorted(runs, key=lambda run: run["bytes"])[
+                    len(runs) // 2
+                ]
         plain, cached, loss = (
-            found[way, False]["bytes"] / 1e6 for way in ("plain", "cached", "loss")
+            found[method, False]["bytes"] / 1e6 for method in ("plain", "cached", "loss")
         )
         default = found["cached", True]
         ratio = default["seconds"] / found["plain", True]["seconds"]
@@ -143,14 +149,14 @@ def main() -> None:
         )
 
 
-def _in_a_process(way: str, size: int, micro: int, fragmented: bool) -> dict[str, float]:
-    command = [sys.executable, __file__, "--micro", str(micro), "--one", way, str(size)]
-    # glibc returns freed arrays at once
-    freed = {} if fragmented else {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    environ = os.environ | freed
+def _in_subprocess(method: str, size: int, micro: int, fragmented: bool) -> dict[str, float]:
+    command = [sys.executable, __file__, "--micro", str(micro), "--one", method, str(size)]
+    # makes glibc return freed arrays to the system at once
+    allocator = {} if fragmented else {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    environ = os.environ | allocator
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    costs: dict[str, float] = json.loads(done.stdout)
+    return costs
 
 
 if __name__ == "__main__":

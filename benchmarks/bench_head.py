@@ -1,14 +1,14 @@
-"""Time the policy heads against plain implementations of the same networks, in one run.
+"""Compare the policy heads with plain implementations of the same networks.
 
-The UNet: plans against ``plain_unet`` with the same weights, driven by diffusers' own scheduler
-from the same noise, and a training step (loss, backward, AdamW, averaged weights) against torch's
-defaults for all of it. Plans in bfloat16 and int8 are timed besides and their distance from the
-exact ones told: of random weights there, of a trained MLP at the end. The MLP and the transformer:
-against the same network whose observations and diffusion steps are encoded anew at every step. The
-largest difference from the plain plans is asserted to be below 1e-5.
+UNet plans are compared with ``plain_unet``, which has the same weights and is driven by the
+scheduler of diffusers from the same noise. A UNet training step (loss, backward, AdamW, averaged
+weights) is compared with torch's defaults. Plans in bfloat16 and int8 are also timed, and their RMS
+distance from float32 plans is reported, with random weights and, at the end, for a trained MLP. The
+MLP and the transformer are compared with the same network when it encodes the observations and the
+diffusion step again at every denoising step. All float32 plans must agree within 1e-5.
 
-CPU time of one thread; jobs take turns, so that all meet the same machine, and medians are shown;
-ratios above 1 mean that the head is faster.
+Times are CPU time of one thread, the median of alternating rounds. A ratio above 1 means that the
+head is faster.
 
     python benchmarks/bench_head.py           # the UNet of 99.7 M parameters; ten minutes
     python benchmarks/bench_head.py --quick   # the same on small networks; seconds
@@ -43,11 +43,13 @@ SAMPLERS = {
     "DDIM 10": {"sampler": "ddim", "sample_steps": 10},
 }
 DECAY = 0.995
-TrainingJob = Callable[[], object]
+Job = Callable[[], object]
 
 
 @attrs.frozen(kw_only=True)
 class Size:
+    """Sizes of the networks and of a training batch."""
+
     unet: Unet
     mlp: Mlp
     transformer: Transformer
@@ -69,16 +71,16 @@ def seeds(rows: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(i) for i in range(rows)]
 
 
-def medians(jobs: list[TrainingJob], rounds: int) -> list[float]:
-    """Return CPU milliseconds of each job."""
+def medians(jobs: list[Job], rounds: int) -> list[float]:
+    """Return the median CPU time of each job in milliseconds, over alternating rounds."""
     times: list[list[float]] = [[] for _ in jobs]
     for turn in range(rounds + 1):
-        for job, kept in zip(jobs, times, strict=True):
+        for job, costs in zip(jobs, times, strict=True):
             start = time.process_time()
             job()
-            if turn:  # the first round warms up
-                kept.append(1e3 * (time.process_time() - start))
-    return [statistics.median(kept) for kept in times]
+            if turn:  # the first round is a warm-up
+                costs.append(1e3 * (time.process_time() - start))
+    return [statistics.median(costs) for costs in times]
 
 
 def report(name: str, labels: list[str], times: list[float]) -> None:
@@ -94,24 +96,24 @@ def unet_plans(size: Size, horizon: int, rounds: int) -> None:
     obs_BOD = torch.randn(1, 2, size.obs_dim)
     for name, options in SAMPLERS.items():
         config = Diffusion(denoiser="unet", unet=size.unet, prediction="epsilon", **options)
-        quick = () if name == "DDPM 100" else ("bfloat16", "int8")
+        rounded = () if name == "DDPM 100" else ("bfloat16", "int8")
         policies = [policy_like(plain, config, shape)]
-        policies += [policy_like(plain, attrs.evolve(config, precision=p), shape) for p in quick]
+        policies += [policy_like(plain, attrs.evolve(config, precision=p), shape) for p in rounded]
         scheduler = acting(config)
         ours = [lambda p=p: p.plan(obs_BOD, seeds(1)).actions[:, 0] for p in policies]
 
         def theirs(scheduler: object = scheduler) -> Tensor:
             return plain_plan(plain, scheduler, obs_BOD, horizon)
 
-        *found, expected = [job() for job in (*ours, theirs)]
-        difference = float((found[0] - expected).abs().max())
+        *plans, expected = [job() for job in (*ours, theirs)]
+        difference = float((plans[0] - expected).abs().max())
         assert difference < 1e-5, difference
-        few = max(rounds // 4, 1) if name == "DDPM 100" else rounds
-        labels = ["exact", *quick, "plain"]
-        report(f"UNet S={horizon} {name} plan", labels, medians([*ours, theirs], few))
-        away = [float((p - expected).square().mean().sqrt()) for p in found[1:]]
-        said = [f"{p} {a:.4f} rms" for p, a in zip(quick, away, strict=True)]
-        print(f"{'':30} largest difference {difference:.1e}", *said, sep=", ", flush=True)
+        n_rounds = max(rounds // 4, 1) if name == "DDPM 100" else rounds
+        labels = ["float32", *rounded, "plain"]
+        report(f"UNet S={horizon} {name} plan", labels, medians([*ours, theirs], n_rounds))
+        distances = [float((p - expected).square().mean().sqrt()) for p in plans[1:]]
+        distance = [f"{p} {d:.4f} rms" for p, d in zip(rounded, distances, strict=True)]
+        print(f"{'':30} largest difference {difference:.1e}", *distance, sep=", ", flush=True)
 
 
 def policy_like(plain: PlainUnet, config: Diffusion, shape: HeadShape) -> DiffusionPolicy:
@@ -161,30 +163,30 @@ def unet_training(size: Size, horizon: int, rounds: int) -> None:
     report(f"UNet S={horizon} training, batch {size.batch}", ["ours", "plain"], times)
 
 
-def ours_step(policy: nn.Module, loss: Callable[[], Tensor]) -> TrainingJob:
-    """Return what ``optimise`` does in a step."""
+def ours_step(policy: nn.Module, loss: Callable[[], Tensor]) -> Job:
+    """Return a training step as in ``train_loop``."""
     weights, averaged = list(policy.parameters()), list(copy.deepcopy(policy).parameters())
-    optimiser = torch.optim.AdamW(weights, 1e-5, fused=True)
+    optimizer = torch.optim.AdamW(weights, 1e-5, fused=True)
 
     def run() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss().backward()
-        optimiser.step()
+        optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(averaged, weights, 1 - DECAY)
 
     return run
 
 
-def plain_step(plain: nn.Module, loss: Callable[[], Tensor]) -> TrainingJob:
-    """Return a step with torch's defaults and one averaged weight after another."""
+def plain_step(plain: nn.Module, loss: Callable[[], Tensor]) -> Job:
+    """Return a training step with torch's defaults that averages weights one by one."""
     averaged = copy.deepcopy(plain)
-    optimiser = torch.optim.AdamW(plain.parameters(), 1e-5)
+    optimizer = torch.optim.AdamW(plain.parameters(), 1e-5)
 
     def run() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss().backward()
-        optimiser.step()
+        optimizer.step()
         with torch.no_grad():
             for old, new in zip(averaged.parameters(), plain.parameters(), strict=True):
                 old.mul_(DECAY).add_(new, alpha=1 - DECAY)
@@ -192,11 +194,11 @@ def plain_step(plain: nn.Module, loss: Callable[[], Tensor]) -> TrainingJob:
     return run
 
 
-def others(size: Size, rounds: int) -> None:
+def mlp_and_transformer(size: Size, rounds: int) -> None:
     shape = HeadShape(obs_dim=78, n_obs_steps=2, action_dim=14, horizon=16)
-    told = attrs.evolve(shape, tokens=(64, 32))
+    shape_with_tokens = attrs.evolve(shape, tokens=(64, 32))
     obs_BOD, tokens_BONC = torch.randn(1, 2, 78), torch.randn(1, 2, 64, 32)
-    for name, config, seen in (
+    for name, config, tokens in (
         ("MLP", Diffusion(mlp=size.mlp), ()),
         ("transformer", Diffusion(denoiser="transformer", transformer=size.transformer), ()),
         (
@@ -206,47 +208,49 @@ def others(size: Size, rounds: int) -> None:
         ),
     ):
         torch.manual_seed(0)
-        policy = DiffusionHead(config).module(told if seen else shape).eval()
+        policy = DiffusionHead(config).module(shape_with_tokens if tokens else shape).eval()
         scheduler = acting(config)
 
         @torch.no_grad()
-        def anew(policy=policy, scheduler=scheduler, seen=seen) -> Tensor:
+        def plain(policy=policy, scheduler=scheduler, tokens=tokens) -> Tensor:
             x_BSA = torch.stack([torch.randn(16, 14, generator=g) for g in seeds(1)])
             for t in scheduler.timesteps:
-                context = policy.net.context(obs_BOD, *seen)
+                context = policy.net.context(obs_BOD, *tokens)
                 out_BSA = policy.net(x_BSA, policy.net.clock(t[None]), context)
                 x_BSA = scheduler.step(out_BSA, t, x_BSA).prev_sample
             return x_BSA
 
-        def ours(policy=policy, seen=seen) -> Tensor:
-            return policy.plan(obs_BOD, seeds(1), *seen).actions[:, 0]
+        def ours(policy=policy, tokens=tokens) -> Tensor:
+            return policy.plan(obs_BOD, seeds(1), *tokens).actions[:, 0]
 
-        difference = float((ours() - anew()).abs().max())
+        difference = float((ours() - plain()).abs().max())
         assert difference < 1e-5, difference
-        report(f"{name} DDIM 10 plan", ["ours", "plain"], medians([ours, anew], 3 * rounds))
+        report(f"{name} DDIM 10 plan", ["ours", "plain"], medians([ours, plain], 3 * rounds))
 
 
-def many(size: Size, rounds: int) -> None:
-    """Time 8 plans for one observation against 8 calls."""
+def several_plans(size: Size, rounds: int) -> None:
+    """Compare one call for 8 plans with 8 calls for one plan each."""
     shape = HeadShape(obs_dim=size.obs_dim, n_obs_steps=2, action_dim=14, horizon=8)
     torch.manual_seed(0)
     config = Flow(denoiser="unet", unet=size.unet, sample_steps=4)
     policy = FlowHead(config).module(shape).eval()
     obs_BOD = torch.randn(1, 2, size.obs_dim)
 
-    def together() -> Tensor:
+    def one_call() -> Tensor:
         return policy.plans(obs_BOD, seeds(1), count=8).actions
 
-    def apart() -> list[Tensor]:
+    def eight_calls() -> list[Tensor]:
         return [policy.plan(obs_BOD, seeds(1)).actions[:, 0] for _ in range(8)]
 
     report(
-        "flow, UNet S=8, 4 steps, 8 plans", ["ours", "8 calls"], medians([together, apart], rounds)
+        "flow, UNet S=8, 4 steps, 8 plans",
+        ["one call", "8 calls"],
+        medians([one_call, eight_calls], rounds),
     )
 
 
-def trained(size: Size, steps: int) -> None:
-    """Tell how far rounded plans are from exact ones on a head that has learned something."""
+def trained_mlp(size: Size, steps: int) -> None:
+    """Print the RMS distance of bfloat16 and int8 plans from float32 plans of a trained MLP."""
     shape = HeadShape(obs_dim=78, n_obs_steps=2, action_dim=14, horizon=16)
     torch.manual_seed(0)
     policy = DiffusionHead(Diffusion(mlp=size.mlp)).module(shape)
@@ -257,30 +261,33 @@ def trained(size: Size, steps: int) -> None:
         ends = torch.tanh(obs_BOD.flatten(1) @ mixing)[:, None].chunk(2, dim=-1)
         return torch.lerp(*ends, ramp_S1)
 
-    optimiser = torch.optim.AdamW(policy.parameters(), 1e-3, fused=True)
+    optimizer = torch.optim.AdamW(policy.parameters(), 1e-3, fused=True)
     mask_BS = torch.ones(128, 16, dtype=torch.bool)
     for _ in range(steps):
         obs_BOD = torch.randn(128, 2, 78)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         policy.loss(obs_BOD, demonstrated(obs_BOD), mask_BS).backward()
-        optimiser.step()
+        optimizer.step()
     obs_BOD = torch.randn(64, 2, 78)
     plans = {}
     for precision in ("float32", "bfloat16", "int8"):
         rounded = DiffusionHead(Diffusion(mlp=size.mlp, precision=precision)).module(shape)
         rounded.load_state_dict(policy.state_dict())
         plans[precision] = rounded.plan(obs_BOD, seeds(64)).actions[:, 0]
-    exact, wanted = plans.pop("float32"), demonstrated(obs_BOD)
-    away = [f"{p} {(x - exact).square().mean().sqrt():.4f}" for p, x in plans.items()]
-    error = (exact - wanted).square().mean().sqrt()
-    print(f"trained MLP, rms from exact plans: {', '.join(away)};", end=" ")
-    print(f"exact plans from the actions: {error:.3f}; actions: {wanted.std():.3f}", flush=True)
+    exact, actions = plans.pop("float32"), demonstrated(obs_BOD)
+    distances = [f"{p} {(x - exact).square().mean().sqrt():.4f}" for p, x in plans.items()]
+    error = (exact - actions).square().mean().sqrt()
+    print(f"trained MLP, rms distance from float32 plans: {', '.join(distances)};", end=" ")
+    print(
+        f"float32 plans from the actions: {error:.3f}; std of the actions: {actions.std():.3f}",
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="time the policy heads")
-    parser.add_argument("--quick", action="store_true", help="small networks")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="use small networks")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds")
     parser.add_argument("--horizons", type=int, nargs="+", default=[8, 16])
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -288,9 +295,9 @@ def main() -> None:
     for horizon in options.horizons:
         unet_plans(size, horizon, rounds)
         unet_training(size, horizon, rounds)
-    others(size, rounds)
-    many(size, rounds)
-    trained(size, 50 if options.quick else 1000)
+    mlp_and_transformer(size, rounds)
+    several_plans(size, rounds)
+    trained_mlp(size, 50 if options.quick else 1000)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Compare the start of commands with that of a bare interpreter.
+"""Compare the start-up time of commands with that of a bare interpreter.
 
-User and system CPU time of whole processes; rounds take turns, so that what else the machine does
-falls on all alike. ``check`` reads a spec, builds its environment and looks at the store.
+Times are user plus system CPU time of complete processes. Rounds alternate between commands, so
+changes in machine load affect all of them. ``check`` reads a spec, builds its environment and looks
+up the store.
 
     python benchmarks/bench_startup.py [--rounds 7] [--spec examples/quickstart.toml]
 """
@@ -21,7 +22,7 @@ BARE = "bare interpreter"
 
 
 def cpu_ms(command: list[str]) -> float:
-    """Return the CPU time of a process that must end well."""
+    """Run a command and return its CPU time in ms; exit with its error if it fails."""
     before = used()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -30,15 +31,17 @@ def cpu_ms(command: list[str]) -> float:
 
 
 def used() -> float:
-    """Return CPU seconds of all processes that this one has waited for."""
+    """Return the CPU seconds of all finished child processes."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return children.ru_utime + children.ru_stime
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--spec", default=str(ROOT / "examples" / "quickstart.toml"))
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
+    parser.add_argument(
+        "--spec", default=str(ROOT / "examples/quickstart.toml"), help="spec to check"
+    )
     args = parser.parse_args()
     rgb2act = [sys.executable, "-m", "rgb2act_core"]
     with tempfile.TemporaryDirectory() as root:
@@ -50,16 +53,16 @@ def main() -> None:
             "import torch": [sys.executable, "-c", "import torch"],
         }
         for command in commands.values():
-            cpu_ms(command)  # compiled files and the page cache are warm from here on
+            cpu_ms(command)  # fill the page cache and compile .pyc files
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(args.rounds):
             for name, command in commands.items():
                 times[name].append(cpu_ms(command))
     bare = statistics.median(times[BARE])
     print(f"{'':18}{'CPU ms':>8}{'above bare':>12}{'ratio':>8}")
-    for name, some in times.items():
-        middle = statistics.median(some)
-        print(f"{name:18}{middle:8.0f}{middle - bare:12.0f}{middle / bare:8.1f}")
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(f"{name:18}{median:8.0f}{median - bare:12.0f}{median / bare:8.1f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Compare the feature store with memory-mapped numpy and with zarr's reader, side by side.
+"""Compare the feature store with memory-mapped NumPy and with zarr's own reader and writer.
 
-Run: python benchmarks/bench_store.py [--frames 80] [--folder DIR]
-Times are medians of rounds that take turns; reading is in CPU time with the files in memory.
+Times are medians of alternating rounds: wall time for writing, and CPU time for reading with the
+files in the page cache.
+
+    python benchmarks/bench_store.py [--frames 80] [--folder DIR]
 """
 
 import argparse
@@ -44,28 +46,28 @@ def write_zarr(path: Path, tokens_TNC: np.ndarray, **layout: object) -> None:
 def compare(
     title: str, unit: str, work: dict[str, Callable[[], float]], base: str, rounds: int = ROUNDS
 ) -> None:
-    """Print each candidate's median and its ratio to the base, rounds taking turns."""
-    taken: dict[str, list[float]] = {name: [] for name in work}
+    """Print the median of each candidate over alternating rounds and its ratio to the base."""
+    costs: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, run in work.items():
-            taken[name].append(run())
-    middle = {name: statistics.median(times) for name, times in taken.items()}
-    print(f"\n{title} (x = times the cost of '{base}')")
-    for name, value in middle.items():
-        low, high = min(taken[name]), max(taken[name])
-        ratio = value / middle[base]
+            costs[name].append(run())
+    medians = {name: statistics.median(values) for name, values in costs.items()}
+    print(f"\n{title} (x = cost relative to '{base}')")
+    for name, value in medians.items():
+        low, high = min(costs[name]), max(costs[name])
+        ratio = value / medians[base]
         print(f"  {name:38s} {value:10.4g} {unit}  {ratio:8.2f} x   ({low:.3g} to {high:.3g})")
 
 
 def writing(folder: Path, tokens_TNC: np.ndarray) -> None:
     writers = {
-        "ours, no codec, checked and synced": lambda p: write_store(p, tokens_TNC),
-        "ours, zstd": lambda p: write_store(p, tokens_TNC, "zstd"),
-        "numpy .npy memory-mapped, flushed": lambda p: write_npy(p, tokens_TNC),
-        "zarr, chunk a frame, no codec": lambda p: write_zarr(
+        "store, uncompressed, checked, synced": lambda p: write_store(p, tokens_TNC),
+        "store, zstd": lambda p: write_store(p, tokens_TNC, "zstd"),
+        "NumPy .npy, memory-mapped, flushed": lambda p: write_npy(p, tokens_TNC),
+        "zarr, one chunk per frame, no codec": lambda p: write_zarr(
             p, tokens_TNC, chunks=(1, *tokens_TNC.shape[1:]), compressors=None
         ),
-        "zarr, automatic chunks and codec": lambda p: write_zarr(p, tokens_TNC),
+        "zarr, default chunks and codec": lambda p: write_zarr(p, tokens_TNC),
     }
     count = iter(range(10**6))
 
@@ -78,12 +80,12 @@ def writing(folder: Path, tokens_TNC: np.ndarray) -> None:
         return run
 
     named = {name: timed(write) for name, write in writers.items()}
-    compare("Writing, frame by frame", "s/GB", named, "ours, no codec, checked and synced", 3)
+    compare("Writing, frame by frame", "s/GB", named, "store, uncompressed, checked, synced", 3)
 
 
 def reading(folder: Path, frames: int) -> None:
-    ours, plain = read_group(folder / "ours")["tokens"], np.load(folder / "a.npy", mmap_mode="r")
-    by_zarr = zarr.open_array(folder / "ours" / "tokens", mode="r")
+    store, plain = read_group(folder / "store")["tokens"], np.load(folder / "a.npy", mmap_mode="r")
+    by_zarr = zarr.open_array(folder / "store" / "tokens", mode="r")
     rng = np.random.default_rng(0)
 
     def timed(read: Callable[[int], object], n: int) -> Callable[[], float]:
@@ -97,13 +99,13 @@ def reading(folder: Path, frames: int) -> None:
         return run
 
     rows = np.sort(rng.choice(TOKENS, 64, replace=False))
-    arrays = {"ours, mapped": ours, "numpy .npy memory-mapped": plain}
+    arrays = {"store, memory-mapped": store, "NumPy .npy, memory-mapped": plain}
     copies = {name: timed(lambda t, a=a: np.array(a[t]), 100) for name, a in arrays.items()}
-    copies["the same file by zarr"] = timed(lambda t: by_zarr[t], 30)
-    compare("A random frame, copied", "ms", copies, "numpy .npy memory-mapped")
+    copies["the same file read by zarr"] = timed(lambda t: by_zarr[t], 30)
+    compare("Copying a random frame", "ms", copies, "NumPy .npy, memory-mapped")
     picks = {name: timed(lambda t, a=a: a[t][rows], 1000) for name, a in arrays.items()}
-    picks["the same file by zarr"] = timed(lambda t: by_zarr[t][rows], 30)
-    compare("64 random tokens of a random frame", "ms", picks, "numpy .npy memory-mapped")
+    picks["the same file read by zarr"] = timed(lambda t: by_zarr[t][rows], 30)
+    compare("Reading 64 random tokens of a random frame", "ms", picks, "NumPy .npy, memory-mapped")
 
 
 def opening(folder: Path) -> None:
@@ -118,19 +120,19 @@ def opening(folder: Path) -> None:
 
     work = {
         "np.load(mmap_mode='r')": timed(lambda: np.load(folder / "a.npy", mmap_mode="r"), 50),
-        "ours, index and metadata checked": timed(
-            lambda: read_group(folder / "ours")["tokens"], 50
+        "store, index and metadata checked": timed(
+            lambda: read_group(folder / "store")["tokens"], 50
         ),
-        "zarr.open_group": timed(lambda: zarr.open_group(folder / "ours", mode="r")["tokens"], 20),
-        "ours, all data checked": timed(lambda: check_group(folder / "ours"), 1),
+        "zarr.open_group": timed(lambda: zarr.open_group(folder / "store", mode="r")["tokens"], 20),
+        "store, all data checked": timed(lambda: check_group(folder / "store"), 1),
     }
-    compare("Opening one group of one array", "ms", work, "np.load(mmap_mode='r')", 3)
+    compare("Opening a group with one array", "ms", work, "np.load(mmap_mode='r')", 3)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=80)
-    parser.add_argument("--folder", type=Path, default=None, help="where to write; default: /tmp")
+    parser.add_argument("--frames", type=int, default=80, help="frames per file")
+    parser.add_argument("--folder", type=Path, default=None, help="folder for temporary files")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     tokens_TNC = rng.standard_normal((args.frames, TOKENS, CHANNELS), np.float32).astype("f2")
@@ -139,7 +141,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
-        write_store(folder / "ours", tokens_TNC)
+        write_store(folder / "store", tokens_TNC)
         np.save(folder / "a.npy", tokens_TNC)
         reading(folder, args.frames)
         opening(folder)

@@ -1,10 +1,10 @@
-"""Convert parameters between real-stanford/diffusion_policy's ConditionalUnet1D and ``unet``.
+"""Convert parameters between ConditionalUnet1D of real-stanford/diffusion_policy and ``unet``.
 
-The official network is the one with ``cond_predict_scale=True`` and no local condition. Its action
-normalisation is not part of the network: plans are in the space in which it was trained.
+The official network must have ``cond_predict_scale=True`` and no local condition. Action
+normalisation is not part of the network, so plans are in its normalised action space.
 
-Shapes: I and O = channels in and out, T = taps, E = step embedding, F = a block's scales and
-shifts, G = width of what is observed
+Shapes: I and O = channels in and out, T = kernel size, F = scales and shifts of a block,
+X = width of the step embedding and the observations
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rgb2act_core.errors import UserError
 
 
 def rename(net: UnetDenoiser) -> dict[str, str]:
-    """Return the name of each official parameter, other than those of FiLM, in ``unet``."""
+    """Map official parameter names to names in ``unet``, except for the FiLM layers."""
     names = {"diffusion_step_encoder.1": "step.inner", "diffusion_step_encoder.3": "step.outer"}
     for i, theirs in enumerate(_block_names(net)):
         ours = f"blocks.{i}"
@@ -41,7 +41,7 @@ def rename(net: UnetDenoiser) -> dict[str, str]:
 
 
 def _block_names(net: UnetDenoiser) -> Iterator[str]:
-    """Yield the official names of the blocks, in the order of execution."""
+    """Yield the official names of the blocks in the order of execution."""
     levels = len(net.shrink) + 1
     yield from (f"down_modules.{level}.{i}" for level in range(levels) for i in range(2))
     yield from (f"mid_modules.{i}" for i in range(2))
@@ -49,26 +49,26 @@ def _block_names(net: UnetDenoiser) -> Iterator[str]:
 
 
 def _permute(ours: str, weight: Tensor) -> Tensor:
-    """Return a weight in the other layout; the conversion is its own inverse."""
+    """Convert a weight to the other memory layout; the conversion is its own inverse."""
     if weight.ndim < 3:
         return weight
-    # transposed: (I, O, T) and (T, O, I); else (O, I, T) and (O, T, I)
+    # transposed convolutions: (I, O, T) <-> (T, O, I); others: (O, I, T) <-> (O, T, I)
     return weight.permute(2, 1, 0) if ours.startswith("grow.") else weight.permute(0, 2, 1)
 
 
 @torch.no_grad()
 def read_official(net: UnetDenoiser, state: Mapping[str, Tensor], name: str = "weights") -> None:
-    """Load the official network's ``state_dict()`` into a network.
+    """Load the official network's ``state_dict()`` into ``net``.
 
-    Raises UserError, which begins with ``name``, if keys are missing or unknown or sizes differ;
-    the network is unchanged then.
+    Raises UserError, prefixed with ``name``, if keys are missing or unknown or if shapes differ.
+    The network is not modified in that case.
     """
     expected = write_official(net)
     missing, extra = expected.keys() - state.keys(), state.keys() - expected.keys()
     if missing or extra:
         problems = [
-            f"{what} {min(keys)!r}"
-            for what, keys in (("no", missing), ("an unknown", extra))
+            f"{kind} {min(keys)!r}"
+            for kind, keys in (("no", missing), ("an unknown", extra))
             if keys
         ]
         raise UserError(
@@ -82,20 +82,20 @@ def read_official(net: UnetDenoiser, state: Mapping[str, Tensor], name: str = "w
                 f" {tuple(weight.shape)}; use the kernel_size, down_dims, step_dim and observation"
                 " width of the weights"
             )
-    own = {ours: _permute(ours, state[theirs]) for theirs, ours in rename(net).items()}
+    state_for_net = {ours: _permute(ours, state[theirs]) for theirs, ours in rename(net).items()}
     films = [f"{block}.cond_encoder.1" for block in _block_names(net)]
     weight_FX = torch.cat([state[f"{film}.weight"] for film in films])
-    own["film_step.weight"] = weight_FX[:, : net.step.dim]
-    own["film_obs.weight"] = weight_FX[:, net.step.dim :]
-    own["film_obs.bias"] = torch.cat([state[f"{film}.bias"] for film in films])
+    state_for_net["film_step.weight"] = weight_FX[:, : net.step.dim]
+    state_for_net["film_obs.weight"] = weight_FX[:, net.step.dim :]
+    state_for_net["film_obs.bias"] = torch.cat([state[f"{film}.bias"] for film in films])
     readers = {k: v for k, v in net.state_dict().items() if k.startswith("observed.")}
-    net.load_state_dict(own | readers)
+    net.load_state_dict(state_for_net | readers)
 
 
 def write_official(net: UnetDenoiser) -> dict[str, Tensor]:
-    """Return the official network's ``state_dict()`` with this network's parameters.
+    """Return the parameters of ``net`` as the official network's ``state_dict()``.
 
-    The token reader is left out; its output vector counts as part of the observations.
+    The token reader is not included: its output counts as part of the observations.
     """
     state = net.state_dict()
     official = {theirs: _permute(ours, state[ours]) for theirs, ours in rename(net).items()}

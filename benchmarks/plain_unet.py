@@ -1,8 +1,8 @@
-"""The UNet of Diffusion Policy written plainly, for comparison: torch's layers, nothing clever.
+"""Unoptimised UNet of Diffusion Policy, built from torch layers, as a reference for comparison.
 
-Every step embeds the diffusion step and the observations anew and runs ``nn.Conv1d``. Parameters
-have the names of ConditionalUnet1D in real-stanford/diffusion_policy, and the network is that one
-with ``cond_predict_scale=True``.
+Each call embeds the diffusion step and the observations and runs ``nn.Conv1d``. The network and its
+parameter names are those of ConditionalUnet1D in real-stanford/diffusion_policy with
+``cond_predict_scale=True``.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, S = horizon, A = action dims, G = width
 of the condition, C = channels, L = length of a level
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 
-class Waves(nn.Module):
+class SinusoidalEmbedding(nn.Module):
+    """Sinusoidal embedding of diffusion steps."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
@@ -30,6 +32,8 @@ class Waves(nn.Module):
 
 
 class ConvBlock(nn.Module):
+    """Convolution, group norm and Mish."""
+
     def __init__(self, c_in: int, c_out: int, size: int, groups: int) -> None:
         super().__init__()
         conv = nn.Conv1d(c_in, c_out, size, padding=size // 2)
@@ -40,6 +44,8 @@ class ConvBlock(nn.Module):
 
 
 class Residual(nn.Module):
+    """Two convolution blocks with FiLM conditioning between them and a residual connection."""
+
     def __init__(self, c_in: int, c_out: int, width: int, size: int, groups: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
@@ -55,6 +61,8 @@ class Residual(nn.Module):
 
 
 class Resample(nn.Module):
+    """Convolution that changes the temporal resolution."""
+
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
         self.conv = conv
@@ -64,23 +72,25 @@ class Resample(nn.Module):
 
 
 class PlainUnet(nn.Module):
+    """Conditional 1D UNet: noisy actions (B, S, A) to predictions of the same shape."""
+
     def __init__(
         self,
         action_dim: int,
-        observed: int,
+        obs_width: int,
         step_dim: int = 128,
         down_dims: tuple[int, ...] = (256, 512, 1024),
         size: int = 5,
         groups: int = 8,
     ) -> None:
         super().__init__()
-        width = step_dim + observed
+        width = step_dim + obs_width
 
         def residual(c_in: int, c_out: int) -> Residual:
             return Residual(c_in, c_out, width, size, groups)
 
         self.diffusion_step_encoder = nn.Sequential(
-            Waves(step_dim),
+            SinusoidalEmbedding(step_dim),
             nn.Linear(step_dim, 4 * step_dim),
             nn.Mish(),
             nn.Linear(4 * step_dim, step_dim),
@@ -92,8 +102,8 @@ class PlainUnet(nn.Module):
         for i, (c_in, c_out) in enumerate(pairs):
             shrink = Resample(nn.Conv1d(c_out, c_out, 3, 2, 1))
             parts = [residual(c_in, c_out), residual(c_out, c_out)]
-            last_one = i == len(pairs) - 1
-            self.down_modules.append(nn.ModuleList([*parts, nn.Identity() if last_one else shrink]))
+            is_last = i == len(pairs) - 1
+            self.down_modules.append(nn.ModuleList([*parts, nn.Identity() if is_last else shrink]))
         for c_in, c_out in reversed(pairs[1:]):
             grow = Resample(nn.ConvTranspose1d(c_in, c_in, 4, 2, 1))
             parts = [residual(2 * c_out, c_in), residual(c_in, c_in)]
@@ -107,14 +117,14 @@ class PlainUnet(nn.Module):
         x = x_BSA.transpose(1, 2)
         step = self.diffusion_step_encoder(steps_B.expand(len(x)))
         condition_BG = torch.cat([step, obs_BOD.flatten(1)], dim=-1)
-        kept = []
+        skips = []
         for first, second, shrink in self.down_modules:
             x = second(first(x, condition_BG), condition_BG)
-            kept.append(x)
+            skips.append(x)
             x = shrink(x)
         for block in self.mid_modules:
             x = block(x, condition_BG)
         for first, second, grow in self.up_modules:
-            x = torch.cat((x, kept.pop()), dim=1)
+            x = torch.cat((x, skips.pop()), dim=1)
             x = grow(second(first(x, condition_BG), condition_BG))
         return self.final_conv(x).transpose(1, 2)

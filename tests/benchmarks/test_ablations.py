@@ -1,4 +1,4 @@
-"""Ablations are the quickstart but for what they name, and what runs come to is told."""
+"""Specs of ablations, and the script that runs them and writes their table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BASE = tomllib.loads((ROOT / "examples/quickstart.toml").read_text())
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Return a function that imports a module of benchmarks/."""
+    """Return a function that imports a module from benchmarks/."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
 
     def load(name: str) -> ModuleType:
@@ -31,58 +31,60 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return load
 
 
-def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
 
-def test_files_are_what_the_script_writes(benchmark: Callable[[str], ModuleType]) -> None:
-    made = benchmark("ablations")
-    assert [path.stem for path in FILES] == sorted(made.CHANGES)
+def test_spec_files_match_the_script(benchmark: Callable[[str], ModuleType]) -> None:
+    script = benchmark("write_ablations")
+    assert [path.stem for path in FILES] == sorted(script.CHANGES)
     for path in FILES:
-        assert path.read_text() == made.text(path.stem, BASE)
+        assert path.read_text() == script.text(path.stem, BASE)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_ablation_fits_and_differs_in_what_it_names(
+def test_ablation_is_valid_and_differs_only_in_the_listed_keys(
     path: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     benchmark: Callable[[str], ModuleType],
 ) -> None:
     assert main(["check", str(path), "--root", str(tmp_path)]) == 0, capsys.readouterr().err
-    old, new = dict(flat(BASE)), dict(flat(tomllib.loads(path.read_text())))
+    old, new = dict(flattened(BASE)), dict(flattened(tomllib.loads(path.read_text())))
     names = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
-    assert names - {"name"} == set(benchmark("ablations").CHANGES[path.stem])
+    assert names - {"name"} == set(benchmark("write_ablations").CHANGES[path.stem])
     first = path.read_text().partition("\n")[0]
     assert all(name in first for name in names - {"name"})
 
 
-def test_table_joins_seeds_and_replaces_its_section(
+def test_table_pools_seeds_and_replaces_its_section(
     benchmark: Callable[[str], ModuleType],
 ) -> None:
-    ablate = benchmark("ablate")
+    script = benchmark("run_ablations")
     found = [
-        ablate.Outcome("a", 0.5, seed, 10.0 + seed, {"cosine": 0.5 + 0.1 * seed}, seed, 4)
+        script.Outcome("a", 0.5, seed, 10.0 + seed, {"cosine": 0.5 + 0.1 * seed}, seed, 4)
         for seed in (2, 0, 1)
     ]
-    table = ablate.table([*found, ablate.Outcome("b", 0.5, 0, 3.0, {}, 4, 4)], ("cosine",))
+    table = script.table([*found, script.Outcome("b", 0.5, 0, 3.0, {}, 4, 4)], ("cosine",))
     _, _, a, b = table.splitlines()
     assert a == "| `a` | 11 | 0.00, 0.25, 0.50 | 0.25 | 0.09 to 0.53 | 0.6 ± 0.25 |"
     assert b == "| `b` | 3 | 1.00 | 1.00 | 0.51 to 1.00 | - |"
-    alone = ablate.table([ablate.Outcome("a", 0.5, 0, 3.0, {"cosine": 0.5}, 0, 0)], ("cosine",))
-    assert alone.splitlines()[2] == "| `a` | 3 | 0.5 |"
-    page = ablate.section("# Results\n\nWords.\n", "x", "old\n")
-    page = ablate.section(page, "y", "other\n")
-    assert ablate.section(page, "x", "old\n") == page
-    assert ablate.section(page, "x", r"new \1" + "\n") == page.replace("old", r"new \1")
+    align_only = script.table(
+        [script.Outcome("a", 0.5, 0, 3.0, {"cosine": 0.5}, 0, 0)], ("cosine",)
+    )
+    assert align_only.splitlines()[2] == "| `a` | 3 | 0.5 |"
+    page = script.section("# Results\n\nWords.\n", "x", "old\n")
+    page = script.section(page, "y", "other\n")
+    assert script.section(page, "x", "old\n") == page
+    assert script.section(page, "x", r"new \1" + "\n") == page.replace("old", r"new \1")
 
 
 @pytest.mark.slow
-def test_ablations_run_and_gather(tmp_path: Path) -> None:
+def test_ablations_run_and_are_collected(tmp_path: Path) -> None:
     specs = []
     for name, condition in (("plain", "aligned"), ("none", "random_aligner")):
         spec = (ROOT / "examples/smoke.toml").read_text()
@@ -90,7 +92,7 @@ def test_ablations_run_and_gather(tmp_path: Path) -> None:
         specs.append(tmp_path / f"{name}.toml")
         chosen = f'[policy]\ncondition = "{condition}"\n'
         specs[-1].write_text(spec.replace("[policy]\n", chosen))
-    command = [sys.executable, ROOT / "benchmarks/ablate.py", *specs, "--title", "two"]
+    command = [sys.executable, ROOT / "benchmarks/run_ablations.py", *specs, "--title", "two"]
     command += ["--root", tmp_path, "--out", tmp_path, "--scale", "0.1", "--episodes", "2"]
     for seeds in (["0"], ["0", "1"]):
         subprocess.run([*map(str, command), "--seeds", *seeds], check=True, timeout=250)
@@ -106,9 +108,9 @@ def test_ablations_run_and_gather(tmp_path: Path) -> None:
     assert page.count("<!-- ablations: two -->") == 1
     assert "training seeds 0, 1; 2 episodes each" in page
     assert page.index("| `plain` |") < page.index("| `none` |")
-    alone = [str(word) for word in command if word != specs[1]]
-    alone[alone.index("--episodes") + 1] = "0"
-    subprocess.run([*alone, "--seeds", "0"], check=True, timeout=250)
+    align_only = [str(word) for word in command if word != specs[1]]
+    align_only[align_only.index("--episodes") + 1] = "0"
+    subprocess.run([*align_only, "--seeds", "0"], check=True, timeout=250)
     (found,) = [
         o for o in json.loads((tmp_path / "ablations.json").read_text()) if not o["episodes"]
     ]

@@ -1,4 +1,4 @@
-"""The benchmarks run: what they time is the project's own code, which changes."""
+"""The benchmarks run against the current API."""
 
 import subprocess
 import sys
@@ -10,6 +10,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def output(name: str, *options: str) -> str:
+    """Run a benchmark for one round and return its standard output."""
     command = [sys.executable, BENCHMARKS / f"{name}.py", "--rounds", "1", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
@@ -33,15 +34,15 @@ def test_benchmark_prints_ratios(command: list[str]) -> None:
 
 @pytest.mark.slow
 def test_heads_agree_with_the_plain_implementation() -> None:
-    said = output("bench_head", "--quick")
+    printed = output("bench_head", "--quick")
     for horizon in (8, 16):
         for job in ("DDPM 100 plan", "DDIM 16 plan", "DDIM 10 plan", "training"):
-            assert f"UNet S={horizon} {job}" in said
+            assert f"UNet S={horizon} {job}" in printed
 
 
 @pytest.mark.slow
-def test_a_cached_batch_takes_less_memory_than_a_plain_one() -> None:
-    said = output("bench_gradcache", "--sizes", "256", "--micro", "16")
-    size, plain, cached, *_ = said.splitlines()[-1].split()
+def test_gradcache_takes_less_memory_than_a_plain_batch() -> None:
+    printed = output("bench_gradcache", "--sizes", "256", "--micro", "16")
+    size, plain, cached, *_ = printed.splitlines()[-1].split()
     assert size == "256"
     assert float(cached) < 0.6 * float(plain)

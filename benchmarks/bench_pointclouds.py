@@ -1,8 +1,9 @@
-"""Time farthest point sampling and grouping beside plain numpy loops, and the teacher beside both.
+"""Compare farthest point sampling and grouping with plain NumPy loops, and time the ULIP teacher.
 
-Run: python benchmarks/bench_clouds.py [--clouds 3]
-Results are compared index by index. Times are CPU time: of the plain loops once, else the least of
-rounds that take turns; the first call, which compiles, is not counted.
+The indices are compared for equality. Times are CPU times: one run of the plain loops, otherwise
+the minimum over alternating rounds. The first call, which compiles, is not counted.
+
+    python benchmarks/bench_pointclouds.py [--clouds 3]
 """
 
 import argparse
@@ -37,27 +38,27 @@ def plain_nearest(xyz_P3: np.ndarray, queries_Q3: np.ndarray, count: int) -> np.
 
 
 def points(kind: str, count: int) -> np.ndarray:
-    draw = np.random.default_rng(0)
-    xyz_P3 = draw.normal(size=(count, 3))
-    if kind == "table":  # a surface in whole millimetres, with ties
-        xyz_P3 = np.c_[draw.uniform(-0.5, 0.5, (count, 2)), 0.1 * draw.uniform(size=count) ** 4]
+    rng = np.random.default_rng(0)
+    xyz_P3 = rng.normal(size=(count, 3))
+    if kind == "table":  # a surface rounded to millimetres, with ties
+        xyz_P3 = np.c_[rng.uniform(-0.5, 0.5, (count, 2)), 0.1 * rng.uniform(size=count) ** 4]
         xyz_P3 = xyz_P3.round(3)
     return xyz_P3.astype(np.float32)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Return a result and its CPU seconds."""
+    """Return the result and its CPU time in seconds."""
     start = time.process_time()
     return work(), time.process_time() - start
 
 
-def least(work: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Return each one's least CPU seconds over rounds that take turns."""
-    taken: dict[str, list[float]] = {name: [] for name in work}
+def minimum_times(work: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Return the minimum CPU time in seconds of each job over alternating rounds."""
+    times: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, run in work.items():
-            taken[name].append(timed(run)[1])
-    return {name: min(times) for name, times in taken.items()}
+            times[name].append(timed(run)[1])
+    return {name: min(seconds) for name, seconds in times.items()}
 
 
 def compare(kind: str, count: int, samples: int) -> None:
@@ -70,7 +71,7 @@ def compare(kind: str, count: int, samples: int) -> None:
         "sampling": np.array_equal(sampling.farthest_points(xyz_P3, samples), centre_N),
         "grouping": np.array_equal(sampling.nearest_points(xyz_P3, centres_N3, GROUP), near_Nk),
     }
-    fast = least(
+    fast = minimum_times(
         {
             "sampling": lambda: sampling.farthest_points(xyz_P3, samples),
             "grouping": lambda: sampling.nearest_points(xyz_P3, centres_N3, GROUP),
@@ -80,7 +81,7 @@ def compare(kind: str, count: int, samples: int) -> None:
     print(f"\n{kind}: {count:,} points, {samples:,} centres, {GROUP} neighbours")
     for name in slow:
         print(
-            f"  {name}: plain loop {slow[name] * 1e3:8.1f} ms, here {fast[name] * 1e3:6.2f} ms,"
+            f"  {name}: plain loop {slow[name] * 1e3:8.1f} ms, rgb2act {fast[name] * 1e3:6.2f} ms,"
             f" {slow[name] / fast[name]:6.1f} times as fast, indices equal: {equal[name]}"
         )
     both = sum(slow.values()) / sum(fast.values())
@@ -91,42 +92,43 @@ def teacher(clouds: int) -> None:
     from rgb2act_ulip import Ulip, build, preprocess
 
     built = build(Ulip(weights="random"))
-    draw = np.random.default_rng(0)
-    given = [
+    rng = np.random.default_rng(0)
+    inputs = [
         PointCloud(
-            xyz=points("table", 10_000), rgb=draw.integers(0, 256, (10_000, 3), dtype=np.uint8)
+            xyz=points("table", 10_000), rgb=rng.integers(0, 256, (10_000, 3), dtype=np.uint8)
         )
         for _ in range(clouds)
     ]
-    cut, device = built.config.grouping, torch.device("cpu")
-    parts = [preprocess.prepare(cloud, built.config, "bench")[0] for cloud in given]
-    groups, centres, _ = preprocess.group(parts, cut, device)
+    grouping, device = built.config.grouping, torch.device("cpu")
+    parts = [preprocess.prepare(cloud, built.config, "bench")[0] for cloud in inputs]
+    groups, centres, _ = preprocess.group(parts, grouping, device)
 
-    def bare() -> None:
+    def network() -> None:
         with torch.no_grad():
             built.network(groups, centres)
 
-    taken = least(
+    times = minimum_times(
         {
-            "whole": lambda: built.embed(given),
-            "bare": bare,
-            "prepare": lambda: [preprocess.prepare(c, built.config, "bench") for c in given],
-            "group": lambda: preprocess.group(parts, cut, device),
+            "total": lambda: built.embed(inputs),
+            "network": network,
+            "prepare": lambda: [preprocess.prepare(c, built.config, "bench") for c in inputs],
+            "group": lambda: preprocess.group(parts, grouping, device),
         },
         rounds=3,
     )
     print(f"\nulip, full size, {clouds} clouds of 10,000 points (CPU time of all threads)")
-    for name, seconds in taken.items():
-        share = seconds / taken["whole"]
-        print(f"  {name:8s} {seconds / clouds * 1e3:8.1f} ms a cloud, {share:6.1%} of the whole")
+    for name, seconds in times.items():
+        share = seconds / times["total"]
+        print(f"  {name:8s} {seconds / clouds * 1e3:8.1f} ms per cloud, {share:6.1%} of the total")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--clouds", type=int, default=3)
+    parser.add_argument("--clouds", type=int, default=3, help="clouds per teacher call")
     options = parser.parse_args()
     with_numba = kernels.compiled(kernels.farthest) is not None
-    print(f"loops over points are {'compiled by numba' if with_numba else 'numpy: no numba here'}")
+    backend = "compiled by numba" if with_numba else "in NumPy: numba is not installed"
+    print(f"loops over points are {backend}")
     for kind in ("normal", "table"):
         compare(kind, 10_000, 512)
         compare(kind, 20_000, 2048)

@@ -1,11 +1,11 @@
-"""Measure success against training time: aligned beside direct, unaligned and blind.
+"""Measure success rate against training time for the aligned policy and its baselines.
 
-For each scale of the quickstart's training and each training seed, the spec is run with baselines,
-which train for as many CPU seconds as alignment and policy took together. All runs share
-demonstrations and features. Outcomes gather in results.json; table and plot are made of all of it.
+The spec is run once per scale of its training steps and per training seed. Each baseline trains for
+the CPU time that alignment and policy training took together. All runs share demonstrations and
+features. Outcomes are collected in results.json; the table and the plot show all of them.
 
-    python benchmarks/curve.py examples/quickstart.toml --scales 0.25 0.5
-    python benchmarks/curve.py examples/quickstart.toml --scales 1 --baselines direct
+    python benchmarks/success_curve.py examples/quickstart.toml --scales 0.25 0.5
+    python benchmarks/success_curve.py examples/quickstart.toml --scales 1 --baselines end_to_end
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ LABELS = {"act": "aligned"} | {f"act/{name}": name for name in BASELINES}
 
 @attrs.frozen
 class Outcome:
-    """Hold one policy's training time and success."""
+    """Training time and success of one policy."""
 
     condition: str
     scale: float
     seed: int
-    cpu_seconds: float  # alignment and policy
+    cpu_seconds: float  # alignment and policy training
     successes: int
     episodes: int
 
 
 def spec_for(base: dict[str, Any], scale: float, seed: int, baselines: list[str]) -> dict[str, Any]:
-    """Return the quickstart with its training scaled, another seed and the baselines."""
+    """Return the spec with scaled training steps, the given seed and the baselines."""
     spec = json.loads(json.dumps(base))
     spec["name"] = f"{base['name']}-x{scale:g}-seed{seed}"
     spec["seed"] = seed
@@ -61,18 +61,18 @@ def spec_for(base: dict[str, Any], scale: float, seed: int, baselines: list[str]
 def run(
     base: dict[str, Any], root: Path, scale: float, seed: int, baselines: list[str]
 ) -> list[Outcome]:
-    """Run one spec through the command line and read what it left."""
+    """Run one spec through the command line and return its outcomes."""
     spec = spec_for(base, scale, seed, baselines)
-    place = root / "specs" / f"{spec['name']}.toml"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(tomli_w.dumps(spec))
-    command = [sys.executable, "-m", "rgb2act_core", "run", str(place), "--root", str(root)]
+    spec_path = root / "specs" / f"{spec['name']}.toml"
+    spec_path.parent.mkdir(parents=True, exist_ok=True)
+    spec_path.write_text(tomli_w.dumps(spec))
+    command = [sys.executable, "-m", "rgb2act_core", "run", str(spec_path), "--root", str(root)]
     subprocess.run(command, check=True, env=os.environ | {"RGB2ACT_QUIET": "1"})
     return list(outcomes(root, spec["name"], scale, seed))
 
 
 def outcomes(root: Path, name: str, scale: float, seed: int) -> Any:
-    """Yield what each condition of a finished run reached."""
+    """Yield the outcome of each condition of a finished run."""
     stages = json.loads((root / name / "run.json").read_text())["stages"]
     meta = {
         s["stage"]: json.loads((root / s["path"] / "stage.json").read_text())["results"]
@@ -90,7 +90,7 @@ def outcomes(root: Path, name: str, scale: float, seed: int) -> Any:
 
 
 def table(found: list[Outcome]) -> str:
-    """Return a Markdown table: a row a condition and scale, seeds joined."""
+    """Return a Markdown table with one row per condition and scale, pooled over seeds."""
     rows = [
         "| condition | training, CPU s | success, each seed | all | 95 % interval |",
         "|---|---|---|---|---|",
@@ -115,7 +115,7 @@ def table(found: list[Outcome]) -> str:
 
 
 def plot(found: list[Outcome], path: Path) -> None:
-    """Draw success against training time, a line a condition, the 95 % interval as a band."""
+    """Plot success rate against training time: one line per condition with its 95 % interval."""
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     for condition in LABELS.values():
         points = []
@@ -142,15 +142,16 @@ def plot(found: list[Outcome], path: Path) -> None:
 
 
 def main() -> None:
-    """Run all, two at a time, and write the table and the plot."""
+    """Run all specs in parallel, print the table and write the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("spec", type=Path)
-    parser.add_argument("--root", type=Path, default=Path("runs"))
-    parser.add_argument("--scales", type=float, nargs="+", default=[0.25, 0.5, 1.0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("spec", type=Path, help="run spec")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of the runs")
+    scales = [0.25, 0.5, 1.0]
+    parser.add_argument("--scales", type=float, nargs="+", default=scales, help="of training steps")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds")
     parser.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--jobs", type=int, default=2, help="number of parallel runs")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.json")
     options = parser.parse_args()
     base = tomllib.loads(options.spec.read_text())
     subprocess.run(
@@ -165,8 +166,8 @@ def main() -> None:
         ],
         check=True,
     )
-    place = options.out / "results.json"
-    before = json.loads(place.read_text()) if place.exists() else []
+    results_path = options.out / "results.json"
+    before = json.loads(results_path.read_text()) if results_path.exists() else []
     found = {(o["condition"], o["scale"], o["seed"]): Outcome(**o) for o in before}
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         todo = [
@@ -177,7 +178,9 @@ def main() -> None:
         for done in concurrent.futures.as_completed(todo):
             found |= {(o.condition, o.scale, o.seed): o for o in done.result()}
             outcomes_so_far = list(found.values())
-            place.write_text(json.dumps([attrs.asdict(o) for o in outcomes_so_far], indent=1))
+            results_path.write_text(
+                json.dumps([attrs.asdict(o) for o in outcomes_so_far], indent=1)
+            )
             print(table(outcomes_so_far), flush=True)
     plot(list(found.values()), options.out / "results.svg")
 

@@ -1,9 +1,9 @@
-"""Write examples/ablations: whole specs that differ from the quickstart only in what they name.
+"""Write the specs in examples/ablations: variants of the quickstart with a few keys changed.
 
-A spec has no includes, so each ablation is the quickstart again with its changes made; the first
-line of each file says which. ``None`` takes a key away.
+Specs cannot include other specs, so each file is a complete copy of the quickstart with the changes
+applied. Its first line lists them. A value of ``None`` removes the key.
 
-    python benchmarks/ablations.py
+    python benchmarks/write_ablations.py
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tomli_w
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BASE, FOLDER = EXAMPLES / "quickstart.toml", EXAMPLES / "ablations"
 
-# name of a file: paths in the spec and what is there instead
+# file name without suffix: new values by dotted path in the spec
 CHANGES: dict[str, dict[str, Any]] = {
     "align_moe": {"align.fusion.use": "moe"},
     "align_infonce": {"align.loss.mse": 0.0, "align.loss.infonce": 1.0},
@@ -37,7 +37,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "align_randconv": {"backbone": [{"use": "randconv"}]},
     "align_window": {"align.sample": "window", "align.window": 4},
     "align_attention": {"align.pool": "attention"},
-    "align_seed_form": {  # the seed system's layers and losses, at a width for this data
+    "align_seed_form": {  # the seed system's layers and losses, with a smaller token_dim
         "align.adapter": "wide",
         "align.token_dim": 64,
         "align.context.layers": 2,
@@ -47,7 +47,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "align.loss.temperature": 0.07,
     },
     "align_none": {"policy.condition": "random_aligner"},
-    # steps that take the CPU time of the quickstart's alignment and policy together
+    # steps are chosen to take the CPU time of the quickstart's alignment and policy together
     "condition_single_backbone": {"policy.condition": "single_backbone", "policy.steps": 8000},
     "condition_end_to_end": {
         "policy.condition": "end_to_end",
@@ -67,13 +67,13 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def changed(base: Mapping[str, Any], name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the base under another name with the changes made."""
+    """Return a renamed copy of the base spec with the changes applied."""
     spec: dict[str, Any] = json.loads(json.dumps(base)) | {"name": name.replace("_", "-")}
     for path, value in changes.items():
         *tables, key = path.split(".")
         table = spec
-        for each in tables:
-            table = table.setdefault(each, {})
+        for name_of_table in tables:
+            table = table.setdefault(name_of_table, {})
         if value is None:
             del table[key]
         else:
@@ -82,13 +82,13 @@ def changed(base: Mapping[str, Any], name: str, changes: Mapping[str, Any]) -> d
 
 
 def text(name: str, base: Mapping[str, Any]) -> str:
-    """Return the file of an ablation."""
+    """Return the text of an ablation's spec file."""
     changes = CHANGES[name]
-    told = ", ".join(
+    described = ", ".join(
         f"without {path}" if value is None else f"{path} = {_inline(value)}"
         for path, value in changes.items()
     )
-    return f"# The quickstart with {told}.\n{tomli_w.dumps(changed(base, name, changes))}"
+    return f"# The quickstart with {described}.\n{tomli_w.dumps(changed(base, name, changes))}"
 
 
 def _inline(value: Any) -> str:
@@ -100,7 +100,7 @@ def _inline(value: Any) -> str:
 
 
 def main() -> None:
-    """Write all files, and delete those that are named no more."""
+    """Write all spec files and delete those that are no longer listed."""
     base = tomllib.loads(BASE.read_text(encoding="utf-8"))
     FOLDER.mkdir(exist_ok=True)
     for name in CHANGES:

@@ -1,4 +1,4 @@
-"""What the benchmarks of the stages share: a run over made-up episodes, and rounds that take turns.
+"""Helpers shared by the benchmarks: a quickstart run, random episodes, and timing in rounds.
 
 Shapes: T = steps, V = cameras, P = points, A = action dims
 """
@@ -25,14 +25,14 @@ CAMERAS, POINTS, ACTIONS = ("head", "top"), 600, 14
 
 
 def quickstart(root: Path) -> Run:
-    """Return the quickstart's run on one thread, below another root, and silence progress."""
+    """Return a single-threaded quickstart run under ``root``, with progress output turned off."""
     os.environ["RGB2ACT_QUIET"] = "1"
     spec = read_spec(QUICKSTART)
     return Run(spec=attrs.evolve(spec, compute=attrs.evolve(spec.compute, threads=1)), root=root)
 
 
 def episodes(folder: Path, count: int, steps: int, size: int) -> Dataset:
-    """Store episodes of random pixels, points and joints, and return them."""
+    """Write episodes of random pixels, points and joints to disk and return the data set."""
     rng = np.random.default_rng(0)
     for number in range(count):
         name = f"episode_{number:03d}"
@@ -63,25 +63,26 @@ def _episode(rng: np.random.Generator, name: str, steps: int, size: int) -> Epis
 
 
 def compare(title: str, unit: str, work: Mapping[str, Callable[[], float]], rounds: int) -> None:
-    """Print the median of each candidate's cost and its ratio to the first one's.
+    """Print the median cost of each candidate and its ratio to that of the first candidate.
 
-    The candidates take turns, so that all meet the same machine; the first round warms up.
+    Candidates alternate within each round, so changes in machine load affect all of them. The
+    first round is a warm-up and is not counted.
     """
-    taken: dict[str, list[float]] = {name: [] for name in work}
+    costs_of: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(rounds + 1):
-        for name, cost in work.items():
-            spent = cost()
+        for name, measure in work.items():
+            cost = measure()
             if turn:
-                taken[name].append(spent)
-    base = statistics.median(next(iter(taken.values())))
+                costs_of[name].append(cost)
+    base = statistics.median(next(iter(costs_of.values())))
     print(f"\n{title}")
-    for name, costs in taken.items():
-        middle, low, high = statistics.median(costs), min(costs), max(costs)
-        print(f"  {name:42} {middle:9.4g} {unit} {middle / base:7.2f} x  ({low:.3g} to {high:.3g})")
+    for name, costs in costs_of.items():
+        median, low, high = statistics.median(costs), min(costs), max(costs)
+        print(f"  {name:42} {median:9.4g} {unit} {median / base:7.2f} x  ({low:.3g} to {high:.3g})")
 
 
 def timed(job: Callable[[], object], per: float = 1.0) -> Callable[[], float]:
-    """Return a function that runs the job and returns its CPU milliseconds divided by ``per``."""
+    """Return a function that runs the job and returns its CPU time in ms divided by ``per``."""
 
     def cost() -> float:
         start = time.process_time()

@@ -1,14 +1,15 @@
-"""Run ablations over several training seeds and write what they came to into docs/results.md.
+"""Run ablations over several training seeds and write their table to docs/results.md.
 
-Each spec is run as it stands but for its seed, its training steps (``--scale``) and its episodes.
-What the store holds is not run again, so a call that was stopped goes on. Outcomes gather in
-ablations.json; the table of the specs given replaces the section of the results between
-``<!-- ablations: TITLE -->`` and ``<!-- end -->``, at the end of the page if there is none yet.
+Each spec is run with another seed, scaled training steps (``--scale``) and ``--episodes``
+evaluation episodes. Finished stages are reused from the store, so an interrupted call can be
+repeated. Outcomes are collected in ablations.json. The table of the given specs replaces the
+section of results.md between ``<!-- ablations: TITLE -->`` and ``<!-- end -->``, or is appended if
+there is no such section.
 
-    python benchmarks/ablate.py examples/quickstart.toml examples/ablations/align_*.toml \\
+    python benchmarks/run_ablations.py examples/quickstart.toml examples/ablations/align_*.toml \\
         --title alignment --scale 0.25 --episodes 50 --root runs
 
-With ``--episodes 0`` nothing acts: the aligners are compared by their measures alone.
+With ``--episodes 0`` no policy is trained: only the metrics of the aligners are compared.
 """
 
 from __future__ import annotations
@@ -35,29 +36,29 @@ from rgb2act_core.store.stage_id import Stage, StageId
 
 DOCS = Path(__file__).parents[1] / "docs"
 MEASURES = ("retrieval@1/pool", "probe/cube", "probe/joints", "cosine")
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 95 %, by the number of seeds
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t at 95 %, by number of seeds
 
 
 @attrs.frozen
 class Outcome:
-    """Hold what one policy came to: its training, its aligner's measures, its success."""
+    """Training time, aligner metrics and success of one policy."""
 
-    spec: str  # file without its ending; a baseline behind a slash
+    spec: str  # file name without suffix, followed by /BASELINE for a baseline
     scale: float
     seed: int
-    cpu_seconds: float  # alignment and policy
-    measures: dict[str, float]  # of the aligner on held-out frames
+    cpu_seconds: float  # alignment and policy training
+    measures: dict[str, float]  # metrics of the aligner on held-out frames
     successes: int
     episodes: int
 
     @property
     def key(self) -> tuple[str, float, int, int]:
-        """Return what an outcome is replaced by."""
+        """Return the key that identifies the outcome; a newer outcome with this key replaces it."""
         return self.spec, self.scale, self.seed, self.episodes
 
 
 def spec_for(base: dict[str, Any], scale: float, seed: int, episodes: int) -> dict[str, Any]:
-    """Return a spec with its training scaled, another seed and so many episodes."""
+    """Return the spec with scaled training steps, the given seed and number of episodes."""
     spec: dict[str, Any] = json.loads(json.dumps(base))
     spec["name"], spec["seed"] = f"{base['name']}-x{scale:g}-seed{seed}", seed
     for stage in ("align", "policy"):
@@ -68,13 +69,13 @@ def spec_for(base: dict[str, Any], scale: float, seed: int, episodes: int) -> di
 
 
 def run(path: Path, root: Path, scale: float, seed: int, episodes: int) -> list[Outcome]:
-    """Run one spec through the command line and return what it and its baselines came to."""
+    """Run one spec through the command line and return the outcomes of it and its baselines."""
     spec = spec_for(tomllib.loads(path.read_text(encoding="utf-8")), scale, seed, episodes)
-    place = root / "specs" / f"{spec['name']}.toml"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(tomli_w.dumps(spec), encoding="utf-8")
+    spec_path = root / "specs" / f"{spec['name']}.toml"
+    spec_path.parent.mkdir(parents=True, exist_ok=True)
+    spec_path.write_text(tomli_w.dumps(spec), encoding="utf-8")
     until = "run" if episodes else "align"
-    command = [sys.executable, "-m", "rgb2act_core", until, str(place), "--root", str(root)]
+    command = [sys.executable, "-m", "rgb2act_core", until, str(spec_path), "--root", str(root)]
     subprocess.run(command, check=True, env=os.environ | {"RGB2ACT_QUIET": "1"})
     results = results_of(root, spec["name"])
     if not episodes:
@@ -83,7 +84,7 @@ def run(path: Path, root: Path, scale: float, seed: int, episodes: int) -> list[
 
 
 def results_of(root: Path, name: str) -> dict[str, Any]:
-    """Return the results of a run's stages from alignment on."""
+    """Return the results of a run's align, train and act stages by stage name."""
     stages = json.loads((root / name / "run.json").read_text(encoding="utf-8"))["stages"]
     return {
         s["stage"]: json.loads((root / s["path"] / "stage.json").read_text("utf-8"))["results"]
@@ -93,7 +94,7 @@ def results_of(root: Path, name: str) -> dict[str, Any]:
 
 
 def aligned(align: dict[str, Any], stem: str, scale: float, seed: int) -> Outcome:
-    """Return what an aligner alone came to."""
+    """Return the outcome of a run that stops after alignment."""
     return Outcome(
         spec=stem,
         scale=scale,
@@ -106,12 +107,12 @@ def aligned(align: dict[str, Any], stem: str, scale: float, seed: int) -> Outcom
 
 
 def outcomes(results: dict[str, Any], stem: str, scale: float, seed: int) -> Iterator[Outcome]:
-    """Yield what each policy of a finished run came to."""
+    """Yield the outcome of each policy of a finished run."""
     for stage, act in results.items():
-        id = StageId.parse(stage)
-        if id.stage is not Stage.ACT:
+        stage_id = StageId.parse(stage)
+        if stage_id.stage is not Stage.ACT:
             continue
-        baseline = id.variant
+        baseline = stage_id.variant
         spent = results[str(StageId(Stage.TRAIN, baseline))]["cpu_seconds"]
         measures: dict[str, Any] = {}
         if not baseline and "align" in results:
@@ -129,7 +130,7 @@ def outcomes(results: dict[str, Any], stem: str, scale: float, seed: int) -> Ite
 
 
 def interval(values: Sequence[float]) -> str:
-    """Return a mean over seeds and the half width of its 95 % interval (Student's t)."""
+    """Return the mean over seeds with the half-width of its 95 % interval (Student's t)."""
     if not values:
         return "-"
     mean = statistics.fmean(values)
@@ -140,7 +141,7 @@ def interval(values: Sequence[float]) -> str:
 
 
 def table(found: Sequence[Outcome], measures: Sequence[str]) -> str:
-    """Return a Markdown table: a row a spec, seeds joined."""
+    """Return a Markdown table with one row per spec, pooled over seeds."""
     acted = any(o.episodes for o in found)
     success = ("success, each seed", "all", "95 % interval") if acted else ()
     heads = ("spec", "training, CPU s", *success, *measures)
@@ -159,7 +160,7 @@ def table(found: Sequence[Outcome], measures: Sequence[str]) -> str:
 
 
 def rates(part: Sequence[Outcome]) -> tuple[str, str, str]:
-    """Return the success of each seed, of all, and its interval."""
+    """Return the success rate of each seed, of all episodes, and its 95 % interval."""
     successes, episodes = sum(o.successes for o in part), sum(o.episodes for o in part)
     low, high = wilson(successes, episodes)
     each = ", ".join(f"{o.successes / o.episodes:.2f}" for o in part)
@@ -167,7 +168,7 @@ def rates(part: Sequence[Outcome]) -> tuple[str, str, str]:
 
 
 def section(page: str, title: str, content: str) -> str:
-    """Return a page with the content between the title's marks, which are made if need be."""
+    """Return the page with the content of the titled section replaced or a new section appended."""
     begin, end = f"<!-- ablations: {title} -->", "<!-- end -->"
     new = f"{begin}\n{content}{end}\n"
     pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}\n", re.DOTALL)
@@ -176,53 +177,55 @@ def section(page: str, title: str, content: str) -> str:
     return f"{page.rstrip()}\n\n## Ablations: {title}\n\n{new}"
 
 
-def told(options: argparse.Namespace, found: Sequence[Outcome]) -> str:
-    """Return the table and the words above it."""
+def described(options: argparse.Namespace, found: Sequence[Outcome]) -> str:
+    """Return the table and the paragraph above it."""
     seeds = ", ".join(map(str, sorted({o.seed for o in found})))
     acted = (
-        f"; {options.episodes} episodes each. Success has Wilson's 95 %\ninterval over all episodes"
+        f"; {options.episodes} episodes each. The 95 % interval of the success\n"
+        "rate is Wilson's over all episodes"
     )
     return (
-        f"Training steps at {options.scale:g} of each spec's, training seeds {seeds}"
-        f"{acted if options.episodes else ''}. A measure of the\naligner on held-out frames is its"
-        " mean over seeds with the half width of Student's 95 % interval.\n\n"
+        f"Training steps scaled by {options.scale:g}, training seeds {seeds}"
+        f"{acted if options.episodes else ''}. Metrics of the\naligner on held-out frames are"
+        " means over seeds with the half-width of Student's 95 % interval.\n\n"
         f"{table(found, options.measures)}"
     )
 
 
 def main() -> None:
-    """Run all and write outcomes and table after each."""
+    """Run all specs and write the outcomes and the table after each run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("specs", type=Path, nargs="+", help="spec files")
-    parser.add_argument("--title", required=True, help="of the section of results.md")
-    parser.add_argument("--root", type=Path, default=Path("runs"))
-    parser.add_argument("--scale", type=float, default=1.0, help="of the training steps")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("specs", type=Path, nargs="+", help="run specs")
+    parser.add_argument("--title", required=True, help="title of the section of results.md")
+    parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of the runs")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the training steps")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="training seeds")
     parser.add_argument("--episodes", type=int, default=100, help="0 stops after alignment")
-    parser.add_argument("--jobs", type=int, default=1, choices=(1, 2), help="runs at a time")
-    parser.add_argument("--measures", nargs="*", default=list(MEASURES))
+    parser.add_argument("--jobs", type=int, default=1, choices=(1, 2), help="parallel runs")
+    parser.add_argument("--measures", nargs="*", default=list(MEASURES), help="columns")
     parser.add_argument("--out", type=Path, default=DOCS, help="folder of results.md")
     options = parser.parse_args()
-    place, page = options.out / "ablations.json", options.out / "results.md"
+    outcomes_path, page = options.out / "ablations.json", options.out / "results.md"
     order = {path.stem: number for number, path in enumerate(options.specs)}
 
     def keep(new: list[Outcome]) -> None:
-        """Add outcomes; another call may have added others meanwhile."""
-        before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else []
-        all_of_them = {o.key: o for o in (*(Outcome(**o) for o in before), *new)}
-        found = [attrs.asdict(o) for o in all_of_them.values()]
-        place.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        asked = [
+        """Add outcomes to the file, which another process may have extended meanwhile."""
+        exists = outcomes_path.exists()
+        before = json.loads(outcomes_path.read_text(encoding="utf-8")) if exists else []
+        merged = {o.key: o for o in (*(Outcome(**o) for o in before), *new)}
+        found = [attrs.asdict(o) for o in merged.values()]
+        outcomes_path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        selected = [
             o
-            for o in all_of_them.values()
+            for o in merged.values()
             if o.spec.partition("/")[0] in order
             and (o.scale, o.episodes) == (options.scale, options.episodes)
             and o.seed in options.seeds
         ]
-        asked.sort(key=lambda o: (order[o.spec.partition("/")[0]], "/" in o.spec, o.spec))
+        selected.sort(key=lambda o: (order[o.spec.partition("/")[0]], "/" in o.spec, o.spec))
         old = page.read_text(encoding="utf-8") if page.exists() else "# Results\n"
-        page.write_text(section(old, options.title, told(options, asked)), encoding="utf-8")
-        print(table(asked, options.measures), flush=True)
+        page.write_text(section(old, options.title, described(options, selected)), encoding="utf-8")
+        print(table(selected, options.measures), flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         todo = [
