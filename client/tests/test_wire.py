@@ -88,6 +88,7 @@ def test_an_invalid_message_closes_the_connection(
     assert channel.connection.fileno() == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", [b"\x90", b"\x80"], ids=["lists", "maps"])
 @pytest.mark.parametrize("parts", [1, 40])
 def test_a_message_with_too_many_values_is_refused_before_it_fills_memory(

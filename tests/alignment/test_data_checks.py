@@ -74,7 +74,7 @@ def test_values_that_are_not_finite_are_an_error_with_episode_and_frame(
 
 
 def test_features_beyond_float16_are_an_error(spec_file: SpecFile, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="puppet: features of the probe picture hold NaN or inf"):
+    with pytest.raises(UserError, match="puppet: features of the probe image contain NaN or inf"):
         aligned(spec_file, tmp_path, backbone=[scaled(tmp_path, 1e9)])
 
 

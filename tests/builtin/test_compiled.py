@@ -46,6 +46,7 @@ def test_compiled_networks_plan_the_same(name: str, capfd: pytest.CaptureFixture
     assert "policy: compiled in " in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_compiler_is_told() -> None:
     import torch._inductor.config as settings
 

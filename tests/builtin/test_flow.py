@@ -121,6 +121,7 @@ def test_loss_reaches_every_weight(denoiser):
     assert not [name for name, weight in policy.named_parameters() if not weight.grad.any()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_both_ways_around_are_learned_and_never_their_mean(precision):
     torch.manual_seed(0)

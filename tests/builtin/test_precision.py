@@ -36,6 +36,7 @@ def test_products_are_near_and_rounded(precision, rows):
     assert (error > 1e-4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ["AVX2", "SSE41"])
 def test_int8_products_do_not_saturate_on_processors_without_vnni(isa):
     script = """

@@ -17,6 +17,8 @@ from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
 from rgb2act_core.spec.reader import read_spec
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]
 Files = Callable[..., Any]

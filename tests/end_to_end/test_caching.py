@@ -14,6 +14,8 @@ import torch
 from rgb2act_core.pipeline import chain
 from rgb2act_core.spec.reader import read_spec
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]
 Files = Callable[..., Any]

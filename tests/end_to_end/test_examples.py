@@ -10,6 +10,8 @@ import pytest
 
 from rgb2act_core.cli import main
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRETRAINED = {"robotwin.toml"}  # needs weights
 RECORDED = {"robotwin_recorded.toml"}  # recorded demonstrations only, no simulator

@@ -19,6 +19,8 @@ from rgb2act_core.pipeline import chain
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages import collect
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]
 Files = Callable[..., Any]

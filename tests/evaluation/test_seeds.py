@@ -22,6 +22,8 @@ from rgb2act_core.stages.run import Run
 from rgb2act_core.stages.tasks import open_tasks
 from rgb2act_core.store.stage_folder import StageFolder
 
+pytestmark = pytest.mark.slow
+
 SpecFile = Callable[..., Path]
 
 

@@ -15,6 +15,8 @@ from rgb2act_core.evaluation.simulator_pool import RETRIES, SimulatorPool
 from rgb2act_core.plugins import registry
 from rgb2act_core.plugins.components import Kind
 
+pytestmark = pytest.mark.slow
+
 
 def acted(root: Path) -> tuple[dict[str, Any], Path]:
     (place,) = root.glob("store/act/*/stage.json")

@@ -21,6 +21,8 @@ from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.store.tensors import read_tensors
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]
 TRIALS = {"every": 5, "episodes": 3, "first_seed": 60_000}

@@ -25,6 +25,8 @@ from rgb2act_core.policy.saving import load_policy
 from rgb2act_core.spec import Act
 from rgb2act_core.spec.reader import read_spec
 
+pytestmark = pytest.mark.slow
+
 SpecFile = Callable[..., Path]
 DIFFUSION = {"use": "diffusion", "mlp": {"width": 16, "blocks": 1}}
 HOLD = {"gripper": False, "gripper_when_absent": "hold"}

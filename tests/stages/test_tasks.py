@@ -22,6 +22,8 @@ from rgb2act_core.stages.keys import act_inputs, align_folder, policy_folder
 from rgb2act_core.stages.run import Run, TaskRun
 from rgb2act_core.stages.tasks import check_names, dataset_of, open_tasks
 
+pytestmark = pytest.mark.slow
+
 SpecFile = Callable[..., Path]
 TWO = [{"use": "puppet"}, {"use": "puppet", "task": "waltz"}]
 

@@ -63,6 +63,7 @@ def bits(module: nn.Module) -> list[bytes]:
     return [tensor.numpy().tobytes() for tensor in module.state_dict().values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 22, 39])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_resumed_training_gives_the_same_bits(tmp_path: Path, stop: int, ema: float) -> None:

@@ -57,6 +57,7 @@ def test_lower_precision_is_near_and_yields_float32(precision, bound):
     assert 0 < (tokens - exact).abs().max() / exact.abs().max() < bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", SHIPPED)
 def test_full_size_variants_compute_on_the_meta_device(variant):
     sizes = SHIPPED[variant].sizes

@@ -322,6 +322,7 @@ def test_a_seed_gives_the_same_episode_whatever_was_recorded_before():
     assert not same(table.scene(5), other.scene(4))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes():
     assert run(DIGEST) == run(DIGEST)
 

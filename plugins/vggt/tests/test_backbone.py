@@ -98,6 +98,7 @@ def test_lower_precision_is_near_and_yields_float32(precision, bound):
     assert 0 < gap(tokens, exact) < bound
 
 
+@pytest.mark.slow
 def test_the_full_size_computes_on_the_meta_device():
     with torch.device("meta"):
         network = Network(FULL)

@@ -22,6 +22,8 @@ import robotwin_servers
 
 from rgb2act_core import UserError
 
+pytestmark = pytest.mark.slow
+
 # what script/eval_policy.py does with a policy folder, around a simulator that shows a recording
 LOOP = """
 import sys

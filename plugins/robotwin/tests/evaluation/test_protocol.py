@@ -13,6 +13,8 @@ from typing import Any
 import av
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[1] / "data/beat_block_hammer"
 SPEC = """
 name = "hammer"

@@ -19,6 +19,8 @@ from websockets.sync.client import connect
 
 from rgb2act_core import UserError
 
+pytestmark = pytest.mark.slow
+
 SEED = 100_007
 
 

@@ -19,6 +19,8 @@ from rgb2act_core.plugins.components import Kind
 from rgb2act_core.testing import environment
 from rgb2act_core.testing.subject import Subject
 
+pytestmark = pytest.mark.slow
+
 STILL = np.tile([0.0] * 6 + [0.5], 2).astype(np.float32)
 Make = Callable[..., RobotwinEnv]
 

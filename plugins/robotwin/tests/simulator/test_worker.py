@@ -23,6 +23,8 @@ from rgb2act_wire import Channel
 
 from rgb2act_core import UserError
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[1] / "data" / "checkout"
 TASK = "handover_block"
 AWAY = (100_000_002, 1)
