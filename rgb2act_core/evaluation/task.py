@@ -24,7 +24,7 @@ class EvaluationTask:
     @property
     def workers(self) -> int:
         """Return the number of simulator processes."""
-        return workers_of(self.compute)
+        return workers_of(self.compute.simulator_workers)
 
     def simulators(self, slots: int, frames: int) -> SimulatorPool:
         """Start simulators for ``slots`` episodes; each returns its newest ``frames`` frames."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import attrs
 import torch
 
-from .. import __version__
+from .._version import __version__
 from ..data.dataset import EpisodeRef, missing_entries
 from ..errors import UserError
 from ..interfaces import Episode

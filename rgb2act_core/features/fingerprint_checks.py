@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__
+from .._version import __version__
 from ..data.dataset import EpisodeRef
 from ..errors import UserError
 from ..spec import BackboneChoice

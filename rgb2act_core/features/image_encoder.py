@@ -40,7 +40,7 @@ def backbone(name: str, *, device: str = "auto", **config: Any) -> ImageEncoder:
         built = component.build(structure(component.config, config))
     except UserError as err:
         raise UserError(*(f"backbone {name}: {problem}" for problem in err.args)) from err
-    torch_device = device_of(Compute(device=device))
+    torch_device = device_of(Compute(device=device).device)
     return ImageEncoder(built.to(torch.device(torch_device)), torch_device)
 
 

@@ -65,6 +65,6 @@ def _device(spec: Spec) -> Diagnostic:
     from ..system.devices import device_of
 
     try:
-        return Diagnostic(name="device", ok=True, detail=device_of(spec.compute))
+        return Diagnostic(name="device", ok=True, detail=device_of(spec.compute.device))
     except UserError as err:
         return Diagnostic(name="device", ok=False, detail=str(err), remedy="set device = 'auto'")

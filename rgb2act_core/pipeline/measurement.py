@@ -40,7 +40,7 @@ def stored_frame_bytes(
 
 def time_backbone(compute: Compute, built: Any, info: EnvironmentInfo) -> Timing:
     """Measure a backbone on frames of noise, encoded as those of an episode are."""
-    device = device_of(compute)
+    device = device_of(compute.device, compute.threads)
     stream = Stream(Encoder(built.to(torch.device(device)), device))
     rng, shape = np.random.default_rng(0), (len(info.cameras), *info.image, 3)
     noise = rng.integers(0, 256, (TIMED_FRAMES, *shape), np.uint8)
@@ -50,7 +50,7 @@ def time_backbone(compute: Compute, built: Any, info: EnvironmentInfo) -> Timing
 
 def time_teacher(compute: Compute, built: Any, cloud: PointCloud | None) -> Timing:
     """Measure a teacher on a recorded point cloud, or on a random one if there is none."""
-    built = built.to(torch.device(device_of(compute)))
+    built = built.to(torch.device(device_of(compute.device, compute.threads)))
     if cloud is None:
         rng = np.random.default_rng(0)
         xyz = rng.uniform(-0.5, 0.5, (TIMED_POINTS, 3)).astype(np.float32)

@@ -132,7 +132,7 @@ def _check_compile(spec: Spec, info: EnvironmentInfo) -> None:
             " remove the key"
         )
     compiler = os.environ.get("CXX", "g++")
-    if device_of(spec.compute) == "cpu" and shutil.which(compiler) is None:
+    if device_of(spec.compute.device) == "cpu" and shutil.which(compiler) is None:
         raise UserError(f"act.compile: C++ compiler {compiler!r} not found; install it or set CXX")
 
 
@@ -164,7 +164,7 @@ def _check_precision(spec: Spec, info: EnvironmentInfo) -> None:
     head = spec.policy.head
     if not head.can(Capability.PRECISION) or head.config.precision != "int8":
         return
-    if (device := device_of(spec.compute)) != "cpu":
+    if (device := device_of(spec.compute.device)) != "cpu":
         raise UserError(
             f"policy.head: precision 'int8' needs a CPU, got {device!r}; set precision to"
             " 'bfloat16'"
@@ -210,7 +210,7 @@ def _check_groups(spec: Spec, info: EnvironmentInfo) -> None:
 
 def _check_device(spec: Spec, info: EnvironmentInfo) -> None:
     if spec.compute.device not in ("auto", "cpu"):
-        device_of(spec.compute)
+        device_of(spec.compute.device)
 
 
 CHECKS = (

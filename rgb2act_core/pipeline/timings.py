@@ -151,7 +151,7 @@ def collect_work(run: Run) -> Work:
     return {
         "stage": "collect",
         "environment": canonical(run.spec.environment),
-        "workers": workers_of(run.spec.compute),
+        "workers": workers_of(run.spec.compute.simulator_workers),
         "machine": machine(run),
     }
 
@@ -195,6 +195,6 @@ def act_work(run: Run) -> Work:
         "policy": canonical(run.spec.policy),
         "backbones": [canonical(choice) for choice in policy_backbones(run.spec)],
         "batch": run.spec.act.parallel_episodes,
-        "workers": workers_of(run.spec.compute),
+        "workers": workers_of(run.spec.compute.simulator_workers),
         "machine": machine(run),
     }

@@ -106,7 +106,7 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
 
 
 def _open_planner(run: Run, policy_folder: Path) -> BatchPlanner:
-    device = device_of(run.spec.compute)
+    device = device_of(run.spec.compute.device, run.spec.compute.threads)
     policy = load_policy(policy_folder, device)
     backbones = build_backbones(policy_backbones(run.spec), device)
     return BatchPlanner(policy, open_encoders(policy, backbones, device), 1, device)

@@ -56,7 +56,7 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
         fingerprints=read_fingerprints(path, data),
     )
     load_weights(folder / "policy.safetensors", policy)
-    return policy.to(device_of(Compute(device=device)))
+    return policy.to(device_of(Compute(device=device).device))
 
 
 def saved_backbones(folder: Path) -> tuple[BackboneChoice, ...]:

@@ -44,7 +44,7 @@ def load_server(folder: Path, batch: int | None = None) -> tuple[PolicyInfo, Ses
     """
     recorded = read_run(folder)
     spec = recorded.run.spec
-    device = device_of(spec.compute)
+    device = device_of(spec.compute.device, spec.compute.threads)
     policy = load_policy(recorded.stage_folder(StageId(Stage.TRAIN)), device)
     if policy.condition.state:
         raise UserError(

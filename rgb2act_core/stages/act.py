@@ -123,7 +123,7 @@ def take_simulator(episodes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _planner(run: Run, folder: Path) -> BatchPlanner:
-    device = device_of(run.spec.compute)
+    device = device_of(run.spec.compute.device, run.spec.compute.threads)
     policy = load_policy(folder, device)
     if run.spec.act.compile:
         policy.compile_plans()

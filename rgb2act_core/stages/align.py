@@ -47,7 +47,7 @@ MetricsByTask = dict[str, dict[str, float]]
 
 def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> dict[str, Any]:
     """Train an aligner in ``folder`` and return its metrics before and after, and the cost."""
-    spec, device = run.spec, device_of(run.spec.compute)
+    spec, device = run.spec, device_of(run.spec.compute.device, run.spec.compute.threads)
     features, embeddings = stored_features(run), stored_embeddings(run)
     fingerprints = check_features(features, data.episodes, device)
     inputs = open_inputs(spec, data, features, embeddings, fingerprints, device)

@@ -120,7 +120,7 @@ def collect(run: TaskRun) -> None:
         with guard(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
-        count = workers_of(run.spec.compute)
+        count = workers_of(run.spec.compute.simulator_workers)
         component, config = run.environment.component, run.environment.config
         with _executor(count, component, config, folder) as executor:
             _record_demonstrations(run, executor, 2 * count)

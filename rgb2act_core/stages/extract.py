@@ -47,7 +47,8 @@ def extract_features(
         reference, error = register_fingerprint(features, encoder, (cameras, height, width))
         return _FeatureEncoder(features.recipe, encoder, reference.digest, error)
 
-    title, devices = f"extract {features.label}", devices or devices_of(run.spec.compute)
+    compute, title = run.spec.compute, f"extract {features.label}"
+    devices = devices or devices_of(compute.device, compute.threads)
     make_missing(title, features.folder, data.episodes, build, devices, run.spec.extract)
 
 
@@ -60,7 +61,8 @@ def extract_embeddings(
         teacher = embeddings.choice.build().to(torch.device(device))
         return _EmbeddingEncoder(embeddings, teacher)
 
-    title, devices = f"extract {embeddings.label}", devices or devices_of(run.spec.compute)
+    compute, title = run.spec.compute, f"extract {embeddings.label}"
+    devices = devices or devices_of(compute.device, compute.threads)
     make_missing(title, embeddings.folder, data.episodes, build, devices, run.spec.extract)
 
 

@@ -84,7 +84,8 @@ def train(
 
     ``budget`` limits the CPU seconds of training; the number of steps follows from it.
     """
-    device, backbones = device_of(run.spec.compute), policy_backbones(run.spec)
+    device = device_of(run.spec.compute.device, run.spec.compute.threads)
+    backbones = policy_backbones(run.spec)
     features = stored_features(run, backbones)
     fingerprints = check_features(features, data.episodes, device)
     aligner = _aligner(run, data, aligner_folder, fingerprints, device)

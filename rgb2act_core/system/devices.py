@@ -11,50 +11,47 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from ..errors import UserError
 
-if TYPE_CHECKING:
-    from ..spec import Compute
 
-
-def device_of(compute: Compute) -> str:
+def device_of(device: str, threads: int = 0) -> str:
     """Set torch's number of threads and return the device, such as ``"cpu"`` or ``"cuda:1"``.
 
-    Raises UserError if the device does not exist.
+    ``device`` is ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``; 0 ``threads`` keep torch's own
+    number. Raises UserError if the device does not exist.
     """
     import torch
 
-    if compute.threads:
-        torch.set_num_threads(compute.threads)
-    if compute.device == "auto":
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if compute.device.startswith("cuda"):
-        index = int(compute.device.partition(":")[2] or 0)
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
         if index >= torch.cuda.device_count():
             raise UserError(
-                f"compute.device: {compute.device!r} does not exist"
+                f"compute.device: {device!r} does not exist"
                 f" ({torch.cuda.device_count()} GPUs found); use 'auto' or 'cpu'"
             )
-    return compute.device
+    return device
 
 
-def devices_of(compute: Compute) -> tuple[str, ...]:
+def devices_of(device: str, threads: int = 0) -> tuple[str, ...]:
     """Return the devices that share feature extraction: all GPUs for ``"auto"``, else one."""
     import torch
 
-    device = device_of(compute)
-    if compute.device == "auto" and device == "cuda":
+    first = device_of(device, threads)
+    if device == "auto" and first == "cuda":
         return tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
-    return (device,)
+    return (first,)
 
 
-def workers_of(compute: Compute) -> int:
-    """Return the number of simulator processes: the configured one, or one per usable core."""
-    return compute.simulator_workers or core_count()
+def workers_of(configured: int) -> int:
+    """Return the number of simulator processes: the configured one, or one per core if 0."""
+    return configured or core_count()
 
 
 def core_count() -> int:

@@ -27,7 +27,7 @@ from rgb2act_core.features.fingerprint import Fingerprint
 from rgb2act_core.features.reader import StoredFeatures
 from rgb2act_core.interfaces import BackboneInfo, Episode
 from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
-from rgb2act_core.spec import BackboneChoice, Compute, Tokens
+from rgb2act_core.spec import BackboneChoice, Tokens
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.extract import extract_features
 from rgb2act_core.stages.keys import stored_features
@@ -258,11 +258,11 @@ def test_devices_share_the_episodes_and_run_concurrently(job: TrainingJob) -> No
 def test_all_gpus_extract_unless_the_spec_names_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert devices_of(Compute(device="cpu")) == ("cpu",)
+    assert devices_of("cpu") == ("cpu",)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert devices_of(Compute()) == ("cuda:0", "cuda:1", "cuda:2")
-    assert devices_of(Compute(device="cuda:1")) == ("cuda:1",)
+    assert devices_of("auto") == ("cuda:0", "cuda:1", "cuda:2")
+    assert devices_of("cuda:1") == ("cuda:1",)
 
 
 def test_a_device_that_fails_stops_the_others(job: TrainingJob) -> None:

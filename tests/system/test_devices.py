@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import attrs
 import pytest
 import torch
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.spec import Compute
 from rgb2act_core.system import devices
 
 
@@ -36,14 +34,14 @@ def test_peak_memory_of_the_process_covers_its_present_size() -> None:
 
 
 def test_a_worker_per_core_unless_configured() -> None:
-    assert devices.workers_of(Compute()) == devices.core_count() >= 1
-    assert devices.workers_of(attrs.evolve(Compute(), simulator_workers=3)) == 3
+    assert devices.workers_of(0) == devices.core_count() >= 1
+    assert devices.workers_of(3) == 3
 
 
 def test_a_gpu_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(UserError, match=r"compute\.device: 'cuda:99' does not exist"):
-        devices.device_of(Compute(device="cuda:99"))
+        devices.device_of("cuda:99")
 
 
 def test_a_named_device_extracts_alone() -> None:
-    assert devices.devices_of(Compute(device="cpu")) == ("cpu",)
+    assert devices.devices_of("cpu") == ("cpu",)
