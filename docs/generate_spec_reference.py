@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import json
@@ -161,6 +162,21 @@ def docstrings(cls: type) -> dict[str, str]:
     return found
 
 
-if __name__ == "__main__":
-    PAGE.write_text(document(), encoding="utf-8")
+def main(arguments: list[str] | None = None) -> int:
+    """Write the page, or return 1 if ``--check`` finds that it is out of date."""
+    parser = argparse.ArgumentParser(description="Generate docs/spec.md from the config classes.")
+    parser.add_argument("--check", action="store_true", help="fail if the page is out of date")
+    options = parser.parse_args(arguments)
+    text = document()
+    if options.check:
+        if PAGE.read_text(encoding="utf-8") == text:
+            return 0
+        print(f"{PAGE}: out of date; run python docs/{Path(__file__).name}", file=sys.stderr)
+        return 1
+    PAGE.write_text(text, encoding="utf-8")
     print(PAGE, file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

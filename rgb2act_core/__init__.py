@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._version import __version__
-from .errors import EnvironmentLost, UserError, near
+from .errors import EnvironmentLost, UserError, did_you_mean
 from .system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .spec.reader import read_spec
     from .store.file_digests import file_digest
     from .store.keys import key_of
-    from .system.progress import say, task
+    from .system.progress import progress_bar, say
 else:  # ``rgb2act --help`` imports none of these
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -49,7 +49,7 @@ else:  # ``rgb2act --help`` imports none of these
             "read_spec": "spec.reader",
             "runs": "pipeline.finished_run",
             "say": "system.progress",
-            "task": "system.progress",
+            "progress_bar": "system.progress",
             "write_mp4": "data.video",
         },
     )
@@ -67,17 +67,17 @@ __all__ = [
     "UserError",
     "__version__",
     "backbone",
+    "did_you_mean",
     "file_digest",
     "find_run",
     "hookimpl",
     "key_of",
     "load_aligner",
     "load_policy",
-    "near",
     "open_run",
+    "progress_bar",
     "read_spec",
     "runs",
     "say",
-    "task",
     "write_mp4",
 ]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ._version import __version__
-from .errors import UserError, near
+from .errors import UserError, did_you_mean
 from .plugins import registry
 from .plugins.components import Command
 
@@ -105,7 +105,8 @@ def _add_plugin_command(parser: argparse.ArgumentParser, commands: Commands, nam
     command = registry.plugin_command(name)
     if command is None:
         known = [*commands.choices, *registry.plugin_commands()]
-        parser.error(f"no command {name!r}{near(name, known) or '; rgb2act --help lists them'}")
+        hint = did_you_mean(name, known) or "; rgb2act --help lists them"
+        parser.error(f"no command {name!r}{hint}")
     _add(commands, command)
 
 

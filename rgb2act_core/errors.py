@@ -24,7 +24,13 @@ class EnvironmentLost(Exception):  # noqa: N818 (a state rather than an error)
     """
 
 
-def near(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` with the most similar known word, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    similar = closest(word, known)
+    return "" if similar is None else f"; did you mean {similar!r}?"
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is most similar to ``word``; None if none is similar."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None

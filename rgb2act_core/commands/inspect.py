@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.write_spec:
         _write_spec(found, Path(args.write_spec))
     if args.json:
-        fields = attrs.asdict(found, filter=lambda field, _: field.name != "pictures")
+        fields = attrs.asdict(found, filter=lambda field, _: field.name != "images")
         print(json.dumps(fields, indent=1, default=str))
     else:
         _show(found)
@@ -137,7 +137,7 @@ def _sheet(found: DatasetSummary, path: Path) -> None:
     """Write a PNG with one labelled row of frames per camera."""
     from PIL import Image, ImageDraw
 
-    rows = [(label, images) for label, images in found.pictures() if len(images)]
+    rows = [(label, images) for label, images in found.images() if len(images)]
     if not rows:
         raise UserError(f"{found.path}: has no intact episode to show; repair or record one first")
     line, gap = 14, 2

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import UserError, near
+from ..errors import UserError, did_you_mean
 from ..plugins import registry
 from ..plugins.components import Command, Component, Kind
 from ..plugins.hookspecs import hookimpl
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from ..system.progress import task
+    from ..system.progress import progress_bar
     from ..testing import component_checks, light
 
     kind, component = _component(args.component, args.kind)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         table.add_column(column, justify="right" if column == "CPU s" else "left")
     checks = [light(component.build.__module__), *component_checks(kind, component)]
     problems: list[str] = []
-    with task(f"selftest {component.name}", len(checks), "checks") as advance:
+    with progress_bar(f"selftest {component.name}", len(checks), "checks") as advance:
         for check in checks:
             start = time.process_time()
             problem = plain(_failure(check))
@@ -92,7 +92,7 @@ def _component(name: str, kind: str | None) -> tuple[Kind, Component]:
     if found:
         kinds = " or ".join(k for k, _ in found)
         raise UserError(f"{name}: components of several kinds match; add --kind {kinds}")
-    hint = near(name, [component.name for _, component in known])
+    hint = did_you_mean(name, [component.name for _, component in known])
     broken = [s for s in registry.statuses() if s.error and s.name == name]
     if broken:
         raise UserError(f"{name}: the plugin {broken[0].distribution} fails: {broken[0].error}")

@@ -23,7 +23,7 @@ from ..spec import Act
 from ..store.files import guard, locked, read_json, write_json
 from ..store.keys import canonical, key_of
 from ..system import processes
-from ..system.progress import task as progress
+from ..system.progress import progress_bar
 from .task import EvaluationTask
 
 RETRIES = 3  # of screening one seed, after its simulator was lost
@@ -42,7 +42,7 @@ class Seeds:
     def plain(self) -> dict[str, Any]:
         """Return this as JSON data, the format that ``[act] seeds`` reads."""
         return {
-            "accepted": [{"seed": s, "told": dict(self.scenes.get(s, {}))} for s in self.accepted],
+            "accepted": [{"seed": s, "info": dict(self.scenes.get(s, {}))} for s in self.accepted],
             "rejected": [{"seed": s, "reason": why} for s, why in sorted(self.rejected.items())],
         }
 
@@ -82,12 +82,13 @@ def _read_seeds(path: Path, count: int) -> Seeds:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         rows = data["accepted"] if isinstance(data, dict) else [{"seed": seed} for seed in data]
-        scenes = {row["seed"]: dict(row.get("told", {})) for row in rows}
+        scenes = {row["seed"]: dict(row.get("info", {})) for row in rows}
         others = data.get("rejected", []) if isinstance(data, dict) else []
         rejected = {row["seed"]: str(row["reason"]) for row in others}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise UserError(wrong) from err
-    if not all(type(seed) is int and seed >= 0 for seed in (*scenes, *rejected)):
+    unknown = any(row.keys() - {"seed", "info"} for row in rows)
+    if unknown or not all(type(seed) is int and seed >= 0 for seed in (*scenes, *rejected)):
         raise UserError(wrong)
     if len(rows) != len(scenes) or len(scenes) < count:
         raise UserError(
@@ -114,7 +115,7 @@ def _screened(task: EvaluationTask, table: str) -> Seeds:
     accepted = tuple(seed for seed, verdict in verdicts.items() if verdict.accepted)
     return Seeds(
         accepted=accepted,
-        scenes={seed: verdicts[seed].told for seed in accepted},
+        scenes={seed: verdicts[seed].info for seed in accepted},
         rejected={seed: v.reason for seed, v in verdicts.items() if not v.accepted},
         source="screened",
     )
@@ -126,7 +127,11 @@ class _Screening:
     def __init__(self, task: EvaluationTask, path: Path, table: str) -> None:
         self.task, self.path, self.table = task, path, table
         known = read_json(path)["verdicts"] if path.exists() else {}
-        self.known = {int(seed): SeedVerdict(**row) for seed, row in known.items()}
+        self.known = {
+            int(seed): SeedVerdict(**row)
+            for seed, row in known.items()
+            if row.keys() == attrs.fields_dict(SeedVerdict).keys()
+        }  # seeds whose verdicts have another format are screened again
         self.losses: Counter[int] = Counter()
         self.pool: ProcessPoolExecutor | None = None
 
@@ -134,7 +139,7 @@ class _Screening:
         """Return the verdicts of all seeds up to the last that is needed, in order."""
         first, wanted = self.task.act.start, self.task.act.episodes
         try:
-            with progress("screen seeds", wanted, "accepted") as advance:
+            with progress_bar("screen seeds", wanted, "accepted") as advance:
                 self._screen(first, wanted, advance)
         finally:
             if self.pool is not None:

@@ -148,7 +148,7 @@ class _Env:
     def reset(self, seed: int, scene: Mapping[str, Any] | None, video: Path | None) -> StepResult:
         self.seed, self.video, self.images, self.steps = seed, video, [], 0
         self._set_observe(True)
-        options = {} if scene is None else {"options": {"told": scene}}
+        options = {} if scene is None else {"options": {"scene": scene}}
         observation, info = self.env.reset(seed=seed, **options)
         self._record(observation)
         hands = [self._hands(info)]

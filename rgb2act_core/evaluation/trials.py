@@ -16,7 +16,7 @@ from ..policy.policy import Policy
 from ..spec import Act, BackboneChoice, ClosedLoop
 from ..store.stage_folder import BEST
 from ..store.tensors import read_tensors, write_tensors
-from ..system.progress import task as progress
+from ..system.progress import progress_bar
 from ..training import metrics_log
 from .episode_batch import EpisodeBatch
 from .seeds import Seeds, named_seeds, select_seeds
@@ -59,7 +59,7 @@ class Trials:
         """
         planner, all_seeds = self._planner(policy), self._select_seeds()
         count = sum(len(seeds.accepted) for seeds in all_seeds)
-        with progress(f"{self.title} trial", count, "episodes") as advance:
+        with progress_bar(f"{self.title} trial", count, "episodes") as advance:
             successes = [
                 self._evaluate(task, seeds, planner, advance)
                 for task, seeds in zip(self.tasks, all_seeds, strict=True)

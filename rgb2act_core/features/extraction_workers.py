@@ -26,7 +26,7 @@ from ..interfaces import Episode
 from ..spec import Extract
 from ..store.files import guard, locked
 from ..store.group_writer import GroupWriter, sweep
-from ..system.progress import task
+from ..system.progress import progress_bar
 from ..system.threads import BackgroundWriter, prefetch, run_parallel
 from .batch_size import AutoBatchSize
 from .token_codec import EncodedFrames
@@ -86,7 +86,7 @@ def make_missing(
         names = devices[: len(missing)]
         encoders = [build(name) for name in names]  # one by one: building may draw random numbers
         frames = sum(episode.open().rgb.shape[0] for episode in missing)
-        with task(title, frames, "frames") as advance:
+        with progress_bar(title, frames, "frames") as advance:
             counter = _FrameCounter(advance)
             sizes = [AutoBatchSize(title, config.batch_size, name) for name in names]
             workers = [

@@ -76,7 +76,7 @@ class Environment(Protocol):
         - optionally ``instruction``, a string that is stored with the results (``reset`` only);
         - optionally ``hands`` (X, 3), positions of the hands in metres, if no state has them.
 
-        ``reset`` receives the ``SeedVerdict.told`` of an accepted seed as ``options["told"]``.
+        ``reset`` receives the ``SeedVerdict.info`` of an accepted seed as ``options["scene"]``.
 
         With ``Capability.IMAGE_SKIPPING``, ``env.unwrapped.observe`` can be set to False while
         images are not needed. With ``Capability.SIMULATOR_FACTS``, ``env.unwrapped.facts`` is plain
@@ -91,8 +91,8 @@ class SeedVerdict:
     accepted: bool
     reason: str = ""
     """Why the seed is rejected."""
-    told: Mapping[str, Any] = attrs.field(factory=dict)
-    """Plain data about the scene, which ``reset`` receives as ``options["told"]``."""
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+    """Plain data about the scene, which ``reset`` receives as ``options["scene"]``."""
 
 
 @runtime_checkable

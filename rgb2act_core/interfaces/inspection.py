@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _no_pictures() -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _no_images() -> Iterator[tuple[str, NDArray[np.uint8]]]:
     yield from ()
 
 
@@ -55,7 +55,7 @@ class DatasetSummary:
     paths."""
     clouds: bool
     """Whether all valid episodes have point clouds."""
-    pictures: Callable[[], Iterator[tuple[str, NDArray[np.uint8]]]] = _no_pictures
+    images: Callable[[], Iterator[tuple[str, NDArray[np.uint8]]]] = _no_images
     """Yields the rows of a contact sheet: a label and images (N, H, W, 3) in RGB order."""
 
 

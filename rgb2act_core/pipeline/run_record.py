@@ -93,8 +93,9 @@ class RunRecord:
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "spec": unstructure(self.run.spec),
             "stages": [stage.to_json() for stage in self._stages.values()],
-            "before": [stage.to_json() for stage in earlier],  # recorded by an earlier command
-            "pictures": self._samples,
+            # recorded by an earlier command
+            "earlier_stages": [stage.to_json() for stage in earlier],
+            "samples": self._samples,
             "environment": versions(),
         }
         write_json(self.path, data)
@@ -104,7 +105,7 @@ def _previous_stages(path: Path) -> dict[StageId, StageRecord]:
     """Return the stages of an earlier record; none if it is missing, damaged or foreign."""
     with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
         old = read_json(path)
-        stages = map(StageRecord.of_json, [*old.get("before", []), *old["stages"]])
+        stages = map(StageRecord.of_json, [*old.get("earlier_stages", []), *old["stages"]])
         return {stage.id: stage for stage in stages}
     return {}
 

@@ -1,6 +1,6 @@
 """How long stages took on this machine, which ``check`` forecasts from.
 
-Each kind of work has one small JSON file in ``store/speeds``, replaced atomically by the run that
+Each kind of work has one small JSON file in ``store/timings``, replaced atomically by the run that
 finished last. Only forecasts depend on these files: a read-only store or a damaged file makes a
 forecast unknown and stops nothing.
 """
@@ -127,7 +127,7 @@ def load_timing(run: Run, work: Work) -> Timing | None:
 
 
 def _path(run: Run, work: Work) -> Path:
-    return run.store / "speeds" / f"{work['stage']}-{key_of(work)}.json"
+    return run.store / "timings" / f"{work['stage']}-{key_of(work)}.json"
 
 
 def workload_of(run: Run, stage: Stage) -> Workload:

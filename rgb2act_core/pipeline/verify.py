@@ -43,7 +43,7 @@ from ..store.group_reader import check_group, read_group
 from ..store.keys import canonical
 from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
-from ..system.progress import task
+from ..system.progress import progress_bar
 from .extractions import extractions
 from .run_record import open_dataset, read_run
 
@@ -83,7 +83,7 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
     count = EPISODES if episodes is None else episodes
     sources = [s for i in range(len(tasks)) for s in data.of_task(i).demonstrations[:count]]
     largest, frames = dict.fromkeys(LIMITS, 0.0), 0
-    with task("replay", len(sources), "episodes") as advance:
+    with progress_bar("replay", len(sources), "episodes") as advance:
         for source in sources:
             advance()
             try:
@@ -143,7 +143,7 @@ def _check_stores(run: Run, data: Dataset) -> tuple[int, list[str]]:
             for s in data.episodes
         ]
     problems: list[str] = []
-    with task("check stores", len(groups), "groups") as advance:
+    with progress_bar("check stores", len(groups), "groups") as advance:
         for source, group, origin in groups:
             problems += [f"episode {source.name}: {p}" for p in _check_group(group, origin)]
             advance()

@@ -21,7 +21,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 import attrs
 
 from .._version import __version__
-from ..errors import UserError, near
+from ..errors import UserError, closest
 from . import validation
 from .components import Command, Component, Kind
 from .validation import GROUP, HookResults
@@ -228,13 +228,11 @@ def _not_found(kind: Kind, name: str) -> str:
             which = f"{other.label_with_article}, not {kind.label_with_article}"
             return f"{name!r} is {which}; {_choices(kind)}"
     known = {c.name for k, c in components() if k is kind}
-    hint = near(name, known | {n for k, n in FIRST_PARTY if k is kind})
-    if not hint:
+    similar = closest(name, known | {n for k, n in FIRST_PARTY if k is kind})
+    if similar is None:
         return f"there is no {kind.label} {name!r}; {_choices(kind)}"
-    meant = hint.split("'")[1]
-    distribution = None if meant in known else FIRST_PARTY[kind, meant]
-    tail = f" pip install {distribution}"
-    return f"there is no {kind.label} {name!r}{hint}{tail if distribution else ''}"
+    install = "" if similar in known else f" pip install {FIRST_PARTY[kind, similar]}"
+    return f"there is no {kind.label} {name!r}; did you mean {similar!r}?{install}"
 
 
 def _choices(kind: Kind) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pluggy
 
-from ..errors import near
+from ..errors import did_you_mean
 from ..interfaces import fields
 from . import hookspecs
 from .components import Capability, Command, Component, Kind
@@ -69,7 +69,7 @@ def _valid(
 def _misspelled(manager: pluggy.PluginManager, module: Any) -> Iterator[str]:
     for caller in manager.get_hookcallers(module) or ():
         if not caller.has_spec():
-            yield f"unknown hook {caller.name!r}{near(caller.name, HOOKS)}"
+            yield f"unknown hook {caller.name!r}{did_you_mean(caller.name, HOOKS)}"
     for name, value in vars(module).items() if inspect.ismodule(module) else ():
         if name in HOOKS and manager.parse_hookimpl_opts(module, name) is None and callable(value):
             yield f"{name} is not marked with @hookimpl"

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, near
+from ..errors import UserError, did_you_mean
 
 TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"),
@@ -131,7 +131,7 @@ def _header_lines(data: bytes, path: Path) -> list[tuple[str, int]]:
 def _property(words: list[str], path: Path, number: int) -> Property:
     for word in words[:-1]:
         if word not in TYPES and word != "list":
-            raise _bad(path, number, f"{word!r:.40} is not a type{near(word, TYPES)}")
+            raise _bad(path, number, f"{word!r:.40} is not a type{did_you_mean(word, TYPES)}")
     match words:
         case ["list", length, kind, name] if length != "list" and kind != "list":
             if TYPES[length][0] == "f":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from ..errors import UserError, near
+from ..errors import UserError, did_you_mean
 from ..interfaces import HeadShape
 
 
@@ -64,6 +64,6 @@ def task_index(name: str | None, known: Sequence[str]) -> int:
         return 0
     if name not in known:
         raise UserError(
-            f"task: unknown task {name!r}{near(name, known)}; the policy knows {listed}"
+            f"task: unknown task {name!r}{did_you_mean(name, known)}; the policy knows {listed}"
         )
     return known.index(name)

@@ -32,7 +32,7 @@ from ..spec import Spec
 from ..spec.conditions import Condition
 from ..store.files import guard
 from ..system.devices import free_memory
-from ..system.progress import say, task
+from ..system.progress import progress_bar, say
 from ..training.sampler import BatchSampler, Rows
 from .conditioning import (
     Features,
@@ -198,7 +198,7 @@ def _aligned(
     vectors: list[Tensor] = []
     tokens: Tensor | None = None
     count, device = len(state_RS), str(state_RS.device)
-    with task("aligned features", count, "frames") as advance, torch.no_grad():
+    with progress_bar("aligned features", count, "frames") as advance, torch.no_grad():
         aligner.eval()
         size = frames.gather_limit(EMBED_BATCH)
         for first in range(0, count, size):

@@ -31,7 +31,7 @@ def save_policy(
     folder: Path, policy: Policy, head: Choice, fusion: Choice, backbones: tuple[Choice, ...]
 ) -> None:
     """Write a policy, its aligner included, with the components that it was built from."""
-    data: dict[str, Any] = {"shape": attrs.asdict(policy.config), "head": canonical(head)}
+    data: dict[str, Any] = {"config": attrs.asdict(policy.config), "head": canonical(head)}
     data["backbones"] = [canonical(choice) for choice in backbones]
     data["fingerprints"] = [fingerprint.to_json() for fingerprint in policy.fingerprints]
     data["tokens"] = canonical(policy.token_format)
@@ -49,7 +49,7 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
     path = folder / "policy.json"
     data = read_model_json(path)
     policy = Policy(
-        structure_part(path, PolicyConfig, data.get("shape")),
+        structure_part(path, PolicyConfig, data.get("config")),
         build_component(path, Kind.POLICY_HEAD, data.get("head")),
         build_aligner(path, data["aligner"]) if "aligner" in data else None,
         token_format=structure_part(path, Tokens, _without_none(data.get("tokens"))),

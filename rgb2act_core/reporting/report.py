@@ -58,8 +58,8 @@ def _sections(run: Path, record: Mapping[str, Any], stages: Stages) -> Iterator[
         yield _section("Alignment", partial(alignment.results, align))
     if trained:
         yield _section("Learning curves", partial(_each, trained, learning_curves.curves))
-    if record.get("pictures"):
-        show = partial(feature_maps.tables, run.parent, record["pictures"])
+    if record.get("samples"):
+        show = partial(feature_maps.tables, run.parent, record["samples"])
         yield _section("Features", show)
     if acted:
         yield _section("Episodes", partial(_each, acted, episodes.tables))

@@ -43,7 +43,7 @@ def read_policy_info(folder: Path) -> PolicyInfo:
     """
     recorded = read_run(folder)
     path = recorded.stage_folder(StageId(Stage.TRAIN)) / "policy.json"
-    return info_of(recorded, structure(PolicyConfig, read_json(path).get("shape")))
+    return info_of(recorded, structure(PolicyConfig, read_json(path).get("config")))
 
 
 def info_of(recorded: RecordedRun, config: PolicyConfig) -> PolicyInfo:

@@ -17,7 +17,7 @@ from cattrs.errors import (
     IterableValidationNote,
 )
 
-from ..errors import UserError, near
+from ..errors import UserError, did_you_mean
 from ..interfaces.fields import Mark, is_marked
 from ..plugins import registry
 from ..plugins.components import Component
@@ -105,7 +105,7 @@ def _text(path: Path) -> str:
             raise UserError(f"{path}: larger than 1 MB; give the path of a run spec")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        hint = near(path.name, (p.name for p in path.parent.glob("*.toml")))
+        hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*.toml")))
         raise UserError(f"{path}: no such file{hint or '; give the path of a run spec'}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; give the path of a TOML file") from None
@@ -185,7 +185,7 @@ def _table_problems(err: Exception, path: toml_lines.Path, known: list[str]) -> 
     if isinstance(err, ForbiddenExtraKeysError):
         for key in err.extra_fields:
             at = (*path, key)
-            hint = near(key, known) or f"; known: {', '.join(known) or 'none'}"
+            hint = did_you_mean(key, known) or f"; known: {', '.join(known) or 'none'}"
             yield _Problem(at, retired.key_message(_dotted(at)) or f"unknown key{hint}", at)
     elif isinstance(err, UserError):
         for message in err.args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import UserError, near
+from ..errors import UserError, did_you_mean
 from ..system.formatting import number_duplicates
 from . import BackboneChoice, Spec
 from .conditions import CONDITIONS
@@ -28,7 +28,7 @@ def policy_backbones(spec: Spec) -> tuple[BackboneChoice, ...]:
     labels, name = backbone_labels(spec.backbone), spec.policy.backbone
     if name and name not in labels:
         raise UserError(
-            f"policy.backbone: unknown backbone {name!r}{near(name, labels)};"
+            f"policy.backbone: unknown backbone {name!r}{did_you_mean(name, labels)};"
             f" the run has {', '.join(labels)}"
         )
     return (spec.backbone[labels.index(name) if name else 0],)

@@ -21,7 +21,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn, override
 
-from ..errors import UserError, near
+from ..errors import UserError, did_you_mean
 from ..interfaces.fields import Mark, is_marked
 from ..plugins.components import Component, Kind
 from . import CHOICES, Choice
@@ -114,7 +114,7 @@ def _literal(value: Any, cls: Any) -> Any:
         return value
     words = [repr(one) for one in allowed]
     choice = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-    hint = near(value, [w for w in allowed if type(w) is str]) if type(value) is str else ""
+    hint = did_you_mean(value, [w for w in allowed if type(w) is str]) if type(value) is str else ""
     raise InvalidValue(f"expected {choice}, {_got(value)}{hint}", value=value)
 
 
@@ -276,7 +276,7 @@ def _choose(value: Any, cls: type[Choice], find: Find, converter: Converter) -> 
         hint = f"; write {{ use = {value!r} }}" if isinstance(value, str) else ""
         raise InvalidValue(f"expected a table, {_got(value)}{hint}")
     if "use" not in value:
-        rest = near("use", value)
+        rest = did_you_mean("use", value)
         raise InvalidValue(f"missing; name {kind.label_with_article}{rest}", "use")
     if type(value["use"]) is not str:
         raise InvalidValue(f"expected str, {_got(value['use'])}", "use")

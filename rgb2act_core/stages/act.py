@@ -19,7 +19,7 @@ from ..policy.saving import load_policy
 from ..spec.requirements import policy_backbones
 from ..store.files import guard, read_json, write_json
 from ..system.devices import device_of
-from ..system.progress import task as progress
+from ..system.progress import progress_bar
 from .run import Run
 from .tasks import Tasks
 
@@ -42,7 +42,7 @@ def act(
     all_seeds = [select_seeds(evaluation) for evaluation in evaluations]
     _write_seeds(folder / "seeds.json", tasks, all_seeds)
     count, end = sum(len(seeds.accepted) for seeds in all_seeds), 0
-    with progress(title, count, "episodes", done=len(episodes)) as advance:
+    with progress_bar(title, count, "episodes", done=len(episodes)) as advance:
         for evaluation, seeds in zip(evaluations, all_seeds, strict=True):
             first, end = end, end + len(seeds.accepted)
             if len(episodes) >= end:

@@ -26,7 +26,7 @@ from ..store.group_writer import sweep
 from ..store.keys import canonical, key_of
 from ..system import processes
 from ..system.devices import workers_of
-from ..system.progress import task
+from ..system.progress import progress_bar
 from .run import TaskRun
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _record_demonstrations(run: TaskRun, executor: Executor, max_running: int) -
     succeeded, attempted, limit = 0, 0, 20 + 10 * wanted
     running: set[Future[bool]] = set()
     paths = _attempts(run)
-    with task("collect demonstrations", wanted, "episodes") as advance:
+    with progress_bar("collect demonstrations", wanted, "episodes") as advance:
         while succeeded < wanted:
             while succeeded + len(running) < wanted and len(running) < max_running:
                 path = next(paths)
@@ -181,7 +181,7 @@ def _record_scenes(run: TaskRun, executor: Executor) -> None:
     if not packs:
         return
     folder = folder_of(run)
-    with task("collect scenes", run.spec.collect.scenes, "scenes") as advance:
+    with progress_bar("collect scenes", run.spec.collect.scenes, "scenes") as advance:
         running = {}
         for first, count in packs:
             if (folder / _pack_name(first, count)).exists():

@@ -27,7 +27,7 @@ from ..evaluation.simulator_worker import StepResult
 from ..interfaces import EnvironmentInfo
 from ..spec import Act
 from ..store.files import guard, write_json
-from ..system.progress import task as progress
+from ..system.progress import progress_bar
 from .act import evaluation_tasks, take_simulator, video_paths
 from .run import Run
 from .tasks import Tasks
@@ -81,7 +81,7 @@ def _replay_all(
         (folder / "videos").mkdir(exist_ok=True)
     videos = video_paths(folder, seeds.accepted[: act.videos])
     episodes: list[dict[str, Any]] = []
-    with progress(title, len(seeds.accepted), "episodes") as advance:
+    with progress_bar(title, len(seeds.accepted), "episodes") as advance:
         for first in range(0, len(seeds.accepted), act.parallel_episodes):
             part = seeds.accepted[first : first + act.parallel_episodes]
             batch = _ReplayBatch(

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from ..data.dataset import Dataset, join_tasks
-from ..errors import UserError, near
+from ..errors import UserError, did_you_mean
 from ..interfaces import Environment, EnvironmentInfo
 from ..plugins.components import Capability
 from ..spec import Spec
@@ -147,7 +147,7 @@ def check_shared(names: Sequence[str], infos: Sequence[EnvironmentInfo]) -> None
 
 def _check_weights(spec: Spec, names: Sequence[str]) -> None:
     problems = [
-        f"{table}.task_weights: there is no task {name!r}{near(name, names)}; the run has"
+        f"{table}.task_weights: there is no task {name!r}{did_you_mean(name, names)}; the run has"
         f" {', '.join(names)}"
         for table, weights in (
             ("align", spec.align.task_weights),

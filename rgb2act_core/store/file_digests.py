@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..system.progress import Advance, task
+from ..system.progress import Advance, progress_bar
 from .files import write_text
 
 BLOCK = 1 << 22  # bytes
@@ -93,7 +93,7 @@ def _shown(path: Path, total: int) -> Iterator[Advance]:
                 bar(done // 10**6 - (done - count) // 10**6)
             elif time.monotonic() - start > SILENT:
                 title = f"hash {path.name}"
-                bar = stack.enter_context(task(title, total // 10**6, "MB", done // 10**6))
+                bar = stack.enter_context(progress_bar(title, total // 10**6, "MB", done // 10**6))
 
         yield advance
 

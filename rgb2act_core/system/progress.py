@@ -32,7 +32,7 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def task(title: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+def progress_bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
     """Show the progress of a task of ``total`` units while the block runs.
 
     ``done`` units were finished before, as in a resumed stage. Yields ``advance(n=1, **values)``,

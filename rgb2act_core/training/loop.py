@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..system.interrupts import deferred
-from ..system.progress import say, task
+from ..system.progress import progress_bar, say
 from .checkpoint import Checkpoint
 from .metrics_log import MetricsLog
 from .randomness import seed_modules
@@ -130,7 +130,7 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
 
     with (
         MetricsLog(job.folder / "metrics.jsonl", job.tensorboard, job.title, first) as log,
-        task(job.title, job.steps, "steps", done=first) as advance,
+        progress_bar(job.title, job.steps, "steps", done=first) as advance,
         deferred() as stopping,
     ):
         for step in range(first, job.steps):

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..store.file_digests import cache_folder, file_digest
 from ..store.files import guard, locked, publish
 from ..system.formatting import format_bytes
-from ..system.progress import say, task
+from ..system.progress import progress_bar, say
 
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without receiving a byte
@@ -97,7 +97,7 @@ def _append(response: Any, part: Path, have: int, total: int) -> int:
     received = 0
     with (
         part.open("r+b" if have else "wb") as stream,
-        task(f"download {part.stem}", total // MEGA, "MB", have // MEGA) as advance,
+        progress_bar(f"download {part.stem}", total // MEGA, "MB", have // MEGA) as advance,
     ):
         stream.seek(have)
         stream.truncate()

@@ -45,6 +45,18 @@ def test_page_is_current(reference: ModuleType) -> None:
     )
 
 
+def test_check_compares_the_page_and_writes_nothing(
+    reference: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "spec.md"
+    monkeypatch.setattr(reference, "PAGE", page)
+    page.write_text("old")
+    assert reference.main(["--check"]) == 1
+    assert page.read_text() == "old"
+    assert reference.main([]) == 0
+    assert reference.main(["--check"]) == 0
+
+
 def test_field_is_described_by_docstring_or_comment(reference: ModuleType) -> None:
     component = Component(name="sepia", config=Sepia, build=print, tiny=Sepia())
     page = "\n".join(reference._part(Kind.BACKBONE, component))

@@ -162,8 +162,8 @@ def test_truncated_store_is_reported_and_rebuilt_after_deletion(
     [
         ("policy.json", b"{"),
         ("policy.json", b"[]"),
-        ("policy.json", b'{"format": 1, "aligner": 3}'),
-        ("policy.json", b'{"format": 1, "shape": {}, "head": {"use": "puppet"}}'),
+        ("policy.json", b'{"format": 2, "aligner": 3}'),
+        ("policy.json", b'{"format": 2, "config": {}, "head": {"use": "puppet"}}'),
         ("policy.json", None),
         ("policy.safetensors", b"short"),
         ("policy.safetensors", None),

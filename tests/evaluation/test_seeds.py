@@ -69,6 +69,14 @@ def test_screening_takes_the_first_that_are_accepted(
     before = place.read_bytes()
     assert selected(run).plain() == chosen.plain()
     assert place.read_bytes() == before
+    other = json.loads(before)
+    for row in other["verdicts"].values():
+        row["scene"] = row.pop("info")
+    monkeypatch.delenv("RGB2ACT_PUPPET")
+    place.write_text(json.dumps(other))  # verdicts in another format are screened again
+    assert selected(run).plain() == chosen.plain()
+    assert place.read_bytes() == before
+    monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:raise:0:{tmp_path / 'asked'}")
     tries = attrs.evolve(run.spec.act, episodes=4)
     more = attrs.evolve(run, spec=attrs.evolve(run.spec, act=tries))
     with pytest.raises(RuntimeError, match="strings are cut"):
@@ -94,8 +102,8 @@ def test_screening_that_accepts_nothing_ends(spec_file: SpecFile, tmp_path: Path
 @pytest.mark.usefixtures("puppet")
 def test_seeds_of_a_file(spec_file: SpecFile, tmp_path: Path) -> None:
     place = tmp_path / "seeds.json"
-    told = {"accepted": [{"seed": 9, "told": {"a": 1}}, {"seed": 4}], "rejected": []}
-    for content, expected in (([9, 4, 5], {}), (told, {9: {"a": 1}})):
+    screened = {"accepted": [{"seed": 9, "info": {"a": 1}}, {"seed": 4}], "rejected": []}
+    for content, expected in (([9, 4, 5], {}), (screened, {9: {"a": 1}})):
         place.write_text(json.dumps(content))
         run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
         chosen = selected(run)
@@ -108,6 +116,7 @@ def test_seeds_of_a_file(spec_file: SpecFile, tmp_path: Path) -> None:
     [
         ("no JSON", "not a list of seeds; give a list of numbers"),
         ("[1, -2]", "not a list of seeds"),
+        ('{"accepted": [{"seed": 1, "scene": {}}]}', "not a list of seeds"),
         ('["1"]', "not a list of seeds"),
         ('{"rejected": []}', "not a list of seeds"),
         ("[1]", "1 seeds, 1 of them different, but .act. episodes = 2"),

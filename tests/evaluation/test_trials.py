@@ -137,9 +137,9 @@ def test_trials_are_on_seeds_that_the_environment_accepts(
     )
     chain.run_pipeline(read_spec(spec), puppet_root, "train")
     assert len(played) == 3
-    for seeds, told in played:
+    for seeds, scenes in played:
         assert seeds == (60_000, 60_002, 60_004)
-        assert told[60_002] == {"half": 30_001}
+        assert scenes[60_002] == {"half": 30_001}
 
 
 @pytest.mark.usefixtures("puppet")

@@ -175,7 +175,7 @@ def test_times_come_from_earlier_runs_of_the_same_work(
     record = json.loads((puppet_root / "puppet/run.json").read_text())
     took = {stage["stage"]: stage["seconds"] for stage in record["stages"]}
     past = {}
-    for path in (puppet_root / "store/speeds").glob("*.json"):
+    for path in (puppet_root / "store/timings").glob("*.json"):
         past[path.name.partition("-")[0]] = json.loads(path.read_text())
     found = forecasts(check(read_spec(spec_file(**changes)), puppet_root))
     cached = StageStatus(StageId(Stage.COLLECT), StageState.CACHED)
@@ -215,7 +215,7 @@ def test_timing_of_another_machine_is_not_used(
 
 @pytest.mark.usefixtures("puppet")
 def test_damaged_timing_makes_the_time_unknown(spec_file: SpecFile, puppet_root: Path) -> None:
-    for path in (puppet_root / "store/speeds").glob("*.json"):
+    for path in (puppet_root / "store/timings").glob("*.json"):
         path.write_text('{"units": "many"}')
     found = forecasts(check(read_spec(spec_file(seed=7)), puppet_root))
     assert found["align"].seconds is None

@@ -237,7 +237,7 @@ class Choosy(Environment):
         trip("screen")
         accepted = seed % 2 == 0 and self.config.fault != "choosy"
         return SeedVerdict(
-            accepted=accepted, reason="" if accepted else "odd", told={"half": seed // 2}
+            accepted=accepted, reason="" if accepted else "odd", info={"half": seed // 2}
         )
 
 

@@ -157,7 +157,7 @@ def run(tmp_path):
             "policy": {"condition": "aligned", "head": {"use": "diffusion"}, "nothing": None},
         },
         "environment": {"python": "3.11.7", "torch": "2.13.0", "cpu": NASTY},
-        "pictures": {
+        "samples": {
             "episode": "../store/episodes/a/episode_000003",
             "features": {"patchstats": "../store/features/patchstats-1/abc"},
         },
@@ -302,7 +302,7 @@ def test_same_run_gives_the_same_page(run):
 
 
 def test_unfinished_run_lists_the_missing_stages(run):
-    edit(run, lambda facts: facts.update(stages=facts["stages"][:4], pictures=None))
+    edit(run, lambda facts: facts.update(stages=facts["stages"][:4], samples=None))
     text = page(run)
     assert "has not finished: train, act did not run yet." in text
     assert "the policy was not evaluated" in text
@@ -310,7 +310,7 @@ def test_unfinished_run_lists_the_missing_stages(run):
 
 
 def test_run_without_any_stage_has_a_page(run):
-    edit(run, lambda facts: facts.update(stages=[]) or facts.pop("pictures"))
+    edit(run, lambda facts: facts.update(stages=[]) or facts.pop("samples"))
     assert "align, train, act did not run yet" in page(run)
 
 
@@ -385,7 +385,7 @@ def test_features_of_another_episode_become_a_note(run):
         writer.append("tokens", np.zeros((4, 2, 64, 3), np.float16))
         writer.commit({"grid": [8, 8]})
     path = "../store/features/patchstats-1/other"
-    edit(run, lambda facts: facts["pictures"]["features"].update(patchstats=path))
+    edit(run, lambda facts: facts["samples"]["features"].update(patchstats=path))
     assert "tokens do not fit episode episode_000003" in page(run)
 
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from rgb2act_core import Component, Kind, UserError
-from rgb2act_core.errors import near
+from rgb2act_core.errors import did_you_mean
 from rgb2act_core.interfaces import fields
 from rgb2act_core.spec import Spec
 from rgb2act_core.spec.reader import read_spec, structure, structure_config, unstructure
@@ -70,7 +70,7 @@ PARTS = {
 
 def find(kind: Kind, name: str) -> Component:
     if (kind, name) not in PARTS:
-        hint = near(name, [known for k, known in PARTS if k is kind])
+        hint = did_you_mean(name, [known for k, known in PARTS if k is kind])
         raise UserError(f"there is no {kind} {name!r}{hint}")
     return PARTS[kind, name]
 

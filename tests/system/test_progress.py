@@ -18,7 +18,7 @@ def clock(monkeypatch):
 
 
 def test_lines_at_start_in_between_and_at_the_end(capsys, clock):
-    with progress.task("align", 100, "steps") as advance:
+    with progress.progress_bar("align", 100, "steps") as advance:
         for _ in range(100):
             clock[0] += 0.25
             advance(loss=0.123456)
@@ -31,7 +31,7 @@ def test_lines_at_start_in_between_and_at_the_end(capsys, clock):
 
 
 def test_the_rate_counts_only_the_units_of_this_process(capsys, clock):
-    with progress.task("train", 5000, "steps", done=4000) as advance:
+    with progress.progress_bar("train", 5000, "steps", done=4000) as advance:
         clock[0] += 4
         advance(1000)
     assert capsys.readouterr().err.splitlines() == [
@@ -52,7 +52,7 @@ def test_a_bar_estimates_the_time_left_of_slow_steps(capsys, clock):
 
 def test_a_failed_task_reports_its_progress(capsys, clock):
     def act():
-        with progress.task("act", 8, "episodes") as advance:
+        with progress.progress_bar("act", 8, "episodes") as advance:
             clock[0] += 3700
             advance(2)
             raise RuntimeError
@@ -65,7 +65,7 @@ def test_a_failed_task_reports_its_progress(capsys, clock):
 
 
 def test_stdout_stays_empty(capsys):
-    with progress.task("outer", 1, "runs"), progress.task("inner", 0, "runs"):
+    with progress.progress_bar("outer", 1, "runs"), progress.progress_bar("inner", 0, "runs"):
         progress.say("a [bold] word")
     out, err = capsys.readouterr()
     assert out == ""
@@ -74,7 +74,7 @@ def test_stdout_stays_empty(capsys):
 
 def test_quiet_mode_prints_nothing(capsys, monkeypatch):
     monkeypatch.setenv("RGB2ACT_QUIET", "1")
-    with progress.task("act", 8, "episodes") as advance:
+    with progress.progress_bar("act", 8, "episodes") as advance:
         advance(3, loss=1.0)
         progress.say("nothing")
     assert capsys.readouterr().err == ""
@@ -84,15 +84,15 @@ ON_TERMINAL = """
 from rgb2act_core.system import progress
 print("answer")
 try:
-    with progress.task("outer", 2, "runs", done=1) as outer:
-        with progress.task("inner", 3, "steps") as inner:
+    with progress.progress_bar("outer", 2, "runs", done=1) as outer:
+        with progress.progress_bar("inner", 3, "steps") as inner:
             inner(2, loss=0.5)
             progress.say("a line")
         outer()
         raise KeyError
 except KeyError:
     pass
-with progress.task("after", 1, "runs") as advance:
+with progress.progress_bar("after", 1, "runs") as advance:
     advance()
 """
 

@@ -14,7 +14,7 @@ from rgb2act_robotwin.config import Robotwin
 from rgb2act_robotwin.simulator.simulator import WIDTH, settings
 from rgb2act_robotwin.simulator.worker_client import Worker
 
-from rgb2act_core import say, task
+from rgb2act_core import progress_bar, say
 
 FIRST_SEED = 100_000
 
@@ -29,7 +29,7 @@ def replay(config: Robotwin, seeds: int, strides: tuple[int, ...]) -> dict[str, 
     accepted: list[int] = []
     rejected: dict[int, str] = {}
     try:
-        with task("replay", seeds, "seeds") as advance:
+        with progress_bar("replay", seeds, "seeds") as advance:
             while len(accepted) < seeds:
                 seed = FIRST_SEED + len(accepted) + len(rejected)
                 recorded = worker.ask("record", wait, lambda r: r, seed=seed)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rgb2act_core import EnvironmentLost, UserError, near
+from rgb2act_core import EnvironmentLost, UserError, did_you_mean
 from rgb2act_core.interfaces import EnvironmentInfo, Episode, SeedVerdict
 
 from .config import IMAGES, Robotwin
@@ -80,9 +80,10 @@ class RobotwinEnvironment:
         )
         names = {entry.name for entry in entries}
         if unknown := [name for name in config.skip if name not in names]:
+            hint = did_you_mean(unknown[0], names)
             raise UserError(
-                f"robotwin.skip: no episode is called {unknown[0]!r}{near(unknown[0], names)}"
-                f"; {config.data} has {len(names)}, such as {min(names)!r}"
+                f"robotwin.skip: no episode is called {unknown[0]!r}{hint};"
+                f" {config.data} has {len(names)}, such as {min(names)!r}"
             )
         kept = [entry for entry in entries if entry.name not in config.skip][: config.limit]
         if not kept:
@@ -147,7 +148,7 @@ class RobotwinEnvironment:
         except EnvironmentLost:
             self._screener = None
             raise
-        return SeedVerdict(accepted=expert.accepted, reason=expert.reason, told=expert.info)
+        return SeedVerdict(accepted=expert.accepted, reason=expert.reason, info=expert.info)
 
     def publish(self, folder: Path, name: str, results: Mapping[str, Any]) -> None:
         """Write ``_result.txt`` and videos in the folders of RoboTwin's own evaluation."""

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import attrs
 
-from rgb2act_core import UserError, near
+from rgb2act_core import UserError, did_you_mean
 
 Task = Literal["reach", "lift", "lift_pedestal", "lift_distractors", "transfer"]
 Camera = Literal["head", "top", "front"]
@@ -56,5 +56,5 @@ class Tabletop:
 
 def _unknown(field: str, value: str, known: tuple[str, ...]) -> Iterator[str]:
     if value not in known:
-        hint = near(value, known) or f"; choose from {', '.join(known)}"
+        hint = did_you_mean(value, known) or f"; choose from {', '.join(known)}"
         yield f"tabletop.{field}: there is no {value!r}{hint}"

@@ -41,7 +41,7 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
         self.world = World(self.task)
         self.render_mode = render_mode
         self.observe = True
-        self._picture = (render_camera, *render_size)
+        self._render_view = (render_camera, *render_size)
         self._renderers: dict[tuple[str, int, int], Renderer] = {}
         self._views = Views(config.renderer, self.world.model, config.cameras, config.size)
         self._steps = self._held = 0
@@ -101,9 +101,9 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return an image (H, W, 3) of ``render_camera`` with ``render_size``."""
-        return None if self.render_mode is None else self.picture(*self._picture)
+        return None if self.render_mode is None else self.render_camera(*self._render_view)
 
-    def picture(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
+    def render_camera(self, camera: str, height: int, width: int) -> NDArray[np.uint8]:
         """Return an image of the current state from any camera, at any size, uint8 (H, W, 3)."""
         if camera not in CAMERAS:
             raise ValueError(f"there is no camera {camera!r}; choose from {', '.join(CAMERAS)}")

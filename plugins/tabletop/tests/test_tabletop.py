@@ -252,7 +252,7 @@ def test_an_unknown_camera_of_a_picture_is_named():
     env = build(TINY).make()
     env.reset(seed=0)
     with pytest.raises(ValueError, match="there is no camera 'side'; choose from head, top, front"):
-        env.picture("side", 16, 16)
+        env.render_camera("side", 16, 16)
 
 
 # ------------------------------------------------------------------------------- recording

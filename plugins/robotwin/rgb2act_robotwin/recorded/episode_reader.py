@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, file_digest, key_of, near
+from rgb2act_core import UserError, did_you_mean, file_digest, key_of
 from rgb2act_core.interfaces import Episode, Frames, PointCloud
 
 from ..config import CAMERAS, Robotwin, camera_name
@@ -112,7 +112,7 @@ def image_keys(path: Path, layout: Layout, names: Sequence[str]) -> tuple[str, .
     for name in names:
         if name not in layout.cameras:
             available = ", ".join(layout.cameras) or "none"
-            hint = "" if name in CAMERAS else near(name, layout.cameras)
+            hint = "" if name in CAMERAS else did_you_mean(name, layout.cameras)
             raise UserError(
                 f"{path}: camera {name!r} is missing{hint}; the file has {available};"
                 " choose from these in [environment] cameras, or leave the episode out with skip"

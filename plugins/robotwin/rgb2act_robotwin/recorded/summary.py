@@ -76,7 +76,7 @@ def summarize(path: Path) -> DatasetSummary | None:
         bytes=sum(entry.path.stat().st_size for entry in entries),
         environment=_table(path, reports, valid),
         clouds=bool(valid) and all(report.clouds or report.depth for report in valid),
-        pictures=lambda: _sample_images(valid),
+        images=lambda: _sample_images(valid),
     )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, say, task, write_mp4
+from rgb2act_core import UserError, progress_bar, say, write_mp4
 
 from ..config import IMAGES, Robotwin
 from .simulator import WIDTH, Recorder, Simulator
@@ -52,7 +52,7 @@ def record(config: Robotwin, into: Path, episodes: int, first_seed: int = 0) -> 
     recorder = Recorder(config)
     streak: Counter[str] = Counter()
     try:
-        with task("record", episodes, "episodes", len(seeds)) as advance:
+        with progress_bar("record", episodes, "episodes", len(seeds)) as advance:
             while len(seeds) < episodes:
                 reason, facts = recorder.ask(
                     partial(_episode, config=config, folder=folder, number=len(seeds), seed=seed),

@@ -61,7 +61,7 @@ class RobotwinEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Set up the scene of a seed, by default a random one.
 
-        ``options["told"]`` is what screening returned for the seed.
+        ``options["scene"]`` is what screening returned for the seed.
 
         Raises EnvironmentLost if the scene does not come to rest; ``screen`` finds such seeds.
         """
@@ -69,7 +69,7 @@ class RobotwinEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
         if self._runs:
             self.simulator.end()
         scene = int(self.np_random.integers(2**31)) if seed is None else seed
-        start = self.simulator.begin(scene, (options or {}).get("told"))
+        start = self.simulator.begin(scene, (options or {}).get("scene"))
         self._steps, self._limit, self._runs = 0, start.step_limit, True
         self._joints_A = start.view.joints
         self._info = {"instruction": start.instruction, "clipped": 0}

@@ -122,7 +122,7 @@ def test_seeds_are_screened_and_facts_are_stored(evaluated: dict[str, Any]) -> N
     assert (simulator["fallbacks"], simulator["task_config"]) == (["planner", "fps"], "demo_clean")
     kept = json.loads((evaluated["folder"] / "seeds.json").read_text())
     assert kept["rejected"] == rejected
-    assert kept["accepted"][0] == {"seed": 100_000, "told": {"{A}": "block 100000"}}
+    assert kept["accepted"][0] == {"seed": 100_000, "info": {"{A}": "block 100000"}}
 
 
 def test_results_and_videos_have_robotwins_format(evaluated: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ def test_actions_beyond_the_limits_are_clipped_on_request(make: Make) -> None:
 
 def test_unobserved_images_are_not_rendered(make: Make) -> None:
     env = make()
-    seen, info = env.reset(seed=3, options={"told": {"{A}": "the block"}})
+    seen, info = env.reset(seed=3, options={"scene": {"{A}": "the block"}})
     assert info["instruction"] == "hammer the block"
     env.observe = False
     blind, *_, info = env.step(STILL)
