@@ -65,7 +65,10 @@ def document() -> str:
 def _conditions() -> Iterator[str]:
     """Yield the table of the conditions."""
     yield "## Conditions\n"
-    yield "| `condition` | what the head observes in addition to the joint positions |\n|---|---|"
+    purposes = "[Concepts](concepts.md#what-the-policy-sees-condition)"
+    yield "The head also observes the joint positions unless `proprio = false`."
+    yield f"{purposes} explains the purpose of each condition.\n"
+    yield "| `condition` | what the head observes |\n|---|---|"
     for condition in CONDITIONS.values():
         yield f"| `{json.dumps(condition.name)}` | {condition.summary} |"
 

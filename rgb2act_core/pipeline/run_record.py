@@ -1,4 +1,4 @@
-"""``run.json``: what each stage of a run was, where its output is, and how long it took."""
+"""``run.json``: key, output folder and duration of each stage of a run."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class StageRecord:
     id: StageId
     key: str
     path: str  # relative to the folder of all runs
-    cached: bool  # when the run last got to this stage
+    cached: bool  # whether the last command found it finished
     reason: str = ""  # why it ran
     seconds: float = 0.0  # wall time of the stage when it ran
     cpu_seconds: float = 0.0
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> StageRecord:
-        """Return the record that JSON data holds.
+        """Return the record in JSON data.
 
         Raises KeyError, TypeError or ValueError if the data is damaged.
         """
@@ -102,7 +102,7 @@ class RunRecord:
 
 
 def _previous_stages(path: Path) -> dict[StageId, StageRecord]:
-    """Return the stages of an earlier record; none if it is missing, damaged or foreign."""
+    """Return the stages of an earlier record; empty if it is missing or cannot be read."""
     with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
         old = read_json(path)
         stages = map(StageRecord.of_json, [*old.get("earlier_stages", []), *old["stages"]])
@@ -111,7 +111,7 @@ def _previous_stages(path: Path) -> dict[StageId, StageRecord]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that compute, and the processor type."""
+    """Return the versions of Python and of the numeric libraries, and the processor type."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in ("torch", "numpy", "zarr", "diffusers", "mujoco"):
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -95,8 +95,8 @@ _COMMANDS = _Point(name="commands", module=COMMANDS, distribution="rgb2act", ver
 def find(kind: Kind, name: str) -> Component:
     """Return the component of a kind and name, loading as few plugins as possible.
 
-    Raises UserError if there is none, with similar names and the distribution to install, and if
-    several plugins provide it and none of them or more than one owns the name.
+    Raises UserError if there is none, listing similar names and the distribution to install. Also
+    raises UserError if several plugins provide it, unless exactly one of them owns the name.
     """
     if (component := _load(_CORE).get(kind, name)) is not None:
         return component

@@ -3,7 +3,8 @@
 Each is one array, so a batch is one gather.
 
 Shapes: B = batch, R = rows (frames of all demonstrations), O = n_obs_steps, F = features of a
-frame, N W = tokens of a frame and their width, J = joints seen, S = horizon, A = dimensions moved
+frame, N W = tokens of a frame and their width, J = joints observed, S = horizon, A = controlled
+action dimensions
 """
 
 from __future__ import annotations
@@ -60,11 +61,11 @@ class Samples:
     parts: tuple[int, ...]  # widths of the parts of a frame's feature vector
     joints_RJ: Tensor
     actions_RA: Tensor
-    task_R: Tensor  # places of the rows' tasks
-    tasks: tuple[str, ...]  # their names
+    task_R: Tensor  # index into ``tasks``
+    tasks: tuple[str, ...]
     sampler: BatchSampler  # of training batches
-    rows: NDArray[np.int64]  # that train
-    held: NDArray[np.int64]  # that are measured on
+    rows: NDArray[np.int64]  # for training
+    held: NDArray[np.int64]  # for evaluation, of held-out episodes
 
     def observe(
         self, policy: Policy, rows: NDArray[np.int64], noise: float
@@ -72,17 +73,18 @@ class Samples:
         """Return observations that end at the given rows, and the fusion's loss term."""
         window = window_index(self.index.step[rows], policy.config.n_obs_steps)
         rows_BO = self.index.starts[self.index.episode[rows]][:, None] + window
-        at, task_B = torch.from_numpy(rows_BO), self.task_R[torch.from_numpy(rows)]
+        row_BO, task_B = torch.from_numpy(rows_BO), self.task_R[torch.from_numpy(rows)]
         if self.frames is not None:
             assert policy.aligner is not None
-            made_of, windows = self.frames.required_rows(rows_BO.reshape(-1), policy.aligner.config)
-            aligned = policy.align(self.frames.gather(made_of), windows)
-            state_BS = self.features_R.vector[at.reshape(-1)]
+            needed, windows = self.frames.required_rows(rows_BO.reshape(-1), policy.aligner.config)
+            aligned = policy.align(self.frames.gather(needed), windows)
+            state_BS = self.features_R.vector[row_BO.reshape(-1)]
             flat = aligned_features(policy.condition, aligned, state_BS)
             features = flat.unflatten(rows_BO.shape)
             # features that are still being trained are not standardised, so no noise is added
-            return policy.observe(features, self.joints_RJ[at], task_B=task_B), aligned.fusion_loss
-        return policy.observe(self.features_R[at], self.joints_RJ[at], noise, task_B), 0.0
+            observation = policy.observe(features, self.joints_RJ[row_BO], task_B=task_B)
+            return observation, aligned.fusion_loss
+        return policy.observe(self.features_R[row_BO], self.joints_RJ[row_BO], noise, task_B), 0.0
 
     def describe(self, rows: Rows) -> str:
         """Return the names of a batch's episodes."""
@@ -106,7 +108,7 @@ def open_samples(
     device: str,
     folder: Path,
 ) -> Samples:
-    """Return the samples of a data set; the stage's folder takes what memory cannot hold.
+    """Return the samples of a data set; tokens that exceed the memory go to a file in ``folder``.
 
     ``stored`` are the features of the backbones that the policy observes.
     """
@@ -147,8 +149,7 @@ def open_samples(
 
 
 def _few(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    at = evenly_spaced(len(rows), MEASURED_FRAMES)
-    return rows[at]
+    return rows[evenly_spaced(len(rows), MEASURED_FRAMES)]
 
 
 def _column(parts: list[Any]) -> Tensor:
@@ -178,7 +179,7 @@ def _features(
     device: str,
 ) -> Features:
     """Return the features of all rows, computed once."""
-    if condition.aligner == "end_to_end":  # its part is computed in every step
+    if condition.aligner == "end_to_end":  # the aligner's part is computed in every step
         return Features(vector=state_RS)
     if aligner is not None:
         assert frames is not None
@@ -193,7 +194,7 @@ def _aligned(
 ) -> Features:
     """Return the features of all rows from a frozen aligner; tokens as float16.
 
-    Tokens that would take more than half of the free memory are kept in a memory-mapped file.
+    Tokens that need more than half of the free memory are stored in a memory-mapped file.
     """
     vectors: list[Tensor] = []
     tokens: Tensor | None = None

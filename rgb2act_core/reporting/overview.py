@@ -1,4 +1,4 @@
-"""What a run is: its head, the boxes with the main numbers, its stages and versions."""
+"""Overview of a run: subtitle, boxes with the main numbers, stages and versions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def subtitle(record: Mapping[str, Any]) -> str:
 
 
 def notes(record: Mapping[str, Any], stages: Stages) -> list[Paragraph]:
-    """Return which stages are missing or damaged."""
+    """Return notes about missing and damaged stages."""
     policy = record["spec"].get("policy")
     aligned = not isinstance(policy, dict) or _aligner_is_trained(policy)
     wanted = (Stage.ALIGN, Stage.TRAIN, Stage.ACT) if aligned else (Stage.TRAIN, Stage.ACT)
@@ -92,7 +92,7 @@ def stage_table(stages: Stages) -> Iterator[Block]:
 
 
 def versions(record: Mapping[str, Any]) -> Iterator[Block]:
-    """Yield a table of the versions of what computed the run."""
+    """Yield a table of the library versions that the run used."""
     found = {"rgb2act": record.get("version", "?"), **record.get("environment", {})}
     yield Table(("", ""), [[str(name), str(version)] for name, version in found.items()])
 

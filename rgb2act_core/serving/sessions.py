@@ -1,8 +1,8 @@
 """Sessions: one episode each, planned together in batches.
 
-Frames are encoded per session. Plans are sampled in batches of a fixed size, in which the seed of
-an episode determines its slot, as in evaluation: floating-point sums may depend on batch size and
-slot. So the actions of a session do not depend on other clients.
+Frames are encoded per session. Plans are sampled in batches of a fixed size, and an episode's seed
+determines its slot in the batch, as in evaluation, because floating-point results may depend on
+batch size and slot. The actions of a session therefore do not depend on other clients.
 
 Shapes: k = observations, V = cameras, H W = pixels, A = all action dimensions, n = n_action_steps
 """
@@ -37,7 +37,7 @@ class _Request:
 
 
 class Sessions:
-    """All sessions of a policy; a thread plans for them in batches."""
+    """All sessions of a policy, planned in batches by one thread."""
 
     def __init__(self, planner: BatchPlanner, act: Act, window: float = WINDOW) -> None:
         self.planner, self.act, self.window = planner, act, window
@@ -53,13 +53,13 @@ class Sessions:
         return self.planner.policy.config
 
     def begin(self) -> Session:
-        """Return a new session, which the caller closes."""
+        """Return a new session. The caller must close it."""
         with self.changed:
             self.open += 1
         return Session(self)
 
     def end(self) -> None:
-        """Remove a session, so that the others no longer wait for it."""
+        """Remove a session: batches no longer wait for it."""
         with self.changed:
             self.open -= 1
             self.changed.notify_all()
@@ -88,12 +88,12 @@ class Sessions:
             _fail(request, UserError("act: the server is stopping; connect to another server"))
 
     def _gather(self) -> list[_Request]:
-        """Return the next batch, once every session has a request or the window is over."""
+        """Return the next batch once every session has a request or the window has passed."""
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or self.closing)
-            end = time.monotonic() + self.window
+            limit = time.monotonic() + self.window
             while not self.closing and len(self.waiting) < min(self.planner.batch, self.open):
-                if not self.changed.wait(end - time.monotonic()) and time.monotonic() >= end:
+                if not self.changed.wait(limit - time.monotonic()) and time.monotonic() >= limit:
                     break
             if self.closing:
                 return []
@@ -151,7 +151,7 @@ class Session:
 
     @property
     def missing(self) -> int:
-        """Return how many executed steps of the episode were not observed."""
+        """Return the number of executed steps of the episode that were not observed."""
         return self.planner.missing
 
     def reset(self, seed: int, task: str | None = None) -> None:

@@ -13,7 +13,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Condition:
-    """What a policy observes of a frame, in addition to joint positions.
+    """What a policy observes in each frame, in addition to joint positions.
 
     The observation consists of, in this order: the aligner's embedding, if there is an aligner;
     its fused tokens, pooled per camera, with ``pooled_tokens``; the tokens of one backbone, pooled
@@ -89,7 +89,7 @@ _ALL = (
         backbones="all",
         aligner="end_to_end",
     ),
-    Condition(name="proprio_only", summary="nothing"),
+    Condition(name="proprio_only", summary="joint positions only"),
     Condition(name="oracle", summary="the environment's ground-truth state", state=True),
 )
 CONDITIONS = {condition.name: condition for condition in _ALL}

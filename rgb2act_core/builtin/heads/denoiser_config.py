@@ -13,7 +13,7 @@ from attrs.validators import deep_iterable, ge, min_len
 
 @attrs.frozen(kw_only=True)
 class Mlp:
-    """Denoise the flattened plan with a residual MLP: small, fast, for any horizon."""
+    """Residual MLP over the flattened plan; small and fast, any horizon."""
 
     width: int = attrs.field(default=384, validator=ge(1))
     """Width of the hidden layers."""
@@ -23,20 +23,20 @@ class Mlp:
 
 @attrs.frozen(kw_only=True)
 class Unet:
-    """Denoise with a conditional 1-D UNet (arXiv 2303.04137), scaled and shifted by FiLM."""
+    """Conditional 1-D UNet with FiLM (arXiv 2303.04137)."""
 
     down_dims: tuple[int, ...] = attrs.field(
         default=(256, 512, 1024), validator=[min_len(1), deep_iterable(ge(1))]
     )
-    """Channels of each level; every level after the first halves the plan's length,
-    which is padded inside where it cannot be halved."""
+    """Channels of each level. Every level after the first halves the plan's length; odd lengths
+    are padded internally."""
     kernel_size: int = attrs.field(default=5, validator=ge(1))
-    """Steps a convolution sees; odd."""
+    """Kernel size of the convolutions; odd."""
     groups: int = attrs.field(default=8, validator=ge(1))
     """Groups of the group normalisation."""
 
     def __attrs_post_init__(self) -> None:
-        """Raise ValueError for sizes that the layers cannot have."""
+        """Raise ValueError for invalid sizes."""
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size!r}")
         for dim in self.down_dims:
@@ -47,13 +47,13 @@ class Unet:
 
     @property
     def stride(self) -> int:
-        """Return how many steps of a plan one step of the deepest level covers."""
+        """Return the number of plan steps per step of the deepest level."""
         return int(2 ** (len(self.down_dims) - 1))
 
 
 @attrs.frozen(kw_only=True)
 class Transformer:
-    """Denoise with a transformer that looks at the observations through cross-attention."""
+    """Transformer that attends to the observations by cross-attention."""
 
     width: int = attrs.field(default=256, validator=ge(1))
     """Width of the tokens."""
@@ -63,7 +63,7 @@ class Transformer:
     """Attention heads."""
 
     def __attrs_post_init__(self) -> None:
-        """Raise ValueError for a width that cannot be split into the heads."""
+        """Raise ValueError for a width that is not a multiple of ``heads``."""
         if self.width % self.heads:
             raise ValueError(
                 f"width must be a multiple of heads = {self.heads}, got {self.width!r}"
@@ -75,7 +75,7 @@ class Denoising(Protocol):
 
     @property
     def denoiser(self) -> Literal["mlp", "unet", "transformer"]:
-        """Name of the denoising network."""
+        """Name of the selected network."""
 
     @property
     def mlp(self) -> Mlp | None:

@@ -16,9 +16,9 @@ from .denoiser_config import Mlp, Transformer, Unet, check_denoiser, chosen
 
 @attrs.frozen(kw_only=True)
 class Diffusion:
-    """Learn and sample plans by denoising diffusion.
+    """Denoising diffusion (arXiv 2006.11239).
 
-    The table of the chosen denoiser may be left out; a table of another one is an error.
+    The table of the selected denoiser is optional; tables of other denoisers are rejected.
     """
 
     denoiser: Literal["mlp", "unet", "transformer"] = "mlp"
@@ -34,21 +34,21 @@ class Diffusion:
     train_steps: int = attrs.field(default=100, validator=ge(2))
     """Noise levels in training."""
     schedule: Literal["squaredcos_cap_v2", "linear"] = "squaredcos_cap_v2"
-    """How noise grows with the level; ``linear`` is scaled to end in pure noise."""
+    """Noise schedule; ``linear`` is scaled to end in pure noise."""
     prediction: Literal["sample", "epsilon", "v_prediction"] = "sample"
-    """What the network predicts: the clean plan, the noise, or the mix called velocity."""
+    """What the network predicts: the clean plan, the noise, or the velocity (v-prediction)."""
     sampler: Literal["ddim", "ddpm", "dpm++"] = "ddim"
-    """How plans are drawn; all but ``ddpm`` draw noise once, at the start."""
+    """Sampler; ``ddpm`` adds noise in every step, the others only at the start."""
     sample_steps: int = attrs.field(default=10, validator=ge(1))
-    """Network evaluations a plan."""
+    """Network evaluations per plan."""
     clip_sample: bool = True
-    """Whether the clean plan the sampler expects is kept within ``clip_range`` at every step."""
+    """Clip the predicted clean plan to ``clip_range`` in every step."""
     clip_range: float = attrs.field(default=1.0, validator=[gt(0), lt(math.inf)])
-    """Largest normalised action a clipped plan can hold: 1 is the range of the demonstrations
-    when actions are scaled to -1 .. 1."""
+    """Clip normalised actions to [-clip_range, clip_range]; 1 is the range selected by
+    ``[policy] normalise``."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
-    """Arithmetic of the large layers when plans are drawn; training is float32. ``int8`` is for
-    CPUs, ``bfloat16`` for hardware that has it."""
+    """Precision of the large layers when plans are sampled; training is float32. ``int8`` is for
+    CPUs, ``bfloat16`` for hardware with bfloat16 units."""
 
     def __attrs_post_init__(self) -> None:
         """Raise ValueError for keys without effect and for too many sampling steps."""

@@ -15,9 +15,10 @@ from .denoiser_config import Mlp, Transformer, Unet, check_denoiser, chosen
 
 @attrs.frozen(kw_only=True)
 class Flow:
-    """Learn the velocity that carries noise to plans, and follow it (arXiv 2210.02747).
+    """Flow matching: learn a velocity field and integrate it from noise to a plan
+    (arXiv 2210.02747).
 
-    The table of the chosen denoiser may be left out; a table of another one is an error.
+    The table of the selected denoiser is optional; tables of other denoisers are rejected.
     """
 
     denoiser: Literal["mlp", "unet", "transformer"] = "mlp"
@@ -31,12 +32,12 @@ class Flow:
     step_dim: int = attrs.field(default=128, validator=ge(4))
     """Width of the embedding of the time; even."""
     solver: Literal["euler", "midpoint"] = "euler"
-    """How the velocity is followed; ``midpoint`` evaluates the network twice a step."""
+    """ODE solver; ``midpoint`` evaluates the network twice per step."""
     sample_steps: int = attrs.field(default=8, validator=ge(1))
-    """Steps a plan."""
+    """Integration steps per plan."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
-    """Arithmetic of the large layers when plans are drawn; training is float32. ``int8`` is for
-    CPUs, ``bfloat16`` for hardware that has it."""
+    """Precision of the large layers when plans are sampled; training is float32. ``int8`` is for
+    CPUs, ``bfloat16`` for hardware with bfloat16 units."""
 
     def __attrs_post_init__(self) -> None:
         """Raise ValueError for keys without effect."""
