@@ -2,6 +2,7 @@ import copy
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import attrs
 import pytest
@@ -20,6 +21,18 @@ SMALL = {
     "transformer": {"transformer": Transformer(width=16, layers=1, heads=2)},
 }
 DENOISERS = tuple(SMALL)
+# Two orders of the same sums, in float64: rounding (1e-16) grows by at most the number of terms in
+# a sum (1e2), of sampling steps (1e2) and by 1 / alpha of the noisiest step (1e3).
+SAME = {"atol": 1e-9, "rtol": 1e-9}
+
+
+@pytest.fixture
+def float64(monkeypatch):
+    """Make new modules and tensors float64, the embedding of diffusion steps included."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def small(denoiser="mlp", seed=0, **config):
@@ -41,21 +54,33 @@ def batch(seed=0):
     return observations(5), actions, torch.ones(5, 8, dtype=torch.bool)
 
 
+def reference_scheduler(config):
+    """Return diffusers' scheduler, its tables computed in float64 from its noise levels."""
+    scheduler = acting(config)
+    scheduler.alphas_cumprod = kept = scheduler.alphas_cumprod.double()
+    if config.sampler == "dpm++":
+        sigmas = ((1 - kept) / kept).sqrt()[scheduler.timesteps]
+        scheduler.sigmas = torch.cat([sigmas, torch.zeros(1)])  # no noise after the last step
+    return scheduler
+
+
 def reference_plan(policy, config, obs, seeds):
     """Draw plans with diffusers' own loop (its DPM-Solver++ does not clip)."""
-    scheduler, rows = acting(config), generators(*seeds)
+    scheduler, rows = reference_scheduler(config), generators(*seeds)
     x = torch.cat([torch.randn(1, 8, 3, generator=g) for g in rows])
     context = policy.net.context(obs)
     for t in scheduler.timesteps:
         out = policy.net(x, policy.net.clock(t[None]), context)
         extra = {"generator": rows} if config.sampler == "ddpm" else {}
-        x = scheduler.step(out, t, x, **extra).prev_sample
+        with mock.patch.object(torch, "float32", torch.float64):  # DPM-Solver++ casts to it
+            x = scheduler.step(out, t, x, **extra).prev_sample
     return x
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
 @pytest.mark.parametrize("schedule", ["squaredcos_cap_v2", "linear"])
+@pytest.mark.usefixtures("float64")
 @torch.no_grad()
 def test_plans_equal_those_of_diffusers_loop(sampler, prediction, schedule):
     config = Diffusion(
@@ -70,13 +95,13 @@ def test_plans_equal_those_of_diffusers_loop(sampler, prediction, schedule):
     policy = DiffusionPolicy(config, SHAPE)
     plans = policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
     expected = reference_plan(policy, config, observations(), (1, 2, 3, 4))
-    # single precision; DPM-Solver++ goes through log(alpha / sigma) and back
-    torch.testing.assert_close(plans, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(plans, expected, **SAME)
 
 
 @pytest.mark.parametrize("denoiser", ["unet", "transformer"])
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+@pytest.mark.usefixtures("float64")
 @torch.no_grad()
 def test_plans_of_large_networks_equal_those_of_diffusers_loop(denoiser, sampler, prediction):
     steps = {"sampler": sampler, "prediction": prediction, "sample_steps": 16}
@@ -85,7 +110,7 @@ def test_plans_of_large_networks_equal_those_of_diffusers_loop(denoiser, sampler
     policy = small(denoiser, **steps)
     plans = policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
     expected = reference_plan(policy, config, observations(), (1, 2, 3, 4))
-    torch.testing.assert_close(plans, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(plans, expected, **SAME)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
@@ -98,6 +123,7 @@ def test_clipped_plans_stay_in_range_and_unclipped_ones_do_not(sampler):
         assert bool(plans.abs().max() <= 1) is kept
 
 
+@pytest.mark.usefixtures("float64")
 @torch.no_grad()
 def test_unclipped_ddim_misses_the_clipped_reference():
     """A control: the comparison with diffusers can fail."""
@@ -118,8 +144,17 @@ def test_a_row_plans_the_same_bits_whatever_the_other_rows(denoiser, sampler):
     assert torch.equal(policy.plan(obs, generators(1, 2, 3, 4)).actions[:, 0], plans)
     assert torch.equal(policy.plan(other, generators(7, 2, 8, 9)).actions[1, 0], plans[1])
     assert not torch.equal(policy.plan(obs, generators(1, 5, 3, 4)).actions[1, 0], plans[1])
-    alone = policy.plan(obs[1:2], generators(2)).actions[0, 0]
-    torch.testing.assert_close(alone, plans[1], atol=1e-5, rtol=1e-5)  # another batch size rounds
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("denoiser", DENOISERS)
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
+def test_a_row_has_the_same_plan_in_any_batch_size(denoiser, sampler):
+    policy, obs = small(denoiser, sampler=sampler), observations()
+    plans = policy.plan(obs, generators(1, 2, 3, 4)).actions[:, 0]
+    one = policy.plan(obs[1:2], generators(2)).actions[0, 0]
+    torch.testing.assert_close(one, plans[1], **SAME)
+    assert (one - plans[0]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
@@ -130,6 +165,7 @@ def test_a_plan_leaves_the_global_generator_alone(denoiser):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("denoiser", DENOISERS)
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
 def test_many_plans_differ_and_begin_with_the_one(denoiser, sampler):
@@ -142,7 +178,7 @@ def test_many_plans_differ_and_begin_with_the_one(denoiser, sampler):
     single = [
         policy.plan(o[None], generators(s)).actions[0, 0] for o, s in zip(obs, (1, 2), strict=True)
     ]
-    torch.testing.assert_close(many[:, 0], torch.stack(single), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(many[:, 0], torch.stack(single), **SAME)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
@@ -210,13 +246,15 @@ def test_loss_repeats_with_the_seed_and_reaches_every_weight(denoiser, predictio
     assert not silent
 
 
+@pytest.mark.usefixtures("float64")
 def test_loss_is_the_mean_over_valid_steps():
     policy, (obs, actions, mask) = small(prediction="sample"), batch()
     with torch.no_grad():
         policy.net.out.weight.zero_()
         policy.net.out.bias.zero_()
     mask[0, 3:], mask[2, 1:] = False, False
-    torch.testing.assert_close(policy.loss(obs, actions, mask), actions[mask].square().mean())
+    expected = actions[mask].square().mean()
+    torch.testing.assert_close(policy.loss(obs, actions, mask), expected, **SAME)
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
@@ -228,6 +266,7 @@ def test_masked_steps_give_no_gradient(denoiser):
     assert not any(weight.grad.any() for weight in policy.parameters())
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("denoiser", DENOISERS)
 def test_context_and_clock_are_all_a_denoiser_needs_of_them(denoiser):
     policy = small(denoiser)
@@ -236,7 +275,7 @@ def test_context_and_clock_are_all_a_denoiser_needs_of_them(denoiser):
     together = policy.net(x, policy.net.clock(times), policy.net.context(obs))
     for i, t in enumerate(times):
         alone = policy.net(x, policy.net.clock(t[None]), policy.net.context(obs))
-        torch.testing.assert_close(alone[i], together[i], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(alone[i], together[i], **SAME)
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
