@@ -31,6 +31,10 @@ LOSS = AlignLoss(
     negatives="gradcache",
 )
 
+# Float64 sums over 12 frames in another order: 1e-16 times some 1e3 operations on values below 10,
+# and for gradients times 1 / temperature.
+SAME_LOSS, SAME_GRADIENT = 1e-10, 1e-8
+
 
 @pytest.fixture(autouse=True)
 def in_float64() -> Iterator[None]:
@@ -146,8 +150,8 @@ def test_gradients_are_those_of_the_full_batch(size: int, monkeypatch: pytest.Mo
     aligner = build("weighted").eval()
     loss, expected = plain(aligner)
     found, cached = gradients(aligner, size, Augment())
-    assert abs(float(found - loss)) < 1e-10
-    assert worst(cached, expected) < 1e-8
+    assert abs(float(found - loss)) < SAME_LOSS
+    assert worst(cached, expected) < SAME_GRADIENT
     assert any(name.startswith("temperature") for name in cached)
 
 
@@ -161,6 +165,7 @@ def test_in_bfloat16_parts_add_up_to_the_full_batch() -> None:
     exact = rounded_gradients(aligner, 12, "float32")
     full = rounded_gradients(aligner, 12, "bfloat16")
     parts = rounded_gradients(aligner, 5, "bfloat16")
+    # bfloat16 rounds by 2**-9 = 0.002 of a value; norms of gradients of some ten layers
     assert 0 < float((full - exact).norm() / exact.norm()) < 0.05
     assert float((parts - full).norm() / full.norm()) < 0.01
     assert not torch.equal(parts, exact)
@@ -203,8 +208,8 @@ def test_gradcache_is_exact_with_every_option(
     stir(aligner)
     loss, expected = gradients(aligner, 12, Augment(), positions=7)
     found, cached = gradients(aligner, 5, Augment(), positions=7)
-    assert abs(float(found - loss)) < 1e-10
-    assert worst(cached, expected) < 1e-8
+    assert abs(float(found - loss)) < SAME_LOSS
+    assert worst(cached, expected) < SAME_GRADIENT
     assert max(float(g.abs().max()) for n, g in cached.items() if n.startswith("context")) > 1e-4
 
 

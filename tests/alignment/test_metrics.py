@@ -39,7 +39,9 @@ def test_a_student_that_cannot_distinguish_frames_scores_at_chance() -> None:
 
 def test_predicting_the_mean_explains_nothing() -> None:
     teacher = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
-    assert r2(teacher.mean(0).expand(50, 3), teacher) == pytest.approx(0.0, abs=1e-6)
+    assert r2(teacher.mean(0).expand(50, 3), teacher) == pytest.approx(
+        0.0, abs=1e-5
+    )  # float32 means of 50
 
 
 def test_the_probe_finds_a_linear_state_and_reports_its_units() -> None:
@@ -50,7 +52,7 @@ def test_the_probe_finds_a_linear_state_and_reports_its_units() -> None:
     noise = torch.randn(300, 4, generator=generator)
     spread = float((state[200:] - state[:200].mean(0)).square().sum(1).mean().sqrt())
     error = ridge_error(noise[:200], state[:200], noise[200:], state[200:])
-    assert error == pytest.approx(spread, rel=0.1)
+    assert error == pytest.approx(spread, rel=0.1)  # 200 rows fit 4 noise columns
 
 
 def test_retrieval_within_an_episode_uses_only_its_frames() -> None:
@@ -74,8 +76,10 @@ def test_a_pools_chance_level_is_k_over_its_size_and_pools_are_fixed() -> None:
     teacher = torch.randn(500, 8, generator=generator)
     blind = torch.randn(500, 8, generator=generator)
     assert retrieval_in_pool(teacher, teacher, 1) == 1.0
-    assert retrieval_in_pool(blind, teacher, 1) == pytest.approx(0.01, abs=0.005)
-    assert retrieval_in_pool(blind, teacher, 5) == pytest.approx(0.05, abs=0.015)
+    assert retrieval_in_pool(blind, teacher, 1) == pytest.approx(
+        0.01, abs=0.005
+    )  # 500 draws: deviation 0.0045
+    assert retrieval_in_pool(blind, teacher, 5) == pytest.approx(0.05, abs=0.015)  # deviation 0.01
     assert retrieval_in_pool(blind, teacher, 5) == retrieval_in_pool(blind, teacher, 5)
     noisy = teacher + 0.7 * blind
     small, all_frames = (retrieval_in_pool(noisy, teacher, 1, size) for size in (20, 500))

@@ -9,6 +9,9 @@ from rgb2act_core.builtin import rgb2act_fusions
 from rgb2act_core.builtin.fusions.config import Moe, Weighted
 from rgb2act_core.builtin.fusions.modules import MoeFusion, WeightedFusion
 
+# assert_close without tolerances allows 1.3e-6 relative and 1e-5 absolute in float32: shares of 1,
+# sums of 3 backbones and means of 15 tokens near 1, which err by at most 15 times 6e-8.
+
 
 def tokens(b=3, n=5, m=3, d=8, seed=0):
     return torch.randn(b, n, m, d, generator=torch.Generator().manual_seed(seed))
@@ -121,7 +124,9 @@ def test_moe_balance_spreads_load():
 
 
 def test_moe_balance_is_zero_when_every_backbone_is_kept():
-    assert moe(k=3, balance=1.0)(tokens()).loss.abs() < 1e-6
+    assert (
+        moe(k=3, balance=1.0)(tokens()).loss.abs() < 1e-5
+    )  # variance of three shares of 1/3 in float32
 
 
 def test_moe_refuses_more_than_there_is():

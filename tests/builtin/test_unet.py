@@ -19,6 +19,17 @@ from rgb2act_core.interfaces import HeadShape
 
 DIMS = (16, 24, 32)
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+# Two orders of the same sums, in float64: rounding (1e-16) times at most 1e3 terms and layers.
+SAME = {"atol": 1e-11, "rtol": 1e-9}
+
+
+@pytest.fixture(autouse=True)
+def float64(monkeypatch):
+    """Make new modules and tensors float64, the embedding of diffusion steps included."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture
@@ -56,7 +67,7 @@ def test_windows_times_weights_are_the_convolution(length, size, stride):
     ours, x = Convolution(6, 4, size, stride), torch.randn(3, 6, length)
     kernel = ours.weight.permute(0, 2, 1)
     theirs = F.conv1d(x, kernel, ours.bias, stride, padding=size // 2)
-    torch.testing.assert_close(ours(x.mT).mT, theirs, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ours(x.mT).mT, theirs, **SAME)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
@@ -65,7 +76,7 @@ def test_growth_is_the_transposed_convolution(length):
     ours, x = TransposedConvolution(6), torch.randn(3, 6, length)
     kernel = ours.weight.permute(2, 1, 0)
     theirs = F.conv_transpose1d(x, kernel, ours.bias, stride=2, padding=1)
-    torch.testing.assert_close(ours(x.mT).mT, theirs, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ours(x.mT).mT, theirs, **SAME)
 
 
 def test_taps_that_only_see_padding_are_left_out():
@@ -84,7 +95,7 @@ def test_gradients_are_those_of_the_convolution(length, size, stride):
     expected = torch.autograd.grad(theirs, wanted, g)
     found = torch.autograd.grad(ours(x.mT).mT, wanted, g)
     for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(a, b, **SAME)
 
 
 @pytest.mark.parametrize("horizon", [4, 8, 16])
@@ -94,7 +105,7 @@ def test_official_weights_give_the_official_networks_output(plain, official, hor
     official.read_official(net, plain.state_dict())
     x, obs, times = torch.randn(5, horizon, 3), torch.randn(5, 2, 6), torch.arange(5) * 20
     expected = plain(x, times, obs)
-    torch.testing.assert_close(predict(net, x, times, obs), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(predict(net, x, times, obs), expected, **SAME)
     with torch.no_grad():  # a control: two blocks in each other's place
         net.blocks[1], net.blocks[3] = net.blocks[3], net.blocks[1]
         net.blocks[1].first, net.blocks[3].first = net.blocks[3].first, net.blocks[1].first
@@ -113,7 +124,7 @@ def test_gradients_of_the_loss_are_the_official_networks(plain, official):
         weight.data = weight.grad
     for name, gradient in official.write_official(net).items():
         expected = plain.get_parameter(name).grad
-        torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-4, msg=name)
+        torch.testing.assert_close(gradient, expected, **SAME, msg=name)
 
 
 def test_official_weights_survive_the_way_there_and_back(plain, official):

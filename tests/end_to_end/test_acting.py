@@ -98,7 +98,9 @@ def test_executed_actions_are_the_first_of_the_latest_plan(
             expected.append(action)
             observations.append(env.step(action)[0])
     np.testing.assert_array_equal(executed_TA[:, 1:], np.stack(expected)[:, 1:])
-    np.testing.assert_allclose(executed_TA[:, 0], np.stack(expected)[:, 0], rtol=1e-4, atol=1e-5)
+    # features are float16 tokens of another batch size: float32 sums in another order, and where
+    # a token rounds to the next float16, 2**-11 of one value in a mean
+    np.testing.assert_allclose(executed_TA[:, 0], np.stack(expected)[:, 0], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.usefixtures("puppet")

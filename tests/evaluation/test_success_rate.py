@@ -18,7 +18,9 @@ from rgb2act_core.evaluation.success_rate import wilson
     ],
 )
 def test_interval_equals_published_values(successes, n, low, high):
-    assert wilson(successes, n) == pytest.approx((low, high), abs=6e-5)
+    assert wilson(successes, n) == pytest.approx(
+        (low, high), abs=6e-5
+    )  # the table has four decimals
 
 
 def test_nothing_tried_says_nothing():

@@ -98,8 +98,11 @@ def test_rounding_is_within_the_tolerance_and_other_features_are_not() -> None:
     values = np.random.default_rng(0).normal(size=(2, 17, 64)) * np.geomspace(1, 100, 64)
     reference = mark(values)
     assert reference.error(reference.values) == 0
+    # float16 rounds by 2**-11 = 5e-4 of a value
     assert reference.error(values.astype(np.float16).astype(np.float32)) < 1e-3
-    assert reference.error(1.05 * reference.values) == pytest.approx(0.05, rel=1e-3)
+    assert reference.error(1.05 * reference.values) == pytest.approx(
+        0.05, rel=1e-3
+    )  # float32 rounds values by 1e-7
     assert reference.error(reference.values[:, :, ::-1]) > 0.5
     assert reference.error(reference.values[:1]) == np.inf
     strong = reference.values.copy()
@@ -199,6 +202,7 @@ def test_a_small_error_is_accepted_and_recorded(
     found = [read_group(entry).attributes for entry in folder.iterdir() if entry.is_dir()]
     errors = sorted(a["fingerprint_error"] for a in found)
     assert errors[0] == 0
+    # weights are scaled by 1.01; features round to float16, 5e-4 of a value
     assert errors[-1] == pytest.approx(0.01, rel=0.1)
     assert len({a["fingerprint"] for a in found}) == 1
     record = json.loads((root / "puppet/run.json").read_text())

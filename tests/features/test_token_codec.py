@@ -151,6 +151,7 @@ def test_control_sees_the_stored_tokens(
             values = tokens * np.asarray(plain["scales"][:])[..., None]
             tokens = values.astype(np.float16)
         assert np.array_equal(np.array(tokens_of(group)), tokens)
+        # float32 means of at most 4 tokens in 0..1
         assert np.allclose(plain["pooled"][:], tokens.astype(np.float32).mean(2), atol=1e-6)
     policy = next((root / "store/policy").glob("*/policy.json"))
     expected = form.get("grid"), form.get("dtype", "float16")

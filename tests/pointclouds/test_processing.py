@@ -127,6 +127,7 @@ def test_depth_is_projected_back_to_its_points(direction, axes):
         depth, rgb, K, pose[:3], scale=0.001, direction=direction, axes=axes
     )
     uv, z = projected(found.xyz.astype(np.float64), turn, shift)
+    # points are float32: 1e-7 of 2 m, times a focal length of less than 100 pixels
     np.testing.assert_allclose(uv, [[0, 0], [2, 0], [1, 1]], atol=1e-4)
     np.testing.assert_allclose(z, [1, 1.5, 2], atol=1e-6)
     assert np.array_equal(found.rgb, rgb[[0, 0, 1], [0, 2, 1]])
@@ -194,6 +195,7 @@ def test_the_unit_sphere_is_invariant_to_translation_and_scale(seed, count, scal
     xyz = cloud(count, seed).xyz
     found = processing.unit_sphere(xyz)
     moved = ((xyz + np.float64(shift)) * scale).astype(np.float32)
+    # float32 coordinates below 1, means of at most 100
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-6)
     assert count < 2 or np.sqrt((found**2).sum(1).max()) == pytest.approx(1, abs=1e-6)
     if count > 3:  # fewer may be too close together for float32 after the shift

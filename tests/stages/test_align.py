@@ -183,8 +183,9 @@ def test_a_window_does_not_depend_on_how_its_frames_arrive(
     found, expected = history.observation()[0], one_by_one.observation()[0]
     single_frame = one_by_one.features[one_by_one.count - 1].vector
     for a, b in zip(found, expected, strict=True):
-        assert torch.allclose(a.vector, b.vector, atol=2e-6)
-    assert not torch.allclose(expected[-1].vector, single_frame, atol=2e-5)
+        # float32 of the same layers with another number of rows
+        assert torch.allclose(a.vector, b.vector, atol=2e-5)
+    assert not torch.allclose(expected[-1].vector, single_frame, atol=1e-3)
 
 
 def test_a_windows_target_is_the_mean_of_its_frames_within_its_episode() -> None:
@@ -203,7 +204,7 @@ def test_a_windows_target_is_the_mean_of_its_frames_within_its_episode() -> None
     aligner = SimpleNamespace(config=config, teacher_space=lambda e: e)
     found = targets_of(aligner, frames, teacher)[torch.from_numpy(rows)]
     wanted = torch.stack([teacher[w].mean(0) for w in frames.windows(rows, config)])
-    assert torch.allclose(found, wanted, atol=1e-6)
+    assert torch.allclose(found, wanted, atol=1e-5)  # float32 means of three values near 1
 
 
 def stub(joints: bool) -> Any:

@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_its_episodes(tmp_path: Pat
 def test_the_learning_rate_warms_up_and_decays_to_zero(tmp_path: Path) -> None:
     rates = [learning_rate(job(tmp_path), step) for step in range(40)]
     assert rates[0] == pytest.approx(0.002)
-    assert max(rates) == pytest.approx(0.01, rel=0.05)
+    assert max(rates) == pytest.approx(0.01, rel=0.05)  # the peak may be between two steps
     assert rates[-1] < 1e-4
     assert rates[5:] == sorted(rates[5:], reverse=True)
 

@@ -30,4 +30,5 @@ def rgb2act_backbones() -> Iterator[Component]:
         tiny=DA3(weights="random", variant="tiny", size=56, context=3),
         summary="Depth Anything 3: multi-view geometry, 768 to 3072 channels, causal windows",
         capabilities=frozenset({Capability.WINDOWED}),
+        version=2,
     )

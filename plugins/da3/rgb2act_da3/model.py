@@ -288,9 +288,20 @@ def choose_reference(rule: Reference, parts: Mapping[str, Tensor]) -> Tensor:
     # cosines with the other frames; the frame itself counts as 0
     cosine_WKK = unit_WKC @ unit_WKC.mT - torch.eye(k, device=device)
     if rule == "saddle_sim_range":
-        return (cosine_WKK.amax(-1) - cosine_WKK.amin(-1)).argmax(1)
+        return _widest(cosine_WKK)
     measures = (cosine_WKK.mean(-1), clue_WKC.norm(dim=-1), unit_WKC.var(-1))
     return torch.stack([_off_centre(m_WK) for m_WK in measures]).sum(0).argmin(1)
+
+
+def _widest(cosine_WKK: Tensor) -> Tensor:
+    """Return the frame whose cosines have the largest range in each window, the first of several.
+
+    Often these are the two most alike frames: their ranges run from the 0 of the frame itself to
+    the cosine they share. Rounding must not choose between them.
+    """
+    exact_WKK = (cosine_WKK + cosine_WKK.mT) / 2
+    exact_WKK.diagonal(dim1=-2, dim2=-1).zero_()
+    return (exact_WKK.amax(-1) - exact_WKK.amin(-1)).argmax(1)
 
 
 def _off_centre(measure_WK: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ def test_colours_are_normalised_in_rgb_order():
         (100 / 255 - 0.456) / 0.224,
         (50 / 255 - 0.406) / 0.225,
     ]
+    # a few float32 operations on values near 1; the default tolerance is 1e-5
     torch.testing.assert_close(prepared[0, :, 5, 9], torch.tensor(expected))
 
 

@@ -27,7 +27,8 @@ def test_tokens_are_those_of_the_newest_frame_of_each_camera():
     for b in range(2):
         for v in range(2):
             alone = backbone.encode(rgb[b : b + 1, -1:, v : v + 1])
-            torch.testing.assert_close(tokens[b : b + 1, v : v + 1], alone, atol=1e-5, rtol=1e-4)
+            # float32 of another batch size: sums of at most 256 terms in four blocks
+            torch.testing.assert_close(tokens[b : b + 1, v : v + 1], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_official_size_and_grid_of_480x640():

@@ -46,13 +46,18 @@ def test_patchstats_equal_numpy(patch):
     rgb = images()
     tokens = PatchStatsBackbone(PatchStats(patch=patch)).encode(rgb)
     expected = reference(rgb[1, 0, 1].numpy(), patch)
-    np.testing.assert_allclose(tokens[1, 1].numpy(), expected, atol=1e-6)  # float32 of 0..1
+    np.testing.assert_allclose(
+        tokens[1, 1].numpy(), expected, atol=1e-5
+    )  # float32 means of 64 values in 0..1
 
 
 def test_patchstats_of_one_colour_have_no_spread():
     rgb = torch.tensor([201, 77, 13], dtype=torch.uint8).expand(1, 1, 1, 8, 8, 3)
     token = PatchStatsBackbone(PatchStats()).encode(rgb)[0, 0, 0]
-    torch.testing.assert_close(token[:6] * 255, torch.tensor([201.0, 77, 13, 124, 0, 0]))
+    # float32: rounds 201 by 1e-5
+    torch.testing.assert_close(
+        token[:6] * 255, torch.tensor([201.0, 77, 13, 124, 0, 0]), rtol=1e-6, atol=1e-4
+    )
     assert token[6:].abs().max() < 1e-6
 
 
@@ -94,7 +99,9 @@ def test_a_frame_gives_the_same_in_any_batch(component):
     backbone, rgb = component.build(component.config()), images(b=40, h=64, w=64)
     together = backbone.encode(rgb)
     alone = torch.cat([backbone.encode(frame) for frame in rgb.split(1)])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)  # float32 sums
+    torch.testing.assert_close(
+        together, alone, atol=1e-4, rtol=1e-4
+    )  # float32 sums of some 100 terms near 1
 
 
 @each

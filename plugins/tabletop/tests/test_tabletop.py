@@ -195,7 +195,7 @@ def test_centre_of_the_top_camera_measures_the_table():
     env = TabletopEnv(Tabletop(task="reach", cameras=("top",), size=33))
     env.reset(seed=0)
     view = env.look()[0]
-    assert view.depth[16, 16] == pytest.approx(0.9, abs=1e-6)
+    assert view.depth[16, 16] == pytest.approx(0.9, abs=1e-6)  # metres in float32
     assert view.segmentation[16, 16] == env.world.model.geom("table").id
 
 
@@ -210,6 +210,7 @@ def test_every_pixel_is_what_a_single_ray_hits(camera):
         depth = mujoco.mj_ray(
             world.model, world.data, lens.position, lens.rays[row, column], None, 1, -1, hit, normal
         )
+        # metres; depths are float32 and rays of neighbours share one direction each
         assert view.depth[row, column] == pytest.approx(depth, abs=1e-4)
         assert view.segmentation[row, column] == hit[0]
     assert (lens.position + view.depth[..., None] * lens.rays)[..., 2].min() + 1e-5 > FLOOR

@@ -15,6 +15,8 @@ from rgb2act_core.spec import reader
 
 TINY = {"weights": "random", "variant": "tiny", "points": 256}
 BUILT = build(Ulip(**TINY))
+# of the largest value: float32 sums of at most 200 terms in another order, in a few layers
+CLOSE = 1e-4
 
 
 def cloud(count=300, seed=0):
@@ -39,6 +41,7 @@ def test_place_and_scale_do_not_matter(seed, scale, shift):
     one = cloud(200, seed)
     one = PointCloud(xyz=(one.xyz * 1024).round() / 1024, rgb=one.rgb)  # so that moving is exact
     found = BUILT.embed([one, moved(one, scale, scale * shift)])
+    # unit spheres of both clouds differ by float32 rounding, and deep layers amplify it
     assert difference(found[1], found[0]) < 1e-3
 
 
@@ -61,7 +64,7 @@ def test_order_matters_unless_sorted():
     found = BUILT.embed([one, other])
     assert difference(found[0], found[1]) > 1e-3
     found = build(Ulip(**TINY, order="sorted")).embed([one, other])
-    assert torch.equal(found[0], found[1])
+    assert difference(found[0], found[1]) < CLOSE  # rows of a product may round differently
 
 
 def test_points_that_are_not_finite_are_left_out_and_said(capsys):
@@ -114,8 +117,8 @@ def test_groups_have_tokens_and_centres_in_the_world():
 def test_length_is_1_only_when_asked():
     plain = BUILT.embed([cloud()])
     unit = build(Ulip(**TINY, unit=True)).embed([cloud()])
-    assert float(unit.norm()) == pytest.approx(1, abs=1e-6)
-    torch.testing.assert_close(unit, plain / plain.norm())
+    assert float(unit.norm()) == pytest.approx(1, abs=1e-5)  # float32 of 40 squares
+    torch.testing.assert_close(unit, plain / plain.norm(), atol=CLOSE, rtol=0)
     assert abs(float(plain.norm()) - 1) > 0.01
 
 
@@ -133,7 +136,7 @@ def test_no_clouds_give_no_embeddings():
 def test_more_clouds_than_fit_at_once_keep_their_order():
     many = [cloud(100 + i, seed=i) for i in range(19)]
     found = BUILT.embed(many)
-    torch.testing.assert_close(found[17:18], BUILT.embed(many[17:18]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[17:18], BUILT.embed(many[17:18]), rtol=CLOSE, atol=CLOSE)
 
 
 @pytest.mark.parametrize(

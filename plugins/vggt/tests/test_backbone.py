@@ -12,7 +12,7 @@ from rgb2act_vggt.model import Network, turns
 from rgb2act_core import UserError
 
 TINY = str(Path(__file__).parent / "data" / "tiny.pt")
-CLOSE = 2e-6  # of the largest value: sums in another order
+CLOSE = 2e-5  # of the largest value: float32 sums in another order in six blocks, each some 1e-6
 
 
 def backbone(**options):
@@ -74,7 +74,7 @@ def test_cameras_and_windows_do_not_mix():
     for b in range(2):
         for v in range(2):
             alone = built.encode(video[b : b + 1, :, v : v + 1])
-            assert gap(alone, tokens[b : b + 1, v : v + 1]) < 1e-5
+            assert gap(alone, tokens[b : b + 1, v : v + 1]) < CLOSE
 
 
 def test_layers_lie_side_by_side_and_later_blocks_are_not_run():

@@ -219,8 +219,8 @@ def test_demonstrations_are_recorded_and_read_again(tmp_path: Path) -> None:
     episode = episodes[0]
     assert episode.rgb[0].shape == (2, 240, 320, 3)
     assert episode.rgb[0][0, 10, 10, 0] > 240  # the swap is undone
-    np.testing.assert_allclose(episode.joints[:, 0], [0.2, 0.4], rtol=1e-6)
-    np.testing.assert_allclose(episode.actions[:, 0], [0.4, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(episode.joints[:, 0], [0.2, 0.4], rtol=1e-6)  # float32
+    np.testing.assert_allclose(episode.actions[:, 0], [0.4, 0.6], rtol=1e-6)  # float32
     assert episode.clouds is not None
     assert episode.instruction.startswith("seen red block")
     with h5py.File(folder / "data" / "episode0.hdf5") as file:
