@@ -1,4 +1,4 @@
-"""Runs of the chain that tests share, the command line, and the plugin that fails on demand."""
+"""Shared fixtures: finished runs, the command line, and a test plugin that fails on demand."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Done = subprocess.CompletedProcess[str]
 
 
 def pytest_configure() -> None:
-    """Let children be interrupted: those of a suite in the background would ignore it."""
+    """Restore SIGINT, which child processes of a test suite in the background would ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# fixtures that run the command line in a process of its own
+# fixtures that run the command line in a separate process
 PROCESSES = {"cli", "smoke_done", "puppet_done", "puppets_done"}
 
 
@@ -82,7 +82,7 @@ def smoke_spec() -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spec with changes at any depth; None takes a key away."""
+    """Return a spec with nested changes applied; None removes a key."""
     out = dict(base)
     for key, value in changes.items():
         if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) and "use" not in value:
@@ -106,7 +106,7 @@ def _python_path(site: Path) -> str:
 
 @pytest.fixture(scope="session")
 def puppet_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the puppet's distribution in it."""
+    """Return a folder that contains the metadata of the puppet's distribution."""
     site = tmp_path_factory.mktemp("site")
     info = site / "rgb2act_puppet-1.0.dist-info"
     info.mkdir()
@@ -119,9 +119,9 @@ def puppet_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cli(puppet_site: Path) -> Callable[..., Done]:
-    """Return a function that runs ``rgb2act`` in a process group of its own.
+    """Return a function that runs ``rgb2act`` in its own process group.
 
-    It returns when nothing holds the output any more: a worker that is left behind times out.
+    The call ends when all processes have closed the output, so an orphaned worker times out.
     """
 
     def call(*args: str | Path, timeout: float = 120, **env: str) -> Done:
@@ -148,7 +148,7 @@ def cli(puppet_site: Path) -> Callable[..., Done]:
 
 @pytest.fixture
 def puppet(puppet_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make the puppet a plugin of this process, and of the workers it starts."""
+    """Install the puppet plugin in this process and in the workers that it starts."""
     from rgb2act_core.plugins import registry
 
     monkeypatch.syspath_prepend(puppet_site)
@@ -163,7 +163,7 @@ def puppet(puppet_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.fixture(scope="session")
 def smoke_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the root of a finished smoke run; it is not to be changed."""
+    """Return the root of a finished smoke run; tests must not change it."""
     root = tmp_path_factory.mktemp("smoke")
     done = cli("run", write_toml(root / "smoke.toml", smoke_spec()), "--root", root, "--json")
     assert done.returncode == 0, done.stderr
@@ -180,7 +180,7 @@ def smoke_root(smoke_done: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def puppet_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the root of a finished run of the puppet; it is not to be changed."""
+    """Return the root of a finished run of the puppet; tests must not change it."""
     root = tmp_path_factory.mktemp("puppet")
     done = cli("run", write_toml(root / "puppet.toml", PUPPET_SPEC), "--root", root)
     assert done.returncode == 0, done.stderr
@@ -189,7 +189,7 @@ def puppet_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def puppets_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the root of an alignment of two puppets, of 2 x 2 and of 4 x 4 tokens a frame."""
+    """Return the root of an alignment of two puppets, with 2 x 2 and 4 x 4 tokens per frame."""
     root = tmp_path_factory.mktemp("puppets")
     done = cli("align", write_toml(root / "puppets.toml", PUPPETS_SPEC), "--root", root)
     assert done.returncode == 0, done.stderr

@@ -4,46 +4,13 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from small_aligner import WEIGHTED, build, build_nonzero, tokens
 from torch.nn.functional import interpolate
 
-from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
 from rgb2act_core.alignment.pooling import KeypointPool
 from rgb2act_core.alignment.saving import load_aligner, save_aligner
 from rgb2act_core.alignment.teacher_space import TeacherStatistics, transform_into
-from rgb2act_core.plugins.components import Kind
-from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import Context, FusionChoice
-
-WEIGHTED = find(Kind.FUSION, "weighted")
-CONFIG = AlignerConfig(
-    backbones=("a", "b"),
-    channels=(3, 5),
-    grids=((4, 6), (2, 3)),
-    cameras=2,
-    teacher_dim=7,
-    teacher_space="standardised",
-    embedding_dim=8,
-    token_dim=6,
-    pool="keypoints",
-    keypoint_maps=4,
-    keypoint_values=2,
-    mlp_dim=9,
-    temperature=None,
-)
-
-
-def build(**changes: Any) -> Aligner:
-    torch.manual_seed(0)
-    return Aligner(attrs.evolve(CONFIG, **changes), WEIGHTED.build(WEIGHTED.tiny)).eval()
-
-
-def tokens(batch: int, seed: int = 0) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(batch, 2, rows * columns, c, generator=generator)
-        for (rows, columns), c in zip(CONFIG.grids, CONFIG.channels, strict=True)
-    ]
-
 
 CONTEXT = Context(layers=2, heads=3, hidden=2)
 # float32 embeddings near 1 of some ten layers with sums of at most 50 terms, each rounding 6e-8;
@@ -58,15 +25,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def stirred(**changes: Any) -> Aligner:
-    """Return an aligner without zero weights, as after training."""
-    aligner = build(**changes)
-    with torch.no_grad():
-        for parameter in aligner.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape))
-    return aligner
-
-
 @pytest.mark.parametrize("pool", ["mean", "attention", "keypoints"])
 def test_every_pool_gives_embeddings_of_the_teachers_width(pool: Any) -> None:
     out = build(pool=pool)(tokens(3))
@@ -76,7 +34,7 @@ def test_every_pool_gives_embeddings_of_the_teachers_width(pool: Any) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_an_embedding_does_not_depend_on_the_rest_of_the_batch(options: dict[str, Any]) -> None:
-    aligner, many = stirred(**options), tokens(5)
+    aligner, many = build_nonzero(**options), tokens(5)
     one = [part[2:3] for part in many]
     assert torch.allclose(aligner(many).embedding[2:3], aligner(one).embedding, atol=ROUNDING)
 
@@ -133,6 +91,7 @@ def test_teacher_dimensions_that_hardly_vary_are_not_amplified() -> None:
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_a_saved_aligner_gives_the_same_bits(tmp_path: Path, options: dict[str, Any]) -> None:
-    aligner, part = stirred(**options).requires_grad_(False), tokens(3)  # frozen, as when used
+    aligner, part = build_nonzero(**options), tokens(3)
+    aligner.requires_grad_(False)  # as when a policy uses it
     save_aligner(tmp_path, aligner, FusionChoice(component=WEIGHTED, config=WEIGHTED.tiny))
     assert torch.equal(load_aligner(tmp_path)(part).embedding, aligner(part).embedding)

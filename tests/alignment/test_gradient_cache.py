@@ -6,9 +6,10 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from small_aligner import CONFIG
 from torch import Tensor
 
-from rgb2act_core.alignment.aligner import Aligned, Aligner, AlignerConfig
+from rgb2act_core.alignment.aligner import Aligned, Aligner
 from rgb2act_core.alignment.augmentation import augment
 from rgb2act_core.alignment.gradient_cache import gradcache_backward
 from rgb2act_core.alignment.losses import Temperature, steps_within
@@ -47,22 +48,7 @@ def build(fusion: str, options: dict[str, Any] | None = None, **changes: Any) ->
     torch.manual_seed(0)
     component = find(Kind.FUSION, fusion)
     chosen = component.tiny if options is None else component.config(**options)
-    config = AlignerConfig(
-        backbones=("a", "b"),
-        channels=(3, 5),
-        grids=((4, 6), (2, 3)),
-        cameras=2,
-        teacher_dim=7,
-        teacher_space="standardised",
-        embedding_dim=8,
-        token_dim=6,
-        pool="keypoints",
-        keypoint_maps=4,
-        keypoint_values=2,
-        mlp_dim=9,
-        temperature=0.1,
-        group_dim=3,
-    )
+    config = attrs.evolve(CONFIG, temperature=0.1, group_dim=3)
     config = attrs.evolve(config, **changes)
     return Aligner(config, component.build(chosen)).double()
 

@@ -212,7 +212,7 @@ def test_a_start_that_does_not_fit_is_refused():
 
 
 def test_a_plan_follows_weights_that_changed():
-    """What is kept between plans is made anew after a training step or a load."""
+    """Values cached between plans are recomputed after a training step or a load."""
     for precision in ("float32", "bfloat16", "int8"):
         policy, other = small(precision=precision), small(seed=1, precision=precision)
         before = policy.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0]
@@ -286,10 +286,10 @@ def test_every_horizon_works(denoiser, horizon, tokens):
     head = DiffusionHead(Diffusion(denoiser=denoiser, **SMALL[denoiser]))
     assert head.check(shape) is None
     policy = head.module(shape)
-    seen = () if tokens is None else (torch.randn(2, 1, *tokens),)
+    token_args = () if tokens is None else (torch.randn(2, 1, *tokens),)
     obs, actions = torch.zeros(2, 1, 6), torch.zeros(2, horizon, 3)
-    policy.loss(obs, actions, torch.ones(2, horizon, dtype=torch.bool), *seen).backward()
-    assert policy.plan(obs, generators(1, 2), *seen).actions[:, 0].shape == (2, horizon, 3)
+    policy.loss(obs, actions, torch.ones(2, horizon, dtype=torch.bool), *token_args).backward()
+    assert policy.plan(obs, generators(1, 2), *token_args).actions[:, 0].shape == (2, horizon, 3)
 
 
 @pytest.mark.parametrize(

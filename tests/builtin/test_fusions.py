@@ -129,7 +129,7 @@ def test_moe_balance_is_zero_when_every_backbone_is_kept():
     )  # variance of three shares of 1/3 in float32
 
 
-def test_moe_refuses_more_than_there_is():
+def test_moe_rejects_k_above_the_number_of_backbones():
     with pytest.raises(UserError) as caught:
         MoeFusion(Moe(k=2)).module(1, 8)
     assert str(caught.value) == (
@@ -166,7 +166,7 @@ def test_a_choice_is_for_a_frame_or_for_a_token(kind, per):
     assert (chosen != chosen[:, :1]).any() == (per == "token")
 
 
-def test_moe_for_all_follows_its_learned_numbers_alone():
+def test_moe_per_all_depends_only_on_its_learned_logits():
     module = moe(k=1, per="global").eval()
     module.logits_M.data[1] = 2.0
     torch.testing.assert_close(module(tokens()).tokens, tokens()[:, :, 1])
@@ -174,7 +174,7 @@ def test_moe_for_all_follows_its_learned_numbers_alone():
 
 @pytest.mark.parametrize("kind", ["weighted", "moe"])
 @pytest.mark.parametrize("per", ["global", "sample", "token"])
-def test_shares_tell_the_entropy_loss_what_to_change(kind, per):
+def test_weights_have_gradients_for_the_entropy_loss(kind, per):
     module = weighted(per) if kind == "weighted" else moe(k=2, per=per)
     module(tokens()).weights[0].backward()
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in module.parameters())

@@ -34,7 +34,7 @@ def test_arms_and_gripper_choose_the_width(arms: str, gripper: bool, moved: Any)
     assert action_index(NAMES, policy(arms=arms, gripper=gripper)) == tuple(moved)
 
 
-def test_a_policy_without_grippers_must_say_what_they_do() -> None:
+def test_a_policy_without_grippers_must_set_their_position() -> None:
     with pytest.raises(UserError, match="left_gripper, right_gripper"):
         check_grippers(NAMES, policy(gripper=False))
     with pytest.raises(UserError, match="has left_gripper;"):
@@ -42,7 +42,7 @@ def test_a_policy_without_grippers_must_say_what_they_do() -> None:
     check_grippers(NAMES, policy(gripper=False, gripper_when_absent="hold"))
 
 
-def test_an_arm_that_is_not_there_is_refused() -> None:
+def test_a_missing_arm_is_rejected() -> None:
     with pytest.raises(UserError, match="controls none of"):
         action_index(NAMES[:7], policy(arms="right"))
 
@@ -57,7 +57,7 @@ FRANKA = (*(f"panda_joint{i}" for i in range(1, 8)), "gripper")
 HUMANOID = ("left_elbow", "right_elbow", "waist", "left_gripper", "head_gripper")
 
 
-def test_other_robots_are_moved_whole_by_their_names() -> None:
+def test_all_joints_of_other_robots_are_controlled_by_name() -> None:
     assert action_index(FRANKA, policy()) == tuple(range(8))
     assert action_index(HUMANOID, policy()) == tuple(range(5))
     hold = policy(gripper=False, gripper_when_absent="hold")

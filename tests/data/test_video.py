@@ -14,7 +14,7 @@ def moving(height=48, width=64, frames=12):
     return video
 
 
-def test_film_comes_back_nearly_as_it_was(tmp_path):
+def test_a_video_round_trip_is_nearly_lossless(tmp_path):
     video = moving()
     write_mp4(tmp_path / "a.mp4", video, 25)
     back = read_mp4(tmp_path / "a.mp4")
@@ -56,7 +56,7 @@ def _half_written(path, frames, rate):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
-def test_truncated_film_is_named(tmp_path, share):
+def test_a_truncated_video_is_named(tmp_path, share):
     path = tmp_path / "cut.mp4"
     write_mp4(path, moving(frames=60), 25)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
@@ -82,7 +82,7 @@ def test_damaged_payload_is_named(tmp_path):
         read_mp4(path)
 
 
-def test_missing_film_is_named(tmp_path):
+def test_a_missing_video_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.mp4: not a readable video"):
         read_mp4(tmp_path / "none.mp4")
 
@@ -95,6 +95,6 @@ def test_missing_film_is_named(tmp_path):
         np.zeros((4, 4, 3), np.uint8),
     ],
 )
-def test_what_is_no_film_is_refused(tmp_path, frames):
+def test_invalid_frames_are_rejected(tmp_path, frames):
     with pytest.raises(ValueError, match="frames"):
         write_mp4(tmp_path / "a.mp4", frames, 25)

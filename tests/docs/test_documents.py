@@ -1,7 +1,7 @@
-"""What the documents say is so: commands run, files and make targets are there.
+"""Commands in the documentation run, and the files and make targets it names exist.
 
-Bash blocks behind the comment ``<!-- run -->`` are executed as they stand, in a folder that holds
-``examples/``. The commands of all others are only parsed: they install, take minutes, or are
+Bash blocks behind the comment ``<!-- run -->`` are executed in a folder that contains
+``examples/``. All other commands are only parsed: they install packages, take minutes, or are
 executed by the test of another page.
 """
 

@@ -1,4 +1,4 @@
-"""The commands of docs/writing-a-plugin.md work as they stand."""
+"""The commands of docs/writing-a-plugin.md work as written."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_a_steady_path_has_neither_jumps_nor_rewinds() -> None:
     assert round(float(found["largest_step"]), 5) == 0.1
 
 
-def test_going_back_at_once_to_an_earlier_place_is_a_rewind() -> None:
+def test_an_immediate_return_to_an_earlier_position_is_a_rewind() -> None:
     path_out = [(0.1 * i, 0.0) for i in range(15)]
     found = measure(path(*path_out, (0.12, 0.01)))
     assert (found["jumps"], found["rewinds"]) == (1, 1)

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 
 def acted(root: Path) -> tuple[dict[str, Any], Path]:
-    (place,) = root.glob("store/act/*/stage.json")
-    return json.loads(place.read_text())["results"], place.parent
+    (path,) = root.glob("store/act/*/stage.json")
+    return json.loads(path.read_text())["results"], path.parent
 
 
 @pytest.mark.parametrize("kind", ["die", "lose"])
@@ -36,11 +36,11 @@ def test_loss_in_an_episode_changes_no_result(
     lost = json.loads((folder / "lost.json").read_text())["lost"]
     slots = 2 if kind == "die" else 1  # one process simulates both
     assert [item["seed"] for item in lost] == [0, 1][:slots]
-    said = "a worker process died (exit -9)" if kind == "die" else "the stage is on fire"
-    assert all(said in item["why"] for item in lost)
+    message = "a worker process died (exit -9)" if kind == "die" else "the stage is on fire"
+    assert all(message in item["why"] for item in lost)
     assert done.stderr.count("act: restarting the episode with seed") == slots
-    film, other = (place / "videos/seed_0000000.mp4" for place in (folder, acted(puppet_done)[1]))
-    assert film.read_bytes() == other.read_bytes()
+    video, other = (path / "videos/seed_0000000.mp4" for path in (folder, acted(puppet_done)[1]))
+    assert video.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.usefixtures("puppet")
@@ -57,7 +57,7 @@ def test_what_is_lost_again_and_again_is_given_up(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("puppet")
-def test_a_repeat_that_goes_another_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_that_diverges_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
     chunk = np.zeros((2, 4), np.float32)
     with SimulatorPool("puppet", config, 2, 1, 1) as simulators:
@@ -77,5 +77,5 @@ def test_slots_that_were_not_asked_are_begun_again_too() -> None:
         simulators.step({1: chunk})
         simulators.processes[0].kill()
         simulators.step({0: chunk})
-        seen = simulators.step({1: chunk})[1]
-        assert (seen.steps, seen.joints.tolist()) == (4, [[0.25] * 4])
+        result = simulators.step({1: chunk})[1]
+        assert (result.steps, result.joints.tolist()) == (4, [[0.25] * 4])

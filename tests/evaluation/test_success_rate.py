@@ -23,12 +23,12 @@ def test_interval_equals_published_values(successes, n, low, high):
     )  # the table has four decimals
 
 
-def test_nothing_tried_says_nothing():
+def test_no_episodes_give_the_full_interval():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
 @given(st.integers(1, 10_000), st.data())
-def test_interval_holds_the_rate_and_lies_within_0_and_1(n, data):
+def test_interval_contains_the_rate_and_is_within_0_and_1(n, data):
     successes = data.draw(st.integers(0, n))
     low, high = wilson(successes, n)
     assert 0.0 <= low <= successes / n <= high <= 1.0

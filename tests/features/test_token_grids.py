@@ -3,59 +3,23 @@
 import math
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 import torch
+from small_aligner import CONFIG, build_nonzero, tokens
 
-from rgb2act_core.alignment.aligner import Aligned, Aligner, AlignerConfig
+from rgb2act_core.alignment.aligner import Aligned, Aligner
 from rgb2act_core.features import token_grids
 from rgb2act_core.features.reader import DequantizedTokens, EpisodeArrays
 from rgb2act_core.features.token_grids import TokenSample
-from rgb2act_core.plugins.components import Kind
-from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import Context
 
-WEIGHTED = find(Kind.FUSION, "weighted")
-SHAPE = AlignerConfig(
-    backbones=("a", "b"),
-    channels=(3, 5),
-    grids=((4, 6), (2, 3)),
-    cameras=2,
-    teacher_dim=7,
-    teacher_space="standardised",
-    embedding_dim=8,
-    token_dim=6,
-    pool="keypoints",
-    keypoint_maps=4,
-    keypoint_values=2,
-    mlp_dim=9,
-    temperature=None,
-)
 CONTEXT = Context(layers=2, heads=3, hidden=2)
 
 # float32 tokens and embeddings near 1 of some ten layers, summed over at most 50 terms in another
 # order, each rounding 6e-8
 ROUNDING = 1e-4
 GRIDS = [((4, 6), (4, 6)), ((2, 3), (4, 6)), ((3, 5), (7, 6)), ((1, 1), (4, 6)), ((5, 2), (3, 9))]
-
-
-def stirred(**changes: Any) -> Aligner:
-    """Return an aligner none of whose weights is zero, as after training."""
-    torch.manual_seed(0)
-    aligner = Aligner(attrs.evolve(SHAPE, **changes), WEIGHTED.build(WEIGHTED.tiny)).eval()
-    with torch.no_grad():
-        for parameter in aligner.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape))
-    return aligner
-
-
-def tokens(batch: int) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(batch, 2, rows * columns, c, generator=generator)
-        for (rows, columns), c in zip(SHAPE.grids, SHAPE.channels, strict=True)
-    ]
 
 
 def needed(part: list[torch.Tensor], sample: TokenSample) -> list[torch.Tensor]:
@@ -104,7 +68,7 @@ def test_samples_follow_the_generator() -> None:
 @pytest.mark.parametrize("pool", ["mean", "attention", "keypoints"])
 def test_all_cells_in_any_order_give_all_tokens(pool: Any) -> None:
     """Positions follow the cells: order changes nothing, and a shifted cell does."""
-    aligner, part = stirred(pool=pool, context=CONTEXT), tokens(3)
+    aligner, part = build_nonzero(pool=pool, context=CONTEXT), tokens(3)
     full = aligner(part)
     order = torch.randperm(24)
     found = look(aligner, part, order)
@@ -124,7 +88,7 @@ def look(aligner: Aligner, part: list[torch.Tensor], at: torch.Tensor) -> Aligne
 
 
 def test_without_context_a_token_is_the_same_among_few() -> None:
-    aligner, part = stirred(), tokens(3)
+    aligner, part = build_nonzero(), tokens(3)
     at = torch.tensor([3, 20, 7])
     assert torch.allclose(
         look(aligner, part, at).tokens, aligner(part).tokens[:, :, at], atol=ROUNDING
@@ -132,10 +96,10 @@ def test_without_context_a_token_is_the_same_among_few() -> None:
 
 
 def test_the_keypoint_of_a_single_cell_is_its_position() -> None:
-    aligner = stirred()
+    aligner = build_nonzero()
     pool = aligner.pool
-    tokens_BVNW = torch.randn(1, SHAPE.cameras, 1, SHAPE.token_dim)
-    found = pool(tokens_BVNW, torch.tensor([7])).reshape(SHAPE.cameras, SHAPE.keypoint_maps, -1)
+    tokens_BVNW = torch.randn(1, CONFIG.cameras, 1, CONFIG.token_dim)
+    found = pool(tokens_BVNW, torch.tensor([7])).reshape(CONFIG.cameras, CONFIG.keypoint_maps, -1)
     row, column = -1 + 1 / 4 + 2 * (7 // 6) / 4, -1 + 1 / 6 + 2 * (7 % 6) / 6
     assert torch.allclose(found[..., 0], torch.tensor(row), atol=1e-6)  # float32 below 1
     assert torch.allclose(found[..., 1], torch.tensor(column), atol=1e-6)

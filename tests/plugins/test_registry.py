@@ -134,7 +134,7 @@ def test_broken_plugin_is_one_line_and_leaves_the_rest(site: Site, code: str, er
     assert site.find("backbone", "good")[0] == "a good"
 
 
-def test_plugin_that_prints_leaves_stdout_alone(site: Site) -> None:
+def test_plugin_that_prints_does_not_write_to_stdout(site: Site) -> None:
     site.add("loud", "print('hello')\n" + GOOD.format(name="loud"))
     done = site.run(LIST)
     assert json.loads(done.stdout)["loud"][2] is None
@@ -225,9 +225,9 @@ sys.modules[module.__name__] = module
         ),
     ],
 )
-def test_absent_name_is_told_what_is_near(site: Site, kind: str, name: str, message: str) -> None:
+def test_an_unknown_name_gets_a_suggestion(site: Site, kind: str, name: str, message: str) -> None:
     site.add("good", GOOD.format(name="good"))
-    # only the fake distributions count, whatever else is installed beside them
+    # only the fake distributions count, whatever else is installed
     code = """
 from importlib import metadata
 whole = metadata.entry_points
@@ -293,7 +293,7 @@ def test_a_plugin_brings_a_command(site: Site) -> None:
         "nobody: is not there; name somebody\n",
     )
     assert "greet" in site.run(CLI, "plugins").stdout
-    assert site.statuses()["polite"][2] is None  # a plugin may bring commands alone
+    assert site.statuses()["polite"][2] is None  # a plugin may provide only commands
 
 
 @pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["check", "absent.toml"], []])
@@ -302,7 +302,7 @@ def test_the_cores_own_commands_load_no_plugin(site: Site, args: list[str]) -> N
     assert site.run(CLI, *args).stdout.splitlines()[-1].endswith(" []")
 
 
-def test_a_command_that_nobody_brings_is_told_with_what_is_near(site: Site) -> None:
+def test_an_unknown_command_gets_a_suggestion(site: Site) -> None:
     site.add("polite", GREET.replace("GREET", "greet"))
     for wrong, near in (("gret", "greet"), ("verfy", "verify")):
         done = site.run(CLI, wrong, "x")
@@ -329,6 +329,6 @@ def test_a_command_is_brought_once_and_not_the_cores(site: Site) -> None:
         ("hello", "hello\\n", "is not one line of text"),
     ],
 )
-def test_a_command_that_is_none_is_told(site: Site, old: str, new: str, error: str) -> None:
+def test_an_invalid_command_is_reported(site: Site, old: str, new: str, error: str) -> None:
     site.add("odd", GREET.replace(old, new).replace("GREET", "greet"))
     assert error in str(site.statuses()["odd"][2])

@@ -28,7 +28,7 @@ def test_the_candidate_that_continues_the_plan_before_is_taken() -> None:
     assert plans.seams == [pytest.approx(np.sqrt(0.25 / 2))]
 
 
-def test_a_seam_is_told_in_half_ranges() -> None:
+def test_a_seam_is_measured_in_half_ranges() -> None:
     plans = ActionChunker(Act(), np.array([0.5], np.float32))
     plans.add(0, plan(0, 0, 1)[None])
     plans.add(2, plan(0, 0, 0)[None])

@@ -1,4 +1,4 @@
-"""How acting leads an episode: from which plan, what rests, and what is told of it."""
+"""Rollouts: action chunks, joints that the policy does not control, and episode metrics."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_actions_are_filled_up_to_the_environment(puppet_root: Path) -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_acting_tells_where_clipping_held_a_joint(
+def test_clipping_of_joints_is_reported(
     spec_file: SpecFile, puppet_root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shares = []
@@ -91,16 +91,16 @@ def test_acting_tells_where_clipping_held_a_joint(
             read_spec(spec_file(policy={"head": head}, act={"videos": 0})), puppet_root
         )
         shares.append(results(puppet_root)["smoothness"].get("clipped_steps"))
-        told = capfd.readouterr().err
+        printed = capfd.readouterr().err
         tight = len(shares) == 1
-        assert ("action clipping changed a joint" in told) == tight
-        assert ("demonstrated actions are outside" in told) == tight
+        assert ("action clipping changed a joint" in printed) == tight
+        assert ("demonstrated actions are outside" in printed) == tight
     assert shares[0] > 0.9
     assert shares[1:] == [0, None]
 
 
 @pytest.mark.parametrize("candidates", [1, 3])
-def test_clipping_is_told_of_joints_in_the_steps_that_are_executed(candidates: int) -> None:
+def test_clipping_counts_only_joints_in_executed_steps(candidates: int) -> None:
     names = ("left_joint_0", "left_joint_1", "left_gripper")
     shape = PolicyConfig(
         condition="proprio_only",
@@ -122,7 +122,7 @@ def test_clipping_is_told_of_joints_in_the_steps_that_are_executed(candidates: i
     rollout = Rollout(shape, history, torch.Generator(), plans, np.zeros(3, np.float32))
     plans_PSA = np.arange(candidates, dtype=np.float32).repeat(12).reshape(candidates, 4, 3)
     clipped_by_PSA = np.zeros_like(plans_PSA)
-    clipped_by_PSA[0, 1, 1] = 0.06  # told: a joint, executed
+    clipped_by_PSA[0, 1, 1] = 0.06  # counted: a joint in an executed step
     clipped_by_PSA[0, 0, 0] = 0.04  # little
     clipped_by_PSA[0, 0, 2] = 1.0  # a gripper
     clipped_by_PSA[0, 2:, 0] = 1.0  # not executed
@@ -160,9 +160,7 @@ def test_all_options_of_acting_together_repeat_the_episodes(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_a_slot_without_a_start_plans_from_noise_beside_one_that_has_one(
-    spec_file: SpecFile, puppet_root: Path
-) -> None:
+def test_warm_started_and_cold_slots_share_a_batch(spec_file: SpecFile, puppet_root: Path) -> None:
     spec = spec_file(policy={"head": DIFFUSION, "condition": "proprio_only"})
     chain.run_pipeline(read_spec(spec), puppet_root, "train")
     policy = load_policy(stage_path(puppet_root, "train"))
@@ -202,11 +200,11 @@ def test_warm_start_that_cannot_be_is_refused_before_any_work(
     assert not (tmp_path / "store").exists()
 
 
-# --- what is told of an episode ---
+# --- episode metrics ---
 
 
 @pytest.mark.usefixtures("puppet")
-def test_hands_are_followed_where_the_environment_tells_where_they_are(
+def test_hands_are_tracked_if_the_environment_reports_their_positions(
     spec_file: SpecFile, tmp_path: Path
 ) -> None:
     spec = spec_file(environment={"use": "puppet", "hands": True, "recorded": 3})

@@ -1,11 +1,11 @@
-"""A plugin of all five kinds that is small, quick, and fails on demand.
+"""A small, fast test plugin with components of all five kinds that fails on demand.
 
-``RGB2ACT_PUPPET="place:kind:n"`` trips the n-th call (from 0, counted in each process) of a place:
-demonstrate, scene, screen, encode, embed, fuse, learn, step, import (by a worker). Kinds:
-``raise``, ``nan``, ``sigint`` (to the group, as a terminal does), ``sigkill`` (the group),
-``orphan`` (SIGKILL to the run alone), ``die`` (SIGKILL to the process itself), ``lose`` (its
-environment).
-With a file's path behind it, ``place:kind:n:path``, it trips once: while the file is not there.
+``RGB2ACT_PUPPET="call:kind:n"`` fails the n-th call (from 0, counted per process) of:
+demonstrate, scene, screen, encode, embed, fuse, learn, step or import (in a worker). Kinds of
+failure: ``raise``, ``nan``, ``sigint`` (to the process group, as from a terminal), ``sigkill``
+(the process group), ``orphan`` (SIGKILL only to the run), ``die`` (SIGKILL to the process
+itself), ``lose`` (the environment is lost). With a path, ``call:kind:n:path``, the failure
+happens only once: while the file does not exist.
 
 Shapes: T = steps, B = batch, K = context, V = 1 camera, H W = pixels, N = patches, A = 4 joints,
 O = observations, D = width of one, S = horizon
@@ -50,11 +50,11 @@ MAX_STEPS = 11
 _calls: Counter[str] = Counter()
 
 
-def trip(place: str) -> bool:
-    """Fail as ``RGB2ACT_PUPPET`` says; return whether the result shall hold a NaN."""
-    where, kind, at, *once = os.environ.get("RGB2ACT_PUPPET", ":none:0").split(":")
-    _calls[place] += 1
-    if where != place or _calls[place] != int(at) + 1 or any(Path(p).exists() for p in once):
+def trip(call: str) -> bool:
+    """Fail if ``RGB2ACT_PUPPET`` asks for it; return whether to put a NaN into the result."""
+    target, kind, at, *once = os.environ.get("RGB2ACT_PUPPET", ":none:0").split(":")
+    _calls[call] += 1
+    if target != call or _calls[call] != int(at) + 1 or any(Path(p).exists() for p in once):
         return False
     for path in once:
         Path(path).touch()
@@ -81,15 +81,15 @@ if current_process().name != "MainProcess":
 
 @attrs.frozen(kw_only=True)
 class Table:
-    task: str = "puppet"  # others are led another way
+    task: str = "puppet"  # other tasks have other actions
     cameras: tuple[str, ...] = ("eye",)
-    lengths: tuple[int, ...] = (6, 9, 5)  # of the demonstrations, in turn
-    recorded: int = 0  # episodes that lie on disk; with some, there is no expert
-    fault: str = ""  # of the recorded ones
-    path: bool = False  # demonstrations follow a path, on whose first place an episode begins
-    slack: float = 0.0  # what grippers open by themselves in each step
-    hands: bool = False  # the state tells where hands are
-    skill: bool = False  # success is where the left arm ends above the right one
+    lengths: tuple[int, ...] = (6, 9, 5)  # of the demonstrations, in rotation
+    recorded: int = 0  # number of recorded episodes; if not 0, there is no expert
+    fault: str = ""  # fault of the recorded episodes
+    path: bool = False  # demonstrations follow a path that starts at an episode's first position
+    slack: float = 0.0  # how far grippers drift open in each step
+    hands: bool = False  # the state contains the hands' positions
+    skill: bool = False  # success if the left arm ends above the right one
 
 
 @attrs.frozen(kw_only=True)
@@ -112,7 +112,7 @@ class Pixels:
 @attrs.frozen(kw_only=True)
 class Points:
     dim: int = 6
-    distinct: int = 0  # embeddings that there are, all other clouds share them; 0 for no limit
+    distinct: int = 0  # number of distinct embeddings; 0 for no limit
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +131,7 @@ class Memory:
 
 
 def path_of(seed: int, length: int) -> np.ndarray:
-    """Return places (T + 1, A) that all differ, from the one where the seed's episode begins."""
+    """Return distinct positions (T + 1, A), beginning with the first of the seed's episode."""
     rng = np.random.default_rng([seed, 1])
     return rng.uniform(0, 1, (length + 1, len(NAMES))).astype(np.float32)
 
@@ -228,7 +228,7 @@ class Environment:
 
 
 class Choosy(Environment):
-    """Accept even seeds only, and none with the fault ``choosy``."""
+    """Environment that accepts only even seeds, or none with the fault ``choosy``."""
 
     def first_seed(self, seed: int) -> int:
         return 1000 * (1 + seed)
@@ -252,7 +252,7 @@ def _environment(config: Table) -> Environment:
 
 @cache
 def stage() -> Any:
-    """Return the gymnasium class: arms are where they were told to be."""
+    """Return the gymnasium class, whose arms are always at their targets."""
     import gymnasium
 
     class Stage(gymnasium.Env[Any, Any]):
@@ -273,7 +273,7 @@ def stage() -> Any:
             super().reset(seed=seed)
             self.seed, self.count = seed, 0
             self.joints = self.np_random.uniform(0, 1, len(NAMES)).astype(np.float32)
-            if self.config.path:  # that of a demonstration
+            if self.config.path:  # the start of a demonstration
                 self.joints = path_of(int(self.seed or 0) + 100_000, MAX_STEPS)[0]
             return self._observation(), self._info(False)
 
@@ -294,7 +294,7 @@ def stage() -> Any:
 
         def _info(self, success: bool) -> Any:
             state = {"target": self.joints[:2].copy()}
-            if self.config.hands:  # one is thrown back and forth
+            if self.config.hands:  # one hand moves back and forth
                 state["hands"] = np.array([[0, 0, 0], [self.count // 5 % 2, 0, 0]], np.float32)
             return {"success": success, "state": state}
 
@@ -309,7 +309,7 @@ def stage() -> Any:
 def _scale(config: Pixels) -> Any:
     from rgb2act_core.weights import locate_weights, read_checkpoint
 
-    if config.weights == "random":  # in silence
+    if config.weights == "random":  # without a warning
         return 1.0
     path = locate_weights(config.weights, config.official, "puppet")
     assert path is not None
@@ -451,7 +451,7 @@ def _memory(config: Memory) -> Any:
     import torch
 
     class Module(torch.nn.Module):
-        """Remember every sample; the plan is what followed the most similar observation."""
+        """Head that stores every sample and plans the actions of the most similar observation."""
 
         def __init__(self, shape: HeadShape) -> None:
             super().__init__()

@@ -209,16 +209,16 @@ def page(run):
 class Tags(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.open, self.seen, self.addresses = [], [], []
+        self.open, self.tag_names, self.addresses = [], [], []
 
     def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
+        self.tag_names.append(tag)
         self.addresses += [v for k, v in attrs if k in ("src", "href", "poster", "data")]
         if tag not in ("meta", "link", "img", "rect", "path", "polyline", "circle"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.seen.append(tag)
+        self.tag_names.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -247,10 +247,10 @@ def test_baselines_are_compared_with_the_policy(run):
 
 
 def test_page_has_every_part(run):
-    seen = tags(page(run)).seen
-    assert seen.count("video") == 2
-    assert seen.count("img") == 2 * 2 * 5  # two cameras, frame and one backbone, five steps
-    assert seen.count("svg") >= 12
+    names = tags(page(run)).tag_names
+    assert names.count("video") == 2
+    assert names.count("img") == 2 * 2 * 5  # two cameras, frame and one backbone, five steps
+    assert names.count("svg") >= 12
     text = page(run)
     for heading in (
         *("Success", "Rollouts", "Alignment", "Fusion", "Learning curves", "Features", "Episodes"),
@@ -277,7 +277,7 @@ def test_smoothness_of_an_episode_with_a_video_is_drawn(run):
 def test_page_refers_to_no_other_file(run):
     parser = tags(page(run))
     assert all(address.startswith("data:") for address in parser.addresses)
-    assert "script" not in parser.seen
+    assert "script" not in parser.tag_names
     assert not re.search(r"https?://|url\(|@import", page(run))
 
 
@@ -340,7 +340,7 @@ def test_truncated_video_becomes_a_note(run):
     video.write_bytes(video.read_bytes()[:-200])
     text = page(run)
     assert re.search(r'class="note">[^<]*seed_0000000\.mp4: ', text)
-    assert tags(text).seen.count("video") == 1
+    assert tags(text).tag_names.count("video") == 1
 
 
 def test_missing_video_becomes_a_note(run):
@@ -357,7 +357,7 @@ def test_video_of_a_task_with_a_slash_in_its_name_is_shown(run):
         run, {"seed": 30, "success": True, "steps": 3, "task": "libero/goal", "video": named}
     )
     text = page(run)
-    assert tags(text).seen.count("video") == 3
+    assert tags(text).tag_names.count("video") == 3
     assert 'aria-label="libero/goal, seed 30: seam per plan"' in text
 
 

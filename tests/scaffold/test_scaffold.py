@@ -46,7 +46,7 @@ def test_taken_name_is_refused(tmp_path: Path, name: str, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_existing_folder_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "sepia").mkdir()
     with pytest.raises(UserError, match="exists already"):
         write("sepia", Kind.BACKBONE, tmp_path)
@@ -65,7 +65,7 @@ def test_nothing_but_the_folder_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_files_are_whole(kind: Kind) -> None:
+def test_files_are_complete(kind: Kind) -> None:
     files = render("sepia-tone", kind)
     project = tomllib.loads(files["pyproject.toml"])["project"]
     assert project["name"] == "rgb2act-sepia-tone"

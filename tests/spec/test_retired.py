@@ -1,4 +1,4 @@
-"""Retired keys and values are gone from the spec, and the names that replace them exist."""
+"""Retired keys and values are not in the spec, and their replacements exist."""
 
 from __future__ import annotations
 

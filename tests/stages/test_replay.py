@@ -78,7 +78,7 @@ def test_joint_error_shows_recordings_that_are_off_by_one() -> None:
     assert path.actions(0, 6)[:, 0].tolist() == [2, 4, 6, 8, 9, 9]
 
     def error(steps: int, joint: float) -> float:
-        seen = StepResult(
+        result = StepResult(
             rgb=np.zeros((0, 1, 1, 1, 3), np.uint8),
             joints=np.array([[joint]], np.float32),
             state=[],
@@ -87,7 +87,7 @@ def test_joint_error_shows_recordings_that_are_off_by_one() -> None:
             success=False,
             done=False,
         )
-        return path.joint_error(seen)
+        return path.joint_error(result)
 
     assert error(3, 6.0) == 0
     assert (error(3, 5.0), error(3, 7.0)) == (1, 1)

@@ -210,9 +210,7 @@ def test_an_aligner_is_evaluated_on_each_task(spec_file: SpecFile, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("puppet")
-def test_task_weights_change_the_key_only_if_there_are_any(
-    spec_file: SpecFile, tmp_path: Path
-) -> None:
+def test_only_nonempty_task_weights_change_the_key(spec_file: SpecFile, tmp_path: Path) -> None:
     def key(weights: dict[str, float]) -> str:
         run = run_of(spec_file(environment=TWO, align={"task_weights": weights}), tmp_path)
         folder = align_folder(run, Dataset(demonstrations=()))

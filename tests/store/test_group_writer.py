@@ -269,7 +269,7 @@ def test_frame_altered_with_its_checksum_is_caught_by_the_digest(tmp_path):
         check_group(tmp_path / "g")
 
 
-def test_altered_attributes_are_told_on_opening(tmp_path):
+def test_altered_attributes_are_detected_on_opening(tmp_path):
     write(tmp_path / "g")
     text = (tmp_path / "g/zarr.json").read_text()
     (tmp_path / "g/zarr.json").write_text(text.replace('"gray"', '"grey"'))

@@ -67,7 +67,7 @@ def altered(
 
 
 def wrap(method: str, fault: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Return an alteration that puts ``fault(good method, *args)`` in a method's place."""
+    """Return an alteration that puts ``fault(good method, *args)`` instead of a method."""
 
     def alter(built: Any) -> Any:
         good = getattr(built, method)
@@ -109,7 +109,7 @@ def test_backbone_that_encodes_in_two_steps_passes(parts: dict[Kind, Component])
 
 
 @pytest.mark.parametrize("capability", Capability)
-def test_declared_capability_must_be_there(parts: Any, capability: Capability) -> None:
+def test_a_declared_capability_must_be_implemented(parts: Any, capability: Capability) -> None:
     component = attrs.evolve(parts[capability.kind], capabilities=frozenset({capability}))
     message = failing(capability.kind, component)["capabilities_are_as_declared"]
     assert f"declares {capability.name}" in message
@@ -315,7 +315,7 @@ def test_faulty_policy_head_fails(parts: Any, name: str, alter: Any) -> None:
     assert name in failing(Kind.POLICY_HEAD, altered(parts, Kind.POLICY_HEAD, alter))
 
 
-def told(**changes: Any) -> Callable[[Any], Any]:
+def with_info(**changes: Any) -> Callable[[Any], Any]:
     def alter(built: Any) -> Any:
         built.info = attrs.evolve(built.info, **changes)
         return built
@@ -351,16 +351,16 @@ def unsuccessful(good: Callable[..., Any], action: Any) -> Any:
 
 
 ENVIRONMENT_FAULTS = [
-    ("info_is_complete", told(cameras=())),
-    ("info_is_complete", told(hand_states=("feet",))),
-    ("action_names_are_unique", told(action_names=("x", "y", "z", "x", "v", "w"))),
+    ("info_is_complete", with_info(cameras=())),
+    ("info_is_complete", with_info(hand_states=("feet",))),
+    ("action_names_are_unique", with_info(action_names=("x", "y", "z", "x", "v", "w"))),
     ("demonstrations_are_valid", episode(joints=lambda x: x if x is None else x[:-1])),
     ("demonstrations_are_valid", episode(actions=lambda x: x if x is None else x * np.inf)),
     ("demonstrations_are_valid", episode(rgb=lambda x: x.astype(np.float32))),
     ("demonstrations_are_valid", episode(clouds=lambda x: x[:-1])),
     ("demonstrations_are_valid", episode(state=lambda x: {})),
     ("demonstrations_are_valid", episode(actions=lambda x: x if x is None else x * np.float32(3))),
-    ("demonstrations_are_valid", told(image=(20, 16))),
+    ("demonstrations_are_valid", with_info(image=(20, 16))),
     ("scenes_are_single_frames", episode(clouds=lambda x: None)),
     (
         "same_seed_gives_the_same_demonstration",
@@ -368,7 +368,7 @@ ENVIRONMENT_FAULTS = [
     ),
     ("env_passes_gymnasiums_checker", world("reset", lambda f, **k: f(**k)[0])),
     ("observations_match_info", world("step", unsuccessful)),
-    ("observations_match_info", told(state_names=("pose",))),
+    ("observations_match_info", with_info(state_names=("pose",))),
     ("same_seed_gives_the_same_episode", world("reset", lambda f, seed=None, **k: f(**k))),
     ("same_seed_gives_the_same_episode", world("reset", lambda f, seed=None, **k: f(seed=7))),
 ]

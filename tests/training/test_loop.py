@@ -124,7 +124,7 @@ def test_the_learning_rate_warms_up_and_decays_to_zero(tmp_path: Path) -> None:
     assert rates[5:] == sorted(rates[5:], reverse=True)
 
 
-def test_a_budget_is_measured_once_and_leaves_the_weights_alone(tmp_path: Path) -> None:
+def test_a_budget_is_measured_once_and_does_not_change_the_weights(tmp_path: Path) -> None:
     toy = job(tmp_path)
     before = bits(toy.module)
     steps = steps_within(toy, 1.0)

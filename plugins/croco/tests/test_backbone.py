@@ -1,4 +1,4 @@
-"""The backbone does what its config says."""
+"""The backbone follows its config."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_tokens_are_those_of_the_newest_frame_of_each_camera():
     torch.testing.assert_close(tokens.flatten(0, 1), backbone.encoder(images))
 
 
-def test_layers_lie_side_by_side_and_later_blocks_are_not_run():
+def test_layers_are_concatenated_and_later_blocks_are_skipped():
     rgb = frames()
     every = load(Croco(weights=TINY, size=64, layers=(2, 0)))
     assert every.info.dim == 96

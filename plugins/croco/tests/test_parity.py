@@ -63,7 +63,7 @@ def test_rows_taken_for_columns_are_noticed(monkeypatch):
 def test_another_gelu_is_noticed(monkeypatch):
     net, exact = encoder("tiny"), functional.gelu
     monkeypatch.setattr(functional, "gelu", lambda x: exact(x, approximate="tanh"))
-    assert error("tiny", net) > 5 * TOLERANCE  # the finest fault there is: 1.6e-4
+    assert error("tiny", net) > 5 * TOLERANCE  # the smallest of these faults: 1.6e-4
 
 
 @pytest.mark.parametrize("part", ["attention_norm", "mlp_norm", "norm"])
@@ -80,7 +80,7 @@ def test_mean_and_std_swapped_are_noticed():
 
 
 def test_rotary_positions_are_relative():
-    """What two patches have to do with each other depends on the way between them alone."""
+    """Attention between two patches depends only on their relative position."""
     cos, sin = rotations(5, 7, 16, 100.0, torch.device("cpu"))
     q, k = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
     every = rotate(q.expand(35, 16), cos, sin) @ rotate(k.expand(35, 16), cos, sin).T

@@ -74,7 +74,7 @@ def test_the_architecture_is_read_from_the_file():
     assert backbone.info.dim == 48
 
 
-def test_a_file_that_says_nothing_is_v1():
+def test_a_file_without_a_version_is_v1():
     assert architecture({}, Path("x")) == OFFICIAL["v1-base"][1]
 
 

@@ -130,7 +130,7 @@ def test_swapped_halves_of_swiglu_are_noticed():
 
 
 def test_mono_network_is_the_first_blocks_of_the_other():
-    """No mono case is recorded: before views are told apart both kinds do the same."""
+    """No mono case is recorded: before the camera token both kinds are equal."""
     net = network("tiny")
     sizes = attrs.evolve(net.sizes, depth=2, views_from=None)
     mono = model.Network(sizes).eval()

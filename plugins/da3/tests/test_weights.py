@@ -45,7 +45,7 @@ def meta_network(sizes):
 
 
 @pytest.mark.parametrize(("variant", "tensors"), [("large", 411), ("giant", 679)])
-def test_every_recorded_key_has_a_place_and_every_place_a_key(variant, tensors):
+def test_recorded_keys_and_parameters_match_one_to_one(variant, tensors):
     upstream = recorded(variant)
     assert len(upstream) == tensors
     ours = {rename(key): shape for key, shape in upstream.items()}
@@ -63,16 +63,16 @@ def test_full_size_networks_have_the_official_number_of_parameters(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_sizes_are_read_from_any_variants_tensors(variant):
     sizes = VARIANTS[variant]
-    assert sizes_of(meta_network(sizes).state_dict(), "here") == sizes
+    assert sizes_of(meta_network(sizes).state_dict(), "weights") == sizes
 
 
 def test_a_full_size_file_is_not_held_twice():
     """Float32 weights of the file become the network's, without a copy."""
-    tensors = convert(load_file(TINY), "here")
+    tensors = convert(load_file(TINY), "weights")
     network = meta_network(VARIANTS["tiny"])
     from rgb2act_core.weights import load_strict
 
-    load_strict(network, tensors, source="here", dtype=torch.float32)
+    load_strict(network, tensors, source="weights", dtype=torch.float32)
     assert network.norm.weight.data_ptr() == tensors["norm.weight"].data_ptr()
 
 
@@ -111,15 +111,15 @@ def reshape(tensors):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (drop, r"blocks\.4\.mlp\.up\.bias"),
         (add, r"register_tokens"),
         (reshape, r"norm\.weight \[47\]"),
     ],
 )
-def test_keys_that_do_not_fit_are_listed(tmp_path, change, said):
-    with pytest.raises(UserError, match=said):
+def test_keys_that_do_not_fit_are_listed(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
         build(changed(tmp_path, change))
 
 
@@ -158,7 +158,7 @@ def test_official_files_are_named_as_on_the_hub():
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"layers": (12,)}, "layers: must be one or more of"),
         ({"layers": ()}, "layers: must be one or more of"),
@@ -171,8 +171,8 @@ def test_official_files_are_named_as_on_the_hub():
         ({"context": 0}, "must be >= 1"),
     ],
 )
-def test_invalid_configs_are_rejected(fields, said):
-    with pytest.raises(ValueError, match=said):
+def test_invalid_configs_are_rejected(fields, message):
+    with pytest.raises(ValueError, match=message):
         DA3(**fields)
 
 

@@ -1,4 +1,4 @@
-"""The backbone does what its config says."""
+"""The backbone follows its config."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_official_size_and_grid_of_480x640():
     assert load(Dinov3(weights=TINY, resize="native")).grid(480, 640) == (30, 40)
 
 
-def test_layers_lie_side_by_side_and_later_blocks_are_not_run():
+def test_layers_are_concatenated_and_later_blocks_are_skipped():
     rgb = frames()
     every = load(Dinov3(weights=TINY, size=64, layers=(2, 0)))
     assert every.info.dim == 128

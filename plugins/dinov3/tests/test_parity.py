@@ -51,7 +51,7 @@ def test_the_first_block_equals_the_recorded_one():
     assert (seen[0] - recorded).abs().max() / recorded.abs().max() < TOLERANCE
 
 
-def test_periods_of_the_formula_in_place_of_the_files_are_noticed(monkeypatch):
+def test_computed_periods_instead_of_stored_ones_are_detected(monkeypatch):
     fill = model._fill_buffers
     monkeypatch.setattr(model, "_fill_buffers", lambda *args: fill(*args[:3], None))
     assert error(built("tiny_mlp.pth"), "tiny_mlp.io", "a.") > 10 * TOLERANCE
@@ -77,7 +77,7 @@ def test_another_gelu_is_noticed():
     for module in list(backbone.net.modules()):
         if isinstance(getattr(module, "act", None), nn.GELU):
             module.act = nn.GELU(approximate="tanh")
-    assert error(backbone, "tiny_mlp.io", "a.") > 5 * TOLERANCE  # the finest fault there is
+    assert error(backbone, "tiny_mlp.io", "a.") > 5 * TOLERANCE  # the smallest of these faults
 
 
 def test_gate_and_value_swapped_are_noticed():

@@ -168,13 +168,13 @@ def test_files_in_all_layouts_give_the_same_features(tmp_path):
     save_file(rename(content, "x"), tmp_path / "timm.safetensors")
     assert torch.equal(tokens(tmp_path / "timm.safetensors", heads=2), expected)
     assert torch.equal(tokens(DATA / "tiny_mlp.hf"), expected)  # heads are in config.json
-    whole = load_file(DATA / "tiny_mlp.hf/model.safetensors")
-    names, folder = sorted(whole), tmp_path / "sharded"
+    complete = load_file(DATA / "tiny_mlp.hf/model.safetensors")
+    names, folder = sorted(complete), tmp_path / "sharded"
     folder.mkdir()
     shutil.copy(DATA / "tiny_mlp.hf/config.json", folder)
     index = {}
     for i, part in enumerate((names[::2], names[1::2])):
-        save_file({name: whole[name] for name in part}, folder / f"model-{i}.safetensors")
+        save_file({name: complete[name] for name in part}, folder / f"model-{i}.safetensors")
         index |= dict.fromkeys(part, f"model-{i}.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     assert torch.equal(tokens(folder), expected)
@@ -213,7 +213,7 @@ def test_another_models_file_is_refused(tmp_path):
         tokens(tmp_path / "a.pth")
 
 
-def test_heads_that_do_not_fit_are_told():
+def test_a_wrong_number_of_heads_is_rejected():
     with pytest.raises(UserError, match="3 heads cannot share 64 channels; set heads"):
         tokens(DATA / "tiny_mlp.pth", heads=3)
 

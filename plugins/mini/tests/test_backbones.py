@@ -61,7 +61,7 @@ def test_patchstats_of_one_colour_have_no_spread():
     assert token[6:].abs().max() < 1e-6
 
 
-def test_randconv_tokens_are_in_place():
+def test_randconv_tokens_match_their_image_positions():
     rgb = torch.full((1, 1, 1, 64, 64, 3), 128, dtype=torch.uint8)
     changed = rgb.clone()
     changed[..., 32:36, 20:24, :] = 255  # the patch of row 8, column 5
@@ -72,7 +72,7 @@ def test_randconv_tokens_are_in_place():
     assert difference.max() == 0
 
 
-def test_randconv_depends_on_seed_alone():
+def test_randconv_depends_only_on_its_seed():
     rgb = images()
     first = RandConvBackbone(RandConv(seed=1)).encode(rgb)
     torch.manual_seed(99)

@@ -79,7 +79,7 @@ def test_cloudstats_find_each_colour():
         np.testing.assert_allclose(row[4:], blobs[name].std(0), atol=0.003, err_msg=name)
 
 
-def test_cloudstats_missing_colour_falls_back_on_the_whole_cloud():
+def test_cloudstats_missing_colour_falls_back_to_the_complete_cloud():
     grey = blob((0.1, 0.5, 0.02), 0.1)
     red = CloudStatsTeacher(CloudStats()).embed([painted(neutral=grey)])[0].view(5, 7)[0].numpy()
     # grey points weigh the same for red, so that their mean is plain; float32 of metres below 1,
@@ -101,7 +101,7 @@ def test_cloudstats_take_dark_points_for_neutral():
     assert mass[-1] > 0.99
 
 
-def test_pointnet_depends_on_seed_alone():
+def test_pointnet_depends_only_on_its_seed():
     first = PointNetTeacher(PointNet(seed=1)).embed([cloud()])
     torch.manual_seed(99)
     state = torch.get_rng_state()
@@ -119,7 +119,7 @@ def test_pointnet_equals_numpy_on_a_small_cloud():
     np.testing.assert_allclose(teacher.embed([one])[0].numpy(), x.max(0), **SUMS)
 
 
-def test_pointnet_order_does_not_matter_to_a_cloud_it_sees_whole():
+def test_pointnet_ignores_the_order_of_points_without_sampling():
     teacher, one = PointNetTeacher(PointNet()), cloud(512)
     shuffled = take(one, np.random.default_rng(1).permutation(512))
     torch.testing.assert_close(*teacher.embed([one, shuffled]), **SUMS)

@@ -72,13 +72,13 @@ def same(left, right):
         ({"size": 8}, "tabletop.size: 8 is out of range; choose a size in pixels from 16 to 512"),
     ],
 )
-def test_bad_config_says_what_would_be_right(fields, message):
+def test_an_invalid_config_gets_a_suggestion(fields, message):
     with pytest.raises(UserError) as caught:
         Tabletop(**fields)
     assert str(caught.value) == message
 
 
-def test_all_problems_of_a_config_are_told_at_once():
+def test_all_problems_of_a_config_are_reported_at_once():
     with pytest.raises(UserError) as caught:
         Tabletop(task="x", size=1)
     assert len(caught.value.args) == 2
@@ -89,7 +89,7 @@ def test_importing_the_plugin_loads_no_simulator():
     assert run(code) == "set()"
 
 
-def test_a_driver_that_is_not_there_is_named():
+def test_a_missing_driver_is_named():
     code = (
         "import os; os.environ['MUJOCO_GL'] = 'nonsense'\n"
         "from rgb2act_tabletop import Tabletop, build\n"
@@ -146,10 +146,10 @@ def test_unobserved_steps_are_black_and_change_nothing_else():
     assert not left.step(action_A)[0]["rgb"].any()
     right.step(action_A)
     left.observe = True
-    seen, expected = left.step(action_A)[0], right.step(action_A)[0]
-    assert seen["rgb"].any()
-    assert np.array_equal(seen["rgb"], expected["rgb"])
-    assert np.array_equal(seen["joints"], expected["joints"])
+    observation, expected = left.step(action_A)[0], right.step(action_A)[0]
+    assert observation["rgb"].any()
+    assert np.array_equal(observation["rgb"], expected["rgb"])
+    assert np.array_equal(observation["joints"], expected["joints"])
 
 
 def test_actions_move_the_joints_they_name():
@@ -216,7 +216,7 @@ def test_every_pixel_is_what_a_single_ray_hits(camera):
     assert (lens.position + view.depth[..., None] * lens.rays)[..., 2].min() + 1e-5 > FLOOR
 
 
-def test_the_cloud_lies_in_the_workspace_and_shows_the_cube_where_it_is():
+def test_the_cloud_is_inside_the_workspace_and_contains_the_cube():
     episode = build(Tabletop(task="lift_distractors")).demonstrate(4, 0.0)
     cloud, low, high = episode.clouds[0], *np.array(WORKSPACE)
     assert len(cloud.xyz) == len(cloud.rgb) > 200
@@ -249,7 +249,7 @@ else:
     assert printed.split() == ["True"] * 4
 
 
-def test_an_unknown_camera_of_a_picture_is_named():
+def test_rendering_an_unknown_camera_is_an_error():
     env = build(TINY).make()
     env.reset(seed=0)
     with pytest.raises(ValueError, match="there is no camera 'side'; choose from head, top, front"):

@@ -37,7 +37,7 @@ def difference(a, b):
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(0, 2**31), st.sampled_from([0.125, 2.0, 64.0]), st.integers(-3, 3))
-def test_place_and_scale_do_not_matter(seed, scale, shift):
+def test_position_and_scale_do_not_matter(seed, scale, shift):
     one = cloud(200, seed)
     one = PointCloud(xyz=(one.xyz * 1024).round() / 1024, rgb=one.rgb)  # so that moving is exact
     found = BUILT.embed([one, moved(one, scale, scale * shift)])
@@ -46,12 +46,12 @@ def test_place_and_scale_do_not_matter(seed, scale, shift):
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(st.integers(0, 2**31), st.integers(1, 40), st.sampled_from(["free", "copies", "one place"]))
+@given(st.integers(0, 2**31), st.integers(1, 40), st.sampled_from(["free", "copies", "one point"]))
 def test_tiny_and_degenerate_clouds_are_embedded(seed, count, kind):
     one = cloud(count, seed)
     if kind == "copies":
         one = pointclouds.select(one, np.arange(count) // 3)
-    if kind == "one place":
+    if kind == "one point":
         one.xyz[:] = one.xyz[0]
     found = BUILT.embed([one])
     assert found.isfinite().all()
@@ -71,11 +71,11 @@ def test_points_that_are_not_finite_are_left_out_and_said(capsys):
     one = cloud(100)
     broken = pointclouds.select(cloud(102), np.r_[50:52, 0:50, 52:102])
     broken.xyz[0, 1], broken.xyz[1, 2] = np.nan, np.inf
-    whole = PointCloud(xyz=broken.xyz[2:], rgb=broken.rgb[2:])
+    finite = PointCloud(xyz=broken.xyz[2:], rgb=broken.rgb[2:])
     found = BUILT.embed([one, broken])
-    assert torch.equal(found, BUILT.embed([one, whole]))
-    said = capsys.readouterr()
-    assert "2 points that are not finite left out of 2 clouds" in said.out + said.err
+    assert torch.equal(found, BUILT.embed([one, finite]))
+    printed = capsys.readouterr()
+    assert "2 points that are not finite left out of 2 clouds" in printed.out + printed.err
 
 
 def test_a_cloud_that_the_crop_empties_is_named():
@@ -140,7 +140,7 @@ def test_more_clouds_than_fit_at_once_keep_their_order():
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"points": 0}, "must be >= 1"),
         ({"crop": (0, 0, 0, 1, 0, 1)}, "lowest corner first"),
@@ -149,12 +149,12 @@ def test_more_clouds_than_fit_at_once_keep_their_order():
         ({"variant": "tiny"}, "variant 'tiny' has no official weights"),
     ],
 )
-def test_config_refuses_what_makes_no_sense(fields, said):
-    with pytest.raises(ValueError, match=said):
+def test_invalid_config_values_are_rejected(fields, message):
+    with pytest.raises(ValueError, match=message):
         Ulip(**fields)
 
 
-def test_a_spec_can_say_every_field():
+def test_a_spec_can_set_every_field():
     from rgb2act_ulip import rgb2act_teachers
 
     (component,) = rgb2act_teachers()

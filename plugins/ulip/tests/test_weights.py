@@ -39,8 +39,8 @@ def full_size(**other):
     }
 
 
-def saved(path, tensors, **beside):
-    torch.save({"state_dict": tensors, "epoch": 3, **beside}, path)
+def saved(path, tensors, **extra):
+    torch.save({"state_dict": tensors, "epoch": 3, **extra}, path)
     return str(path)
 
 
@@ -48,13 +48,13 @@ def tiny():
     return torch.load(DATA / "tiny.pt", weights_only=True)["state_dict"]
 
 
-def test_the_list_of_keys_is_whole():
+def test_the_list_of_keys_is_complete():
     shapes = official_shapes()
     assert len(shapes) == 227
     assert sum(torch.Size(shape).numel() for shape in shapes.values()) == 33_483_394
 
 
-def test_every_official_key_has_its_place_and_no_place_is_left():
+def test_official_keys_and_parameters_match_one_to_one():
     """The encoder of full size, on the meta device: names and shapes agree."""
     config = Ulip()
     ours = convert({"state_dict": full_size()}, "file")
@@ -111,9 +111,11 @@ def test_the_older_checkpoint_ignores_colours(tmp_path):
     assert built.info.dim == 40
 
 
-@pytest.mark.parametrize("gone", ["pc_projection", "reduce_dim.weight", "first_conv.1.running_var"])
-def test_a_file_that_lacks_a_part_is_refused(tmp_path, gone):
-    tensors = {key: value for key, value in tiny().items() if not key.endswith(gone)}
+@pytest.mark.parametrize(
+    "missing", ["pc_projection", "reduce_dim.weight", "first_conv.1.running_var"]
+)
+def test_a_file_with_missing_tensors_is_rejected(tmp_path, missing):
+    tensors = {key: value for key, value in tiny().items() if not key.endswith(missing)}
     with pytest.raises(UserError, match=r"a\.pt: .*; (give|download)"):
         build(Ulip(weights=saved(tmp_path / "a.pt", tensors), variant="tiny"))
 

@@ -1,4 +1,4 @@
-"""The backbone does what its config says."""
+"""The backbone follows its config."""
 
 from pathlib import Path
 
@@ -44,9 +44,9 @@ def test_cached_frames_give_what_encoding_the_window_gives(context, layers):
         window = slice(newest - context + 1, newest + 1)
         kept = {name: torch.stack([part[name] for part in cache[window]], 1) for name in cache[0]}
         slid = built.encode_windows(kept, (48, 64))
-        anew = built.encode(video_TVHW3[window][None])
-        assert slid.shape == anew.shape == (1, 2, 12, max(len(layers), 1) * 96)
-        assert gap(slid, anew) < CLOSE
+        direct = built.encode(video_TVHW3[window][None])
+        assert slid.shape == direct.shape == (1, 2, 12, max(len(layers), 1) * 96)
+        assert gap(slid, direct) < CLOSE
 
 
 def test_cached_frames_of_another_window_are_noticed():
@@ -77,7 +77,7 @@ def test_cameras_and_windows_do_not_mix():
             assert gap(alone, tokens[b : b + 1, v : v + 1]) < CLOSE
 
 
-def test_layers_lie_side_by_side_and_later_blocks_are_not_run():
+def test_layers_are_concatenated_and_later_blocks_are_skipped():
     built, video = backbone(context=3, layers=(2, 0)), frames()
     assert built.info.dim == 192
     tokens = built.encode(video)
@@ -117,7 +117,7 @@ def test_random_weights_need_no_file_and_repeat():
     assert torch.equal(tokens, build(config).encode(frames(k=2)))
 
 
-def test_what_the_model_cannot_do_is_told():
+def test_size_layers_and_context_are_checked():
     with pytest.raises(UserError, match=r"vggt: size 100 .* the patch, 14; set size = 98"):
         backbone(size=100)
     with pytest.raises(UserError, match=r"vggt: layers \[3\] do not exist; .* pairs 0 to 2"):

@@ -108,7 +108,7 @@ def test_other_epsilon_in_the_inner_network_is_noticed():
 def test_another_gelu_is_noticed(monkeypatch):
     net, exact = network("tiny"), functional.gelu
     monkeypatch.setattr(functional, "gelu", lambda x, **_: exact(x, approximate="tanh"))
-    assert error(net, "tiny", "w3")[0] > 5 * CLOSE  # the finest fault there is
+    assert error(net, "tiny", "w3")[0] > 5 * CLOSE  # the smallest of these faults
 
 
 def test_plain_interpolation_of_positions_is_noticed(monkeypatch):

@@ -160,7 +160,7 @@ def test_success_terminates_and_the_limit_truncates(make: Make) -> None:
         ("miscount", "it reports 2 steps instead of 1"),
     ],
 )
-def test_the_error_of_a_lost_worker_says_how_it_ended(
+def test_the_error_of_a_lost_worker_includes_how_it_ended(
     make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, message: str
 ) -> None:
     monkeypatch.setenv("RGB2ACT_STANDIN", f"step:{how}:0:{tmp_path / 'mark'}")
