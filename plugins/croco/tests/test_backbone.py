@@ -27,6 +27,7 @@ def test_tokens_are_those_of_the_newest_frame_of_each_camera():
     assert tokens.shape == (2, 2, 12, 48)
     assert backbone.grid(48, 64) == (3, 4)
     images = prepare(rgb[:, -1].flatten(0, 1), "native", 224, 16)
+    # the same images in one batch of the same shape
     torch.testing.assert_close(tokens.flatten(0, 1), backbone.encoder(images))
 
 

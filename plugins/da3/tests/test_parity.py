@@ -139,4 +139,5 @@ def test_mono_network_is_the_first_blocks_of_the_other():
     x = normalised(images("tiny", "w1"))
     (features,) = run(mono, x, "first", (1,))
     (paired,) = run(net, x, "first", (1,))
+    # the same operations on the same shapes
     torch.testing.assert_close(features, paired[..., net.sizes.dim :], rtol=0, atol=0)
