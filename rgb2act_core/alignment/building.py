@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.sampling import evenly_spaced
+from ..data.splits import evenly_spaced
 from ..features.frames import TokenFrames
 from ..spec import Align
 from .aligner import Aligner, AlignerConfig

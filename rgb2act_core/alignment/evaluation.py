@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.sampling import evenly_spaced
+from ..data.splits import evenly_spaced
 from ..features.frames import TokenFrames
 from ..features.reader import EpisodeArrays
 from ..training.sampler import Rows

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.sampling import evenly_spaced
+from ..data.splits import evenly_spaced
 from ..errors import UserError
 from ..store.keys import key_of
 from .encoder import Encoder

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.dataset import Dataset, EpisodeRef
-from ..data.sampling import evenly_spaced, split_episodes, task_indices
+from ..data.splits import evenly_spaced, split_episodes, task_indices
 from ..data.windows import window_index
 from ..system.devices import free_memory
 from ..system.formatting import format_bytes

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..alignment.aligner import Aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
-from ..data.sampling import episode_weights, evenly_spaced, split_episodes, task_indices
+from ..data.splits import episode_weights, evenly_spaced, split_episodes, task_indices
 from ..data.windows import plan_index, window_index
 from ..errors import UserError
 from ..features.frames import TokenFrames, open_frames

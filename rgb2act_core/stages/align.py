@@ -24,7 +24,7 @@ from ..alignment.teacher_space import (
     transform_into,
 )
 from ..data.dataset import Dataset
-from ..data.sampling import episode_weights, task_indices
+from ..data.splits import episode_weights, task_indices
 from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_features
 from ..features.frames import load_into_memory, open_frames, split_rows

@@ -16,7 +16,7 @@ from ..alignment.building import new_aligner
 from ..alignment.saving import load_aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
-from ..data.sampling import evenly_spaced
+from ..data.splits import evenly_spaced
 from ..evaluation.trials import open_trials
 from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_aligner, check_features

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rgb2act_core.data.dataset import Dataset, EpisodeRef
-from rgb2act_core.data.sampling import (
+from rgb2act_core.data.splits import (
     episode_weights,
     evenly_spaced,
     split_episodes,
