@@ -78,7 +78,7 @@ def one_batch(inputs: AlignmentInputs, size: int) -> tuple[list[Tensor], Tensor,
     rows = np.random.default_rng(0).choice(len(inputs.train_rows), size, replace=False)
     tokens = [part.float() for part in frames.gather(rows)]
     step, episode = (torch.from_numpy(a[rows]) for a in (frames.index.step, frames.index.episode))
-    return tokens, torch.from_numpy(rows), losses.steps_within(episode, step, episode, step, 2)
+    return tokens, torch.from_numpy(rows), losses.near_in_time(episode, step, episode, step, 2)
 
 
 def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:

@@ -28,7 +28,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
 from rgb2act_core.alignment.gradient_cache import gradcache_backward
-from rgb2act_core.alignment.losses import steps_within
+from rgb2act_core.alignment.losses import near_in_time
 from rgb2act_core.alignment.objective import LossTargets, objective
 from rgb2act_core.alignment.outputs import AlignedOutputs
 from rgb2act_core.plugins.components import Kind
@@ -85,7 +85,7 @@ def step(method: str, size: int, micro: int) -> dict[str, float]:
         episode_B, step_B = torch.arange(count) // 16, torch.arange(count) % 16
 
         def similar(rows: slice) -> Tensor:
-            return steps_within(episode_B[rows], step_B[rows], episode_B, step_B, 2)
+            return near_in_time(episode_B[rows], step_B[rows], episode_B, step_B, 2)
 
         targets = LossTargets(target_BD=target_BD, similar=similar)
         value = objective(LOSS, outputs, targets, None)

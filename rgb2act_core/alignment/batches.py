@@ -145,7 +145,7 @@ class AlignmentBatches:
         episode_G, step_G = self.episode_F[rows_G], self.step_F[rows_G]
 
         def similar(block: slice) -> Tensor:
-            mask = losses.steps_within(
+            mask = losses.near_in_time(
                 episode_B[block], step_B[block], episode_G, step_G, config.exclude_within_steps
             )
             if config.exclude_above_cosine < 1:

@@ -163,7 +163,7 @@ def cosine_above(teacher_BD: Tensor, others_GD: Tensor, limit: float) -> Tensor:
     return teacher_BD @ others_GD.T > limit
 
 
-def steps_within(
+def near_in_time(
     episode_B: Tensor, step_B: Tensor, episode_G: Tensor, step_G: Tensor, steps: int
 ) -> Tensor:
     """Return (B, G), True where two frames of one episode are at most ``steps`` steps apart."""

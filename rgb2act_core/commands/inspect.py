@@ -14,6 +14,7 @@ from ..plugins import registry
 from ..plugins.arguments import add_json
 from ..plugins.components import Command, Kind
 from ..plugins.hookspecs import hookimpl
+from ..spec.conditions import CONDITIONS
 from ..system.formatting import format_bytes
 
 if TYPE_CHECKING:
@@ -192,6 +193,14 @@ def _spec(environment: Mapping[str, Any], clouds: bool) -> dict[str, Any]:
         "align": {"fusion": {"use": "weighted"}},
         "policy": {
             "head": {"use": "diffusion"},
-            "condition": "aligned" if clouds else "single_backbone",
+            "condition": _condition(clouds),
         },
     }
+
+
+def _condition(clouds: bool) -> str:
+    """Return the first condition with a trained aligner; without clouds, with one backbone."""
+    conditions = CONDITIONS.values()
+    if clouds:
+        return next(c.name for c in conditions if c.aligner == "trained")
+    return next(c.name for c in conditions if c.backbones == "one")

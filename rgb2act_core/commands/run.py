@@ -38,7 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_spec(parser: argparse.ArgumentParser) -> None:
-    """Add the spec and ``--root``."""
+    """Add the spec and ``--root``; without ``--json``, results are not printed."""
+    parser.set_defaults(json=False)
     parser.add_argument("spec", metavar="SPEC", help="run spec (TOML file)")
     add_root(parser)
 
@@ -66,7 +67,7 @@ def run_stages(
         from ..reporting.terminal import show_aligner
 
         show_aligner(results["align"])
-    if getattr(args, "json", False):
+    if args.json:
         print(json.dumps({"run": str(folder), "results": results}))
     return 0
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import UserError
-from ..spec import Policy
+from ..spec import PolicySpec
 
 SIDES = ("left", "right")
 
 
-def action_index(names: Sequence[str], policy: Policy) -> tuple[int, ...]:
+def action_index(names: Sequence[str], policy: PolicySpec) -> tuple[int, ...]:
     """Return the indices of the action dimensions that the policy controls.
 
     Raises UserError if it controls none.
@@ -55,7 +55,7 @@ def held_grippers(names: Sequence[str], controlled: Sequence[int]) -> tuple[int,
     )
 
 
-def check_grippers(names: Sequence[str], policy: Policy) -> None:
+def check_grippers(names: Sequence[str], policy: PolicySpec) -> None:
     """Raise UserError if the spec leaves open what the grippers of controlled arms do."""
     idle = [names[i] for i in held_grippers(names, action_index(names, policy))]
     if idle and policy.gripper_when_absent == "error":

@@ -90,7 +90,7 @@ class FinishedRun:
     @property
     def success_rate(self) -> SuccessRate | None:
         """Return the success rate of the run's policy; None if it was not evaluated."""
-        return _success_rate(self.results["act"]) if "act" in self.results else None
+        return _success_rate(act) if (act := self.results.get(Stage.ACT)) else None
 
     def policy(self, device: str = "auto") -> Policy:
         """Return the trained policy. Raises UserError if there is none."""

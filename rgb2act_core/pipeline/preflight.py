@@ -16,6 +16,7 @@ from ..spec import BackboneChoice, Choice, Spec
 from ..spec.conditions import CONDITIONS
 from ..spec.requirements import needed_backbones, needs_teacher, policy_backbones
 from ..stages import collect
+from ..store.stage_id import Stage
 from ..system.devices import device_of
 from ..weights.inventory import weights_of
 
@@ -39,7 +40,7 @@ def _check_layout(spec: Spec, info: EnvironmentInfo) -> None:
 
 def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
     """Refuse to evaluate on seeds used for training or for choosing the weights."""
-    evaluated: dict[str, Sequence[int]] = {"act": named_seeds(spec.act).accepted}
+    evaluated: dict[str, Sequence[int]] = {Stage.ACT: named_seeds(spec.act).accepted}
     trained_on: dict[str, range] = {}
     if info.demonstrates:
         first, scenes = spec.collect.start, spec.collect.scenes
@@ -52,9 +53,9 @@ def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
         evaluated["policy.closed_loop"] = trials
     for table, seeds in evaluated.items():
         others = dict(trained_on)
-        if closed_loop and table == "act":
+        if closed_loop and table == Stage.ACT:
             others["trials of policy.closed_loop"] = trials
-        key = "seeds" if spec.act.seeds and table == "act" else "first_seed"
+        key = "seeds" if spec.act.seeds and table == Stage.ACT else "first_seed"
         for what, known in others.items():
             if shared := [seed for seed in seeds if seed in known]:
                 raise UserError(

@@ -11,7 +11,7 @@ import attrs
 from ..data.dataset import Dataset, join_tasks
 from ..evaluation.success_rate import success_lines
 from ..features.reader import StoredFeatures
-from ..spec import Policy, Spec
+from ..spec import PolicySpec, Spec
 from ..stages import collect as collect_stage
 from ..stages.keys import act_folder, align_folder, policy_folder
 from ..stages.run import Run
@@ -55,7 +55,7 @@ class Extracted:
 
 
 @attrs.frozen(eq=False)
-class Aligned:
+class AlignedData:
     """A data set and the aligner trained on it; None if the policy needs no aligner."""
 
     data: Dataset
@@ -157,20 +157,20 @@ def _record_samples(pipeline: Pipeline, data: Dataset) -> None:
     )
 
 
-def align(pipeline: Pipeline, extracted: Extracted) -> Aligned:
+def align(pipeline: Pipeline, extracted: Extracted) -> AlignedData:
     """Train the aligner, unless the policy needs none."""
     run, data, stage = pipeline.run, extracted.data, StageId(Stage.ALIGN)
     aligner = align_folder(run, data)
     if aligner is None:
         _announce_unneeded(stage, run.spec)
-        return Aligned(data, None)
+        return AlignedData(data, None)
     from ..stages import align as align_stage
 
     run_stage(pipeline.record, stage, aligner, functools.partial(align_stage.align, run, data))
-    return Aligned(data, aligner)
+    return AlignedData(data, aligner)
 
 
-def train(pipeline: Pipeline, aligned: Aligned) -> Trained:
+def train(pipeline: Pipeline, aligned: AlignedData) -> Trained:
     """Train the policy, unless recorded actions are replayed."""
     run, data, stage = pipeline.run, aligned.data, StageId(Stage.TRAIN)
     if run.spec.act.replay:
@@ -185,7 +185,7 @@ def _train(
     pipeline: Pipeline,
     run: Run,
     stage: StageId,
-    aligned: Aligned,
+    aligned: AlignedData,
     policy: StageFolder,
     budget: float | None = None,
 ) -> None:
@@ -235,10 +235,10 @@ def run_baselines(pipeline: Pipeline, trained: Trained) -> None:
         _run_baseline(pipeline, _baseline(pipeline.run, policy), trained, limit)
 
 
-def _baseline(run: Run, policy: Policy) -> Run:
+def _baseline(run: Run, policy: PolicySpec) -> Run:
     """Return the run of a baseline: another condition, no videos, no baselines."""
     spec = run.spec
-    batch = spec.align.batch_size if policy.observes.aligner == "end_to_end" else policy.batch_size
+    batch = spec.align.batch_size if policy.observes.trains_aligner else policy.batch_size
     policy = attrs.evolve(policy, batch_size=batch)
     act = attrs.evolve(spec.act, videos=0, baselines=())
     return attrs.evolve(run, spec=attrs.evolve(spec, policy=policy, act=act))
@@ -248,6 +248,6 @@ def _run_baseline(pipeline: Pipeline, run: Run, trained: Trained, limit: dict[st
     """Train and evaluate a baseline, which has no trained aligner; ``limit`` is its budget."""
     data, condition = trained.data, run.spec.policy.condition
     policy = policy_folder(run, data, None, limit)
-    aligned, budget = Aligned(data, None), limit["cpu_seconds"]
+    aligned, budget = AlignedData(data, None), limit["cpu_seconds"]
     _train(pipeline, run, StageId(Stage.TRAIN, condition), aligned, policy, budget)
     _act(pipeline, run, StageId(Stage.ACT, condition), data, policy)

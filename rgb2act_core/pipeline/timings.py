@@ -149,7 +149,7 @@ def workload_of(run: Run, stage: Stage) -> Workload:
 def collect_work(run: Run) -> Work:
     """Return what the speed of recording depends on; its units are frames."""
     return {
-        "stage": "collect",
+        "stage": Stage.COLLECT,
         "environment": canonical(run.spec.environment),
         "workers": workers_of(run.spec.compute.simulator_workers),
         "machine": machine(run),
@@ -159,7 +159,7 @@ def collect_work(run: Run) -> Work:
 def extract_work(run: Run, choice: BackboneChoice | TeacherChoice, info: EnvironmentInfo) -> Work:
     """Return what the speed of a backbone or teacher depends on; its units are frames."""
     return {
-        "stage": "extract",
+        "stage": Stage.EXTRACT,
         "component": canonical(choice),
         "cameras": len(info.cameras),
         "image": list(info.image),
@@ -172,7 +172,7 @@ def align_work(run: Run) -> Work:
     align = canonical(run.spec.align)
     del align["steps"]
     backbones = [canonical(choice) for choice in run.spec.backbone]
-    return {"stage": "align", "align": align, "backbones": backbones, "machine": machine(run)}
+    return {"stage": Stage.ALIGN, "align": align, "backbones": backbones, "machine": machine(run)}
 
 
 def train_work(run: Run) -> Work:
@@ -180,7 +180,7 @@ def train_work(run: Run) -> Work:
     policy = canonical(run.spec.policy)
     del policy["steps"]
     return {
-        "stage": "train",
+        "stage": Stage.TRAIN,
         "policy": policy,
         "backbones": [canonical(choice) for choice in policy_backbones(run.spec)],
         "machine": machine(run),
@@ -190,7 +190,7 @@ def train_work(run: Run) -> Work:
 def act_work(run: Run) -> Work:
     """Return what the speed of acting depends on; its units are episodes."""
     return {
-        "stage": "act",
+        "stage": Stage.ACT,
         "environment": canonical(run.spec.environment),
         "policy": canonical(run.spec.policy),
         "backbones": [canonical(choice) for choice in policy_backbones(run.spec)],

@@ -129,7 +129,7 @@ def open_samples(
     return Samples(
         index=index,
         names=tuple(source.name for source in data.demonstrations),
-        frames=frames if condition.aligner == "end_to_end" else None,
+        frames=frames if condition.trains_aligner else None,
         features_R=features,
         parts=feature_parts(condition, aligner, pooled, state_RS.shape[1]),
         joints_RJ=_column([e.joints for e in episodes])[:, chosen].to(device),
@@ -179,7 +179,7 @@ def _features(
     device: str,
 ) -> Features:
     """Return the features of all rows, computed once."""
-    if condition.aligner == "end_to_end":  # the aligner's part is computed in every step
+    if condition.trains_aligner:  # the aligner's part is computed in every step
         return Features(vector=state_RS)
     if aligner is not None:
         assert frames is not None

@@ -98,5 +98,5 @@ def versions(record: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _aligner_is_trained(policy: Mapping[str, Any]) -> bool:
-    condition = CONDITIONS.get(policy.get("condition", "aligned"))
+    condition = CONDITIONS.get(str(policy.get("condition")))
     return condition is None or condition.aligner == "trained"

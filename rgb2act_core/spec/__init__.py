@@ -24,7 +24,7 @@ from .choices import (
     TeacherChoice,
 )
 from .data import Collect, Extract, Tokens
-from .policy import ClosedLoop, Policy
+from .policy import ClosedLoop, PolicySpec
 
 __all__ = [
     "CHOICES",
@@ -43,7 +43,7 @@ __all__ = [
     "Extract",
     "FusionChoice",
     "HeadChoice",
-    "Policy",
+    "PolicySpec",
     "Spec",
     "TeacherChoice",
     "Tokens",
@@ -121,7 +121,7 @@ class Spec:
     """Extraction and storage of features."""
     align: Align
     """Alignment of RGB features to the teacher."""
-    policy: Policy
+    policy: PolicySpec
     """The policy and its training."""
     act: Act = attrs.field(default=Act())
     """Closed-loop evaluation of the policy."""

@@ -46,6 +46,11 @@ class Condition:
         return self.backbones == "none" and not self.state
 
     @property
+    def trains_aligner(self) -> bool:
+        """Return whether the aligner is trained together with the head."""
+        return self.aligner == "end_to_end"
+
+    @property
     def is_baseline(self) -> bool:
         """Return whether ``[act] baselines`` can list it: it does without a trained aligner."""
         return self.aligner != "trained"

@@ -26,7 +26,7 @@ class ClosedLoop:
 
 
 @attrs.frozen(kw_only=True)
-class Policy:
+class PolicySpec:
     """The policy: its observations, its action chunks and its training."""
 
     head: HeadChoice
@@ -102,7 +102,10 @@ class Policy:
                 f"condition = {self.condition!r} with proprio = false leaves nothing to observe;"
                 " set proprio = true"
             )
-        if self.tasks != "embedding" and self.task_width != attrs.fields(Policy).task_width.default:
+        if (
+            self.tasks != "embedding"
+            and self.task_width != attrs.fields(PolicySpec).task_width.default
+        ):
             raise ValueError(
                 f"task_width = {self.task_width} is used only with tasks = 'embedding'; remove it"
             )

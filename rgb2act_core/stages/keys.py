@@ -14,14 +14,16 @@ import attrs
 from ..data.dataset import Dataset
 from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..interfaces.fields import Mark, is_marked
-from ..spec import Act, BackboneChoice, Policy, Spec, Tokens
+from ..spec import Act, BackboneChoice, PolicySpec, Spec, Tokens
 from ..spec.requirements import backbone_labels, policy_backbones
 from ..store.keys import canonical, key_of
 from ..store.stage_folder import StageFolder
+from ..store.stage_id import Stage
 from .run import Run
 
 # raise a stage's version when its code changes the results
-VERSIONS = {"align": 2, "train": 2, "act": 4, "trials": 2}
+VERSIONS = {Stage.ALIGN: 2, Stage.TRAIN: 2, Stage.ACT: 4}
+TRIALS_VERSION = 2  # of the evaluation during training
 
 
 def feature_recipe(spec: Spec, choice: BackboneChoice) -> dict[str, Any]:
@@ -96,8 +98,8 @@ def act_folder(run: Run, data: Dataset, policy: StageFolder | None) -> StageFold
 def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
     """Return everything that the aligner's weights depend on."""
     return {
-        "stage": "align",
-        "version": VERSIONS["align"],
+        "stage": Stage.ALIGN,
+        "version": VERSIONS[Stage.ALIGN],
         "data": data.key,
         "backbones": [feature_recipe(run.spec, choice) for choice in run.spec.backbone],
         "teacher": canonical(run.spec.teacher),
@@ -108,10 +110,10 @@ def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
 
 def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[str, Any]:
     """Return everything that the policy's weights depend on."""
-    policy: Policy = run.spec.policy
+    policy: PolicySpec = run.spec.policy
     inputs: dict[str, Any] = {
-        "stage": "train",
-        "version": VERSIONS["train"],
+        "stage": Stage.TRAIN,
+        "version": VERSIONS[Stage.TRAIN],
         "data": data.key,
         "policy": canonical(policy),
         "seed": run.spec.seed,
@@ -121,7 +123,7 @@ def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[s
         for field in attrs.fields(Act):
             if is_marked(field, Mark.EVALUATION_ONLY):
                 act.pop(field.name, None)
-        inputs["act"], inputs["trials"] = act, VERSIONS["trials"]
+        inputs["act"], inputs["trials"] = act, TRIALS_VERSION
         inputs["environments"] = [canonical(choice) for choice in run.spec.environments]
     if aligner is not None:
         inputs["aligner"] = aligner.key
@@ -141,8 +143,8 @@ def act_inputs(run: Run, data: Dataset, policy: StageFolder | None) -> dict[str,
     if act["seeds"] is None:
         del act["seeds"]
     return {
-        "stage": "act",
-        "version": VERSIONS["act"],
+        "stage": Stage.ACT,
+        "version": VERSIONS[Stage.ACT],
         **({"data": data.key} if policy is None else {"policy": policy.key}),
         "environment": canonical(run.spec.environment),
         "act": act,

@@ -26,7 +26,7 @@ from ..policy.config import PolicyConfig
 from ..policy.policy import Policy
 from ..policy.samples import SPILLED, Samples, open_samples
 from ..policy.saving import save_policy
-from ..spec import Policy as PolicySpec
+from ..spec import PolicySpec
 from ..spec.requirements import policy_backbones
 from ..system.devices import device_of
 from ..system.progress import say
@@ -122,19 +122,19 @@ def _aligner(
     device: str,
 ) -> Aligner | None:
     """Return the trained aligner, a new one, or None, by the policy's condition."""
-    kind = run.spec.policy.observes.aligner
-    if kind == "trained":
+    condition = run.spec.policy.observes
+    if condition.aligner == "trained":
         assert folder is not None
         aligner = load_aligner(folder).to(device)
         check_aligner(folder, aligner.fingerprints, fingerprints)
         return aligner
-    if kind is None:
+    if condition.aligner is None:
         return None
     spec, embeddings = run.spec, stored_embeddings(run)
     inputs = open_inputs(spec, data, stored_features(run), embeddings, fingerprints, device)
     transform = teacher_transform(spec, data, embeddings, inputs)
     aligner = new_aligner(spec.align, attrs.evolve(inputs, groups=None), transform, spec.seed)
-    return aligner.requires_grad_(kind == "end_to_end")
+    return aligner.requires_grad_(condition.trains_aligner)
 
 
 def _new_policy(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -24,6 +24,9 @@ from ..plugins import registry
 from ..plugins.components import Component, Kind
 from . import general
 from .subject import Subject
+
+if TYPE_CHECKING:
+    from ..interfaces import Episode
 
 
 @attrs.frozen(eq=False)
@@ -70,9 +73,19 @@ def component_checks(kind: Kind, component: Component) -> list[Check]:
     return [_check(component.name, call, subject) for call in (*general.CHECKS, *own)]
 
 
+def validate_episode(episode: Episode) -> None:
+    """Raise UserError naming episode and frame if a stage could not use the episode.
+
+    Every value of joints, actions, state and point clouds is checked, and the shape of the images.
+    """
+    from ..data.episode_store import validate
+
+    validate(episode)
+
+
 def _check(about: str, call: Callable[[Any], None], subject: Any) -> Check:
     summary = (call.__doc__ or "").partition("\n")[0].replace("``", "")
     return Check(about, call.__name__, summary, lambda: call(subject))
 
 
-__all__ = ["Check", "checks", "component_checks", "light"]
+__all__ = ["Check", "checks", "component_checks", "light", "validate_episode"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from rgb2act_core.alignment.aligner import Aligned, Aligner
 from rgb2act_core.alignment.augmentation import augment
 from rgb2act_core.alignment.gradient_cache import gradcache_backward
-from rgb2act_core.alignment.losses import Temperature, steps_within
+from rgb2act_core.alignment.losses import Temperature, near_in_time
 from rgb2act_core.alignment.objective import LossTargets, embed, objective
 from rgb2act_core.alignment.outputs import AlignedOutputs
 from rgb2act_core.plugins.components import Kind
@@ -66,7 +66,7 @@ def frames_of_two_backbones() -> tuple[list[Tensor], Tensor]:
 
 def targets_of(target: Tensor) -> LossTargets:
     frames = torch.arange(12) // 4, torch.arange(12) % 4
-    similar = steps_within(*frames, *frames, 1).__getitem__
+    similar = near_in_time(*frames, *frames, 1).__getitem__
     return LossTargets(target_BD=target, similar=similar, groups_BHC=groups_of(12))
 
 

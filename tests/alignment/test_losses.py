@@ -15,9 +15,9 @@ from rgb2act_core.alignment.losses import (
     infonce,
     infonce_bank,
     missing_entropy,
+    near_in_time,
     self_contrast,
     sigmoid,
-    steps_within,
 )
 
 # Plain loops add at most 36 terms, in float64 from unit vectors in float32; these round by 6e-8,
@@ -32,7 +32,7 @@ def unit(rows: Tensor) -> Tensor:
 
 def close_in_time(episode: list[int], step: list[int], steps: int) -> Tensor:
     frames = torch.tensor(episode), torch.tensor(step)
-    return steps_within(*frames, *frames, steps)
+    return near_in_time(*frames, *frames, steps)
 
 
 def test_infonce_of_equal_embeddings_is_the_log_of_their_number() -> None:
@@ -144,7 +144,7 @@ EPISODE, STEP = torch.arange(90) // 30, torch.arange(90) % 30
 
 def loss_of(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """Return a loss of students (90, 4), teachers (90, 4) and a temperature."""
-    mask = steps_within(EPISODE, STEP, EPISODE, STEP, 2)
+    mask = near_in_time(EPISODE, STEP, EPISODE, STEP, 2)
     order = torch.randperm(90, generator=torch.Generator().manual_seed(3))
     position, wide = order.argsort(), mask[:, order].__getitem__
 

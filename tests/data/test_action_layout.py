@@ -5,7 +5,7 @@ import pytest
 from rgb2act_core.data.action_layout import action_index, check_grippers, held_grippers
 from rgb2act_core.errors import UserError
 from rgb2act_core.plugins.components import Component
-from rgb2act_core.spec import HeadChoice, Policy
+from rgb2act_core.spec import HeadChoice, PolicySpec
 
 NAMES = tuple(
     f"{side}_{part}"
@@ -14,9 +14,9 @@ NAMES = tuple(
 )
 
 
-def policy(**options: Any) -> Policy:
-    head = Component(name="none", config=Policy, build=lambda c: c, tiny=None)
-    return Policy(head=HeadChoice(component=head, config=None), **options)
+def policy(**options: Any) -> PolicySpec:
+    head = Component(name="none", config=PolicySpec, build=lambda c: c, tiny=None)
+    return PolicySpec(head=HeadChoice(component=head, config=None), **options)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from rgb2act_ulip.preprocess import prepare
 
 from rgb2act_core import UserError, pointclouds
 from rgb2act_core.interfaces import PointCloud
-from rgb2act_core.spec import reader
+from rgb2act_core.spec import reader  # internal: a complete spec needs other plugins
 
 TINY = {"weights": "random", "variant": "tiny", "points": 256}
 BUILT = build(Ulip(**TINY))

@@ -57,12 +57,11 @@ threads = 1
 
 def train(root: Path) -> Path:
     """Train the policy and return the run's folder."""
-    from rgb2act_core.pipeline import chain
-    from rgb2act_core.spec.reader import read_spec
-
-    spec = root / "deployed.toml"
+    spec, runs = root / "deployed.toml", root / "runs"
     spec.write_text(SPEC)
-    return chain.run_pipeline(read_spec(spec), root / "runs", "train")
+    command = [sys.executable, "-m", "rgb2act_core", "train", str(spec), "--root", str(runs)]
+    subprocess.run(command, check=True)
+    return runs / "deployed"
 
 
 @contextlib.contextmanager
@@ -107,7 +106,7 @@ class Recorded:
 
 def planned(run: Path, recorded: Recorded, seed: int, groups: list[list[int]]) -> np.ndarray:
     """Return the actions (plans, n, 14) of evaluation, given the frames before each plan."""
-    from rgb2act_core.policy import rollout
+    from rgb2act_core.policy import rollout  # internal: the reference that servers must match
     from rgb2act_core.serving import load_server
 
     _, sessions = load_server(run)

@@ -22,7 +22,7 @@ from robotwin_episodes import (
 )
 
 from rgb2act_core import UserError
-from rgb2act_core.data.episode_store import validate
+from rgb2act_core.testing import validate_episode
 
 Opened = Callable[..., RobotwinEnvironment]
 ROUNDING = 1e-6  # of float32 matrices near 1 and their inverses; points multiply three of them
@@ -67,7 +67,7 @@ def test_depth_is_metres(tmp_path: Path, layout: str) -> None:
 def test_clouds_are_computed_from_depth(tmp_path: Path, layout: str, opened: Opened) -> None:
     write_layout(tmp_path, layout, depth=True)
     (episode,) = opened(tmp_path, clouds="depth", **EVERYTHING).recorded()
-    validate(episode)
+    validate_episode(episode)
     assert episode.clouds is not None
     cloud = episode.clouds[0]
     assert len(cloud.xyz) == HEIGHT * WIDTH - 1  # one pixel has no depth

@@ -16,7 +16,7 @@ from rgb2act_robotwin.environment import RobotwinEnvironment
 from robotwin_episodes import ROWS, TASK, vector, write_layout, write_legacy, write_newer
 
 from rgb2act_core import UserError
-from rgb2act_core.data.episode_store import validate
+from rgb2act_core.testing import validate_episode
 
 Opened = Callable[..., RobotwinEnvironment]
 KEYS = {
@@ -277,7 +277,7 @@ def test_any_damage_is_a_user_error_or_harmless(
     path.write_bytes(content)
     try:
         (episode,) = build(Robotwin(task=TASK, data=path)).recorded()
-        validate(episode)
+        validate_episode(episode)
         assert episode.rgb[:].shape == episode.rgb.shape
     except UserError as err:
         message = str(err)

@@ -25,8 +25,8 @@ from robotwin_episodes import (
 )
 
 from rgb2act_core import UserError
-from rgb2act_core.data.episode_store import validate
 from rgb2act_core.interfaces import Episode
+from rgb2act_core.testing import validate_episode
 
 DATA = Path(__file__).parents[1] / "data"
 Opened = Callable[..., RobotwinEnvironment]
@@ -41,7 +41,7 @@ def test_every_layout_gives_the_same_episode(tmp_path: Path, layout: str, opened
     write_layout(tmp_path, layout)
     environment = opened(tmp_path, cameras=("head_camera", "left_camera"))
     episode = only(environment)
-    validate(episode)
+    validate_episode(episode)
     joints_RA = vector().astype(np.float32)
     assert episode.name == "demo_clean-episode_0000000"
     assert episode.task == environment.info.task == TASK
@@ -265,7 +265,7 @@ def test_recorded_episodes_of_robotwin_itself() -> None:
     for folder, length, clouds in (("beat_block_hammer", 4, True), ("demo_new", 5, False)):
         environment = build(Robotwin(task=task, data=DATA / folder, cameras=("cam_head",)))
         episode = only(environment)
-        validate(episode)
+        validate_episode(episode)
         assert episode.rgb.shape == (length, 1, 240, 320, 3)
         assert (episode.clouds is not None) == clouds
         red_HW3 = episode.rgb[0][0].astype(int)
@@ -306,7 +306,7 @@ def test_images_and_clouds_of_folders(tmp_path: Path, opened: Opened) -> None:
     environment = opened(tmp_path / "data", frames=tmp_path / "png", points=tmp_path / "ply")
     assert environment.info.image == (HEIGHT, WIDTH)
     episode = only(environment)
-    validate(episode)
+    validate_episode(episode)
     np.testing.assert_array_equal(episode.rgb[2][0], picture(2))  # PNG is lossless
     assert episode.rgb.shape[0] == ROWS - 1
     assert episode.clouds is not None

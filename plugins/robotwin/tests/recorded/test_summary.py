@@ -22,12 +22,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def cli(tmp_path: Path) -> Cli:
     def run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "import sys; from rgb2act_core.cli import main; sys.exit(main())",
-            ]
-            + [str(arg) for arg in args],
+            [sys.executable, "-m", "rgb2act_core", *map(str, args)],
             capture_output=True,
             text=True,
             cwd=tmp_path,

@@ -14,10 +14,8 @@ from gymnasium.utils.env_checker import check_env
 from rgb2act_robotwin import Robotwin, build, diagnose, rgb2act_environments
 from rgb2act_robotwin.simulator.gym_env import RobotwinEnv
 
-from rgb2act_core import EnvironmentLost, UserError
-from rgb2act_core.plugins.components import Kind
-from rgb2act_core.testing import environment
-from rgb2act_core.testing.subject import Subject
+from rgb2act_core import EnvironmentLost, Kind, UserError
+from rgb2act_core.testing import component_checks
 
 pytestmark = pytest.mark.slow
 
@@ -45,8 +43,8 @@ def test_environment_passes_the_conformance_kit(standin: Path) -> None:
     (component,) = rgb2act_environments()
     tiny = Robotwin(task="beat_block_hammer", python=standin)
     component = attrs.evolve(component, tiny=tiny)
-    for check in environment.CHECKS:
-        check(Subject(Kind.ENVIRONMENT, component))
+    for check in component_checks(Kind.ENVIRONMENT, component):
+        check()
 
 
 def test_gymnasium_agrees(make: Make) -> None:
@@ -184,7 +182,7 @@ def test_a_simulator_that_does_not_start_is_an_error(make: Make, tmp_path: Path)
 
 
 def test_the_key_has_the_code_version_and_no_path(standin: Path, tmp_path: Path) -> None:
-    from rgb2act_core.store.keys import canonical
+    from rgb2act_core.store.keys import canonical  # internal: the public key hides its content
 
     def key(**options: Any) -> Any:
         return canonical(Robotwin(task="lift_pot", **options))
