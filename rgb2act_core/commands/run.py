@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..plugins.arguments import add_json, add_root
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
-from ..store.stage_id import Stage, StageId
+from ..store.stage_id import Stage
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -74,10 +74,11 @@ def run_stages(
 
 def _results(folder: Path, root: Path, kind: Stage) -> dict[str, Any]:
     """Return the results of one kind of stage: of ``act``, also those of its baselines."""
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    found = {}
-    for stage in record["stages"]:
-        if StageId.parse(stage["stage"]).stage is kind:
-            path = root / stage["path"] / "stage.json"
-            found[stage["stage"]] = json.loads(path.read_text(encoding="utf-8"))["results"]
-    return found
+    from ..store.files import read_json
+    from ..store.run_file import read_run_file
+
+    return {
+        str(stage.id): read_json(root / stage.path / "stage.json")["results"]
+        for stage in read_run_file(folder).stages
+        if stage.id.stage is kind
+    }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UserError
-
-RECORD = "run.json"
+from ..store.run_file import RECORD
 
 
 def run_folder(run: str | Path, root: str | Path = "runs") -> Path | None:

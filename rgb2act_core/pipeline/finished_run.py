@@ -11,7 +11,7 @@ For example::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,16 @@ import attrs
 
 from ..errors import UserError
 from ..store.files import read_json
+from ..store.run_file import RECORD, RunFile, StageRecord, read_run_file
 from ..store.stage_id import STAGES, Stage, StageId
-from .find_run import RECORD, find_run
+from .find_run import find_run
 
 if TYPE_CHECKING:
     from ..alignment.aligner import Aligner
     from ..policy.planner import Planner
     from ..policy.policy import Policy
     from ..spec import Spec
-    from .run_record import RecordedRun, StageRecord
+    from .run_record import RecordedRun
 
 
 @attrs.frozen(kw_only=True)
@@ -154,7 +155,7 @@ def _success_rate(results: Mapping[str, Any]) -> SuccessRate:
 
 def _row(folder: Path, root: Path) -> dict[str, Any]:
     try:
-        return _columns(read_json(folder / RECORD), root) | {"error": None}
+        return _columns(read_run_file(folder), root) | {"error": None}
     except UserError as err:
         message = str(err)
     except (KeyError, TypeError, ValueError) as err:
@@ -164,16 +165,16 @@ def _row(folder: Path, root: Path) -> dict[str, Any]:
     return {"name": folder.name} | dict.fromkeys(columns) | stages | {"error": message}
 
 
-def _columns(record: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    spec, stages = record["spec"], list(_own_stages(record))
-    act = next((path for id, path, _ in stages if id.stage is Stage.ACT), None)
+def _columns(record: RunFile, root: Path) -> dict[str, Any]:
+    spec, stages = record.spec, _own_stages(record)
+    act = next((stage.path for stage in stages if stage.id.stage is Stage.ACT), None)
     success = None
     if act is not None and (root / act / "stage.json").is_file():
         success = _success_rate(read_json(root / act / "stage.json")["results"])
     return {
-        "name": record["name"],
-        "created": record["created"],
-        "version": record["version"],
+        "name": record.name,
+        "created": record.created,
+        "version": record.version,
         "condition": spec["policy"]["condition"],
         "backbones": ", ".join(table["use"] for table in spec["backbone"]),
         "success": success and success.rate,
@@ -184,19 +185,17 @@ def _columns(record: Mapping[str, Any], root: Path) -> dict[str, Any]:
     }
 
 
-def _own_stages(record: Mapping[str, Any]) -> Iterator[tuple[StageId, Path, float]]:
-    """Yield id, path and seconds of each stage but those of the baselines."""
-    for stage in record["stages"]:
-        id = StageId.parse(stage["stage"])
-        if not (id.variant and id.stage in (Stage.TRAIN, Stage.ACT)):
-            yield id, Path(stage["path"]), float(stage["seconds"])
+def _own_stages(record: RunFile) -> list[StageRecord]:
+    """Return all stages but those of the baselines."""
+    trained = (Stage.TRAIN, Stage.ACT)
+    return [s for s in record.stages if not (s.id.variant and s.id.stage in trained)]
 
 
-def _stage_columns(stages: list[tuple[StageId, Path, float]], root: Path) -> dict[str, Any]:
+def _stage_columns(stages: Sequence[StageRecord], root: Path) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    for stage in STAGES:
-        parts = [(path, seconds) for id, path, seconds in stages if id.command is stage]
-        stored = all((root / path).is_dir() for path, _ in parts)
-        columns[str(stage)] = ("done" if stored else "deleted") if parts else None
-        columns[f"{stage}_seconds"] = sum(seconds for _, seconds in parts) if parts else None
+    for command in STAGES:
+        parts = [stage for stage in stages if stage.id.command is command]
+        stored = all((root / stage.path).is_dir() for stage in parts)
+        columns[str(command)] = ("done" if stored else "deleted") if parts else None
+        columns[f"{command}_seconds"] = sum(s.seconds for s in parts) if parts else None
     return columns

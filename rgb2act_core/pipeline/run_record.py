@@ -19,43 +19,9 @@ from ..spec import Spec
 from ..spec.reader import structure, unstructure
 from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
-from ..store.files import guard, read_json, write_json
+from ..store.files import guard, write_json
+from ..store.run_file import RECORD, RunFile, StageRecord, read_run_file
 from ..store.stage_id import StageId
-from .find_run import RECORD
-
-
-@attrs.frozen(kw_only=True)
-class StageRecord:
-    """One stage as ``run.json`` records it."""
-
-    id: StageId
-    key: str
-    path: str  # relative to the folder of all runs
-    cached: bool  # whether the last command found it finished
-    reason: str = ""  # why it ran
-    seconds: float = 0.0  # wall time of the stage when it ran
-    cpu_seconds: float = 0.0
-
-    @classmethod
-    def of_json(cls, data: Mapping[str, Any]) -> StageRecord:
-        """Return the record in JSON data.
-
-        Raises KeyError, TypeError or ValueError if the data is damaged.
-        """
-        return cls(
-            id=StageId.parse(str(data["stage"])),
-            key=str(data["key"]),
-            path=str(data["path"]),
-            cached=bool(data["cached"]),
-            reason=str(data["reason"]),
-            seconds=float(data["seconds"]),
-            cpu_seconds=float(data["cpu_seconds"]),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON data."""
-        values = attrs.asdict(self, recurse=False)
-        return {"stage": str(values.pop("id")), **values}
 
 
 class RunRecord:
@@ -63,7 +29,7 @@ class RunRecord:
 
     def __init__(self, run: Run) -> None:
         self.run, self.path = run, run.folder / RECORD
-        self.previous = _previous_stages(self.path)
+        self.previous = _previous_stages(run.folder)
         self._stages: dict[StageId, StageRecord] = {}
         self._samples: dict[str, Any] = {}
 
@@ -87,26 +53,24 @@ class RunRecord:
         with guard(self.run.folder):
             self.run.folder.mkdir(parents=True, exist_ok=True)
         earlier = [stage for id, stage in self.previous.items() if id not in self._stages]
-        data = {
-            "name": self.run.spec.name,
-            "version": __version__,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "spec": unstructure(self.run.spec),
-            "stages": [stage.to_json() for stage in self._stages.values()],
-            # recorded by an earlier command
-            "earlier_stages": [stage.to_json() for stage in earlier],
-            "samples": self._samples,
-            "environment": versions(),
-        }
-        write_json(self.path, data)
+        content = RunFile(
+            name=self.run.spec.name,
+            version=__version__,
+            created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            spec=unstructure(self.run.spec),
+            stages=tuple(self._stages.values()),
+            earlier_stages=tuple(earlier),
+            samples=self._samples,
+            environment=versions(),
+        )
+        write_json(self.path, content.to_json())
 
 
-def _previous_stages(path: Path) -> dict[StageId, StageRecord]:
+def _previous_stages(folder: Path) -> dict[StageId, StageRecord]:
     """Return the stages of an earlier record; empty if it is missing or cannot be read."""
-    with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
-        old = read_json(path)
-        stages = map(StageRecord.of_json, [*old.get("earlier_stages", []), *old["stages"]])
-        return {stage.id: stage for stage in stages}
+    with contextlib.suppress(UserError):
+        old = read_run_file(folder)
+        return {stage.id: stage for stage in (*old.earlier_stages, *old.stages)}
     return {}
 
 
@@ -139,16 +103,10 @@ def read_run(folder: Path) -> RecordedRun:
 
     Raises UserError if there is no ``run.json`` or if it is damaged.
     """
-    path = folder / RECORD
-    if not path.exists():
-        raise UserError(f"{folder}: no run.json; name the folder of a run, such as runs/NAME")
-    data = read_json(path)
-    run = Run(spec=structure(Spec, data.get("spec")), root=folder.resolve().parent)
-    try:
-        stages = [StageRecord.of_json(stage) for stage in data["stages"]]
-    except (KeyError, TypeError, ValueError) as err:
-        raise UserError(f"{path}: stages are damaged; delete it and run the spec again") from err
-    return RecordedRun(folder=folder, run=run, stages={stage.id: stage for stage in stages})
+    content = read_run_file(folder)
+    run = Run(spec=structure(Spec, content.spec), root=folder.resolve().parent)
+    stages = {stage.id: stage for stage in content.stages}
+    return RecordedRun(folder=folder, run=run, stages=stages)
 
 
 def open_dataset(recorded: RecordedRun) -> tuple[Tasks, Dataset]:

@@ -10,10 +10,11 @@ from typing import Any
 from ..errors import UserError
 from ..store.files import guard, read_json
 from ..store.keys import difference
+from ..store.run_file import StageRecord
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import StageId, StageState
 from ..system.progress import say
-from .run_record import RunRecord, StageRecord
+from .run_record import RunRecord
 from .timings import Timer, save_stage_timing
 
 SHOWN_CHANGES = 4  # changed inputs that a reason lists

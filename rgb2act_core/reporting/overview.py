@@ -8,6 +8,7 @@ from typing import Any
 
 from ..evaluation.success_rate import wilson
 from ..spec.conditions import CONDITIONS
+from ..store.run_file import RunFile
 from ..store.stage_id import Stage, StageId
 from .blocks import Block, Fact, Paragraph, Styled, Table, guarded, note
 from .episodes import count_successes
@@ -17,15 +18,14 @@ from .stage_results import Stages
 KEY_DIGITS = 12  # shown of a stage's key
 
 
-def subtitle(record: Mapping[str, Any]) -> str:
+def subtitle(record: RunFile) -> str:
     """Return the version and the date of a run."""
-    created = record.get("created", "at an unknown time")
-    return f"rgb2act {record.get('version', '?')}, {created}"
+    return f"rgb2act {record.version}, {record.created}"
 
 
-def notes(record: Mapping[str, Any], stages: Stages) -> list[Paragraph]:
+def notes(record: RunFile, stages: Stages) -> list[Paragraph]:
     """Return notes about missing and damaged stages."""
-    policy = record["spec"].get("policy")
+    policy = record.spec.get("policy")
     aligned = not isinstance(policy, dict) or _aligner_is_trained(policy)
     wanted = (Stage.ALIGN, Stage.TRAIN, Stage.ACT) if aligned else (Stage.TRAIN, Stage.ACT)
     missing = [stage for stage in wanted if StageId(stage) not in stages]
@@ -65,11 +65,9 @@ def _retrieval(stages: Stages) -> Iterator[Fact]:
 
 
 def _times(stages: Stages) -> Iterator[Fact]:
-    seconds, cpu_seconds = (
-        sum(float(stage.entry.get(key) or 0) for stage in stages.values())
-        for key in ("seconds", "cpu_seconds")
-    )
-    cached = sum(bool(stage.entry.get("cached")) for stage in stages.values())
+    seconds = sum(stage.record.seconds for stage in stages.values())
+    cpu_seconds = sum(stage.record.cpu_seconds for stage in stages.values())
+    cached = sum(stage.record.cached for stage in stages.values())
     text = f"wall time of {len(stages)} stages when they ran; {cached} were cached this time"
     yield Fact(duration(seconds), text)
     yield Fact(duration(cpu_seconds), "CPU time of these stages")
@@ -80,20 +78,20 @@ def stage_table(stages: Stages) -> Iterator[Block]:
     rows = [
         [
             str(stage.id),
-            "cached" if stage.entry.get("cached") else "ran",
-            str(stage.entry.get("reason") or ""),
-            duration(stage.entry.get("seconds")),
-            duration(stage.entry.get("cpu_seconds")),
-            Styled(str(stage.entry.get("key", ""))[:KEY_DIGITS], "code"),
+            "cached" if stage.record.cached else "ran",
+            stage.record.reason,
+            duration(stage.record.seconds),
+            duration(stage.record.cpu_seconds),
+            Styled(stage.record.key[:KEY_DIGITS], "code"),
         ]
         for stage in stages.values()
     ]
     yield Table(("stage", "", "reason", "#wall time", "#CPU time", "key"), rows)
 
 
-def versions(record: Mapping[str, Any]) -> Iterator[Block]:
+def versions(record: RunFile) -> Iterator[Block]:
     """Yield a table of the library versions that the run used."""
-    found = {"rgb2act": record.get("version", "?"), **record.get("environment", {})}
+    found = {"rgb2act": record.version, **record.environment}
     yield Table(("", ""), [[str(name), str(version)] for name, version in found.items()])
 
 

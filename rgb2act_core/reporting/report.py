@@ -6,18 +6,18 @@ has no report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..store.files import write_text
+from ..store.run_file import RunFile, read_run_file
 from ..store.stage_id import Stage, StageId
 from . import alignment, episodes, feature_maps, learning_curves, overview, tasks
 from .blocks import Block, Folded, Heading, Page, Preformatted, Section, guarded
 from .formats import toml
 from .page import render_page
-from .stage_results import StageResults, Stages, read_record, read_stages
+from .stage_results import StageResults, Stages, read_stages
 
 
 def write(run: Path) -> Path:
@@ -33,10 +33,10 @@ def write(run: Path) -> Path:
 
 def build_page(run: Path) -> Page:
     """Return the content of a run's report."""
-    record = read_record(run)
+    record = read_run_file(run)
     stages = read_stages(run, record)
     return Page(
-        title=record["name"],
+        title=record.name,
         subtitle=overview.subtitle(record),
         notes=overview.notes(record, stages),
         facts=overview.facts(stages),
@@ -44,7 +44,7 @@ def build_page(run: Path) -> Page:
     )
 
 
-def _sections(run: Path, record: Mapping[str, Any], stages: Stages) -> Iterator[Section]:
+def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:
     acted = [s for s in stages.values() if s.id.stage is Stage.ACT and not s.problem]
     trained = [s for s in stages.values() if s.id.stage in (Stage.ALIGN, Stage.TRAIN)]
     align = stages.get(StageId(Stage.ALIGN))
@@ -58,14 +58,14 @@ def _sections(run: Path, record: Mapping[str, Any], stages: Stages) -> Iterator[
         yield _section("Alignment", partial(alignment.results, align))
     if trained:
         yield _section("Learning curves", partial(_each, trained, learning_curves.curves))
-    if record.get("samples"):
-        show = partial(feature_maps.tables, run.parent, record["samples"])
+    if record.samples:
+        show = partial(feature_maps.tables, run.parent, record.samples)
         yield _section("Features", show)
     if acted:
         yield _section("Episodes", partial(_each, acted, episodes.tables))
     yield _section("Stages", partial(overview.stage_table, stages))
     yield _section("Versions", partial(overview.versions, record))
-    yield _section("Spec", lambda: [Preformatted(toml(record["spec"]))])
+    yield _section("Spec", lambda: [Preformatted(toml(record.spec))])
 
 
 def _section(title: str, build: Callable[[], Iterable[Block]]) -> Section:

@@ -1,4 +1,4 @@
-"""Read ``run.json`` and the results of each stage; damaged results become notes."""
+"""The results of each stage of a run; damaged results become notes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import attrs
 
 from ..errors import UserError
 from ..store.files import read_json
+from ..store.run_file import RunFile, StageRecord
 from ..store.stage_id import Stage, StageId
 
 _WITH_RESULTS = (Stage.ALIGN, Stage.TRAIN, Stage.ACT)
@@ -17,11 +18,11 @@ _WITH_RESULTS = (Stage.ALIGN, Stage.TRAIN, Stage.ACT)
 
 @attrs.frozen(kw_only=True)
 class StageResults:
-    """One stage of a run: its entry in ``run.json`` and the results of its ``stage.json``."""
+    """One stage of a run: its record in ``run.json`` and the results of its ``stage.json``."""
 
     id: StageId
     folder: Path
-    entry: Mapping[str, Any]
+    record: StageRecord
     results: Mapping[str, Any]
     problem: str = ""  # why there are no results
 
@@ -39,42 +40,22 @@ class StageResults:
 Stages = Mapping[StageId, StageResults]
 
 
-def read_record(run: Path) -> dict[str, Any]:
-    """Return the content of ``run.json``. Raises UserError if it is missing or damaged."""
-    path = run / "run.json"
-    record = read_json(path)
-    for key, kind in (("name", str), ("stages", list), ("spec", dict)):
-        if not isinstance(record.get(key), kind):
-            raise UserError(f"{path}: {key} is missing or damaged; delete it and run again")
-    return record
+def read_stages(run: Path, record: RunFile) -> dict[StageId, StageResults]:
+    """Return the stages of a run, in order. Their paths are relative to the folder of all runs."""
+    return {stage.id: _read_stage(run.parent / stage.path, stage) for stage in record.stages}
 
 
-def read_stages(run: Path, record: Mapping[str, Any]) -> dict[StageId, StageResults]:
-    """Return the stages of ``run.json``, in order. Raises UserError for an unknown stage.
-
-    Paths of stages are relative to the folder of all runs.
-    """
-    stages = (_read_stage(run, entry) for entry in record["stages"])
-    return {stage.id: stage for stage in stages}
-
-
-def _read_stage(run: Path, entry: Any) -> StageResults:
-    try:
-        id = StageId.parse(entry["stage"])
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
-        raise UserError(
-            f"{run / 'run.json'}: stage {entry!r} is unknown; delete it and run again"
-        ) from err
-    folder, results, problem = run.parent / str(entry.get("path", "")), None, ""
-    if id.stage in _WITH_RESULTS:
+def _read_stage(folder: Path, record: StageRecord) -> StageResults:
+    results, problem = None, ""
+    if record.id.stage in _WITH_RESULTS:
         try:
             results = read_json(folder / "stage.json").get("results")
         except UserError as err:
             problem = str(err)
     return StageResults(
-        id=id,
+        id=record.id,
         folder=folder,
-        entry=entry,
+        record=record,
         results=results if isinstance(results, dict) else {},
         problem=problem,
     )

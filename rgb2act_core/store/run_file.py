@@ -1,0 +1,104 @@
+"""``run.json``, the record of a run: its spec, its stages and where their outputs are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import UserError
+from .files import read_json
+from .stage_id import StageId
+
+RECORD = "run.json"
+
+
+@attrs.frozen(kw_only=True)
+class StageRecord:
+    """One stage as ``run.json`` records it."""
+
+    id: StageId
+    key: str
+    path: str  # relative to the folder of all runs
+    cached: bool  # whether the last command found it finished
+    reason: str = ""  # why it ran
+    seconds: float = 0.0  # wall time of the stage when it ran
+    cpu_seconds: float = 0.0
+
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> StageRecord:
+        """Return the record in JSON data.
+
+        Raises KeyError, TypeError or ValueError if the data is damaged.
+        """
+        return cls(
+            id=StageId.parse(str(data["stage"])),
+            key=str(data["key"]),
+            path=str(data["path"]),
+            cached=bool(data["cached"]),
+            reason=str(data["reason"]),
+            seconds=float(data["seconds"]),
+            cpu_seconds=float(data["cpu_seconds"]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        values = attrs.asdict(self, recurse=False)
+        return {"stage": str(values.pop("id")), **values}
+
+
+@attrs.frozen(kw_only=True)
+class RunFile:
+    """The content of ``run.json``."""
+
+    name: str
+    version: str  # of rgb2act
+    created: str  # ISO 8601
+    spec: Mapping[str, Any]  # the tables as they were run, not checked
+    stages: tuple[StageRecord, ...]  # those of the newest command
+    earlier_stages: tuple[StageRecord, ...] = ()  # those that only an earlier command ran
+    samples: Mapping[str, Any] = attrs.field(factory=dict)  # paths of what the report shows
+    environment: Mapping[str, str] = attrs.field(factory=dict)  # versions of the libraries used
+
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> RunFile:
+        """Return the content in JSON data.
+
+        Raises KeyError, TypeError, ValueError or AttributeError if the data is damaged.
+        """
+        return cls(
+            name=str(data["name"]),
+            version=str(data["version"]),
+            created=str(data["created"]),
+            spec=dict(data["spec"]),
+            stages=tuple(map(StageRecord.of_json, data["stages"])),
+            earlier_stages=tuple(map(StageRecord.of_json, data.get("earlier_stages") or ())),
+            samples=dict(data.get("samples") or {}),
+            environment=dict(data.get("environment") or {}),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        values = attrs.asdict(self, recurse=False)
+        for name in ("stages", "earlier_stages"):
+            values[name] = [stage.to_json() for stage in values[name]]
+        return values
+
+
+def read_run_file(folder: Path) -> RunFile:
+    """Return the content of ``run.json`` in a run's folder; no plugin is needed.
+
+    Raises UserError if there is no such file or if it is damaged.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        raise UserError(f"{folder}: no {RECORD}; name the folder of a run, such as runs/NAME")
+    data = read_json(path)
+    try:
+        return RunFile.of_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise UserError(
+            f"{path}: damaged ({type(err).__name__}: {err}); delete it and run the spec again"
+        ) from err
