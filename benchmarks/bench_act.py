@@ -26,7 +26,6 @@ import torch
 from shared import compare, quickstart
 
 from rgb2act_core.evaluation.simulator_pool import SimulatorPool
-from rgb2act_core.features.encoder import build_backbones
 from rgb2act_core.interfaces import Environment
 from rgb2act_core.pipeline import chain
 from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
@@ -88,7 +87,7 @@ def evaluation(run: Run, policy: Path, spent: Counter[str]) -> Callable[[], floa
 def plain(run: Run, environment: Environment, policy_folder: Path) -> Callable[[], float]:
     """Return a function that runs one episode in this process and returns ms per step."""
     policy, env = load_policy(policy_folder), environment.make()
-    encoders = open_encoders(policy, build_backbones(run.spec.backbone, "cpu"), "cpu")
+    encoders = open_encoders(policy, run.spec.backbone, "cpu")
     planner = BatchPlanner(policy, encoders, 1, "cpu")
 
     def cost() -> float:

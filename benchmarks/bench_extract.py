@@ -35,8 +35,9 @@ from torch import Tensor
 
 from rgb2act_core.data.dataset import Dataset
 from rgb2act_core.data.windows import window_index
-from rgb2act_core.features.encoder import Encoder, Stream, build_backbones
-from rgb2act_core.plugins.components import Component, Kind
+from rgb2act_core.features.encoder import Encoder, Stream
+from rgb2act_core.interfaces import Backbone
+from rgb2act_core.plugins.components import Capability, Component, Kind
 from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import BackboneChoice
 from rgb2act_core.stages.extract import extract_features
@@ -54,7 +55,7 @@ def chosen(name: str, **config: Any) -> BackboneChoice:
 def bare(
     choice: BackboneChoice, data: Dataset, batch: int, save: Callable[[list[Tensor]], None]
 ) -> None:
-    (backbone,) = build_backbones([choice], "cpu")
+    backbone: Backbone = choice.build()
     with torch.inference_mode():
         for source in data.episodes:
             frames, tokens = source.open().rgb, []
@@ -68,7 +69,7 @@ def overhead(
     title: str, run: Run, choice: BackboneChoice, data: Dataset, batch: int, rounds: int
 ) -> None:
     numbers = itertools.count()
-    (backbone,) = build_backbones([choice], "cpu")
+    backbone: Backbone = choice.build()
     backbone.encode(torch.from_numpy(np.array(data.episodes[0].open().rgb[:1]))[:, None])
 
     def save(tokens: list[Tensor]) -> None:
@@ -91,7 +92,7 @@ def overhead(
 
 
 def streaming(title: str, choice: BackboneChoice, steps: int, batch: int, rounds: int) -> None:
-    (backbone,) = build_backbones([choice], "cpu")
+    backbone: Backbone = choice.build()
     context = backbone.info.context
     rng = np.random.default_rng(0)
     video_TVHW3 = rng.integers(0, 256, (steps, 1, 240, 320, 3), np.uint8)
@@ -103,7 +104,7 @@ def streaming(title: str, choice: BackboneChoice, steps: int, batch: int, rounds
             return [backbone.encode(torch.from_numpy(video_TVHW3[b])).half() for b in batches]
 
     def streamed() -> list[Tensor]:
-        stream = Stream(Encoder(backbone, "cpu"))
+        stream = Stream(Encoder(backbone, "cpu", windowed=choice.can(Capability.WINDOWED)))
         return [stream.tokens(video_TVHW3[i : i + batch]) for i in range(0, steps, batch)]
 
     gap = (torch.cat(windows()).float() - torch.cat(streamed()).float()).abs().max()

@@ -25,7 +25,6 @@ from rgb2act_core.builtin.heads.diffusion import DiffusionPolicy
 from rgb2act_core.builtin.heads.flow import FlowPolicy
 from rgb2act_core.evaluation.episode_batch import EpisodeBatch, open_batch_planner
 from rgb2act_core.evaluation.success_rate import wilson
-from rgb2act_core.features.encoder import build_backbones
 from rgb2act_core.interfaces import Episode
 from rgb2act_core.pipeline.run_record import open_dataset, read_run
 from rgb2act_core.policy.batch_planner import BatchPlanner, open_encoders
@@ -101,7 +100,7 @@ def main() -> None:
     run = tasks.run
     folder = policy_folder(run, data, align_folder(run, data)).path
     episodes = [source.open() for source in data.demonstrations[-options.last :]]
-    backbones = build_backbones(policy_backbones(run.spec), "cpu")
+    backbones = policy_backbones(run.spec)
     act_config = attrs.evolve(run.spec.act, episodes=max(options.episodes, 1), videos=0)
     run = attrs.evolve(run, spec=attrs.evolve(run.spec, act=act_config))
     exact: np.ndarray | None = None

@@ -10,7 +10,6 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.encoder import build_backbones
 from ..policy.batch_planner import BatchPlanner, open_encoders
 from ..policy.policy import Policy
 from ..policy.rollout import Rollout, start_rollout, step_rollouts
@@ -49,7 +48,7 @@ def open_batch_planner(
     policy: Policy, backbones: Sequence[BackboneChoice], act: Act, device: str
 ) -> BatchPlanner:
     """Return a planner for the episodes that ``[act]`` runs in parallel."""
-    encoders = open_encoders(policy, build_backbones(backbones, device), device)
+    encoders = open_encoders(policy, backbones, device)
     return BatchPlanner(policy, encoders, min(act.parallel_episodes, act.episodes), device)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
-from ..features.encoder import build_backbones
 from ..policy.batch_planner import BatchPlanner, PolicyEncoders, open_encoders
 from ..policy.policy import Policy
 from ..spec import Act, BackboneChoice, ClosedLoop
@@ -111,8 +110,7 @@ class Trials:
 
     def _planner(self, policy: Policy) -> BatchPlanner:
         if self._encoders is None:
-            backbones = build_backbones(self.backbones, self.device)
-            self._encoders = open_encoders(policy, backbones, self.device)
+            self._encoders = open_encoders(policy, self.backbones, self.device)
         batch = min(self.act.parallel_episodes, self.act.episodes)
         return BatchPlanner(policy, self._encoders, batch, self.device)
 

@@ -5,7 +5,8 @@ Shapes: B = windows, F = frames, K = context, V = cameras, H W = pixels, N = pat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from ..data.windows import window_index
 from ..errors import UserError
 from ..interfaces import Backbone, WindowedBackbone
+from ..plugins.components import Capability
 from ..spec import BackboneChoice, Tokens
 from .token_codec import EncodedFrames, decode_tokens, encode_tokens
 
@@ -24,20 +26,26 @@ Parts = Mapping[str, Tensor]  # results that depend on single frames; frames are
 class Encoder:
     """A backbone on a device, applied in two steps: to single frames, then to windows of frames.
 
-    A ``WindowedBackbone`` with a context above 1 computes part of its work per frame, so that a
-    frame shared by several windows is encoded once. For any other backbone the first step only
-    moves the frames to the device.
+    With ``windowed`` the backbone is a ``WindowedBackbone``. If its context is above 1, it computes
+    part of its work per frame, so that a frame shared by several windows is encoded once. For any
+    other backbone the first step only moves the frames to the device.
     """
 
     def __init__(
-        self, backbone: Backbone, device: str, token_format: Tokens | None = None, name: str = ""
+        self,
+        backbone: Backbone,
+        device: str,
+        token_format: Tokens | None = None,
+        name: str = "",
+        *,
+        windowed: bool = False,
     ) -> None:
         self.backbone, self.device, self.context = backbone, device, backbone.info.context
         self.token_format = token_format or Tokens()
         self.name = name or type(backbone).__name__
         self.windowed: WindowedBackbone | None = None
-        if self.context > 1 and isinstance(backbone, WindowedBackbone):
-            self.windowed = backbone
+        if windowed and self.context > 1:
+            self.windowed = cast(WindowedBackbone, backbone)
 
     def encode_frames(self, rgb_FVHW3: NDArray[np.uint8]) -> Parts:
         """Return the parts of the frames, on the device."""
@@ -114,6 +122,14 @@ class Stream:
         return decode_tokens(self.encode(rgb_BVHW3))
 
 
-def build_backbones(choices: Sequence[BackboneChoice], device: str) -> list[Backbone]:
-    """Build the chosen backbones and move them to the device."""
-    return [choice.build().to(torch.device(device)) for choice in choices]
+def build_encoder(
+    choice: BackboneChoice, device: str, token_format: Tokens | None = None
+) -> Encoder:
+    """Build a chosen backbone on a device and return its encoder."""
+    return Encoder(
+        choice.build().to(torch.device(device)),
+        device,
+        token_format,
+        choice.component.name,
+        windowed=choice.can(Capability.WINDOWED),
+    )

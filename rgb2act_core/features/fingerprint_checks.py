@@ -23,7 +23,7 @@ from ..store.group_reader import read_group
 from ..store.keys import key_of
 from ..system.devices import processor
 from ..weights.inventory import weights_of
-from .encoder import Encoder, build_backbones
+from .encoder import Encoder, build_encoder
 from .fingerprint import TOLERANCE, Fingerprint, Shape, probe_features
 from .reader import StoredFeatures
 
@@ -117,8 +117,7 @@ def _check_installed(features: StoredFeatures, reference: Fingerprint, device: s
     facts = production_facts(choice, device)
     if _pass_path(features, reference, facts).exists():
         return
-    (backbone,) = build_backbones([choice], device)
-    encoder = Encoder(backbone, device, features.token_format, choice.component.name)
+    encoder = build_encoder(choice, device, features.token_format)
     error = reference.error(probe_features(encoder, reference.shape, choice.component.name))
     remedy = f"install the software that produced them, or delete {folder} and run again"
     _check_error(f"{folder}: features", reference, error, facts, remedy)

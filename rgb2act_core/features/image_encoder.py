@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..interfaces import Backbone
 from ..plugins import registry
-from ..plugins.components import Kind
+from ..plugins.components import Capability, Kind
 from ..spec import Compute
 from ..spec.reader import structure
 from ..system.devices import device_of
@@ -41,7 +41,8 @@ def backbone(name: str, *, device: str = "auto", **config: Any) -> ImageEncoder:
     except UserError as err:
         raise UserError(*(f"backbone {name}: {problem}" for problem in err.args)) from err
     torch_device = device_of(Compute(device=device).device)
-    return ImageEncoder(built.to(torch.device(torch_device)), torch_device)
+    windowed = Capability.WINDOWED in component.capabilities
+    return ImageEncoder(built.to(torch.device(torch_device)), torch_device, windowed)
 
 
 class ImageEncoder:
@@ -51,10 +52,10 @@ class ImageEncoder:
     they are rounded to float16 and returned as float32.
     """
 
-    def __init__(self, model: Backbone, device: str) -> None:
+    def __init__(self, model: Backbone, device: str, windowed: bool = False) -> None:
         self.model = model
         """The backbone as its plugin built it."""
-        self._encoder = Encoder(model, device)
+        self._encoder = Encoder(model, device, windowed=windowed)
 
     @property
     def dim(self) -> int:

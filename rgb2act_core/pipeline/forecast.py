@@ -174,7 +174,7 @@ def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extracti
 def _time(inputs: _Inputs, choice: BackboneChoice | TeacherChoice, built: Any) -> Timing:
     compute, info = inputs.run.spec.compute, inputs.info
     if not isinstance(choice, TeacherChoice):
-        return time_backbone(compute, built, info)
+        return time_backbone(compute, choice, built, info)
     clouds = inputs.data.episodes[0].open().clouds if inputs.data is not None else None
     return time_teacher(compute, built, clouds[0] if clouds else None)
 

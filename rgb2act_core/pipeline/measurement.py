@@ -13,6 +13,7 @@ import torch
 from ..features.encoder import Encoder, Stream
 from ..features.token_codec import bytes_of
 from ..interfaces import EnvironmentInfo, PointCloud
+from ..plugins.components import Capability
 from ..spec import BackboneChoice, Compute, Spec, TeacherChoice
 from ..system.devices import device_of, peak_memory
 from .timings import Timing
@@ -38,10 +39,13 @@ def stored_frame_bytes(
     return tokens + 4 * cameras * dim
 
 
-def time_backbone(compute: Compute, built: Any, info: EnvironmentInfo) -> Timing:
-    """Measure a backbone on frames of noise, encoded as those of an episode are."""
+def time_backbone(
+    compute: Compute, choice: BackboneChoice, built: Any, info: EnvironmentInfo
+) -> Timing:
+    """Measure a chosen backbone on frames of noise, encoded as those of an episode are."""
     device = device_of(compute.device, compute.threads)
-    stream = Stream(Encoder(built.to(torch.device(device)), device))
+    windowed = choice.can(Capability.WINDOWED)
+    stream = Stream(Encoder(built.to(torch.device(device)), device, windowed=windowed))
     rng, shape = np.random.default_rng(0), (len(info.cameras), *info.image, 3)
     noise = rng.integers(0, 256, (TIMED_FRAMES, *shape), np.uint8)
     stream.tokens(noise[:1]).cpu()

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from ..data.dataset import Dataset, EpisodeRef
 from ..data.windows import window_index
 from ..errors import UserError
-from ..features.encoder import build_backbones
 from ..features.reader import DequantizedTokens
 from ..policy.batch_planner import BatchPlanner, open_encoders
 from ..policy.conditioning import Features
@@ -108,8 +107,8 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
 def _open_planner(run: Run, policy_folder: Path) -> BatchPlanner:
     device = device_of(run.spec.compute.device, run.spec.compute.threads)
     policy = load_policy(policy_folder, device)
-    backbones = build_backbones(policy_backbones(run.spec), device)
-    return BatchPlanner(policy, open_encoders(policy, backbones, device), 1, device)
+    encoders = open_encoders(policy, policy_backbones(run.spec), device)
+    return BatchPlanner(policy, encoders, 1, device)
 
 
 def _exceeded(source: EpisodeRef, errors: Errors) -> list[str]:

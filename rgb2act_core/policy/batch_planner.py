@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.windows import window_index
-from ..features.encoder import Encoder
+from ..features.encoder import Encoder, build_encoder
 from ..features.fingerprint_checks import check_encoders
-from ..interfaces import Backbone
+from ..spec import BackboneChoice
 from .conditioning import Features, Observation
 from .history import ObservationHistory
 from .policy import Policy
@@ -49,12 +49,14 @@ class PolicyEncoders:
         return max([encoder.context for encoder in self.encoders], default=1)
 
 
-def open_encoders(policy: Policy, backbones: Sequence[Backbone], device: str) -> PolicyEncoders:
-    """Return the policy's encoders.
+def open_encoders(
+    policy: Policy, backbones: Sequence[BackboneChoice], device: str
+) -> PolicyEncoders:
+    """Build the policy's backbones on a device and return their encoders.
 
     Raises UserError if a backbone's features differ from those that the policy was trained with.
     """
-    encoders = tuple(Encoder(backbone, device, policy.token_format) for backbone in backbones)
+    encoders = tuple(build_encoder(choice, device, policy.token_format) for choice in backbones)
     errors = check_encoders(policy.fingerprints, encoders) if policy.fingerprints else ()
     return PolicyEncoders(encoders=encoders, fingerprint_errors=errors)
 

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..features.encoder import build_backbones
 from ..spec import Act, BackboneChoice
 from .batch_planner import BatchPlanner, open_encoders
 from .config import PolicyConfig
@@ -137,7 +136,7 @@ def load_planner(
     policy = load_policy(folder, device)
     name = policy.action_half.device.type
     choices = saved_backbones(folder) if backbones is None else backbones
-    encoders = open_encoders(policy, build_backbones(choices, name), name)
+    encoders = open_encoders(policy, choices, name)
     if act is not None and act.compile:
         policy.compile_plans()
     return Planner(BatchPlanner(policy, encoders, 1, name), act)

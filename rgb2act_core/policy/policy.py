@@ -9,7 +9,8 @@ V = cameras, C = channels of a backbone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from typing import cast
 
 import attrs
 import numpy as np
@@ -22,6 +23,7 @@ from ..data.windows import window_index
 from ..errors import UserError
 from ..features.fingerprint import Fingerprint
 from ..interfaces import Compilable, MultiPlan, Plans, PolicyHead, PolicyModule
+from ..plugins.components import Capability
 from ..spec import Tokens
 from ..spec.conditions import CONDITIONS, Condition
 from .conditioning import Features, Observation, features_of, over_windows
@@ -34,8 +36,9 @@ FLOOR = 1e-3  # smallest standard deviation or half range that normalisation div
 class Policy(nn.Module):
     """A policy: features and joint positions in, plans of physical actions out.
 
-    ``token_format`` is how the backbones' tokens were stored for training; planning encodes frames
-    in the same format. ``fingerprints`` identify the backbones that the policy was trained with.
+    ``capabilities`` are those that the head's component declares. ``token_format`` is how the
+    backbones' tokens were stored for training; planning encodes frames in the same format.
+    ``fingerprints`` identify the backbones that the policy was trained with.
     """
 
     feature_mean: Tensor  # (F,)
@@ -53,12 +56,13 @@ class Policy(nn.Module):
         head: PolicyHead,
         aligner: Aligner | None,
         *,
+        capabilities: Set[Capability],
         token_format: Tokens,
         fingerprints: tuple[Fingerprint, ...] = (),
     ) -> None:
         super().__init__()
         self.config = config
-        self.aligner = aligner
+        self.aligner, self.capabilities = aligner, capabilities
         self.token_format, self.fingerprints = token_format, fingerprints
         self.plan_limit = head.plan_limit
         many, moved = config.by_task == "separate_heads", len(config.action_index)
@@ -118,10 +122,10 @@ class Policy(nn.Module):
 
     def compile_plans(self) -> None:
         """Plan with compiled networks from now on; UserError if the head cannot."""
+        if Capability.COMPILABLE not in self.capabilities:
+            raise UserError("act.compile: this head does not compile its network; remove it")
         for head in self.head.each if isinstance(self.head, TaskHeads) else [self.head]:
-            if not isinstance(head, Compilable):
-                raise UserError("act.compile: this head does not compile its network; remove it")
-            head.compile_plans()
+            cast(Compilable, head).compile_plans()
 
     def normalised(self, actions: Tensor, task_B: Tensor | None) -> Tensor:
         """Return actions (B, ..., A) scaled so that their ranges are [-1, 1]."""
@@ -219,19 +223,18 @@ class Policy(nn.Module):
     ) -> Plans:
         """Return ``count`` plans per row; row i takes its noise from ``generators[i]`` only.
 
-        Actions are in physical units, ``clipped_by`` in half ranges of the actions. A head that
-        implements ``interfaces.MultiPlan`` encodes the observations once for all plans; otherwise
-        each plan is a call of its own. With a start, plans in physical units, sampling starts
-        there with a share ``level`` of the noise.
+        Actions are in physical units, ``clipped_by`` in half ranges of the actions. A head with
+        ``Capability.MULTI_PLAN`` encodes the observations once for all plans; otherwise each plan
+        is a call of its own. With a start, plans in physical units, sampling starts there with a
+        share ``level`` of the noise; only a head with that capability takes one.
         """
         start = None if start_BSA is None else self.normalised(start_BSA, obs.task)
 
         def sample(head: PolicyModule, own: Sequence[torch.Generator]) -> Plans:
-            if start is None and (count == 1 or not isinstance(head, MultiPlan)):
+            if start is None and (count == 1 or Capability.MULTI_PLAN not in self.capabilities):
                 one_by_one = [head.plan(obs.vector, own, *obs.token_args) for _ in range(count)]
                 return _stacked(one_by_one)
-            assert isinstance(head, MultiPlan)
-            return head.plans(
+            return cast(MultiPlan, head).plans(
                 obs.vector, own, obs.tokens, count=count, start_BSA=start, level=level
             )
 

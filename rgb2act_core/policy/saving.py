@@ -48,10 +48,12 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
     """
     path = folder / "policy.json"
     data = read_model_json(path)
+    head = build_component(path, Kind.POLICY_HEAD, data.get("head"))
     policy = Policy(
         structure_part(path, PolicyConfig, data.get("config")),
-        build_component(path, Kind.POLICY_HEAD, data.get("head")),
+        head,
         build_aligner(path, data["aligner"]) if "aligner" in data else None,
+        capabilities=find(Kind.POLICY_HEAD, data["head"]["use"]).capabilities,
         token_format=structure_part(path, Tokens, _without_none(data.get("tokens"))),
         fingerprints=read_fingerprints(path, data),
     )

@@ -18,7 +18,6 @@ import attrs
 from rgb2act_wire import LIMIT, Channel, Closed, WireError, array, field
 
 from ..errors import UserError
-from ..features.encoder import build_backbones
 from ..pipeline.run_record import read_run
 from ..policy.batch_planner import BatchPlanner, open_encoders
 from ..policy.saving import load_policy
@@ -53,7 +52,7 @@ def load_server(folder: Path, batch: int | None = None) -> tuple[PolicyInfo, Ses
         )
     info = info_of(recorded, policy.config)
     info = attrs.evolve(info, batch=batch or info.batch)
-    encoders = open_encoders(policy, build_backbones(policy_backbones(spec), device), device)
+    encoders = open_encoders(policy, policy_backbones(spec), device)
     if spec.act.compile:
         policy.compile_plans()
     planner = BatchPlanner(policy, encoders, info.batch, device)

@@ -11,7 +11,7 @@ G = group tokens
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import numpy as np
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Dataset
 from ..errors import UserError
-from ..features.encoder import Encoder, Stream, build_backbones
+from ..features.encoder import Encoder, Stream, build_encoder
 from ..features.extraction_workers import Encode, EntryEncoder, make_missing
 from ..features.fingerprint_checks import register_fingerprint
 from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..features.token_codec import EncodedFrames, decode_tokens, stored_grid
 from ..interfaces import Episode, GroupTokenTeacher, PointCloud, Teacher
+from ..plugins.components import Capability
 from ..store.group_writer import GroupWriter
 from ..system.devices import devices_of
 from .run import Run
@@ -41,8 +42,7 @@ def extract_features(
     choice = features.choice
 
     def build(device: str) -> EntryEncoder:
-        (backbone,) = build_backbones([choice], device)
-        encoder = Encoder(backbone, device, features.token_format, choice.component.name)
+        encoder = build_encoder(choice, device, features.token_format)
         cameras, height, width, _ = data.episodes[0].open().rgb.shape[1:]
         reference, error = register_fingerprint(features, encoder, (cameras, height, width))
         return _FeatureEncoder(features.recipe, encoder, reference.digest, error)
@@ -143,8 +143,8 @@ class _EmbeddingEncoder:
 
     @property
     def _group_teacher(self) -> GroupTokenTeacher:
-        if isinstance(self.teacher, GroupTokenTeacher):
-            return self.teacher
+        if self.stored.choice.can(Capability.GROUP_TOKENS):
+            return cast(GroupTokenTeacher, self.teacher)
         raise UserError(
             f"teacher {self.stored.label}: has no group tokens, which [align.loss] uses; choose"
             " another teacher or loss"

@@ -152,6 +152,7 @@ def _new_policy(
         config,
         run.spec.policy.head.build(),
         aligner,
+        capabilities=run.spec.policy.head.component.capabilities,
         token_format=run.spec.extract.tokens,
         fingerprints=fingerprints,
     )

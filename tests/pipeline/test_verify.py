@@ -135,7 +135,7 @@ def test_damaged_features_do_not_stop_verify(puppet_root: Path) -> None:
 BACKBONES = [
     {"use": "puppet", "context": 3},
     {"use": "puppet", "patch": 8},
-    {"use": "puppet", "context": 4, "windowed": True},
+    {"use": "windowed", "context": 4},
 ]
 
 

@@ -1,10 +1,12 @@
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from rgb2act_core.plugins.components import Kind
+from rgb2act_core.errors import UserError
+from rgb2act_core.plugins.components import Capability, Kind
 from rgb2act_core.plugins.registry import find
 from rgb2act_core.policy.conditioning import Features, Observation
 from rgb2act_core.policy.config import PolicyConfig
@@ -33,18 +35,22 @@ def shape(**changes: Any) -> PolicyConfig:
     return PolicyConfig(**(options | changes))
 
 
-def build(**changes: Any) -> Policy:
+def build(capabilities: Set[Capability] = HEAD.capabilities, **changes: Any) -> Policy:
     torch.manual_seed(0)
-    return Policy(shape(**changes), HEAD.build(HEAD.tiny), None, token_format=Tokens()).eval()
+    head = HEAD.build(HEAD.tiny)
+    options: dict[str, Any] = {"capabilities": capabilities, "token_format": Tokens()}
+    return Policy(shape(**changes), head, None, **options).eval()
 
 
-def fitted() -> tuple[Policy, torch.Tensor, torch.Tensor, torch.Tensor]:
+def fitted(
+    capabilities: Set[Capability] = HEAD.capabilities,
+) -> tuple[Policy, torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(100, 2, generator=generator) * torch.tensor([1.0, 0.1]) + 5
     joints = torch.randn(100, 3, generator=generator)
     actions = torch.rand(100, 3, generator=generator) * 4 - 1
     actions[:, 2] = 0.7  # never changes
-    policy = build()
+    policy = build(capabilities)
     policy.set_statistics(Features(vector=features), joints, actions)
     return policy, features, joints, actions
 
@@ -88,15 +94,9 @@ def test_a_blind_policy_sees_joints_and_nothing_else() -> None:
     assert seen.vector.shape == (1, 2, 3)
 
 
-@pytest.mark.parametrize("several", [True, False])
-def test_several_plans_a_row_differ_and_begin_with_the_one(
-    several: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from rgb2act_core.policy import policy as module
-
-    policy, _, _, _ = fitted()
-    if not several:
-        monkeypatch.setattr(module, "MultiPlan", type("Other", (), {}))  # a head without them
+@pytest.mark.parametrize("capabilities", [HEAD.capabilities, frozenset()])
+def test_several_plans_a_row_differ_and_begin_with_the_one(capabilities: Set[Capability]) -> None:
+    policy, _, _, _ = fitted(capabilities)
     seen = Observation(vector=torch.randn(3, 2, 5))
     plans = policy.plans(seen, generators(3), 4).actions
     assert plans.shape == (3, 4, 4, 3)
@@ -104,6 +104,11 @@ def test_several_plans_a_row_differ_and_begin_with_the_one(
     assert torch.allclose(plans[:, 0], policy.plans(seen, generators(3)).actions[:, 0], atol=1e-4)
     assert not torch.allclose(plans[:, 0], plans[:, 1], atol=1e-2)
     assert torch.equal(policy.plans(seen, generators(3), 4).actions, plans)
+
+
+def test_compiling_a_head_that_cannot_is_an_error() -> None:
+    with pytest.raises(UserError, match="this head does not compile its network"):
+        build(capabilities=frozenset()).compile_plans()
 
 
 def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
@@ -119,6 +124,7 @@ def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
     plans = [one.plans(obs, generators(3)).actions for one in (loaded, policy)]
     assert torch.equal(*plans)
     assert loaded.config == policy.config
+    assert loaded.capabilities == HEAD.capabilities
     assert {p.name for p in tmp_path.iterdir()} == {"policy.json", "policy.safetensors"}
     assert str(tmp_path) not in (tmp_path / "policy.json").read_text()
 

@@ -19,7 +19,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from multiprocessing import current_process, parent_process
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,6 @@ class Pixels:
     patch: int = 4
     context: int = 1
     weights: str = fields.weights(default="random")  # {"scale": ...}
-    windowed: bool = False  # encode in two steps
 
     @property
     def official(self) -> OfficialWeights:
@@ -319,7 +318,7 @@ def _scale(config: Pixels) -> Any:
     return found["scale"]
 
 
-def _backbone(config: Pixels) -> Any:
+def _backbone(config: Pixels, windowed: bool = False) -> Any:
     import torch
 
     scale = _scale(config)
@@ -356,7 +355,7 @@ def _backbone(config: Pixels) -> Any:
         def encode_windows(self, parts: dict[str, Any], image: tuple[int, int]) -> Any:
             return self._tokens(parts["means"])
 
-    return WindowedBackbone() if config.windowed else Backbone()
+    return WindowedBackbone() if windowed else Backbone()
 
 
 def _teacher(config: Points) -> Any:
@@ -499,6 +498,13 @@ def rgb2act_environments() -> Iterator[Component]:
 @hookimpl
 def rgb2act_backbones() -> Iterator[Component]:
     yield Component(name="puppet", config=Pixels, build=_backbone, tiny=Pixels())
+    yield Component(
+        name="windowed",
+        config=Pixels,
+        build=partial(_backbone, windowed=True),
+        tiny=Pixels(context=2),
+        capabilities=frozenset({Capability.WINDOWED}),
+    )
 
 
 @hookimpl

@@ -16,7 +16,6 @@ import torch
 from rgb2act_core.alignment.batches import AlignmentBatches
 from rgb2act_core.alignment.building import targets_of
 from rgb2act_core.errors import UserError
-from rgb2act_core.features.encoder import build_backbones
 from rgb2act_core.features.frames import TokenFrames
 from rgb2act_core.features.reader import FrameIndex
 from rgb2act_core.pipeline import chain
@@ -166,8 +165,7 @@ def test_a_window_does_not_depend_on_how_its_frames_arrive(
     run = tasks.run
     (path,) = (folder.parent / "store" / "policy").glob("*[0-9a-f]")
     policy = load_policy(path)
-    backbones = build_backbones(run.spec.backbone, "cpu")
-    planner = BatchPlanner(policy, open_encoders(policy, backbones, "cpu"), 1, "cpu")
+    planner = BatchPlanner(policy, open_encoders(policy, run.spec.backbone, "cpu"), 1, "cpu")
     assert planner.frames_needed == 2 + 4
     rgb = np.asarray(data.demonstrations[1].open().rgb[:])
     joints = np.zeros((len(rgb), 4), np.float32)

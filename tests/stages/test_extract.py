@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rgb2act_core import Component, UserError
+from rgb2act_core import Capability, Component, UserError
 from rgb2act_core.data.dataset import Dataset, EpisodeRef
 from rgb2act_core.data.windows import window_index
 from rgb2act_core.features.encoder import Encoder, Stream
@@ -42,7 +42,6 @@ PATIENCE = 20.0  # seconds until a test that would hang fails instead
 @attrs.frozen(kw_only=True)
 class WitnessConfig:
     context: int = 1
-    windowed: bool = False
     fits: int = 1000  # frames that fit in memory
     error: str = "torch"  # kind of error for a larger batch
     breaks_at: int = -1  # episode whose encoding raises
@@ -105,11 +104,13 @@ class TwoStep(Witness):
         return self._tokens(parts["steps"])
 
 
-def build(config: WitnessConfig) -> Witness:
-    return TwoStep(config) if config.windowed else Witness(config)
+COMPONENT = Component(name="witness", config=WitnessConfig, build=Witness, tiny=WitnessConfig())
+TWO_STEP = attrs.evolve(COMPONENT, build=TwoStep, capabilities=frozenset({Capability.WINDOWED}))
 
 
-COMPONENT = Component(name="witness", config=WitnessConfig, build=build, tiny=WitnessConfig())
+def chosen(windowed: bool = False, **config: Any) -> BackboneChoice:
+    component = TWO_STEP if windowed else COMPONENT
+    return BackboneChoice(component=component, config=WitnessConfig(**config))
 
 
 @pytest.fixture(autouse=True)
@@ -153,9 +154,8 @@ def job(spec_file: Callable[..., Path], tmp_path: Path, puppet: None) -> Trainin
     """Return a function that creates a run whose backbone is the witness."""
 
     def make(name: str = "root", batch: int = 0, **config: Any) -> tuple[Run, StoredFeatures]:
-        choice = BackboneChoice(component=COMPONENT, config=WitnessConfig(**config))
         spec = read_spec(spec_file(extract={"batch_size": batch}))
-        run = Run(spec=attrs.evolve(spec, backbone=(choice,)), root=tmp_path / name)
+        run = Run(spec=attrs.evolve(spec, backbone=(chosen(**config),)), root=tmp_path / name)
         return run, stored_features(run)[0]
 
     return make
@@ -357,7 +357,7 @@ def test_progress_shows_frames_per_second(
 def test_control_encodes_each_frame_once_and_gets_the_stored_tokens(
     chunk: int, windowed: bool
 ) -> None:
-    backbones = [build(WitnessConfig(context=3, windowed=windowed)), build(WitnessConfig())]
+    backbones = [chosen(context=3, windowed=windowed), chosen()]
     policy: Any = SimpleNamespace(fingerprints=(), token_format=Tokens())
     encoders = open_encoders(policy, backbones, "cpu")
     planner = BatchPlanner(policy, encoders, 1, "cpu")
@@ -389,8 +389,8 @@ def planner_history(planner: BatchPlanner) -> Any:
 
 
 def test_a_stream_continues_after_an_error() -> None:
-    built = build(WitnessConfig(context=3, windowed=True, fits=2))
-    stream = Stream(Encoder(built, "cpu"))
+    built = TwoStep(WitnessConfig(context=3, fits=2))
+    stream = Stream(Encoder(built, "cpu", windowed=True))
     video = frames(0, 9)
     tokens = [stream.tokens(video[:2])]
     with pytest.raises(torch.OutOfMemoryError):

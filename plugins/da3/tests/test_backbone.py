@@ -54,7 +54,7 @@ def test_streams_give_what_encoding_windows_gives_and_look_at_frames_once(contex
     monkeypatch.setattr(
         da3_backbone, "prepare", lambda x, c: counts.append(len(x)) or prepare(x, c)
     )
-    encoder, cameras = ImageEncoder(built, "cpu"), video_TVHW3.numpy().swapaxes(0, 1)
+    encoder, cameras = ImageEncoder(built, "cpu", windowed=True), video_TVHW3.numpy().swapaxes(0, 1)
     # batches are shorter than, as long as and longer than the windows
     rows = torch.stack([encoder.encode_video(video, batch_size=2) for video in cameras], 1)
     assert sum(counts) == 2 * 9  # cameras, frames
