@@ -213,8 +213,8 @@ class Aligner(nn.Module):
     def set_statistics(self, tokens: Sequence[Tensor], teacher: TeacherTransform) -> None:
         """Set the standardisation of the tokens, given samples (B, V, N, C), and of the teacher."""
         for adapter, tokens_BVNC in zip(self.adapters, tokens, strict=True):
-            assert isinstance(adapter, Adapter)
-            Standardization.of(tokens_BVNC.flatten(0, 2)).copy_to(adapter.mean, adapter.std)
+            mean, std = adapter.get_buffer("mean"), adapter.get_buffer("std")
+            Standardization.of(tokens_BVNC.flatten(0, 2)).copy_to(mean, std)
         self.teacher_mean.copy_(teacher.mean)
         self.teacher_std.copy_(teacher.std)
         if self.teacher_whitening is not None and teacher.whitening is not None:

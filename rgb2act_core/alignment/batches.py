@@ -21,12 +21,12 @@ from ..spec import Align, Augment
 from ..training.randomness import Purpose, step_generator
 from ..training.sampler import Rows
 from . import losses
-from .aligner import Adapter, Aligner
+from .aligner import Aligner
 from .augmentation import augment
 from .gradient_cache import gradcache_backward
 from .inputs import AlignmentInputs
 from .losses import Similarity
-from .objective import LossTargets, embed, objective
+from .objective import LossTargets, TargetBank, embed, objective
 from .outputs import AlignedOutputs
 
 Metrics = Mapping[str, float | Tensor]
@@ -114,20 +114,22 @@ class AlignmentBatches:
         at_B = torch.from_numpy(rows)
         target_BD = self.target_FD[at_B]
         unit_BD = F.normalize(target_BD, dim=1)
-        targets = LossTargets(
+        return LossTargets(
             target_BD=target_BD,
             similar=self._similarity(at_B, unit_BD, at_B, unit_BD),
+            bank=self._bank(rows, unit_BD),
             groups_BHC=self._groups(rows),
         )
+
+    def _bank(self, rows: Rows, unit_BD: Tensor) -> TargetBank | None:
         if self.bank_GD is None:
-            return targets
-        position_B = np.searchsorted(self.train_rows, rows)
-        bank_rows = torch.from_numpy(self.train_rows)
-        return attrs.evolve(
-            targets,
-            bank_GD=self.bank_GD,
-            position_B=torch.from_numpy(position_B).to(target_BD.device),
-            similar_bank=self._similarity(at_B, unit_BD, bank_rows, self.bank_GD),
+            return None
+        at_B, at_G = torch.from_numpy(rows), torch.from_numpy(self.train_rows)
+        position_B = torch.from_numpy(np.searchsorted(self.train_rows, rows))
+        return TargetBank(
+            target_GD=self.bank_GD,
+            position_B=position_B.to(unit_BD.device),
+            similar=self._similarity(at_B, unit_BD, at_G, self.bank_GD),
         )
 
     def _groups(self, rows: Rows) -> Tensor | None:
@@ -181,7 +183,7 @@ class AlignmentBatches:
         self.waiting_seconds += time.monotonic() - started
         if self.config.augment == Augment():
             return tokens
-        adapters = [a for a in self.aligner.adapters if isinstance(a, Adapter)]
-        means, stds = [a.mean for a in adapters], [a.std for a in adapters]
+        adapters = self.aligner.adapters
+        means, stds = ([a.get_buffer(name) for a in adapters] for name in ("mean", "std"))
         generator = step_generator(self.seed, step, Purpose.AUGMENTATION, part.number)
         return augment(tokens, means, stds, self.config.augment, generator)

@@ -21,14 +21,21 @@ from .outputs import AlignedOutputs
 
 
 @attrs.frozen(eq=False, kw_only=True)
+class TargetBank:
+    """The targets of all training frames, which serve as negatives of a batch."""
+
+    target_GD: Tensor  # unit length
+    position_B: Tensor  # of each frame's own target in the bank
+    similar: losses.Similarity  # between the batch and the bank
+
+
+@attrs.frozen(eq=False, kw_only=True)
 class LossTargets:
     """The teacher's side of a batch, and which frames are excluded from the negatives."""
 
     target_BD: Tensor
     similar: losses.Similarity  # between frames of the batch
-    bank_GD: Tensor | None = None  # unit-length targets of all training frames, as negatives
-    position_B: Tensor | None = None  # position of each frame's own target in the bank
-    similar_bank: losses.Similarity | None = None  # between the batch and the bank
+    bank: TargetBank | None = None
     groups_BHC: Tensor | None = None  # standardised group tokens
 
 
@@ -117,18 +124,17 @@ def _embedding_terms(
 
 
 def _infonce(embedding_BD: Tensor, targets: LossTargets, temperature: float | Tensor) -> Tensor:
-    if targets.bank_GD is None:
+    bank = targets.bank
+    if bank is None:
         return losses.infonce(embedding_BD, targets.target_BD, temperature, targets.similar)
-    assert targets.position_B is not None
-    assert targets.similar_bank is not None
     return losses.infonce_bank(
         embedding_BD,
         targets.target_BD,
-        targets.bank_GD,
-        targets.position_B,
+        bank.target_GD,
+        bank.position_B,
         temperature,
         targets.similar,
-        targets.similar_bank,
+        bank.similar,
     )
 
 

@@ -10,7 +10,7 @@ of each of L windows), W = width of fused tokens, D = embedding, J = maps, U = v
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,9 +84,9 @@ class KeypointPool(nn.Module):
             positions_K3 = positions_K3[cells_K]
         parts = []
         for head, tokens_BKW in zip(self.heads, tokens_BVKW.unbind(1), strict=True):
-            assert isinstance(head, nn.Linear)
+            linear = cast(nn.Linear, head)
             # maps first, cells last: softmax and the sums over cells read memory in order
-            both = head.weight @ tokens_BKW.mT + head.bias[:, None]
+            both = linear.weight @ tokens_BKW.mT + linear.bias[:, None]
             scores_BJK, values_BUK = both.tensor_split([self.maps], dim=1)
             weights_BJK = scores_BJK.softmax(-1)
             mean_BJ3 = weights_BJK @ positions_K3

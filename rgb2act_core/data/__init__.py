@@ -1,1 +1,1 @@
-"""data."""
+"""Episodes and data sets: reading, recording, splits, windows and action layouts."""

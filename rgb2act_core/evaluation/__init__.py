@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Simulators in worker processes, evaluation seeds, batches of episodes and their metrics."""

@@ -1,1 +1,1 @@
-"""features."""
+"""Backbone features: encoding, extraction in parallel, token formats, fingerprints and reading."""

@@ -1,1 +1,1 @@
-"""plugins."""
+"""Components, hooks and the registry of installed plugins."""

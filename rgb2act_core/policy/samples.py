@@ -74,8 +74,7 @@ class Samples:
         window = window_index(self.index.step[rows], policy.config.n_obs_steps)
         rows_BO = self.index.starts[self.index.episode[rows]][:, None] + window
         row_BO, task_B = torch.from_numpy(rows_BO), self.task_R[torch.from_numpy(rows)]
-        if self.frames is not None:
-            assert policy.aligner is not None
+        if self.frames is not None and policy.aligner is not None:
             needed, windows = self.frames.required_rows(rows_BO.reshape(-1), policy.aligner.config)
             aligned = policy.align(self.frames.gather(needed), windows)
             state_BS = self.features_R.vector[row_BO.reshape(-1)]
@@ -181,8 +180,7 @@ def _features(
     """Return the features of all rows, computed once."""
     if condition.trains_aligner:  # the aligner's part is computed in every step
         return Features(vector=state_RS)
-    if aligner is not None:
-        assert frames is not None
+    if aligner is not None and frames is not None:
         return _aligned(condition, aligner, frames, state_RS, folder / SPILLED)
     pooled = [features.pooled(data.demonstrations).arrays for features in stored]
     columns = [_column(list(parts)).flatten(1).to(device) for parts in pooled]

@@ -6,6 +6,7 @@ Shapes: B = batch, P = plans for each row, S = horizon, A = dimensions moved
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class TaskHeads(nn.Module):
         Each head in use gets all rows, with spare generators for those of other tasks, so that a
         row's plan does not depend on the tasks of the others.
         """
-        merged: Plans | None = None
+        parts: list[tuple[Tensor, Plans]] = []
         for index in task_B.unique().tolist():
             mine = task_B == index
             own = [
@@ -51,15 +52,16 @@ class TaskHeads(nn.Module):
                 for generator, its_own in zip(generators, mine.tolist(), strict=True)
             ]
             plans = sample(as_policy_module(self.each[index]), own)
-            merged = plans if merged is None else _where(mine[:, None, None, None], plans, merged)
-        assert merged is not None
+            parts.append((mine[:, None, None, None], plans))
+        merged = parts[0][1]
+        for mask, plans in parts[1:]:
+            merged = _where(mask, plans, merged)
         return merged
 
 
 def as_policy_module(module: nn.Module) -> PolicyModule:
     """Return a head's module under the type of its interface."""
-    typed: PolicyModule = module  # type: ignore[assignment]  # checked by the conformance kit
-    return typed
+    return cast(PolicyModule, module)  # checked by the conformance kit
 
 
 def _where(mask: Tensor, chosen: Plans, other: Plans) -> Plans:

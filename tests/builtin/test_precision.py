@@ -110,5 +110,5 @@ def test_exact_products_of_few_rows_read_a_transposed_copy():
 
 
 def test_int8_on_another_device_is_told():
-    with pytest.raises(UserError, match="precision 'int8' plans on a CPU, not on 'meta'"):
+    with pytest.raises(UserError, match="precision 'int8' needs a CPU, got 'meta'"):
         pack(torch.zeros(128, 128, device="meta"), "int8")

@@ -96,7 +96,7 @@ def test_incompatible_spec_is_an_error_before_any_work(
 def test_int8_on_another_device_is_refused_before_any_work(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rgb2act_core.pipeline.preflight.device_of", lambda compute: "cuda")
+    monkeypatch.setattr("rgb2act_core.pipeline.preflight.device_of", lambda device: "cuda")
     spec = read_spec(spec_file(policy={"head": {"use": "flow", "precision": "int8"}}))
     with pytest.raises(UserError, match="precision 'int8' needs a CPU, got 'cuda'"):
         check(spec, tmp_path)

@@ -1,1 +1,1 @@
-"""fusions."""
+"""Fusions of several backbones' tokens."""

@@ -1,1 +1,1 @@
-"""heads."""
+"""Policy heads: diffusion and flow matching, their denoising networks and sampling."""

@@ -115,7 +115,9 @@ class TransformerDenoiser(nn.Module):
         self.encoder = nn.TransformerEncoderLayer(
             width, heads, 4 * width, 0.0, F.gelu, batch_first=True, norm_first=True
         )
-        self.tokens = None if shape.tokens is None else TokenEmbedding(shape, width)
+        self.tokens = None
+        if shape.tokens is not None:
+            self.tokens = TokenEmbedding(shape.n_obs_steps, shape.tokens, width)
         self.keys_values = nn.Linear(width, 2 * width * config.layers)
         self.inp = nn.Linear(shape.action_dim, width)
         self.place = nn.Parameter(0.02 * torch.randn(shape.horizon, width))

@@ -48,14 +48,16 @@ def attend(q_BQW: Tensor, kv_BMX: Tensor, heads: int) -> Tensor:
 
 
 class TokenEmbedding(nn.Module):
-    """Project tokens to a width and add an embedding of their step and position."""
+    """Project tokens to a width and add an embedding of their step and position.
 
-    def __init__(self, shape: HeadShape, width: int) -> None:
+    ``tokens`` is the number of tokens of an observation step and their width.
+    """
+
+    def __init__(self, n_obs_steps: int, tokens: tuple[int, int], width: int) -> None:
         super().__init__()
-        assert shape.tokens is not None
-        number, token_width = shape.tokens
+        number, token_width = tokens
         self.inp = nn.Linear(token_width, width)
-        self.place = nn.Parameter(0.02 * torch.randn(shape.n_obs_steps, number, width))
+        self.place = nn.Parameter(0.02 * torch.randn(n_obs_steps, number, width))
 
     def forward(self, tokens_BONC: Tensor) -> Tensor:
         """Return the tokens of all observation steps, (B, M, W)."""
@@ -65,9 +67,9 @@ class TokenEmbedding(nn.Module):
 class TokenReader(nn.Module):
     """Summarise tokens in one vector with learned queries that attend to them."""
 
-    def __init__(self, shape: HeadShape) -> None:
+    def __init__(self, n_obs_steps: int, tokens: tuple[int, int]) -> None:
         super().__init__()
-        self.tokens = TokenEmbedding(shape, READ_WIDTH)
+        self.tokens = TokenEmbedding(n_obs_steps, tokens, READ_WIDTH)
         self.norm = nn.LayerNorm(READ_WIDTH)
         self.queries = nn.Parameter(torch.randn(QUERIES, READ_WIDTH))
         self.keys_values = nn.Linear(READ_WIDTH, 2 * READ_WIDTH)
@@ -85,9 +87,11 @@ class ObservationEncoder(nn.Module):
 
     def __init__(self, shape: HeadShape) -> None:
         super().__init__()
-        self.reader = None if shape.tokens is None else TokenReader(shape)
+        self.reader = None
         self.width = shape.n_obs_steps * shape.obs_dim
-        self.width += QUERIES * READ_WIDTH if shape.tokens else 0
+        if shape.tokens is not None:
+            self.reader = TokenReader(shape.n_obs_steps, shape.tokens)
+            self.width += QUERIES * READ_WIDTH
 
     def forward(self, obs_BOD: Tensor, tokens_BONC: Tensor | None) -> Tensor:
         """Return (B, G)."""
