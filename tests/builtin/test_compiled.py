@@ -1,4 +1,4 @@
-"""Networks that are compiled plan what they planned before, and say what compiling takes."""
+"""Compiled networks give the same plans and report the time that compiling takes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def plan(config: Diffusion, compiled: bool) -> torch.Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
-def test_compiled_networks_plan_the_same(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_compiled_networks_give_the_same_plans(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     torch.compiler.reset()
     plans = [plan(CONFIGS[name], compiled) for compiled in (False, True)]
     torch.testing.assert_close(plans[1], plans[0], rtol=0, atol=ROUNDING)
@@ -50,7 +52,7 @@ def test_compiled_networks_plan_the_same(name: str, capfd: pytest.CaptureFixture
 
 
 @pytest.mark.slow
-def test_a_machine_without_a_compiler_is_told() -> None:
+def test_missing_compiler_is_an_error() -> None:
     import torch._inductor.config as settings
 
     torch.compiler.reset()
@@ -62,7 +64,7 @@ def test_a_machine_without_a_compiler_is_told() -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_a_head_without_a_network_to_compile_is_refused(
+def test_compiling_a_head_without_a_network_is_rejected(
     cli: Callable[..., Any], spec_file: Callable[..., Path]
 ) -> None:
     found = cli("check", spec_file(act={"compile": True}))
@@ -71,7 +73,7 @@ def test_a_head_without_a_network_to_compile_is_refused(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_a_compiler_that_is_not_there_is_told_before_any_work(
+def test_missing_compiler_is_an_error_before_any_work(
     cli: Callable[..., Any], spec_file: Callable[..., Path]
 ) -> None:
     spec = spec_file(policy={"head": {"use": "diffusion"}}, act={"compile": True})
@@ -82,7 +84,7 @@ def test_a_compiler_that_is_not_there_is_told_before_any_work(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
-def test_acting_with_a_compiled_network_is_a_trial_of_its_own(
+def test_compiling_is_part_of_the_evaluation_key(
     cli: Callable[..., Any],
     spec_file: Callable[..., Path],
     tmp_path: Path,
@@ -101,4 +103,4 @@ def test_acting_with_a_compiled_network_is_a_trial_of_its_own(
     capfd.readouterr()
     _, sessions = load_server(tmp_path / "puppet")
     sessions.close()
-    assert "policy: compiled in" in capfd.readouterr().err  # before a client comes
+    assert "policy: compiled in" in capfd.readouterr().err  # before a client connects

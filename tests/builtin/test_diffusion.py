@@ -65,7 +65,7 @@ def reference_scheduler(config):
 
 
 def reference_plan(policy, config, obs, seeds):
-    """Draw plans with diffusers' own loop (its DPM-Solver++ does not clip)."""
+    """Sample plans with the loop of diffusers (its DPM-Solver++ does not clip)."""
     scheduler, rows = reference_scheduler(config), generators(*seeds)
     x = torch.cat([torch.randn(1, 8, 3, generator=g) for g in rows])
     context = policy.net.context(obs)
@@ -82,7 +82,7 @@ def reference_plan(policy, config, obs, seeds):
 @pytest.mark.parametrize("schedule", ["squaredcos_cap_v2", "linear"])
 @pytest.mark.usefixtures("float64")
 @torch.no_grad()
-def test_plans_equal_those_of_diffusers_loop(sampler, prediction, schedule):
+def test_plans_match_diffusers(sampler, prediction, schedule):
     config = Diffusion(
         **SMALL["mlp"],
         sampler=sampler,
@@ -103,7 +103,7 @@ def test_plans_equal_those_of_diffusers_loop(sampler, prediction, schedule):
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
 @pytest.mark.usefixtures("float64")
 @torch.no_grad()
-def test_plans_of_large_networks_equal_those_of_diffusers_loop(denoiser, sampler, prediction):
+def test_plans_of_large_networks_match_diffusers(denoiser, sampler, prediction):
     steps = {"sampler": sampler, "prediction": prediction, "sample_steps": 16}
     steps["clip_sample"] = sampler != "dpm++"
     config = Diffusion(denoiser=denoiser, **SMALL[denoiser], **steps)
@@ -115,7 +115,7 @@ def test_plans_of_large_networks_equal_those_of_diffusers_loop(denoiser, sampler
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
 @torch.no_grad()
-def test_clipped_plans_stay_in_range_and_unclipped_ones_do_not(sampler):
+def test_only_clipped_plans_stay_in_range(sampler):
     for clip, kept in ((True, True), (False, False)):
         policy = small(sampler=sampler, clip_sample=clip)
         policy.net.out.bias.fill_(5.0)
@@ -125,8 +125,8 @@ def test_clipped_plans_stay_in_range_and_unclipped_ones_do_not(sampler):
 
 @pytest.mark.usefixtures("float64")
 @torch.no_grad()
-def test_unclipped_ddim_misses_the_clipped_reference():
-    """A control: the comparison with diffusers can fail."""
+def test_unclipped_ddim_differs_from_the_clipped_reference():
+    """The comparison with diffusers can fail."""
     policy = small(clip_sample=False)
     policy.net.out.bias.fill_(5.0)
     expected = reference_plan(policy, Diffusion(**SMALL["mlp"]), observations(), (1, 2, 3, 4))
@@ -137,7 +137,7 @@ def test_unclipped_ddim_misses_the_clipped_reference():
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
-def test_a_row_plans_the_same_bits_whatever_the_other_rows(denoiser, sampler):
+def test_plans_do_not_depend_on_other_rows_of_the_batch(denoiser, sampler):
     policy, obs = small(denoiser, sampler=sampler), observations()
     plans = policy.plan(obs, generators(1, 2, 3, 4)).actions[:, 0]
     other = torch.cat([obs[:1] + 9, obs[1:2], obs[2:] * -3])
@@ -158,7 +158,7 @@ def test_a_row_has_the_same_plan_in_any_batch_size(denoiser, sampler):
 
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
-def test_a_plan_leaves_the_global_generator_alone(denoiser):
+def test_planning_does_not_use_the_global_generator(denoiser):
     policy = small(denoiser, sampler="ddpm")
     before = torch.get_rng_state()
     policy.plan(observations(), generators(1, 2, 3, 4))
@@ -168,12 +168,12 @@ def test_a_plan_leaves_the_global_generator_alone(denoiser):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("denoiser", DENOISERS)
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
-def test_many_plans_differ_and_begin_with_the_one(denoiser, sampler):
+def test_several_plans_differ_and_start_with_the_single_plan(denoiser, sampler):
     policy, obs = small(denoiser, sampler=sampler), observations(2)
     many = policy.plans(obs, generators(1, 2), count=3).actions
     assert many.shape == (2, 3, 8, 3)
     assert (many[:, 1] - many[:, 0]).abs().max() > 0.01
-    if sampler == "ddpm":  # its later draws come after those of the row's other plans
+    if sampler == "ddpm":  # plans of a row share its generator
         return
     single = [
         policy.plan(o[None], generators(s)).actions[0, 0] for o, s in zip(obs, (1, 2), strict=True)
@@ -182,9 +182,9 @@ def test_many_plans_differ_and_begin_with_the_one(denoiser, sampler):
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm++"])
-def test_a_start_with_little_noise_is_kept_and_saves_steps(sampler):
+def test_warm_start_with_little_noise_stays_close_and_needs_fewer_steps(sampler):
     policy, obs = small(sampler=sampler, prediction="epsilon", clip_sample=False), observations()
-    with torch.no_grad():  # a network that finds no noise leaves a plan as it is, but for scale
+    with torch.no_grad():  # if the network predicts no noise, a plan only changes its scale
         policy.net.out.weight.zero_()
         policy.net.out.bias.zero_()
     calls = []
@@ -200,7 +200,7 @@ def test_a_start_with_little_noise_is_kept_and_saves_steps(sampler):
     assert far[0][1] < far[1][1] < far[2][1]
 
 
-def test_a_start_that_does_not_fit_is_refused():
+def test_warm_start_of_the_wrong_shape_is_rejected():
     policy, obs, start = small(), observations(), batch()[1][:4]
     for options, words in (
         ({"start_BSA": start[:2]}, "start_BSA must be"),
@@ -234,7 +234,7 @@ def test_a_plan_needs_a_generator_for_each_row():
 
 @pytest.mark.parametrize("denoiser", DENOISERS)
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
-def test_loss_repeats_with_the_seed_and_reaches_every_weight(denoiser, prediction):
+def test_loss_is_reproducible_and_has_gradients_for_every_weight(denoiser, prediction):
     policy = small(denoiser, prediction=prediction)
     torch.manual_seed(1)
     loss = policy.loss(*batch())
@@ -268,7 +268,7 @@ def test_masked_steps_give_no_gradient(denoiser):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("denoiser", DENOISERS)
-def test_context_and_clock_are_all_a_denoiser_needs_of_them(denoiser):
+def test_batched_times_match_single_times(denoiser):
     policy = small(denoiser)
     x, obs = batch()[1], observations(5)
     times = torch.tensor([0, 3, 50, 98, 99])
@@ -312,12 +312,12 @@ def test_every_horizon_works(denoiser, horizon, tokens):
         (lambda: Transformer(width=10), "width must be a multiple of heads = 4, got 10"),
     ],
 )
-def test_a_config_that_cannot_be_meant_is_refused(make, message):
+def test_contradictory_config_is_rejected(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
 
 
-def test_a_copy_loads_the_weights_and_plans_the_same_bits():
+def test_a_loaded_copy_plans_identically():
     policy, other = small(), small(seed=1)
     other.load_state_dict(policy.state_dict())
     plans = [m.plan(observations(), generators(1, 2, 3, 4)).actions[:, 0] for m in (policy, other)]
@@ -339,7 +339,7 @@ def test_the_components_are_listed_and_checked_without_torch():
 
 
 def trained(steps, config):
-    """Learn to pass left or right, by chance, as far off as the observation says."""
+    """Learn to pass left or right at random, at the distance given by the observation."""
     torch.manual_seed(0)
     policy = DiffusionHead(config).module(
         HeadShape(obs_dim=1, n_obs_steps=1, action_dim=1, horizon=4)
@@ -366,7 +366,7 @@ def trained(steps, config):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
-def test_both_ways_around_are_learned_and_never_their_mean(steps, net):
+def test_bimodal_plans_are_learned_without_averaging_the_modes(steps, net):
     config = Diffusion(denoiser=next(iter(net)), **net)
     policy = trained(steps, config)
     far = torch.linspace(0.35, 0.85, 100)[:, None, None]
@@ -374,5 +374,5 @@ def test_both_ways_around_are_learned_and_never_their_mean(steps, net):
         policy.times, policy.steps = sampling(attrs.evolve(config, sampler=sampler))
         plans = policy.plan(far * 4 - 2.4, generators(*range(100))).actions[:, 0]
         assert 0.3 < (plans.mean((1, 2)) > 0).float().mean() < 0.7
-        # 0.6 is the error of the two ways' mean, 0.125 that of not looking at the observation
+        # 0.6 is the error of the mean of both modes, 0.125 that of ignoring the observation
         assert (plans.abs() - far).abs().mean() < 0.08

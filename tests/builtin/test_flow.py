@@ -1,4 +1,4 @@
-"""The head ``flow``: what it learns, how it follows it, and what both solvers come to."""
+"""The head ``flow``: loss, integration and solvers."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def noise(*seeds):
 
 
 class Given(torch.nn.Module):
-    """A network that knows the velocity as a function of the plan and the time."""
+    """A network with a given velocity function of plan and time."""
 
     def __init__(self, velocity):
         super().__init__()
@@ -57,7 +57,7 @@ def given(velocity, **config):
     return policy
 
 
-def test_the_loss_is_the_error_of_the_velocity_on_valid_steps():
+def test_loss_is_the_velocity_error_on_valid_steps():
     policy = small()
     with torch.no_grad():
         policy.net.out.weight.zero_()
@@ -73,15 +73,15 @@ def test_the_loss_is_the_error_of_the_velocity_on_valid_steps():
 
 
 @pytest.mark.parametrize("solver", ["euler", "midpoint"])
-def test_a_straight_way_ends_where_it_leads(solver):
+def test_constant_velocity_is_integrated_exactly(solver):
     goal = torch.full((4, 2), 0.7)
     policy = given(lambda x, t: (goal - x) / (1 - t), solver=solver, sample_steps=3)
     plans = policy.plan(torch.zeros(2, 1, 1), generators(1, 2)).actions[:, 0]
     torch.testing.assert_close(plans, goal.expand(2, -1, -1))
 
 
-def test_solvers_have_their_orders():
-    """For x' = x the end is e x: Euler's error halves with the step, the midpoint's quarters."""
+def test_solvers_converge_with_their_order():
+    """For x' = x the end is e x: half the step halves Euler's error and quarters midpoint's."""
     start = noise(1)
     errors = {}
     for solver in ("euler", "midpoint"):
@@ -106,7 +106,7 @@ def test_times_run_from_noise_to_plan():
         assert policy.net.calls == pytest.approx(times)
 
 
-def test_a_start_is_mixed_with_noise_by_level():
+def test_warm_start_is_mixed_with_noise_by_level():
     policy, start = given(lambda x, t: 0 * x), torch.full((1, 4, 2), 5.0)
     for level in (0.2, 1.0):
         got = policy.plans(
@@ -116,7 +116,7 @@ def test_a_start_is_mixed_with_noise_by_level():
 
 
 @pytest.mark.parametrize("denoiser", SMALL)
-def test_loss_reaches_every_weight(denoiser):
+def test_loss_has_gradients_for_every_weight(denoiser):
     policy = small(denoiser)
     mask = torch.ones(5, 4, dtype=torch.bool)
     policy.loss(torch.randn(5, 1, 1), torch.rand(5, 4, 2), mask).backward()
@@ -125,7 +125,7 @@ def test_loss_reaches_every_weight(denoiser):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_both_ways_around_are_learned_and_never_their_mean(precision):
+def test_bimodal_plans_are_learned_without_averaging_the_modes(precision):
     torch.manual_seed(0)
     config = Flow(mlp=Mlp(width=64, blocks=2), sample_steps=20, precision=precision)
     policy = FlowHead(config).module(HeadShape(obs_dim=1, n_obs_steps=1, action_dim=1, horizon=4))
@@ -142,11 +142,11 @@ def test_both_ways_around_are_learned_and_never_their_mean(precision):
     far = torch.linspace(0.35, 0.85, 100)[:, None, None]
     plans = policy.plan(far * 4 - 2.4, generators(*range(100))).actions[:, 0]
     assert 0.3 < (plans.mean((1, 2)) > 0).float().mean() < 0.7
-    # 0.6 is the error of the two ways' mean, 0.125 that of not looking at the observation
+    # 0.6 is the error of the mean of both modes, 0.125 that of ignoring the observation
     assert (plans.abs() - far).abs().mean() < 0.1
 
 
-def test_a_config_that_cannot_be_meant_is_refused():
+def test_contradictory_config_is_rejected():
     for make, words in (
         (lambda: Flow(unet=Unet()), "unet is given, but denoiser is 'mlp'"),
         (lambda: Flow(sample_steps=0), "'sample_steps' must be >= 1: 0"),

@@ -54,7 +54,7 @@ def test_weighted_starts_as_the_plain_mean():
     assert fused.loss == 0
 
 
-def test_weighted_learns_which_backbone_counts():
+def test_weighted_learns_the_informative_backbone():
     x = tokens()
     module = WeightedFusion(Weighted()).module(3, 8)
     optimiser = torch.optim.Adam(module.parameters(), lr=0.3)
@@ -138,13 +138,13 @@ def test_moe_rejects_k_above_the_number_of_backbones():
 
 
 @pytest.mark.parametrize("field", [{"k": 0}, {"noise": -1.0}, {"hidden": 0}, {"balance": -0.1}])
-def test_moe_config_refuses_what_makes_no_sense(field):
+def test_moe_config_rejects_invalid_values(field):
     with pytest.raises(ValueError, match="must be >="):
         Moe(**field)
 
 
 @pytest.mark.parametrize("per", ["sample", "token"])
-def test_weights_of_what_is_seen_are_equal_at_first(per):
+def test_input_dependent_weights_start_equal(per):
     x = tokens()
     fused = WeightedFusion(Weighted(per=per)).module(3, 8)(x)
     torch.testing.assert_close(fused.tokens, x.mean(2))
@@ -152,7 +152,7 @@ def test_weights_of_what_is_seen_are_equal_at_first(per):
 
 @pytest.mark.parametrize("kind", ["weighted", "moe"])
 @pytest.mark.parametrize("per", ["sample", "token"])
-def test_a_choice_is_for_a_frame_or_for_a_token(kind, per):
+def test_weights_are_per_frame_or_per_token(kind, per):
     x = tokens()
     module = (weighted(per) if kind == "weighted" else moe(k=1, per=per)).eval()
     seen = x.flatten(2)

@@ -1,4 +1,4 @@
-"""Layers in bfloat16 and int8 are near the exact ones, and as near as their formats allow."""
+"""Layers in bfloat16 and int8 are as close to float32 as their formats allow."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ NETS = {
 
 @pytest.mark.parametrize("precision", ERROR)
 @pytest.mark.parametrize("rows", [(1,), (2,), (3, 5)])
-def test_products_are_near_and_rounded(precision, rows):
+def test_products_are_rounded_to_the_precision(precision, rows):
     torch.manual_seed(0)
     weight, x = torch.randn(256, 512), torch.randn(*rows, 512)
     x[0] *= 1e3  # every row has its own scale
@@ -63,7 +63,7 @@ def test_rows_of_zeros_stay_zeros(precision):
 @pytest.mark.parametrize("precision", ERROR)
 @pytest.mark.parametrize("name", NETS)
 @torch.no_grad()
-def test_networks_are_near_and_share_what_is_not_rounded(name, precision):
+def test_reduced_networks_are_close_and_share_the_other_weights(name, precision):
     torch.manual_seed(0)
     shape = HeadShape(obs_dim=40, n_obs_steps=2, action_dim=7, horizon=8)
     net = build_denoiser(NETS[name], shape, 64)
@@ -77,14 +77,14 @@ def test_networks_are_near_and_share_what_is_not_rounded(name, precision):
     assert {id(weight) for weight in acting.parameters()} <= own
 
 
-def test_exact_acting_is_the_network_itself():
+def test_float32_returns_the_network_itself():
     net = build_denoiser(Mlp(), HeadShape(obs_dim=4, n_obs_steps=1, action_dim=2, horizon=4), 16)
     assert acting_copy(net, "float32") is net
 
 
 @pytest.mark.parametrize("horizon", [8, 16])
 @torch.no_grad()
-def test_exact_acting_of_a_unet_follows_it_and_holds_transposed_weights_where_rows_are_few(horizon):
+def test_float32_unet_is_exact_and_transposes_weights_of_layers_with_few_rows(horizon):
     torch.manual_seed(0)
     shape = HeadShape(obs_dim=40, n_obs_steps=2, action_dim=7, horizon=horizon)
     net = build_denoiser(NETS["unet"], shape, 64)
@@ -97,13 +97,13 @@ def test_exact_acting_of_a_unet_follows_it_and_holds_transposed_weights_where_ro
     assert {id(weight) for weight in acting.parameters()} == {id(w) for w in net.parameters()}
 
 
-def test_exact_products_of_few_rows_read_a_transposed_copy():
+def test_float32_products_of_few_rows_use_a_transposed_copy():
     weight = torch.randn(32, 48)
     product, rows = pack(weight, "float32"), torch.randn(1, 16, 48)
     sizes = (1, 3, 4, 15, 16)
     exact = [rows[:, :size] @ weight.T for size in sizes]
-    product(rows[:, :4])  # makes the copy
-    weight.zero_()  # what was not copied is zero now
+    product(rows[:, :4])  # creates the copy
+    weight.zero_()  # changes the result unless the copy is used
     copied = [bool(product(rows[:, :size]).any()) for size in sizes]
     assert copied == [False, False, True, True, False]
     torch.testing.assert_close(product(rows[:, :4]), exact[2], **SUMS)

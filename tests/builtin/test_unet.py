@@ -62,7 +62,7 @@ def predict(net, x, times, obs):
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8])
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 2), (5, 1), (9, 1)])
-def test_windows_times_weights_are_the_convolution(length, size, stride):
+def test_convolution_as_matrix_product_matches_torch(length, size, stride):
     torch.manual_seed(0)
     ours, x = Convolution(6, 4, size, stride), torch.randn(3, 6, length)
     kernel = ours.weight.permute(0, 2, 1)
@@ -71,7 +71,7 @@ def test_windows_times_weights_are_the_convolution(length, size, stride):
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_growth_is_the_transposed_convolution(length):
+def test_upsampling_matches_the_transposed_convolution(length):
     torch.manual_seed(0)
     ours, x = TransposedConvolution(6), torch.randn(3, 6, length)
     kernel = ours.weight.permute(2, 1, 0)
@@ -79,14 +79,14 @@ def test_growth_is_the_transposed_convolution(length):
     torch.testing.assert_close(ours(x.mT).mT, theirs, **SAME)
 
 
-def test_taps_that_only_see_padding_are_left_out():
+def test_kernel_positions_that_only_cover_padding_are_skipped():
     assert [taps_in_use(n, 5, 1, 2) for n in (1, 2, 3)] == [slice(2, 3), slice(1, 4), slice(0, 5)]
     assert taps_in_use(2, 3, 2, 1) == slice(1, 3)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8])
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 2), (5, 1)])
-def test_gradients_are_those_of_the_convolution(length, size, stride):
+def test_gradients_match_the_convolution(length, size, stride):
     torch.manual_seed(0)
     ours, x = Convolution(6, 4, size, stride), torch.randn(3, 6, length, requires_grad=True)
     wanted = (x, ours.weight, ours.bias)
@@ -100,13 +100,13 @@ def test_gradients_are_those_of_the_convolution(length, size, stride):
 
 @pytest.mark.parametrize("horizon", [4, 8, 16])
 @torch.no_grad()
-def test_official_weights_give_the_official_networks_output(plain, official, horizon):
+def test_official_weights_reproduce_the_official_output(plain, official, horizon):
     net = unet(horizon)
     official.read_official(net, plain.state_dict())
     x, obs, times = torch.randn(5, horizon, 3), torch.randn(5, 2, 6), torch.arange(5) * 20
     expected = plain(x, times, obs)
     torch.testing.assert_close(predict(net, x, times, obs), expected, **SAME)
-    with torch.no_grad():  # a control: two blocks in each other's place
+    with torch.no_grad():  # the comparison can fail: two blocks swapped
         net.blocks[1], net.blocks[3] = net.blocks[3], net.blocks[1]
         net.blocks[1].first, net.blocks[3].first = net.blocks[3].first, net.blocks[1].first
         net.blocks[1].second, net.blocks[3].second = net.blocks[3].second, net.blocks[1].second
@@ -114,7 +114,7 @@ def test_official_weights_give_the_official_networks_output(plain, official, hor
     assert (predict(net, x, times, obs) - expected).abs().max() > 1e-3
 
 
-def test_gradients_of_the_loss_are_the_official_networks(plain, official):
+def test_gradients_match_the_official_network(plain, official):
     net = unet()
     official.read_official(net, plain.state_dict())
     x, obs, times = torch.randn(5, 8, 3), torch.randn(5, 2, 6), torch.arange(5) * 20
@@ -127,7 +127,7 @@ def test_gradients_of_the_loss_are_the_official_networks(plain, official):
         torch.testing.assert_close(gradient, expected, **SAME, msg=name)
 
 
-def test_official_weights_survive_the_way_there_and_back(plain, official):
+def test_converting_official_weights_round_trips(plain, official):
     net, state = unet(), plain.state_dict()
     official.read_official(net, state)
     back = official.write_official(net)
@@ -135,7 +135,7 @@ def test_official_weights_survive_the_way_there_and_back(plain, official):
     assert all(torch.equal(back[key], weight) for key, weight in state.items())
 
 
-def test_weights_that_do_not_fit_are_told_and_change_nothing(plain, official):
+def test_mismatched_weights_are_an_error_and_change_nothing(plain, official):
     net, state = unet(), plain.state_dict()
     before = official.write_official(net)
     state["model.x"] = state.pop("final_conv.1.bias")
@@ -150,7 +150,7 @@ def test_weights_that_do_not_fit_are_told_and_change_nothing(plain, official):
     )
 
 
-def test_a_reader_of_tokens_keeps_its_weights(plain, official):
+def test_token_attention_keeps_its_weights(plain, official):
     shape = HeadShape(obs_dim=6, n_obs_steps=2, action_dim=3, horizon=8, tokens=(5, 4))
     policy = DiffusionPolicy(Diffusion(denoiser="unet", unet=Unet(down_dims=DIMS)), shape)
     reader = policy.net.observed.reader.queries.clone()
@@ -160,7 +160,7 @@ def test_a_reader_of_tokens_keeps_its_weights(plain, official):
     assert torch.equal(policy.net.observed.reader.queries, reader)
 
 
-def test_a_horizon_that_cannot_be_halved_is_padded_with_zeros():
+def test_odd_lengths_are_padded_with_zeros():
     x, obs, times = torch.randn(2, 6, 3), torch.randn(2, 2, 6), torch.tensor([3])
     padded = F.pad(x, (0, 0, 0, 2))
     short, long = unet(6), unet(8)
@@ -169,7 +169,7 @@ def test_a_horizon_that_cannot_be_halved_is_padded_with_zeros():
     assert torch.equal(predict(short, x, times, obs), expected)
 
 
-def test_the_unet_at_full_size_has_the_papers_parameters():
+def test_the_full_size_unet_has_the_parameter_count_of_the_paper():
     shape = HeadShape(obs_dim=1280, n_obs_steps=2, action_dim=14, horizon=16)
     with torch.device("meta"):
         policy = DiffusionHead(Diffusion(denoiser="unet")).module(shape)

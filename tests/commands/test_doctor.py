@@ -10,14 +10,14 @@ from typing import Any
 Cli = Callable[..., Any]
 
 
-def test_spec_that_lacks_nothing(cli: Cli, spec_file: Callable[..., Path]) -> None:
+def test_complete_spec_has_no_findings(cli: Cli, spec_file: Callable[..., Path]) -> None:
     done = cli("doctor", spec_file(), COLUMNS="200")
     assert done.returncode == 0, done.stderr
     assert "teacher puppet" in done.stdout
     assert "requirements met" in done.stdout
 
 
-def test_missing_pieces_are_named(cli: Cli, spec_file: Callable[..., Path]) -> None:
+def test_missing_parts_are_listed(cli: Cli, spec_file: Callable[..., Path]) -> None:
     spec = spec_file(
         backbone=[{"use": "puppet", "weights": "no/such.safetensors"}],
         environment={"use": "puppet", "fault": "lame"},

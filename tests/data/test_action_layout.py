@@ -30,7 +30,9 @@ def policy(**options: Any) -> PolicySpec:
         ("both", True, range(14)),
     ],
 )
-def test_arms_and_gripper_choose_the_width(arms: str, gripper: bool, moved: Any) -> None:
+def test_arms_and_gripper_determine_the_action_dimensions(
+    arms: str, gripper: bool, moved: Any
+) -> None:
     assert action_index(NAMES, policy(arms=arms, gripper=gripper)) == tuple(moved)
 
 
@@ -47,7 +49,7 @@ def test_a_missing_arm_is_rejected() -> None:
         action_index(NAMES[:7], policy(arms="right"))
 
 
-def test_grippers_of_arms_that_move_are_held_and_idle_arms_rest_with_theirs() -> None:
+def test_only_grippers_of_controlled_arms_are_held() -> None:
     assert held_grippers(NAMES, range(6)) == (6,)
     assert held_grippers(NAMES, [*range(6), *range(7, 13)]) == (6, 13)
     assert held_grippers(NAMES, range(7)) == ()

@@ -61,7 +61,7 @@ def same(one: Episode, other: Episode) -> None:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.integers(1, 40), seed=st.integers(0, 9), arms=st.booleans(), points=st.booleans())
-def test_reads_back_what_was_written(tmp_path, steps, seed, arms, points):
+def test_episodes_round_trip(tmp_path, steps, seed, arms, points):
     shutil.rmtree(tmp_path / "e", ignore_errors=True)
     episode = make(steps, seed, arms=arms, points=points)
     digest = write_episode(tmp_path / "e", episode, extra={"seed": seed})
@@ -191,27 +191,27 @@ class Broken:
         return np.zeros((16, 2, 8, 12, 3), np.uint8)
 
 
-def test_images_that_fail_midway_leave_nothing(tmp_path):
+def test_a_failed_write_of_images_leaves_no_files(tmp_path):
     episode = attrs.evolve(make(), rgb=Broken((20, 2, 8, 12, 3)))
     with pytest.raises(UserError, match="episode 'seed0' frames 16 to 19: images are uint8"):
         write_episode(tmp_path / "e", episode, extra={})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_state_name_that_is_no_array_name_is_refused(tmp_path):
+def test_invalid_state_name_is_rejected(tmp_path):
     episode = attrs.evolve(make(), state={"../cube": make().state["cube"]})
     with pytest.raises(UserError, match=r"array name 'state/\.\./cube' is invalid"):
         write_episode(tmp_path / "e", episode, extra={})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_episodes_of_one_name_are_refused():
+def test_duplicate_episode_names_are_rejected():
     assert list(by_name([make(seed=1), make(seed=2)])) == ["seed1", "seed2"]
     with pytest.raises(UserError, match="episode 'seed1': duplicate name at position 2"):
         by_name([make(seed=1), make(seed=2), make(seed=1)])
 
 
-def test_group_that_is_no_episode_is_refused(tmp_path):
+def test_group_without_an_episode_is_rejected(tmp_path):
     write_episode(tmp_path / "e", make(), extra={})
     shutil.rmtree(tmp_path / "e" / "points")
     with pytest.raises(UserError, match="points"):
@@ -236,7 +236,7 @@ def test_array_of_another_dtype_is_refused(tmp_path, name):
         read_episode(tmp_path / "e")
 
 
-def test_offsets_that_do_not_fit_are_refused(tmp_path):
+def test_inconsistent_offsets_are_rejected(tmp_path):
     write_episode(tmp_path / "e", make(), extra={})
     file = tmp_path / "e" / "points" / "offsets" / "c.0"
     good = np.fromfile(file, np.int64)

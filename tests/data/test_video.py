@@ -42,7 +42,7 @@ def test_same_frames_give_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr("av.VideoFrame.from_ndarray", None, raising=False)
     monkeypatch.setattr("rgb2act_core.data.video._encode", _half_written)
     with pytest.raises(OSError, match="disk full"):
@@ -64,14 +64,14 @@ def test_a_truncated_video_is_named(tmp_path, share):
         read_mp4(path)
 
 
-def test_garbage_is_named(tmp_path):
+def test_garbage_is_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "noise.mp4"
     path.write_bytes(np.random.default_rng(0).bytes(5000))
     with pytest.raises(UserError, match=r"noise\.mp4: not a readable video"):
         read_mp4(path)
 
 
-def test_damaged_payload_is_named(tmp_path):
+def test_damaged_payload_is_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "hurt.mp4"
     write_mp4(path, moving(frames=60), 25)
     data = bytearray(path.read_bytes())

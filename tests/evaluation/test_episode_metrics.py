@@ -10,7 +10,7 @@ def path(*points: tuple[float, float]) -> np.ndarray:
 
 
 def hands(*points: tuple[float, float, float]) -> np.ndarray:
-    """Return the ways of one hand that rests and one that goes through the points."""
+    """Return the paths of a hand at rest and of one that moves through the points."""
     moving = np.array(points, np.float32)
     return np.stack([np.zeros_like(moving), moving], axis=1)
 
@@ -30,20 +30,20 @@ def test_an_immediate_return_to_an_earlier_position_is_a_rewind() -> None:
     path_out = [(0.1 * i, 0.0) for i in range(15)]
     found = measure(path(*path_out, (0.12, 0.01)))
     assert (found["jumps"], found["rewinds"]) == (1, 1)
-    found = measure(path(*path_out, (0.12, 0.5)))  # a jump to somewhere new
+    found = measure(path(*path_out, (0.12, 0.5)))  # a jump to a new position
     assert (found["jumps"], found["rewinds"]) == (1, 0)
-    found = measure(path(*path_out[:6], (0.1, 0.0)))  # 5 steps ago is too near to count
+    found = measure(path(*path_out[:6], (0.1, 0.0)))  # 5 steps ago is too recent to count
     assert (found["jumps"], found["rewinds"]) == (1, 0)
 
 
-def test_grippers_do_not_count_and_short_paths_are_smooth() -> None:
+def test_grippers_are_ignored_and_short_paths_have_no_jumps() -> None:
     moving = path((0, 0), (0, 0))
     moving[1, 2] = 1.0
     assert measure(moving) == {"largest_step": 0.0, "jumps": 0, "rewinds": 0}
     assert measure(moving[:1]) == {"largest_step": 0.0, "jumps": 0, "rewinds": 0}
 
 
-def test_a_hand_that_is_where_it_was_before_has_rewound() -> None:
+def test_a_hand_that_jumps_back_to_an_earlier_position_is_a_rewind() -> None:
     way = [(0.0, 0.02 * i, 0.1) for i in range(15)]
     still = path(*[(0.0, 0.0)] * 15)
     steady = measure(still[:14], hands(*way))
@@ -51,13 +51,13 @@ def test_a_hand_that_is_where_it_was_before_has_rewound() -> None:
     assert round(float(steady["largest_hand_step"]), 5) == 0.02
     for back, jumps, rewinds in (
         ((0.01, 0.02, 0.1), 1, 1),  # within 2 cm of 14 steps ago
-        ((0.03, 0.0, 0.1), 1, 0),  # 3 cm from the nearest of these places
-        ((0.0, 0.16, 0.1), 1, 0),  # 7 steps ago is too near to count
-        ((0.0, 0.28, 0.149), 0, 0),  # less than 5 cm is no jump
+        ((0.03, 0.0, 0.1), 1, 0),  # 3 cm from the nearest of these positions
+        ((0.0, 0.16, 0.1), 1, 0),  # 7 steps ago is too recent to count
+        ((0.0, 0.28, 0.149), 0, 0),  # less than 5 cm is not a jump
     ):
         found = measure(still, hands(*way, back))
         assert (found["hand_jumps"], found["hand_rewinds"]) == (jumps, rewinds), back
-    assert found["jumps"] == 0  # the joints were still
+    assert found["jumps"] == 0  # the joints did not move
 
 
 def test_step_lengths_of_joints_and_of_the_fastest_hand() -> None:

@@ -1,4 +1,4 @@
-"""Seeds to act on: in a row, of a file, or those that an environment accepts."""
+"""Evaluation seeds: consecutive, from a file, or screened by the environment."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def selected(run: Run) -> Seeds:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_seeds_are_in_a_row_where_nothing_screens_them(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_seeds_are_consecutive_without_screening(spec_file: SpecFile, tmp_path: Path) -> None:
     run = bound(spec_file, tmp_path, act={"episodes": 3, "first_seed": 7})
     chosen = selected(run)
     assert (chosen.accepted, chosen.source, dict(chosen.scenes)) == ((7, 8, 9), "", {})
@@ -50,7 +50,7 @@ def test_seeds_are_in_a_row_where_nothing_screens_them(spec_file: SpecFile, tmp_
 
 
 @pytest.mark.usefixtures("puppet")
-def test_screening_takes_the_first_that_are_accepted(
+def test_screening_selects_the_first_accepted_seeds(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choosy = {"use": "choosy"}
@@ -63,19 +63,19 @@ def test_screening_takes_the_first_that_are_accepted(
     assert chosen.scenes[2002] == {"half": 1001}
     assert (tmp_path / "lost").exists()
 
-    # what is known is not asked again, what is not is
+    # only unknown seeds are screened again
     monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:raise:0:{tmp_path / 'asked'}")
-    place = verdicts_folder(evaluation_of(run)) / "verdicts.json"
-    before = place.read_bytes()
+    path = verdicts_folder(evaluation_of(run)) / "verdicts.json"
+    before = path.read_bytes()
     assert selected(run).plain() == chosen.plain()
-    assert place.read_bytes() == before
+    assert path.read_bytes() == before
     other = json.loads(before)
     for row in other["verdicts"].values():
         row["scene"] = row.pop("info")
     monkeypatch.delenv("RGB2ACT_PUPPET")
-    place.write_text(json.dumps(other))  # verdicts in another format are screened again
+    path.write_text(json.dumps(other))  # verdicts in another format are screened again
     assert selected(run).plain() == chosen.plain()
-    assert place.read_bytes() == before
+    assert path.read_bytes() == before
     monkeypatch.setenv("RGB2ACT_PUPPET", f"screen:raise:0:{tmp_path / 'asked'}")
     tries = attrs.evolve(run.spec.act, episodes=4)
     more = attrs.evolve(run, spec=attrs.evolve(run.spec, act=tries))
@@ -85,34 +85,34 @@ def test_screening_takes_the_first_that_are_accepted(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_screening_that_accepts_nothing_ends(spec_file: SpecFile, tmp_path: Path) -> None:
+def test_screening_without_accepted_seeds_is_an_error(spec_file: SpecFile, tmp_path: Path) -> None:
     never = {"use": "choosy", "fault": "choosy"}
     run = bound(spec_file, tmp_path, environment=never, act={"episodes": 1})
-    said = "only 0 of 30 seeds were accepted; 30 were rejected as 'odd'"
-    with pytest.raises(UserError, match=said):
+    message = "only 0 of 30 seeds were accepted; 30 were rejected as 'odd'"
+    with pytest.raises(UserError, match=message):
         selected(run)
 
-    # nothing is held against seeds once what rejected them is mended
-    place = verdicts_folder(evaluation_of(run)) / "verdicts.json"
-    assert json.loads(place.read_text()) == {"verdicts": {}}
-    with pytest.raises(UserError, match=said):  # asked again: here it is not mended
+    # rejections are not stored, so seeds are screened again after the cause is fixed
+    path = verdicts_folder(evaluation_of(run)) / "verdicts.json"
+    assert json.loads(path.read_text()) == {"verdicts": {}}
+    with pytest.raises(UserError, match=message):  # screened again; the cause is not fixed
         selected(run)
 
 
 @pytest.mark.usefixtures("puppet")
 def test_seeds_of_a_file(spec_file: SpecFile, tmp_path: Path) -> None:
-    place = tmp_path / "seeds.json"
+    path = tmp_path / "seeds.json"
     screened = {"accepted": [{"seed": 9, "info": {"a": 1}}, {"seed": 4}], "rejected": []}
     for content, expected in (([9, 4, 5], {}), (screened, {9: {"a": 1}})):
-        place.write_text(json.dumps(content))
-        run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
+        path.write_text(json.dumps(content))
+        run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(path)})
         chosen = selected(run)
         assert (chosen.accepted, chosen.scenes, chosen.source) == ((9, 4), expected, "file")
 
 
 @pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("no JSON", "not a list of seeds; give a list of numbers"),
         ("[1, -2]", "not a list of seeds"),
@@ -123,13 +123,13 @@ def test_seeds_of_a_file(spec_file: SpecFile, tmp_path: Path) -> None:
         ("[1, 1, 2]", "3 seeds, 2 of them different"),
     ],
 )
-def test_file_that_holds_no_seeds_is_told(
-    spec_file: SpecFile, tmp_path: Path, content: str, said: str
+def test_file_without_seeds_is_an_error(
+    spec_file: SpecFile, tmp_path: Path, content: str, message: str
 ) -> None:
-    place = tmp_path / "seeds.json"
-    place.write_text(content)
-    run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(place)})
-    with pytest.raises(UserError, match=f"seeds.json: {said}"):
+    path = tmp_path / "seeds.json"
+    path.write_text(content)
+    run = bound(spec_file, tmp_path, act={"episodes": 2, "seeds": str(path)})
+    with pytest.raises(UserError, match=f"seeds.json: {message}"):
         selected(run)
 
 
@@ -152,17 +152,17 @@ def test_content_of_a_file_of_seeds_enters_the_key(spec_file: SpecFile, tmp_path
 
 @pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("[7, 100001]", "act.seeds: 100001 overlaps with the seeds of the demonstrations"),
         ("[1]", "seeds.json: 1 seeds, 1 of them different"),
     ],
 )
-def test_file_that_cannot_be_acted_on_is_told_before_any_work(
-    spec_file: SpecFile, tmp_path: Path, content: str, said: str
+def test_unusable_seed_file_is_an_error_before_any_work(
+    spec_file: SpecFile, tmp_path: Path, content: str, message: str
 ) -> None:
-    place = tmp_path / "seeds.json"
-    place.write_text(content)
-    spec = read_spec(spec_file(act={"episodes": 2, "seeds": str(place)}))
-    with pytest.raises(UserError, match=said):
+    path = tmp_path / "seeds.json"
+    path.write_text(content)
+    spec = read_spec(spec_file(act={"episodes": 2, "seeds": str(path)}))
+    with pytest.raises(UserError, match=message):
         check(spec, tmp_path / "root")

@@ -1,4 +1,4 @@
-"""An environment or a worker process that is lost costs one episode's time and no result."""
+"""A lost environment or worker process costs the time of one episode and changes no result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def acted(root: Path) -> tuple[dict[str, Any], Path]:
 
 
 @pytest.mark.parametrize("kind", ["die", "lose"])
-def test_loss_in_an_episode_changes_no_result(
+def test_a_lost_simulator_does_not_change_results(
     cli: Callable[..., Any], spec_file: Callable[..., Path], puppet_done: Path, kind: str
 ) -> None:
     tmp = (spec := spec_file()).parent
@@ -44,7 +44,7 @@ def test_loss_in_an_episode_changes_no_result(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_what_is_lost_again_and_again_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_losses_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RGB2ACT_PUPPET", "step:die:3")
     config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
     chunk = np.zeros((2, 4), np.float32)
@@ -69,7 +69,7 @@ def test_a_replay_that_diverges_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("puppet")
-def test_slots_that_were_not_asked_are_begun_again_too() -> None:
+def test_idle_slots_are_replayed_too() -> None:
     config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
     chunk = np.full((2, 4), 0.25, np.float32)
     with SimulatorPool("puppet", config, 2, 1, 1) as simulators:

@@ -34,7 +34,7 @@ def test_interval_contains_the_rate_and_is_within_0_and_1(n, data):
     assert 0.0 <= low <= successes / n <= high <= 1.0
 
 
-def test_more_confidence_is_wider():
+def test_higher_confidence_widens_the_interval():
     low, high = wilson(7, 20, 0.9)
     assert wilson(7, 20, 0.99)[0] < low < high < wilson(7, 20, 0.99)[1]
 

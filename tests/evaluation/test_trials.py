@@ -1,4 +1,4 @@
-"""A policy is tried while it is trained, and the weights that did best are kept."""
+"""Evaluation during training, which selects the best weights."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def results(root: Path) -> dict[str, Any]:
     ("wins", "best"),
     [([1, 3, 2], (10, 1.0)), ([2, 1, 2], (12, 2 / 3)), ([0, 0, 0], (12, 0.0))],
 )
-def test_weights_that_did_best_become_the_policy(
+def test_the_best_weights_become_the_policy(
     spec_file: SpecFile,
     puppet_root: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,8 +75,10 @@ def test_weights_that_did_best_become_the_policy(
 
 @pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize("condition", ["end_to_end", "tokens", "oracle"])
-def test_trials_act_as_acting_does(spec_file: SpecFile, puppet_root: Path, condition: str) -> None:
-    """The last weights, tried in training, do what the stage does with them afterwards."""
+def test_trials_act_as_in_the_act_stage(
+    spec_file: SpecFile, puppet_root: Path, condition: str
+) -> None:
+    """The last weights act in training as they do in the act stage."""
     policy = {"condition": condition, "closed_loop": TRIALS | {"every": 12, "episodes": 4}}
     spec = spec_file(environment=SKILL, policy=policy, act={"candidates": 3})
     chain.run_pipeline(read_spec(spec), puppet_root)
@@ -89,15 +91,13 @@ def test_trials_act_as_acting_does(spec_file: SpecFile, puppet_root: Path, condi
 def _on(spec: Any, first: int) -> Any:
     import attrs
 
-    # as if nothing had been chosen by these seeds
+    # as if these seeds had not selected the weights
     act = attrs.evolve(spec.act, first_seed=first)
     return attrs.evolve(spec, act=act, policy=attrs.evolve(spec.policy, closed_loop=None))
 
 
 @pytest.mark.usefixtures("puppet")
-def test_several_tasks_are_tried_each_and_the_best_is_best_over_all(
-    spec_file: SpecFile, tmp_path: Path
-) -> None:
+def test_trials_run_all_tasks_and_select_by_the_mean(spec_file: SpecFile, tmp_path: Path) -> None:
     both = [SKILL, SKILL | {"task": "waltz"}]
     trials = TRIALS | {"episodes": 4}
     spec = spec_file(environment=both, policy={"closed_loop": trials}, act={"parallel_episodes": 2})
@@ -114,14 +114,14 @@ def test_several_tasks_are_tried_each_and_the_best_is_best_over_all(
         assert row["act/success"] == pytest.approx(sum(each) / 2)
     best = next(row for row in tried if row["step"] + 1 == found["step"])
     assert rates == [best["act/success/puppet"], best["act/success/waltz"]]
-    # they are the rates that acting finds in each
+    # the act stage gets the same rates
     again = act_again(folder, lambda spec: _on(spec, found["first_seed"]))["tasks"]
     tries = [again[name]["successes"] for name in ("puppet", "waltz")]
     assert [4 * rate for rate in rates] == tries
 
 
 @pytest.mark.usefixtures("puppet")
-def test_trials_are_on_seeds_that_the_environment_accepts(
+def test_trials_use_accepted_seeds(
     spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played: list[Any] = []
@@ -143,7 +143,7 @@ def test_trials_are_on_seeds_that_the_environment_accepts(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_trials_that_would_run_into_the_seeds_of_acting_end_with_an_error(
+def test_trial_seeds_that_overlap_the_act_seeds_are_an_error(
     spec_file: SpecFile, puppet_root: Path
 ) -> None:
     choosy = {"use": "choosy"}  # accepts even seeds, and acts from 1000 on
@@ -155,7 +155,7 @@ def test_trials_that_would_run_into_the_seeds_of_acting_end_with_an_error(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trip", ["learn:sigkill:7", "step:orphan:50"])
-def test_a_training_that_is_killed_keeps_the_same_weights(
+def test_interrupted_training_selects_the_same_weights(
     cli: Cli, spec_file: SpecFile, tmp_path: Path, puppet_done: Path, trip: str
 ) -> None:
     trials = TRIALS | {"every": 2}
@@ -189,7 +189,7 @@ def test_a_training_that_is_killed_keeps_the_same_weights(
         ),
     ],
 )
-def test_seeds_that_would_flatter_are_refused(
+def test_overlapping_trial_seeds_are_rejected(
     spec_file: SpecFile, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     base: dict[str, Any] = {"policy": {"closed_loop": TRIALS}}
@@ -199,7 +199,7 @@ def test_seeds_that_would_flatter_are_refused(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_how_it_is_tried_is_part_of_a_policys_key_and_on_which_seeds_it_acts_is_not(
+def test_trial_settings_are_in_the_policy_key_and_act_seeds_are_not(
     spec_file: SpecFile, puppet_done: Path
 ) -> None:
     from rgb2act_core.data.dataset import Dataset

@@ -124,7 +124,9 @@ def test_good_plugin_is_listed_with_its_distribution(site: Site) -> None:
         (GOOD.format(name="x").replace("bones()", "bones(config)"), "Argument"),
     ],
 )
-def test_broken_plugin_is_one_line_and_leaves_the_rest(site: Site, code: str, error: str) -> None:
+def test_broken_plugin_is_reported_in_one_line_and_others_load(
+    site: Site, code: str, error: str
+) -> None:
     site.add("broken", code)
     site.add("good", GOOD.format(name="good"))
     listed = site.statuses()
@@ -155,7 +157,7 @@ def test_find_loads_only_the_plugin_that_owns_the_name(site: Site) -> None:
     assert site.find("backbone", "good") == ("a good", ["mod_dist_good"])
 
 
-def test_find_knows_which_first_party_plugin_brings_a_name(site: Site) -> None:
+def test_find_names_the_first_party_plugin_to_install(site: Site) -> None:
     site.add("mini", GOOD.format(name="patchstats"), "rgb2act-mini")
     site.add("other", GOOD.format(name="other"))
     assert site.find("backbone", "patchstats") == ("a patchstats", ["mod_rgb2act_mini"])
@@ -166,7 +168,7 @@ def test_find_loads_the_rest_when_nobody_owns_the_name(site: Site) -> None:
     assert site.find("backbone", "hidden")[0] == "a hidden"
 
 
-def test_name_brought_twice_is_refused_naming_both(site: Site) -> None:
+def test_name_of_two_plugins_is_an_error_that_names_both(site: Site) -> None:
     site.add("one", GOOD.format(name="twin"))
     site.add("two", GOOD.format(name="twin"))
     assert site.find("backbone", "twin")[0] == (
@@ -177,7 +179,7 @@ def test_name_brought_twice_is_refused_naming_both(site: Site) -> None:
     assert listed["two"][2] == "backbone 'twin' is also provided by dist-one"
 
 
-def test_owner_of_a_name_wins_over_others(site: Site) -> None:
+def test_owner_of_a_name_takes_precedence(site: Site) -> None:
     site.add("twin", GOOD.format(name="twin").replace("a twin", "the owner"))
     site.add("a", GOOD.format(name="twin"))
     assert site.find("backbone", "twin")[0] == "the owner"
@@ -186,7 +188,7 @@ def test_owner_of_a_name_wins_over_others(site: Site) -> None:
     assert listed["a"][2] == "backbone 'twin' is also provided by dist-twin"
 
 
-def test_two_entry_points_of_one_name_are_both_listed_and_refused(site: Site) -> None:
+def test_duplicate_entry_points_are_listed_and_rejected(site: Site) -> None:
     site.add("twin", GOOD.format(name="twin"), "dist-one")
     site.add("twin", GOOD.format(name="twin"), "dist-two")
     assert "dist-one and dist-two" in site.find("backbone", "twin")[0]
@@ -237,7 +239,7 @@ metadata.entry_points = lambda **k: [e for e in whole(**k) if e.value.startswith
     assert json.loads(done.stdout)[0] == f"UserError: {message}"
 
 
-def test_owner_that_fails_is_named_with_its_reason(site: Site) -> None:
+def test_failing_owner_is_named_with_its_error(site: Site) -> None:
     site.add("mine", "import nowhere_to_be_found")
     assert (
         "dist-mine does not provide 'mine': ModuleNotFoundError" in site.find("backbone", "mine")[0]
@@ -283,7 +285,7 @@ print(code, sorted(m for m in sys.modules if m.startswith("mod_")))
 """
 
 
-def test_a_plugin_brings_a_command(site: Site) -> None:
+def test_a_plugin_provides_a_command(site: Site) -> None:
     site.add("polite", GREET.replace("GREET", "greet"))
     assert site.run(CLI, "greet", "you").stdout == "greet, you\n1 ['mod_dist_polite']\n"
     assert "usage: rgb2act greet [-h] NAME\n\nSay hello." in site.run(CLI, "greet", "-h").stdout
@@ -297,7 +299,7 @@ def test_a_plugin_brings_a_command(site: Site) -> None:
 
 
 @pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["check", "absent.toml"], []])
-def test_the_cores_own_commands_load_no_plugin(site: Site, args: list[str]) -> None:
+def test_core_commands_load_no_plugin(site: Site, args: list[str]) -> None:
     site.add("polite", GREET.replace("GREET", "greet"))
     assert site.run(CLI, *args).stdout.splitlines()[-1].endswith(" []")
 
@@ -310,7 +312,7 @@ def test_an_unknown_command_gets_a_suggestion(site: Site) -> None:
         assert f"no command '{wrong}'; did you mean '{near}'?" in done.stderr
 
 
-def test_a_command_is_brought_once_and_not_the_cores(site: Site) -> None:
+def test_duplicate_commands_are_rejected(site: Site) -> None:
     site.add("polite", GREET.replace("GREET", "greet"))
     site.add("kind", GREET.replace("GREET", "greet"))
     site.add("bold", GREET.replace("GREET", "verify"))

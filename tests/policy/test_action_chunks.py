@@ -19,7 +19,7 @@ def test_without_options_the_newest_plan_is_executed_from_its_first_step() -> No
     assert plans.actions(2, 2).ravel().tolist() == [7, 8]
 
 
-def test_the_candidate_that_continues_the_plan_before_is_taken() -> None:
+def test_the_candidate_closest_to_the_previous_plan_is_selected() -> None:
     plans = ActionChunker(Act(candidates=3), HALF)
     plans.add(0, np.stack([plan(0, 1, 2, 3), plan(9, 9, 9, 9), plan(5, 5, 5, 5)]))
     assert plans.actions(0, 2).ravel().tolist() == [0, 1]  # the first plan is the first candidate
@@ -43,7 +43,7 @@ def test_plans_that_do_not_overlap_have_no_seam() -> None:
     assert plans.seams == []
 
 
-def test_the_next_plan_may_start_at_what_is_left_of_the_one_before() -> None:
+def test_the_next_plan_may_start_from_the_rest_of_the_previous_one() -> None:
     plans = ActionChunker(Act(warm_start=0.5), HALF)
     assert plans.warm_start(0) is None
     plans.add(0, plan(0, 1, 2, 3)[None])
@@ -53,7 +53,7 @@ def test_the_next_plan_may_start_at_what_is_left_of_the_one_before() -> None:
     assert plans.warm_start(4) is None
 
 
-def test_ensembling_is_the_mean_of_all_plans_of_a_step_the_older_the_heavier() -> None:
+def test_ensembling_averages_all_plans_of_a_step_with_larger_weights_for_older_ones() -> None:
     decay = 0.5
     plans = ActionChunker(Act(temporal_ensemble=True, ensemble_decay=decay), HALF)
     plans.add(0, plan(0, 10, 20)[None])
@@ -65,4 +65,4 @@ def test_ensembling_is_the_mean_of_all_plans_of_a_step_the_older_the_heavier() -
     expected = np.average([20, 26, 1], weights=[1, weight, weight**2])
     assert plans.actions(2, 1)[0, 0] == pytest.approx(expected)
     plans.add(3, plan(0, 0, 0)[None])
-    assert len(plans.plans) == 3  # what has nothing more to say is forgotten
+    assert len(plans.plans) == 3  # plans without remaining steps are dropped

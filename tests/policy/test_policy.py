@@ -59,7 +59,7 @@ def generators(n: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(i) for i in range(n)]
 
 
-def test_plans_stay_within_the_demonstrated_range_and_keep_what_never_changes() -> None:
+def test_plans_stay_in_the_demonstrated_range_and_constant_dimensions_stay_constant() -> None:
     policy, _, _, actions = fitted()
     obs = Observation(vector=torch.randn(8, 2, 5))
     plans = policy.plans(obs, generators(8)).actions.flatten(0, 2)
@@ -70,7 +70,7 @@ def test_plans_stay_within_the_demonstrated_range_and_keep_what_never_changes() 
     assert torch.allclose(plans[:, 2], torch.tensor(0.7), atol=2e-3)
 
 
-def test_features_that_hardly_vary_stay_small() -> None:
+def test_nearly_constant_features_stay_small() -> None:
     policy, features, joints, _ = fitted()
     seen = policy.observe(Features(vector=features), joints).vector
     assert seen[:, 0].std() == pytest.approx(1.0, abs=1e-3)  # float32
@@ -78,7 +78,7 @@ def test_features_that_hardly_vary_stay_small() -> None:
     assert torch.allclose(seen[:, 2:].std(0), torch.ones(3), atol=1e-4)
 
 
-def test_noise_is_put_on_features_alone() -> None:
+def test_noise_is_added_to_features_only() -> None:
     policy, features, joints, _ = fitted()
     seen = Features(vector=features)
     clean, noisy = policy.observe(seen, joints).vector, policy.observe(seen, joints, 0.5).vector
@@ -88,7 +88,7 @@ def test_noise_is_put_on_features_alone() -> None:
     )  # deviation of the draws is below 0.05
 
 
-def test_a_blind_policy_sees_joints_and_nothing_else() -> None:
+def test_a_proprio_only_policy_observes_joints_only() -> None:
     policy = build(condition="proprio_only", parts=(), states=())
     seen = policy.observe(Features(vector=torch.zeros(1, 2, 0)), torch.ones(1, 2, 3))
     assert seen.vector.shape == (1, 2, 3)
@@ -129,7 +129,7 @@ def test_a_saved_policy_plans_the_same_bits(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "policy.json").read_text()
 
 
-def test_each_head_has_ranges_of_its_own_and_plans_alone() -> None:
+def test_each_head_has_its_own_ranges_and_plans_independently() -> None:
     policy = build(tasks=("lift", "reach"), by_task="separate_heads")
     actions = torch.rand(40, 3, generator=torch.Generator().manual_seed(1))
     task = torch.arange(40) % 2

@@ -44,7 +44,7 @@ def results(root: Path) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_idle_arms_rest_in_their_first_pose_and_held_grippers_in_their_present_one(
+def test_idle_arms_hold_their_first_pose_and_grippers_their_newest_position(
     spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RGB2ACT_PUPPET_LOG", str(puppet_root))
@@ -60,7 +60,7 @@ def test_idle_arms_rest_in_their_first_pose_and_held_grippers_in_their_present_o
     first = env.reset(seed=7)[0]["joints"]
     rests = np.tile(first[2:], (11, 1))  # the right arm and its gripper
     np.testing.assert_array_equal(executed_TA[:, 2:], rests)
-    # within a plan's three steps it opened from what it was held at by the slack of the last one
+    # within the three steps of a plan it opened from the position that it held before
     opened = np.arange(11) // 3 * 0.25
     np.testing.assert_allclose(
         executed_TA[:, 1], first[1] + opened, rtol=1e-5
@@ -68,7 +68,7 @@ def test_idle_arms_rest_in_their_first_pose_and_held_grippers_in_their_present_o
 
 
 @pytest.mark.usefixtures("puppet")
-def test_actions_are_filled_up_to_the_environment(puppet_root: Path) -> None:
+def test_actions_are_padded_to_all_action_dimensions(puppet_root: Path) -> None:
     shape = load_policy(stage_path(puppet_root, "train")).shape
     shape = attrs.evolve(shape, action_index=(2,))
     first, newest = np.arange(4, dtype=np.float32), 10 + np.arange(4, dtype=np.float32)
@@ -126,7 +126,7 @@ def test_clipping_counts_only_joints_in_executed_steps(candidates: int) -> None:
     clipped_by_PSA[0, 0, 0] = 0.04  # little
     clipped_by_PSA[0, 0, 2] = 1.0  # a gripper
     clipped_by_PSA[0, 2:, 0] = 1.0  # not executed
-    clipped_by_PSA[1:] = 1.0  # not taken
+    clipped_by_PSA[1:] = 1.0  # not selected
     for clipped_by in (clipped_by_PSA, np.zeros_like(clipped_by_PSA)):
         rollout.next(Candidates(actions_PSA=plans_PSA, clipped_by_PSA=clipped_by))
     assert episode_facts(rollout, np.zeros((5, 0, 3), np.float32))["clipped_steps"] == 0.25
@@ -137,7 +137,7 @@ def test_clipping_counts_only_joints_in_executed_steps(candidates: int) -> None:
 
 
 @pytest.mark.usefixtures("puppet")
-def test_warm_start_makes_seams_smaller(spec_file: SpecFile, puppet_root: Path) -> None:
+def test_warm_start_reduces_seams(spec_file: SpecFile, puppet_root: Path) -> None:
     seams = []
     for level in (0.0, 0.3):
         spec = spec_file(policy={"head": DIFFUSION, "steps": 60}, act={"warm_start": level})
@@ -147,7 +147,7 @@ def test_warm_start_makes_seams_smaller(spec_file: SpecFile, puppet_root: Path) 
 
 
 @pytest.mark.usefixtures("puppet")
-def test_all_options_of_acting_together_repeat_the_episodes(
+def test_episodes_are_reproducible_with_all_act_options(
     spec_file: SpecFile, puppet_root: Path
 ) -> None:
     act = {"warm_start": 0.3, "candidates": 3, "temporal_ensemble": True}
@@ -191,7 +191,7 @@ def test_warm_started_and_cold_slots_share_a_batch(spec_file: SpecFile, puppet_r
         ({"n_action_steps": 4}, "n_action_steps equals horizon"),
     ],
 )
-def test_warm_start_that_cannot_be_is_refused_before_any_work(
+def test_impossible_warm_start_is_rejected_before_any_work(
     spec_file: SpecFile, tmp_path: Path, policy: dict[str, Any], words: str
 ) -> None:
     spec = read_spec(spec_file(policy=policy, act={"warm_start": 0.5}))
@@ -210,7 +210,7 @@ def test_hands_are_tracked_if_the_environment_reports_their_positions(
     spec = spec_file(environment={"use": "puppet", "hands": True, "recorded": 3})
     chain.run_pipeline(read_spec(spec), tmp_path)
     found = results(tmp_path)
-    # from step 5 on away, at step 10 back to where it was before
+    # moves away from step 5 on and returns at step 10
     assert {e["hand_jumps"] for e in found["episodes"]} == {2}
     assert {e["hand_rewinds"] for e in found["episodes"]} == {1}
     assert found["smoothness"]["largest_hand_step"] == 1.0

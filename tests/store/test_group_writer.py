@@ -62,7 +62,7 @@ def test_plain_zarr_reads_every_array(tmp_path, codec):
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
-def test_reads_back_what_was_written(tmp_path, codec):
+def test_episodes_round_trip(tmp_path, codec):
     digest = write(tmp_path / "g", codec)
     group = read_group(tmp_path / "g")
     check_group(tmp_path / "g")
