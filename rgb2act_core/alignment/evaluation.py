@@ -85,7 +85,7 @@ class AlignerEvaluator:
         return {"frames": count, "pool": min(count, metrics.POOL)}
 
     def _probes(self, train_BD: Tensor, held_BD: Tensor) -> dict[str, float]:
-        """Return the error of a linear probe of each state that both parts know."""
+        """Return the error of a linear probe of each state that both parts have."""
         found = {}
         for name, states_FS in self.states.items():
             train_BS, held_BS = states_FS[self.train_rows], states_FS[self.held_rows]

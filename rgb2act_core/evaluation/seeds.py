@@ -1,6 +1,6 @@
 """The seeds that a policy is evaluated on: consecutive, from a file, or screened.
 
-Verdicts of screening are kept in ``store/seeds/<environment>-<key>/verdicts.json`` and reused by
+Verdicts of screening are stored in ``store/seeds/<environment>-<key>/verdicts.json`` and reused by
 every policy in that environment.
 """
 
@@ -55,7 +55,7 @@ class Seeds:
         }
 
     def scenes_of(self, seeds: Iterable[int]) -> dict[int, Mapping[str, Any]]:
-        """Return what is known about the scenes of some seeds."""
+        """Return the screening's facts about the scenes of some seeds."""
         return {seed: self.scenes[seed] for seed in seeds if seed in self.scenes}
 
 
@@ -122,7 +122,7 @@ def _screened(task: EvaluationTask, table: str) -> Seeds:
 
 
 class _Screening:
-    """Screening of consecutive seeds until enough are accepted, whatever the workers' speed."""
+    """Screening of consecutive seeds until enough are accepted, independent of worker speed."""
 
     def __init__(self, task: EvaluationTask, path: Path, table: str) -> None:
         self.task, self.path, self.table = task, path, table

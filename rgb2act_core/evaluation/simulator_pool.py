@@ -133,7 +133,7 @@ class SimulatorPool:
             for worker in range(self.count)
         }
         for worker, part in parts.items():
-            with contextlib.suppress(OSError):  # a dead worker is noticed when receiving
+            with contextlib.suppress(OSError):  # a dead worker is detected when receiving
                 self.pipes[worker].send(part)
         for worker, part in parts.items():
             try:

@@ -18,7 +18,7 @@ class EvaluationTask:
     environment: EnvironmentChoice
     act: Act
     compute: Compute
-    store: Path  # where the verdicts of screened seeds are kept
+    store: Path  # where the verdicts of screened seeds are stored
     name: str | None = None  # among the policy's tasks; None if it has one
 
     @property

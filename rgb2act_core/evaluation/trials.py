@@ -28,7 +28,7 @@ SUCCESS = "act/success"  # name of the curve
 
 @attrs.define(eq=False, kw_only=True)
 class Trials:
-    """Repeated evaluations on the same seeds, each task on seeds of its own.
+    """Repeated evaluations on the same seeds, each task on its own seeds.
 
     The simulators of a single task start with the first trial and run until ``close``; those of
     several tasks run only while a task is evaluated, because all of them could fill a GPU's memory.

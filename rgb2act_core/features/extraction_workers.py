@@ -69,7 +69,7 @@ def make_missing(
     devices: Sequence[str],
     config: Extract,
 ) -> None:
-    """Compute the entries that a folder lacks, under its lock; progress counts frames.
+    """Compute the missing entries of a folder, under its lock; progress counts frames.
 
     ``build`` makes the encoder for a device.
     """

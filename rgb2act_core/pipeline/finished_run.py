@@ -46,7 +46,7 @@ class SuccessRate:
 
 
 class FinishedRun:
-    """A run on disk. Reading its record is fast; models are loaded when asked for."""
+    """A run on disk. Reading its record is fast; models are loaded on demand."""
 
     def __init__(self, recorded: RecordedRun) -> None:
         self._recorded = recorded

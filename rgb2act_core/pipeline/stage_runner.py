@@ -1,4 +1,4 @@
-"""Run one stage that has a folder of its own: announce it, do its work, commit and record it."""
+"""Run one stage with its own folder: announce it, do its work, commit and record it."""
 
 from __future__ import annotations
 

@@ -130,4 +130,4 @@ class Command:
     """Takes the parsed arguments and returns the exit code: 0 for success, 1 for a failed check.
     Raise UserError for problems that the user can fix. Import heavy packages in this function."""
     resumable: bool = False
-    """Whether the command resumes when it is run again after Ctrl-C; the message says so."""
+    """Whether the command resumes when it is run again after Ctrl-C; the message states it."""

@@ -3,8 +3,8 @@
 Training and acting use the same module, so statistics, action layout and horizon always agree.
 
 Shapes: B = batch, L = windows of K frames, O = n_obs_steps, F = features of a frame, N = tokens of
-a frame, W = width of a token, J = joints seen, D = observation, S = horizon, A = dimensions moved,
-V = cameras, C = channels of a backbone
+a frame, W = width of a token, J = joints observed, D = observation, S = horizon, A = controlled
+action dimensions, V = cameras, C = channels of a backbone
 """
 
 from __future__ import annotations

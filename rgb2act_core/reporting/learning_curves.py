@@ -37,7 +37,7 @@ def curves(stage: StageResults) -> Iterator[Block]:
 
 
 def plots(rows: Sequence[metrics_log.Row], *wanted: Plot) -> list[Chart]:
-    """Return charts of the wanted metrics over steps, without those that have no values."""
+    """Return charts of the selected metrics over steps, without those that have no values."""
     charts = []
     for title, names, options in wanted:
         series = {

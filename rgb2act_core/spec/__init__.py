@@ -73,7 +73,7 @@ class Compute:
     """Seconds between training checkpoints."""
 
     def __attrs_post_init__(self) -> None:
-        """Raise ValueError for a device that torch does not know."""
+        """Raise ValueError for an invalid device name."""
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, mps, cuda or cuda:N, got {self.device!r}")
 

@@ -1,4 +1,4 @@
-"""What ``attrs.validators`` lacks for specs and configs."""
+"""Validators for specs and configs that ``attrs.validators`` does not have."""
 
 from __future__ import annotations
 

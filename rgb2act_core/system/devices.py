@@ -111,7 +111,7 @@ def measure_peak_memory(device: str) -> Iterator[Callable[[], int | None]]:
 
 
 def _reset_peak() -> bool:
-    """Reset the kernel's peak of this process's resident size; return False if it refuses."""
+    """Reset the kernel's peak of this process's resident size; return False if that fails."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

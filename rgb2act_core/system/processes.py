@@ -43,7 +43,7 @@ def prepare() -> None:
 
 def _exit_with(parent: Any) -> None:
     parent.join()
-    os._exit(1)  # the parent was killed, so nobody needs this worker's result
+    os._exit(1)  # the parent was killed, so this worker's result is not needed
 
 
 def pool(workers: int, initialise: Callable[..., None], *args: Any) -> ProcessPoolExecutor:

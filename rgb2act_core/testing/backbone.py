@@ -94,8 +94,8 @@ def batch_does_not_change_tokens(subject: Subject) -> None:
     backbone: Backbone = subject.built
     frames = _frames(backbone, 3)
     together = backbone.encode(frames)
-    alone = torch.cat([backbone.encode(frames[i : i + 1]) for i in range(3)])
-    error = float((together - alone).abs().max() / together.abs().max().clamp(min=1e-9))
+    single = torch.cat([backbone.encode(frames[i : i + 1]) for i in range(3)])
+    error = float((together - single).abs().max() / together.abs().max().clamp(min=1e-9))
     assert error < CLOSE, (
         f"tokens differ by {error:.2g} between a batch and single images; call eval(), and use"
         " no batch statistics"
@@ -142,7 +142,7 @@ def two_steps_equal_encode(subject: Subject) -> None:
         backbones.append(subject.component.build(attrs.evolve(tiny, context=3)))
     for backbone in backbones:
         rgb_BKVHW3 = _frames(backbone)
-        whole = backbone.encode(rgb_BKVHW3)
+        expected = backbone.encode(rgb_BKVHW3)
         frames = [backbone.encode_frames(rgb_BVHW3) for rgb_BVHW3 in rgb_BKVHW3.unbind(1)]
         for name, part in frames[0].items():
             assert part.shape[:2] == (2, 2), (
@@ -150,11 +150,11 @@ def two_steps_equal_encode(subject: Subject) -> None:
             )
         parts = {name: torch.stack([frame[name] for frame in frames], 1) for name in frames[0]}
         tokens = backbone.encode_windows(parts, SIZES[0])
-        assert tokens.shape == whole.shape, (
-            f"encode_windows returns {tuple(tokens.shape)}, encode {tuple(whole.shape)}"
+        assert tokens.shape == expected.shape, (
+            f"encode_windows returns {tuple(tokens.shape)}, encode {tuple(expected.shape)}"
         )
         assert not tokens.requires_grad, "tokens require a gradient; decorate with no_grad"
-        error = float((tokens - whole).abs().max() / whole.abs().max().clamp(min=1e-9))
+        error = float((tokens - expected).abs().max() / expected.abs().max().clamp(min=1e-9))
         assert error < CLOSE, (
             f"encode_windows and encode differ by {error:.2g} with a context of"
             f" {backbone.info.context}; encode_frames must not depend on other frames"

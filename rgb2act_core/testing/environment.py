@@ -130,7 +130,7 @@ def _validate(episode: Episode, info: EnvironmentInfo, what: str) -> None:
     assert steps >= 1, f"{what}: the episode has no frame"
     frame = np.asarray(episode.rgb[0])
     expected = (len(info.cameras), *info.image, 3)
-    assert frame.shape == expected, f"{what}: a frame is {frame.shape}, info says {expected}"
+    assert frame.shape == expected, f"{what}: a frame is {frame.shape}, expected {expected}"
     assert frame.dtype == np.uint8, f"{what}: frames are {frame.dtype}, not uint8"
     for name in ("joints", "actions"):
         _validate_motion(getattr(episode, name), (steps, len(info.action_names)), name, info, what)
@@ -229,10 +229,10 @@ def _validate_observation(obs: Any, env: Any, info: EnvironmentInfo) -> None:
     assert set(obs) >= {"rgb", "joints"}, f"an observation has {sorted(obs)}, not rgb and joints"
     rgb, joints = obs["rgb"], obs["joints"]
     expected = (len(info.cameras), *info.image, 3)
-    assert rgb.shape == expected, f"rgb is {rgb.shape}, info says (V, H, W, 3) = {expected}"
+    assert rgb.shape == expected, f"rgb is {rgb.shape}, expected (V, H, W, 3) = {expected}"
     assert rgb.dtype == np.uint8, f"rgb is {rgb.dtype}, not uint8"
     width = (len(info.action_names),)
-    assert joints.shape == width, f"joints are {joints.shape}, info says {width}"
+    assert joints.shape == width, f"joints are {joints.shape}, expected {width}"
     assert joints.dtype == np.float32, f"joints are {joints.dtype}, not float32"
     assert env.action_space.shape == width, f"actions are {env.action_space.shape}, not {width}"
     assert env.observation_space.contains(obs), "an observation is outside observation_space"

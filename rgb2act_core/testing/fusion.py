@@ -94,12 +94,12 @@ def evaluation_is_deterministic(subject: Subject) -> None:
     with torch.no_grad():
         first = _fuse(module, tokens, seed=1).tokens
         again = _fuse(module, tokens, seed=2).tokens
-        alone = _fuse(module, tokens[:1]).tokens
+        single = _fuse(module, tokens[:1]).tokens
     assert torch.equal(first, again), (
         "fusing twice in eval() gives different tokens; draw noise in training only"
     )
-    assert torch.allclose(first[:1], alone, atol=1e-5), (
-        "an image alone gives other tokens than in a batch"
+    assert torch.allclose(first[:1], single, atol=1e-5), (
+        "one image gives other tokens than in a batch"
     )
 
 

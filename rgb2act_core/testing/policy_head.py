@@ -130,8 +130,8 @@ def masked_steps_are_ignored(subject: Subject) -> None:
     with torch.no_grad():
         loss = float(_loss(module, obs_BOD, actions_BSA, mask_BS))
         other = float(_loss(module, obs_BOD, other_BSA, mask_BS))
-        whole = float(_loss(module, obs_BOD, actions_BSA, torch.ones_like(mask_BS)))
-    assert loss != whole, "the loss ignores the mask; leave out steps whose mask is False"
+        unmasked = float(_loss(module, obs_BOD, actions_BSA, torch.ones_like(mask_BS)))
+    assert loss != unmasked, "the loss ignores the mask; leave out steps whose mask is False"
     assert abs(loss - other) <= 1e-5 * abs(loss), (
         f"actions of masked steps change the loss from {loss:.6g} to {other:.6g};"
         " leave out steps whose mask is False"
@@ -146,10 +146,10 @@ def row_uses_its_own_generator(subject: Subject) -> None:
         "the same generators give other plans; draw random numbers from generators[i] only"
     )
     for row in range(BATCH):
-        alone = _plan(module, obs_BOD[row : row + 1], [row + 1])[0]
-        error = float((plan[row] - alone).abs().max())
+        single = _plan(module, obs_BOD[row : row + 1], [row + 1])[0]
+        error = float((plan[row] - single).abs().max())
         assert error < CLOSE, (
-            f"row {row} differs by {error:.2g} when it is planned alone; draw its noise from"
+            f"row {row} differs by {error:.2g} when it is planned separately; draw its noise from"
             " generators[i] only, and use no batch statistics"
         )
 
@@ -184,9 +184,9 @@ def tokens_are_used(subject: Subject) -> None:
     assert tuple(plan.shape) == expected, f"plans are {tuple(plan.shape)}, not {expected}"
     changed = _plan(module, obs_BOD, [1, 2, 3], tokens_BONC.roll(1, dims=2))
     assert not torch.equal(plan, changed), "plans do not depend on the tokens"
-    alone = _plan(module, obs_BOD[1:2], [2], tokens_BONC[1:2])[0]
-    error = float((plan[1] - alone).abs().max())
-    assert error < CLOSE, f"row 1 differs by {error:.2g} when it is planned alone"
+    single = _plan(module, obs_BOD[1:2], [2], tokens_BONC[1:2])[0]
+    error = float((plan[1] - single).abs().max())
+    assert error < CLOSE, f"row 1 differs by {error:.2g} when it is planned separately"
 
 
 def several_plans_agree_with_one(subject: Subject) -> None:

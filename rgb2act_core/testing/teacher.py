@@ -58,8 +58,8 @@ def embeddings_depend_on_the_cloud(subject: Subject) -> None:
 def batch_does_not_change_embeddings(subject: Subject) -> None:
     """The embedding of a cloud does not depend on the other clouds in the batch."""
     together = _embed(subject.built)
-    alone = torch.cat([subject.built.embed([cloud]) for cloud in _clouds()])
-    error = float((together - alone).abs().max() / together.abs().max().clamp(min=1e-9))
+    single = torch.cat([subject.built.embed([cloud]) for cloud in _clouds()])
+    error = float((together - single).abs().max() / together.abs().max().clamp(min=1e-9))
     assert error < CLOSE, (
         f"embeddings differ by {error:.2g} between a batch and single clouds; call eval(), and"
         " mask the padding of small clouds"

@@ -13,7 +13,7 @@ import torch
 
 
 class Purpose(IntEnum):
-    """What random numbers are drawn for. The values enter the seeds: never renumber them."""
+    """Purpose of random numbers. The values are part of the seeds: never renumber them."""
 
     MODULES = 0  # dropout, routing noise, diffusion noise: torch's global generator
     ROWS = 1  # which rows are in the batch

@@ -120,7 +120,7 @@ def _out_of_range(err: urllib.error.HTTPError, part: Path) -> int:
 
 
 def _identity_of(response: Any) -> str | None:
-    """Return the strong ETag or the modification time, which tell versions of a file apart."""
+    """Return the strong ETag or the modification time, which distinguish versions of a file."""
     etag = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
         return str(etag)

@@ -217,10 +217,10 @@ def _check(architecture: Architecture, config: Croco) -> None:
             " change one of them"
         )
     if config.resize != "native" and config.size % it.patch:
-        whole = max(1, round(config.size / it.patch)) * it.patch
+        nearest = max(1, round(config.size / it.patch)) * it.patch
         raise UserError(
             f"croco: size {config.size!r} is not a multiple of the patch, {it.patch};"
-            f" set size = {whole}"
+            f" set size = {nearest}"
         )
     if beyond := [layer for layer in config.layers if layer >= it.depth]:
         raise UserError(

@@ -88,7 +88,7 @@ def architecture(stated: Mapping[str, Any], path: Path) -> Architecture:
     """Return the architecture in ``croco_kwargs``, with the defaults of CroCo v1."""
     standard = Architecture()
 
-    def whole(key: str, default: int) -> int:
+    def integer(key: str, default: int) -> int:
         value = stated.get(key, default)
         if type(value) is not int or value < 1:
             raise _unfit(path, key, value)
@@ -98,10 +98,10 @@ def architecture(stated: Mapping[str, Any], path: Path) -> Architecture:
     if type(widening) not in (int, float) or not 0 < widening < 1000:
         raise _unfit(path, "mlp_ratio", widening)
     return Architecture(
-        dim=whole("enc_embed_dim", standard.dim),
-        depth=whole("enc_depth", standard.depth),
-        heads=whole("enc_num_heads", standard.heads),
-        patch=whole("patch_size", standard.patch),
+        dim=integer("enc_embed_dim", standard.dim),
+        depth=integer("enc_depth", standard.depth),
+        heads=integer("enc_num_heads", standard.heads),
+        patch=integer("patch_size", standard.patch),
         widening=float(widening),
         rope=_rope(stated.get("pos_embed", "cosine"), path),
         image=_image(stated.get("img_size", 224), path),

@@ -43,7 +43,7 @@ def test_layers_are_concatenated_and_later_blocks_are_skipped():
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("bfloat16", 0.05), ("float16", 0.01)])
-def test_lower_precision_is_near_and_yields_float32(precision, bound):
+def test_lower_precision_is_close_and_returns_float32(precision, bound):
     rgb = frames()
     exact = load(Croco(weights=TINY, size=64)).encode(rgb)
     backbone = load(Croco(weights=TINY, size=64, precision=precision))

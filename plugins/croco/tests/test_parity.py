@@ -32,12 +32,12 @@ def error(case, net, mean=MEAN, std=STD):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_features_equal_recorded_ones(case):
+def test_features_match_recorded_ones(case):
     assert error(case, encoder(case)) < TOLERANCE
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_first_block_equals_the_recorded_one(case):
+def test_the_first_block_matches_the_recorded_one(case):
     net, seen = encoder(case), []
     net.blocks[0].register_forward_hook(lambda _, __, out: seen.append(out))
     error(case, net)
@@ -46,12 +46,12 @@ def test_the_first_block_equals_the_recorded_one(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_rotary_positions_left_out_are_noticed(case, monkeypatch):
+def test_missing_rotary_positions_are_detected(case, monkeypatch):
     monkeypatch.setattr(model, "rotate", lambda x, cos, sin: x)
     assert error(case, encoder(case)) > 10 * TOLERANCE
 
 
-def test_rows_taken_for_columns_are_noticed(monkeypatch):
+def test_swapped_rows_and_columns_are_detected(monkeypatch):
     def swapped(*args):
         return tuple(t.unflatten(0, (4, 4)).transpose(0, 1).flatten(0, 1) for t in rotations(*args))
 
@@ -60,14 +60,14 @@ def test_rows_taken_for_columns_are_noticed(monkeypatch):
     assert error("tiny", net) > 10 * TOLERANCE
 
 
-def test_another_gelu_is_noticed(monkeypatch):
+def test_another_gelu_is_detected(monkeypatch):
     net, exact = encoder("tiny"), functional.gelu
     monkeypatch.setattr(functional, "gelu", lambda x: exact(x, approximate="tanh"))
     assert error("tiny", net) > 5 * TOLERANCE  # the smallest of these faults: 1.6e-4
 
 
 @pytest.mark.parametrize("part", ["attention_norm", "mlp_norm", "norm"])
-def test_another_epsilon_is_noticed(part):
+def test_another_epsilon_is_detected(part):
     net = encoder("tiny_eps")
     for name, module in net.named_modules():
         if name.rpartition(".")[2] == part:
@@ -75,7 +75,7 @@ def test_another_epsilon_is_noticed(part):
     assert error("tiny_eps", net) > 10 * TOLERANCE
 
 
-def test_mean_and_std_swapped_are_noticed():
+def test_swapped_mean_and_std_are_detected():
     assert error("tiny", encoder("tiny"), mean=STD, std=MEAN) > 10 * TOLERANCE
 
 

@@ -28,7 +28,7 @@ def test_squash_equals_pillow_within_one_grey_level():
     assert (difference > 0.5).float().mean() < 0.01
 
 
-def test_a_plain_shrinking_is_noticed():
+def test_resizing_without_antialiasing_is_detected():
     """The control: without antialiasing the image is another one."""
     frame = pixels("image_240x320.png").permute(2, 0, 1)[None].float()
     plain = torch.nn.functional.interpolate(frame, (224, 224), mode="bilinear")
@@ -45,7 +45,7 @@ def test_images_of_the_right_size_are_only_normalised():
         )
 
 
-def test_crop_keeps_the_aspect_and_the_middle():
+def test_crop_keeps_aspect_ratio_and_centre():
     frame = pixels("image_240x320.png")[None]
     image = levels(prepare(frame, "crop", 224, 16))
     scaled = Image.fromarray(frame[0].numpy()).resize((298, 224), Image.Resampling.BILINEAR)
@@ -54,7 +54,7 @@ def test_crop_keeps_the_aspect_and_the_middle():
     assert (image[0] - middle).abs().max() < 1.01
 
 
-def test_a_batch_gives_what_its_images_give():
+def test_a_batch_equals_its_single_images():
     frames = torch.stack([pixels("image_240x320.png"), pixels("image_240x320.png").flip(0)])
     both = prepare(frames, "squash", 224, 16)
     assert torch.equal(both[1:], prepare(frames[1:], "squash", 224, 16))
@@ -69,7 +69,7 @@ def test_a_batch_gives_what_its_images_give():
         ((40, 24), (48, 32)),
     ],
 )
-def test_native_takes_the_nearest_multiples_of_the_patch(image, expected):
+def test_native_rounds_to_multiples_of_the_patch(image, expected):
     assert target(*image, "native", 224, 16) == expected
     frame = torch.zeros(1, *image, 3, dtype=torch.uint8)
     assert prepare(frame, "native", 224, 16).shape == (1, 3, *expected)

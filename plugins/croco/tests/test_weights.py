@@ -38,7 +38,7 @@ def written(path, content):
     return Croco(weights=str(path), size=64)
 
 
-def test_names_cover_every_key_of_the_official_file_and_fill_the_encoder():
+def test_names_cover_every_official_key_and_every_parameter_of_the_encoder():
     tensors = recorded()
     assert len(tensors) == 587
     with torch.device("meta"):
@@ -47,12 +47,12 @@ def test_names_cover_every_key_of_the_official_file_and_fill_the_encoder():
     assert sum(p.numel() for p in encoder.parameters()) == 303_098_880
 
 
-def test_every_name_is_that_of_a_key():
+def test_every_name_matches_a_key():
     found = {re.sub(r"\.\d+\.", ".#.", re.sub(r"(weight|bias)$", "*", key)) for key in recorded()}
     assert set(NAMES) | UNUSED == found | V1
 
 
-def test_a_missing_name_is_noticed(monkeypatch):
+def test_a_missing_name_is_detected(monkeypatch):
     monkeypatch.delitem(NAMES, "enc_blocks.#.mlp.fc1.*")
     with torch.device("meta"):
         encoder = Encoder(OFFICIAL["v2-large"][1])
@@ -60,7 +60,7 @@ def test_a_missing_name_is_noticed(monkeypatch):
         load_strict(encoder, rename(recorded()), source="official")
 
 
-def test_keys_nobody_knows_keep_their_name():
+def test_unknown_keys_keep_their_name():
     assert ours("enc_blocks.7.attn.qkv.bias") == "blocks.7.attention.qkv.bias"
     assert ours("dec_blocks.0.norm_y.weight") is None
     for key in ("enc_blocks.x.attn.qkv.bias", "enc_blocks.1.attn.q_norm.bias", "head.weight", "a"):
@@ -112,14 +112,14 @@ def test_weights_are_mapped_and_frozen():
         ("img_size", (64, 64, 64)),
     ],
 )
-def test_strange_settings_are_refused(tmp_path, key, value):
+def test_unknown_settings_are_rejected(tmp_path, key, value):
     content_ = content()
     content_["croco_kwargs"][key] = value
     with pytest.raises(UserError, match=rf"croco_kwargs\['{key}'\] is .*, which is unknown"):
         load(written(tmp_path / "a.pth", content_))
 
 
-def test_what_does_not_fit_is_listed(tmp_path):
+def test_mismatched_tensors_are_listed(tmp_path):
     content_ = content()
     model = content_["model"]
     del model["enc_norm.bias"]
@@ -161,7 +161,7 @@ class Hostile:
         return os.system, (f"touch {self.marker}",)
 
 
-def test_a_hostile_file_is_refused_and_not_run(tmp_path):
+def test_a_malicious_file_is_rejected_and_not_executed(tmp_path):
     config = written(tmp_path / "a.pth", {**content(), "x": Hostile(tmp_path / "marker")})
     with pytest.raises(UserError, match="would run"):
         load(config)

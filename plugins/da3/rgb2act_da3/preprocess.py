@@ -53,14 +53,14 @@ def steps(height: int, width: int, config: DA3) -> list[tuple[Size, bool]]:
         scale = config.size / float(bound(size))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         found.append((size, scale > 1))
-    whole = (_nearest(size[0]), _nearest(size[1]))
-    if min(whole) == 0:
+    nearest = (_nearest(size[0]), _nearest(size[1]))
+    if min(nearest) == 0:
         raise UserError(
             f"da3: an image of {height}x{width} becomes {size[0]}x{size[1]}, less than one patch;"
             " give larger images, or set resize = 'lower_bound'"
         )
-    if whole != size:
-        found.append((whole, whole[0] > size[0] or whole[1] > size[1]))
+    if nearest != size:
+        found.append((nearest, nearest[0] > size[0] or nearest[1] > size[1]))
     return found
 
 

@@ -59,18 +59,18 @@ def _look_up(name: str, table: Mapping[str, str]) -> str | None:
     return f"{table[stem]}.{leaf}" if leaf in ("weight", "bias") and stem in table else None
 
 
-def convert(tensors: Mapping[str, object], place: str) -> dict[str, Tensor]:
+def convert(tensors: Mapping[str, object], source: str) -> dict[str, Tensor]:
     """Return the backbone's tensors under our names; raise UserError if there are none."""
     if not any(str(key).startswith(PREFIX) for key in tensors):
         raise UserError(
-            f"{place}: no key begins with {PREFIX!r}, so it is not Depth Anything 3;"
+            f"{source}: no key begins with {PREFIX!r}, so it is not Depth Anything 3;"
             " give model.safetensors of depth-anything/DA3-BASE or another variant"
         )
     named = {rename(str(key)): value for key, value in tensors.items()}
     return {name: value for name, value in named.items() if name and isinstance(value, Tensor)}
 
 
-def sizes_of(tensors: Mapping[str, Tensor], place: str) -> Sizes:
+def sizes_of(tensors: Mapping[str, Tensor], source: str) -> Sizes:
     """Return the sizes of the network of converted tensors."""
     try:
         dim = tensors["class_token"].shape[-1]
@@ -92,16 +92,16 @@ def sizes_of(tensors: Mapping[str, Tensor], place: str) -> Sizes:
         )
     except (KeyError, IndexError, ValueError) as err:
         raise UserError(
-            f"{place}: the backbone is incomplete ({err}); download the file again"
+            f"{source}: the backbone is incomplete ({err}); download the file again"
         ) from err
 
 
-def check_variant(config: DA3, found: Sizes, place: str) -> None:
+def check_variant(config: DA3, found: Sizes, source: str) -> None:
     """Raise UserError if a file contains another variant than that of the config."""
     expected = VARIANTS.get(config.variant, found)
     fits = [name for name, sizes in VARIANTS.items() if sizes == found]
     if fits and config.variant not in fits and expected != found:
         raise UserError(
-            f"{place}: has the sizes of variant {' or '.join(map(repr, fits))}, not of"
+            f"{source}: has the sizes of variant {' or '.join(map(repr, fits))}, not of"
             f" {config.variant!r}; set variant = {fits[0]!r} or give another file"
         )

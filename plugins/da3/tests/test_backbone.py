@@ -31,7 +31,7 @@ def gap(a, b):
 @pytest.mark.parametrize("reference", ["first", "middle", "saddle_balanced", "saddle_sim_range"])
 @pytest.mark.parametrize("weights", ["tiny", "tiny_giantlike"])
 @pytest.mark.parametrize("context", [1, 2, 4])
-def test_cached_frames_give_what_encoding_the_window_gives(weights, context, reference):
+def test_cached_frames_match_encoding_the_window(weights, context, reference):
     built = backbone(weights, context=context, reference=reference, layers=(0, 2, 3, -1))
     video_TVHW3 = frames(b=1, k=9)[0]
     cache = [built.encode_frames(image[None]) for image in video_TVHW3]  # each frame once
@@ -45,7 +45,7 @@ def test_cached_frames_give_what_encoding_the_window_gives(weights, context, ref
 
 
 @pytest.mark.parametrize("context", [1, 2, 4])
-def test_streams_give_what_encoding_windows_gives_and_look_at_frames_once(context, monkeypatch):
+def test_streams_match_encoding_windows_and_encode_frames_once(context, monkeypatch):
     built = backbone(context=context)
     video_TVHW3 = frames(b=1, k=9)[0]
     index = np.maximum(np.arange(9)[:, None] + np.arange(1 - context, 1), 0)
@@ -64,7 +64,7 @@ def test_streams_give_what_encoding_windows_gives_and_look_at_frames_once(contex
         np.testing.assert_allclose(row, whole.half(), rtol=2**-10, atol=1e-4)
 
 
-def test_cached_frames_of_another_window_are_noticed():
+def test_cached_frames_of_another_window_are_detected():
     built = backbone(context=3)
     video = frames(k=4)
     parts = built.encode_frames(video[:, 0:3].flatten(0, 1))
@@ -72,7 +72,7 @@ def test_cached_frames_of_another_window_are_noticed():
     assert gap(built.encode_windows(kept, (48, 64)), built.encode(video[:, 1:4])) > 1e-3
 
 
-def test_what_is_cached_ends_before_the_first_shared_block():
+def test_the_cache_ends_before_the_first_shared_block():
     """The parts hold no trace of other frames: they are the same alone and among others."""
     built = backbone(context=3, reference="saddle_balanced")
     video = frames(k=3)[0]
@@ -88,7 +88,7 @@ def test_windows_of_one_frame_cache_no_second_role():
     assert set(backbone(context=1).encode_frames(frames(k=1)[:, 0])) == {"entry"}
 
 
-def test_layers_before_views_are_told_apart_need_no_window():
+def test_layers_before_the_shared_blocks_need_no_window():
     built = backbone(context=3, layers=(0,))
     video = frames(k=3)
     assert set(built.encode_frames(video[:, 0])) == {"layer0"}
@@ -96,7 +96,7 @@ def test_layers_before_views_are_told_apart_need_no_window():
 
 
 @pytest.mark.parametrize("weights", ["tiny", "tiny_giantlike"])
-def test_each_layer_is_the_one_asked_for(weights):
+def test_each_layer_is_the_requested_one(weights):
     depth = 6 if weights == "tiny" else 7
     video = frames(k=3)
     every = backbone(weights, context=3, layers=tuple(range(depth))).encode(video)
@@ -109,20 +109,20 @@ def test_each_layer_is_the_one_asked_for(weights):
     )
 
 
-def test_blocks_behind_the_last_layer_are_not_run():
+def test_blocks_after_the_last_layer_are_not_run():
     built = backbone(context=3, layers=(3,))
     for block in built.network.blocks[4:]:
         block.forward = None
     built.encode(frames())
 
 
-def test_layers_come_in_the_order_asked_for():
+def test_layers_have_the_requested_order():
     first, second = backbone(layers=(5, 1)).encode(frames(k=1)).split(96, -1)
     assert gap(first, backbone(layers=(5,)).encode(frames(k=1))) < CLOSE
     assert gap(second, backbone(layers=(1,)).encode(frames(k=1))) < CLOSE
 
 
-def test_cameras_do_not_see_one_another():
+def test_cameras_are_independent():
     built, video = backbone(context=3), frames(b=2, v=3)
     together = built.encode(video)
     for camera in range(3):
@@ -131,7 +131,7 @@ def test_cameras_do_not_see_one_another():
         )
 
 
-def test_older_frames_count_and_who_is_the_reference_counts():
+def test_older_frames_and_the_reference_affect_tokens():
     video = frames(k=4)
     first = backbone(context=4).encode(video)
     other = video.clone()
@@ -140,14 +140,14 @@ def test_older_frames_count_and_who_is_the_reference_counts():
     assert gap(backbone(context=4, reference="middle").encode(video), first) > 1e-3
 
 
-def test_frames_but_the_reference_are_a_set():
+def test_order_of_frames_except_the_reference_does_not_matter():
     video = frames(k=4)
     built = backbone(context=4)
     assert gap(built.encode(video[:, [0, 2, 1, 3]]), built.encode(video)) < CLOSE
     assert gap(built.encode(video[:, [1, 0, 2, 3]]), built.encode(video)) > 1e-3
 
 
-def test_two_frames_have_the_first_as_reference_by_any_rule():
+def test_every_rule_selects_the_first_of_two_frames():
     video = frames(k=2)
     chosen = backbone(context=2, reference="saddle_balanced").encode(video)
     assert torch.equal(chosen, backbone(context=2).encode(video))
@@ -162,7 +162,7 @@ def test_of_the_two_most_alike_frames_the_first_is_the_reference():
     assert choose_reference("saddle_sim_range", parts).tolist() == [1] * 64
 
 
-def test_info_says_what_was_taken():
+def test_info_describes_layers_and_preprocessing():
     info = backbone(context=3, layers=(-1,), reference="middle").info
     assert (info.dim, info.context) == (96, 3)
     for word in ("block 5 of 0 to 5", "window of 3", "reference view middle", "longest side to 56"):
@@ -172,7 +172,7 @@ def test_info_says_what_was_taken():
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("bfloat16", 3e-2), ("float16", 3e-3)])
-def test_precision_changes_little(precision, bound):
+def test_lower_precision_is_close(precision, bound):
     video = frames(k=3)
     exact = backbone(context=3).encode(video)
     rough = backbone(context=3, precision=precision).encode(video)

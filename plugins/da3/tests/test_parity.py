@@ -66,20 +66,20 @@ def test_features_equal_upstream(weights, case, rule, layers, roles, newest):
 
 
 @each
-def test_swapped_mean_and_std_are_noticed(weights, case, rule, layers):
+def test_swapped_mean_and_std_are_detected(weights, case, rule, layers):
     x = normalised(images(weights, case), STD, MEAN)
     assert error(run(network(weights), x, rule, layers), weights, case, layers) > 10 * CLOSE
 
 
 @each
-def test_missing_rotary_embedding_is_noticed(weights, case, rule, layers, monkeypatch):
+def test_missing_rotary_embedding_is_detected(weights, case, rule, layers, monkeypatch):
     monkeypatch.setattr(model, "rotate", lambda x, turn: x)
     x = normalised(images(weights, case))
     assert error(run(network(weights), x, rule, layers), weights, case, layers) > 10 * CLOSE
 
 
 @each
-def test_other_epsilon_in_final_norm_is_noticed_where_sums_are_small(weights, case, rule, layers):
+def test_other_epsilon_in_final_norm_is_detected_where_sums_are_small(weights, case, rule, layers):
     net = network(weights)
     net.norm.eps = 1e-6
     x = normalised(images(weights, case))
@@ -88,7 +88,7 @@ def test_other_epsilon_in_final_norm_is_noticed_where_sums_are_small(weights, ca
 
 
 @pytest.mark.parametrize("part", ["attention_norm", "mlp_norm", "query_norm", "key_norm"])
-def test_other_epsilon_in_blocks_is_noticed(part):
+def test_other_epsilon_in_blocks_is_detected(part):
     net = network("tiny_eps")
     for name, module in net.named_modules():
         if name.endswith(part):
@@ -97,12 +97,12 @@ def test_other_epsilon_in_blocks_is_noticed(part):
     assert error(found, "tiny_eps", "w3_first", (3, 5)) > 10 * CLOSE
 
 
-def test_wrong_reference_view_is_noticed():
+def test_wrong_reference_view_is_detected():
     found = run(network("tiny"), normalised(images("tiny", "w4")), "first", (3, 5))
     assert error(found, "tiny", "w4", (3, 5)) > 10 * CLOSE
 
 
-def test_real_positions_in_shared_blocks_are_noticed(monkeypatch):
+def test_real_positions_in_shared_blocks_are_detected(monkeypatch):
     def real(grid, frames, sizes, device):
         cosine, sine = model.turns(grid, sizes, device)
         return cosine.repeat(frames, 1, 1), sine.repeat(frames, 1, 1)
@@ -113,14 +113,14 @@ def test_real_positions_in_shared_blocks_are_noticed(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"size": (3, 4), "scale_factor": None}, {"antialias": True}])
-def test_other_interpolation_of_positions_is_noticed(change, monkeypatch):
+def test_other_interpolation_of_positions_is_detected(change, monkeypatch):
     plain = functional.interpolate
     monkeypatch.setattr(model.functional, "interpolate", lambda x, **a: plain(x, **(a | change)))
     found = run(network("tiny"), normalised(images("tiny", "w4_first")), "first", (3, 5))
     assert error(found, "tiny", "w4_first", (3, 5)) > 10 * CLOSE
 
 
-def test_swapped_halves_of_swiglu_are_noticed():
+def test_swapped_halves_of_swiglu_are_detected():
     net = network("tiny_giantlike")
     for block in net.blocks:
         gate, value = block.mlp.up.weight.detach().chunk(2)

@@ -38,7 +38,7 @@ def test_resized_images_equal_upstream_within_one_grey_level(image, rule):
 
 
 @each
-def test_another_filter_is_noticed(image, rule, monkeypatch):
+def test_another_filter_is_detected(image, rule, monkeypatch):
     def bilinear(x_F3HW, size):
         return functional.interpolate(x_F3HW, size=size, mode="bilinear", antialias=True).round()
 
@@ -76,7 +76,7 @@ def test_sides_become_multiples_of_the_patch(height, width, rule, expected):
     assert preprocess.resized(rgb, config(resize=rule)).shape == (1, 3, *expected)
 
 
-def test_images_are_prepared_alike_in_a_batch():
+def test_a_batch_equals_its_single_images():
     generator = torch.Generator().manual_seed(0)
     rgb = torch.randint(0, 256, (3, 50, 70, 3), dtype=torch.uint8, generator=generator)
     together = preprocess.resized(rgb, config(size=56))

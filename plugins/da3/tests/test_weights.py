@@ -66,7 +66,7 @@ def test_sizes_are_read_from_any_variants_tensors(variant):
     assert sizes_of(meta_network(sizes).state_dict(), "weights") == sizes
 
 
-def test_a_full_size_file_is_not_held_twice():
+def test_a_full_size_file_is_in_memory_once():
     """Float32 weights of the file become the network's, without a copy."""
     tensors = convert(load_file(TINY), "weights")
     network = meta_network(VARIANTS["tiny"])
@@ -76,7 +76,7 @@ def test_a_full_size_file_is_not_held_twice():
     assert network.norm.weight.data_ptr() == tensors["norm.weight"].data_ptr()
 
 
-def test_heads_are_not_used_and_unknown_keys_are_not_swallowed():
+def test_heads_are_ignored_and_unknown_keys_keep_their_name():
     assert rename("model.head.norm.weight") is None
     assert rename("model.cam_enc.token_norm.bias") is None
     assert rename(f"{PREFIX}blocks.3.attn.qkv.weight") == "blocks.3.attention.qkv.weight"
@@ -85,7 +85,7 @@ def test_heads_are_not_used_and_unknown_keys_are_not_swallowed():
 
 
 @pytest.mark.parametrize("variant", ["tiny", "file"])
-def test_a_file_is_loaded_by_name_of_variant_or_by_itself(variant):
+def test_a_file_is_loaded_with_and_without_a_variant(variant):
     backbone = build(DA3(weights=str(TINY), variant=variant, size=56))
     assert backbone.network.sizes == VARIANTS["tiny"]
     assert backbone.info.dim == 96
@@ -130,7 +130,7 @@ def test_another_model_is_refused(tmp_path):
         build(DA3(weights=str(path), variant="base"))
 
 
-def test_half_a_backbone_is_refused(tmp_path):
+def test_an_incomplete_backbone_is_rejected(tmp_path):
     path = tmp_path / "half.safetensors"
     save_file({f"{PREFIX}cls_token": torch.zeros(1, 1, 48)}, path)
     with pytest.raises(UserError, match="the backbone is incomplete"):

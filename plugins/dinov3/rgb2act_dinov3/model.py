@@ -145,10 +145,10 @@ def _check(sizes: Sizes, config: Dinov3) -> None:
             f" {4 * sizes.heads}; change one of them"
         )
     if config.resize != "native" and config.size % sizes.patch:
-        whole = max(1, round(config.size / sizes.patch)) * sizes.patch
+        nearest = max(1, round(config.size / sizes.patch)) * sizes.patch
         raise UserError(
             f"dinov3: size {config.size!r} is not a multiple of the patch, {sizes.patch};"
-            f" set size = {whole}"
+            f" set size = {nearest}"
         )
     if beyond := [layer for layer in config.layers if layer >= sizes.depth]:
         raise UserError(

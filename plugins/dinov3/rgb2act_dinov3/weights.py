@@ -78,13 +78,13 @@ def ours(key: str, table: Mapping[str, str | None]) -> str | None:
     return name.replace("#", number[0] if number else "").replace("*", kind[0] if kind else "")
 
 
-def rename(tensors: Mapping[str, Tensor], place: str | Path) -> dict[str, Tensor]:
+def rename(tensors: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
     """Return tensors under timm's names; unknown keys are kept, so that loading rejects them."""
     mark = next((mark for mark in LAYOUTS if mark in tensors), None)
     if mark is None:
         held = ", ".join(list(tensors)[:4]) or "nothing"
         raise UserError(
-            f"{place}: is not a DINOv3 checkpoint (keys: {held}); give a file of Meta, of"
+            f"{source}: is not a DINOv3 checkpoint (keys: {held}); give a file of Meta, of"
             " facebook/dinov3-* or of timm"
         )
     table = LAYOUTS[mark]
@@ -92,22 +92,22 @@ def rename(tensors: Mapping[str, Tensor], place: str | Path) -> dict[str, Tensor
         return dict(tensors)
     named = ((ours(key, table), tensor) for key, tensor in tensors.items())
     found = {name: tensor for name, tensor in named if name is not None}
-    return _joined(found) if table is HUGGING_FACE else _split(found, place)
+    return _joined(found) if table is HUGGING_FACE else _split(found, source)
 
 
-def _split(found: dict[str, Tensor], place: str | Path) -> dict[str, Tensor]:
+def _split(found: dict[str, Tensor], source: str | Path) -> dict[str, Tensor]:
     """Split the bias of qkv into those of queries and values; that of keys is masked."""
     for name in [name for name in found if name.endswith(".qkv.bias")]:
         stem = name.removesuffix("qkv.bias")
         bias, mask = found.pop(name), found.pop(f"{name}_mask", None)
         if bias.ndim != 1 or len(bias) % 3 or (mask is not None and mask.shape != bias.shape):
             raise UserError(
-                f"{place}: {name} has shape {list(bias.shape)}; download the file again"
+                f"{source}: {name} has shape {list(bias.shape)}; download the file again"
             )
         query, key, value = (bias if mask is None else bias * mask).chunk(3)
         if not key.is_meta and key.count_nonzero():
             raise UserError(
-                f"{place}: {name} has a bias of keys, which DINOv3 has not; give an official file"
+                f"{source}: {name} has a key bias, unlike DINOv3; give an official file"
             )
         found |= {f"{stem}q_bias": query, f"{stem}v_bias": value}
     return found
@@ -163,9 +163,9 @@ def _heads(found: Mapping[str, Tensor], dim: int, path: Path) -> int:
     """Return the number of heads: from the rotary periods, from config.json, or by the variant."""
     if PERIODS in found:
         return dim // (4 * max(1, found[PERIODS].numel()))
-    beside = (path if path.is_dir() else path.parent) / "config.json"
+    config_path = (path if path.is_dir() else path.parent) / "config.json"
     try:
-        stated = json.loads(beside.read_text(encoding="utf-8"))
+        stated = json.loads(config_path.read_text(encoding="utf-8"))
         heads = stated.get("num_attention_heads") if isinstance(stated, dict) else None
     except (OSError, ValueError):
         heads = None

@@ -39,11 +39,11 @@ def error(backbone, recorded, case, mean=MEAN, std=STD):
 
 
 @pytest.mark.parametrize(("weights", "recorded", "case"), CASES)
-def test_features_equal_recorded_ones(weights, recorded, case):
+def test_features_match_recorded_ones(weights, recorded, case):
     assert error(built(weights), recorded, case) < TOLERANCE
 
 
-def test_the_first_block_equals_the_recorded_one():
+def test_the_first_block_matches_the_recorded_one():
     backbone, seen = built("tiny_mlp.pth"), []
     backbone.net.blocks[0].register_forward_hook(lambda _, __, out: seen.append(out[:, 5:]))
     error(backbone, "tiny_mlp.io", "a.")
@@ -60,11 +60,11 @@ def test_computed_periods_instead_of_stored_ones_are_detected(monkeypatch):
 @pytest.mark.parametrize(
     ("weights", "recorded", "case"), [CASES[0], CASES[3], CASES[4]], ids=["mlp", "swiglu", "hf"]
 )
-def test_mean_and_std_swapped_are_noticed(weights, recorded, case):
+def test_swapped_mean_and_std_are_detected(weights, recorded, case):
     assert error(built(weights), recorded, case, mean=STD, std=MEAN) > 10 * TOLERANCE
 
 
-def test_another_epsilon_is_noticed():
+def test_another_epsilon_is_detected():
     backbone = built("tiny_mlp_eps.pth")
     for module in backbone.net.modules():
         if isinstance(module, nn.LayerNorm):
@@ -72,7 +72,7 @@ def test_another_epsilon_is_noticed():
     assert error(backbone, "tiny_mlp_eps.io", "a.") > 10 * TOLERANCE
 
 
-def test_another_gelu_is_noticed():
+def test_another_gelu_is_detected():
     backbone = built("tiny_mlp.pth")
     for module in list(backbone.net.modules()):
         if isinstance(getattr(module, "act", None), nn.GELU):
@@ -80,7 +80,7 @@ def test_another_gelu_is_noticed():
     assert error(backbone, "tiny_mlp.io", "a.") > 5 * TOLERANCE  # the smallest of these faults
 
 
-def test_gate_and_value_swapped_are_noticed():
+def test_swapped_gate_and_value_are_detected():
     backbone = built("tiny_swiglu.pth")
     for block in backbone.net.blocks:
         block.mlp.fc1_g, block.mlp.fc1_x = block.mlp.fc1_x, block.mlp.fc1_g

@@ -96,7 +96,7 @@ def hugging_face(tensors):
 
 @pytest.mark.parametrize("variant", SHIPPED)
 @pytest.mark.parametrize("layout", ["meta", "hugging face", "timm"])
-def test_every_layout_fills_every_variant_and_nothing_is_left(variant, layout):
+def test_every_layout_matches_every_variant_completely(variant, layout):
     sizes = SHIPPED[variant].sizes
     tensors = meta_keys(sizes)
     if layout == "hugging face":
@@ -112,7 +112,7 @@ def test_every_layout_fills_every_variant_and_nothing_is_left(variant, layout):
 
 
 @pytest.mark.parametrize("variant", ["vitb16", "vith16plus", "vit7b16"])
-def test_keys_are_those_of_the_recorded_file(variant):
+def test_keys_match_the_recorded_file(variant):
     """The rules above, by which the other variants are made, give the recorded lists exactly."""
     expected = {name: tuple(t.shape) for name, t in recorded()[variant].items()}
     made = meta_keys(SHIPPED[variant].sizes)
@@ -120,14 +120,14 @@ def test_keys_are_those_of_the_recorded_file(variant):
 
 
 @pytest.mark.parametrize("variant", COUNTS)
-def test_counts_are_those_of_the_recorded_files(variant):
+def test_counts_match_the_recorded_files(variant):
     tensors = meta_keys(SHIPPED[variant].sizes)
     buffers = ("bias_mask", "periods")
     parameters = sum(t.numel() for name, t in tensors.items() if not name.endswith(buffers))
     assert (len(tensors), parameters) == COUNTS[variant]
 
 
-def test_every_name_is_that_of_a_key():
+def test_every_name_matches_a_key():
     def forms(keys):
         short = (re.sub(r"\.(weight|bias)$", ".*", key) for key in keys)
         return {re.sub(r"(blocks|layer)\.\d+\.", r"\1.#.", key) for key in short}
@@ -137,7 +137,7 @@ def test_every_name_is_that_of_a_key():
     assert set(HUGGING_FACE) == forms({key for t in every for key in hugging_face(t)})
 
 
-def test_a_missing_name_is_noticed(monkeypatch):
+def test_a_missing_name_is_detected(monkeypatch):
     monkeypatch.delitem(META, "blocks.#.ls2.gamma")
     sizes = SHIPPED["vitb16"].sizes
     found = rename(meta_keys(sizes), "official")
@@ -148,7 +148,7 @@ def test_a_missing_name_is_noticed(monkeypatch):
         load_strict(net, found, source="official")
 
 
-def test_keys_nobody_knows_keep_their_name():
+def test_unknown_keys_keep_their_name():
     assert ours("blocks.7.ls1.gamma", META) == "blocks.7.gamma_1"
     assert ours("mask_token", META) is None
     for key in ("blocks.x.norm1.weight", "blocks.1.attn.q_norm.bias", "head.weight", "a"):
@@ -185,11 +185,11 @@ def test_biases_that_move_the_keys_are_refused(tmp_path):
     content = torch.load(DATA / "tiny_mlp.pth", weights_only=True)
     content["blocks.1.attn.qkv.bias_mask"] = torch.ones(192)
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(UserError, match=r"blocks\.1\.attn\.qkv\.bias has a bias of keys"):
+    with pytest.raises(UserError, match=r"blocks\.1\.attn\.qkv\.bias has a key bias"):
         tokens(tmp_path / "a.pth")
 
 
-def test_what_does_not_fit_is_listed(tmp_path):
+def test_mismatched_tensors_are_listed(tmp_path):
     content = torch.load(DATA / "tiny_mlp.pth", weights_only=True)
     del content["norm.bias"]
     content["extra.weight"] = torch.zeros(3)
@@ -232,7 +232,7 @@ class Hostile:
         return os.system, (f"touch {self.marker}",)
 
 
-def test_a_hostile_file_is_refused_and_not_run(tmp_path):
+def test_a_malicious_file_is_rejected_and_not_executed(tmp_path):
     content = torch.load(DATA / "tiny_mlp.pth", weights_only=True)
     torch.save({**content, "x": Hostile(tmp_path / "marker")}, tmp_path / "a.pth")
     with pytest.raises(UserError, match="would run"):

@@ -160,18 +160,18 @@ def _read(name: str, clouds: Sequence[PointCloud]) -> Iterator[tuple[Tensor, Ten
         )
 
 
-def _check(place: str, cloud: PointCloud) -> None:
+def _check(source: str, cloud: PointCloud) -> None:
     xyz, rgb = cloud.xyz, cloud.rgb
     if xyz.ndim != 2 or xyz.shape[1] != 3 or rgb.shape != xyz.shape:
         raise UserError(
-            f"{place}: xyz has shape {xyz.shape!r} and rgb {rgb.shape!r}, not both (P, 3);"
+            f"{source}: xyz has shape {xyz.shape!r} and rgb {rgb.shape!r}, not both (P, 3);"
             " give each point a position and a colour"
         )
     if not len(xyz):
-        raise UserError(f"{place}: has no points; leave the frame out or enlarge the crop")
+        raise UserError(f"{source}: has no points; leave the frame out or enlarge the crop")
     if not np.isfinite(xyz).all():
         point = int(np.argmin(np.isfinite(xyz).all(1)))
         raise UserError(
-            f"{place}: point {point} is at {xyz[point].tolist()!r};"
+            f"{source}: point {point} is at {xyz[point].tolist()!r};"
             " drop points without a finite position"
         )

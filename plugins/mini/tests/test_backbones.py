@@ -51,7 +51,7 @@ def test_patchstats_equal_numpy(patch):
     )  # float32 means of 64 values in 0..1
 
 
-def test_patchstats_of_one_colour_have_no_spread():
+def test_patchstats_of_one_colour_have_no_variance():
     rgb = torch.tensor([201, 77, 13], dtype=torch.uint8).expand(1, 1, 1, 8, 8, 3)
     token = PatchStatsBackbone(PatchStats()).encode(rgb)[0, 0, 0]
     # float32: rounds 201 by 1e-5
@@ -82,7 +82,7 @@ def test_randconv_depends_only_on_its_seed():
     assert not torch.allclose(first, RandConvBackbone(RandConv(seed=2)).encode(rgb))
 
 
-def test_randconv_keeps_the_scale_that_float16_holds_well():
+def test_randconv_features_have_a_scale_suited_to_float16():
     tokens = RandConvBackbone(RandConv()).encode(images(h=64, w=64))
     assert 0.1 < tokens.std() < 10
 
@@ -95,7 +95,7 @@ def test_randconv_stride_sets_the_grid(stride):
 
 
 @each
-def test_a_frame_gives_the_same_in_any_batch(component):
+def test_tokens_do_not_depend_on_the_batch(component):
     backbone, rgb = component.build(component.config()), images(b=40, h=64, w=64)
     together = backbone.encode(rgb)
     alone = torch.cat([backbone.encode(frame) for frame in rgb.split(1)])
@@ -105,13 +105,13 @@ def test_a_frame_gives_the_same_in_any_batch(component):
 
 
 @each
-def test_only_the_newest_frame_counts(component):
+def test_only_the_newest_frame_is_used(component):
     backbone, rgb = component.build(component.tiny), images(k=3)
     assert torch.equal(backbone.encode(rgb), backbone.encode(rgb[:, 2:]))
 
 
 @each
-def test_an_image_that_does_not_divide_is_refused(component):
+def test_an_image_size_that_is_no_multiple_of_the_patch_is_rejected(component):
     backbone = component.build(component.tiny)
     field = {"patchstats": "patch", "randconv": "stride"}[component.name]
     with pytest.raises(UserError) as caught:
@@ -123,13 +123,13 @@ def test_an_image_that_does_not_divide_is_refused(component):
 
 
 @each
-def test_to_returns_a_backbone_of_the_same_numbers(component):
+def test_to_preserves_the_tokens(component):
     backbone, rgb = component.build(component.tiny), images()
     before = backbone.encode(rgb)
     assert torch.equal(backbone.to(torch.device("cpu")).encode(rgb), before)
 
 
 @pytest.mark.parametrize("build", [lambda: PatchStats(patch=0), lambda: RandConv(stride=5)])
-def test_config_refuses_what_makes_no_sense(build):
+def test_config_rejects_invalid_values(build):
     with pytest.raises(ValueError, match="must be"):
         build()

@@ -42,7 +42,7 @@ def take(cloud, order):
 
 
 @each
-def test_embed_gives_one_finite_row_a_cloud(component):
+def test_embed_returns_one_finite_row_per_cloud(component):
     teacher = component.build(component.tiny)
     rows = teacher.embed([cloud(600), cloud(3), cloud(1)])
     assert rows.shape == (3, teacher.info.dim)
@@ -53,7 +53,7 @@ def test_embed_gives_one_finite_row_a_cloud(component):
 
 
 @each
-def test_a_cloud_gives_the_same_in_any_batch(component):
+def test_embeddings_do_not_depend_on_the_batch(component):
     teacher = component.build(component.config())
     clouds = [cloud(points, seed) for seed, points in enumerate([600, 2, 5000, 511, 513] * 8)]
     together = teacher.embed(clouds)
@@ -89,12 +89,12 @@ def test_cloudstats_missing_colour_falls_back_to_the_complete_cloud():
     np.testing.assert_allclose(red[4:], 0, atol=1e-3)
 
 
-def test_cloudstats_hold_with_a_hard_assignment():
+def test_cloudstats_with_a_hard_assignment():
     teacher = CloudStatsTeacher(CloudStats(width=1e-3))  # other colours' masses underflow to 0
     assert teacher.embed([painted(neutral=blob(0, 1))]).isfinite().all()
 
 
-def test_cloudstats_take_dark_points_for_neutral():
+def test_cloudstats_treat_dark_points_as_neutral():
     black = PointCloud(xyz=blob(0, 1), rgb=np.zeros((50, 3), np.uint8))
     mass = CloudStatsTeacher(CloudStats()).embed([black])[0].view(5, 7)[:, 0]
     assert mass.argmax() == list(PROTOTYPES).index("neutral")
@@ -126,7 +126,7 @@ def test_pointnet_ignores_the_order_of_points_without_sampling():
 
 
 @each
-def test_an_empty_cloud_is_named(component):
+def test_an_empty_cloud_is_an_error_that_names_it(component):
     with pytest.raises(UserError) as caught:
         component.build(component.tiny).embed([cloud(5)] * 40 + [cloud(0)])
     assert str(caught.value) == (
@@ -135,7 +135,7 @@ def test_an_empty_cloud_is_named(component):
 
 
 @each
-def test_a_point_that_is_not_finite_is_named(component):
+def test_a_non_finite_point_is_an_error_that_names_it(component):
     broken = cloud(9)
     broken.xyz[7, 1] = np.inf
     with pytest.raises(UserError, match=f"^{component.name}: cloud 1 of 2: point 7 is at .*inf"):
@@ -150,13 +150,13 @@ def test_a_cloud_of_another_shape_is_refused(component):
 
 
 @each
-def test_to_returns_a_teacher_of_the_same_numbers(component):
+def test_to_preserves_the_embeddings(component):
     teacher = component.build(component.tiny)
     before = teacher.embed([cloud()])
     assert torch.equal(teacher.to(torch.device("cpu")).embed([cloud()]), before)
 
 
 @pytest.mark.parametrize("build", [lambda: CloudStats(width=0.0), lambda: PointNet(points=0)])
-def test_config_refuses_what_makes_no_sense(build):
+def test_config_rejects_invalid_values(build):
     with pytest.raises(ValueError, match="must be"):
         build()

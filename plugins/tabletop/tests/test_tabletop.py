@@ -118,7 +118,7 @@ def test_gymnasium_accepts_the_environment(task):
     assert env.render().shape == (16, 24, 3)
 
 
-def test_info_agrees_with_what_the_environment_gives():
+def test_info_matches_the_observations():
     for task in TASKS:
         table = build(Tabletop(task=task, size=16))
         obs, info = table.make().reset(seed=0)
@@ -137,7 +137,7 @@ def test_an_episode_is_truncated_at_its_limit():
     assert not any(any(end) for end in ends[:-1])
 
 
-def test_unobserved_steps_are_black_and_change_nothing_else():
+def test_unobserved_steps_return_black_frames():
     left, right = build(TINY).make(), build(TINY).make()
     left.reset(seed=3)
     right.reset(seed=3)
@@ -152,7 +152,7 @@ def test_unobserved_steps_are_black_and_change_nothing_else():
     assert np.array_equal(observation["joints"], expected["joints"])
 
 
-def test_actions_move_the_joints_they_name():
+def test_actions_move_their_joints():
     env = build(TINY).make()
     env.observe = False
     for index, name in enumerate(ACTION_NAMES):
@@ -181,7 +181,7 @@ def test_targets_beyond_the_limits_are_clipped():
         (np.full(14, np.inf), r"action\[0\] \(left_waist\): inf is not finite"),
     ],
 )
-def test_an_impossible_action_is_named(action, message):
+def test_an_invalid_action_is_an_error_that_names_it(action, message):
     env = build(TINY).make()
     env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
@@ -191,7 +191,7 @@ def test_an_impossible_action_is_named(action, message):
 # ------------------------------------------------------------------------------- rendering
 
 
-def test_centre_of_the_top_camera_measures_the_table():
+def test_depth_at_the_centre_of_the_top_camera_is_that_of_the_table():
     env = TabletopEnv(Tabletop(task="reach", cameras=("top",), size=33))
     env.reset(seed=0)
     view = env.look()[0]
@@ -200,7 +200,7 @@ def test_centre_of_the_top_camera_measures_the_table():
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
-def test_every_pixel_is_what_a_single_ray_hits(camera):
+def test_every_pixel_matches_a_single_ray(camera):
     table = build(Tabletop(cameras=(camera,), size=24))
     table.scene(1)
     world, views = table._env.world, table._env._views
@@ -276,7 +276,7 @@ def test_the_expert_succeeds_on_twenty_seeds(task, noise):
     assert all(table.demonstrate(seed, noise) is not None for seed in range(20))
 
 
-def test_an_episode_has_what_the_record_promises():
+def test_an_episode_has_all_arrays():
     table = build(Tabletop(size=32))
     episode = table.demonstrate(11, 0.0)
     steps = len(episode.actions)
@@ -306,7 +306,7 @@ def test_replaying_clean_actions_gives_the_recorded_frames():
     assert (reward, terminated, info["success"]) == (1.0, True, True)
 
 
-def test_noise_moves_the_arms_and_leaves_the_labels_clean():
+def test_noise_moves_the_arms_but_not_the_labels():
     table = build(TINY)
     clean, noisy = table.demonstrate(2, 0.0), table.demonstrate(2, 0.02)
     steps = min(len(clean.actions), len(noisy.actions))
@@ -314,7 +314,7 @@ def test_noise_moves_the_arms_and_leaves_the_labels_clean():
     assert 0.005 < np.abs(clean.joints[:steps] - noisy.joints[:steps]).max() < 0.2
 
 
-def test_a_seed_gives_the_same_episode_whatever_was_recorded_before():
+def test_an_episode_depends_only_on_its_seed():
     table, other = build(TINY), build(TINY)
     table.demonstrate(1, 0.01)
     table.scene(2)
@@ -324,7 +324,7 @@ def test_a_seed_gives_the_same_episode_whatever_was_recorded_before():
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_bytes():
+def test_two_processes_write_identical_bytes():
     assert run(DIGEST) == run(DIGEST)
 
 
@@ -342,5 +342,5 @@ def test_scenes_are_frames_without_actions(task):
     assert len({scene.rgb.tobytes() for scene in scenes}) == 12
 
 
-def test_nothing_is_recorded_beforehand():
+def test_no_demonstrations_are_recorded_in_advance():
     assert build(TINY).recorded() == ()

@@ -30,17 +30,17 @@ class Points:
     world: NDArray[np.float32]  # (P, 3), as given
 
 
-def prepare(cloud: PointCloud, config: Ulip, place: str) -> tuple[Points, int]:
+def prepare(cloud: PointCloud, config: Ulip, source: str) -> tuple[Points, int]:
     """Return the preprocessed points, and the number of points dropped because they are not
     finite."""
-    _check(cloud, place)
-    cloud, dropped = pointclouds.clean(cloud.xyz, cloud.rgb, source=place)
+    _check(cloud, source)
+    cloud, dropped = pointclouds.clean(cloud.xyz, cloud.rgb, source=source)
     if config.crop:
         x, y, z, x1, y1, z1 = config.crop
         cloud = pointclouds.crop(cloud, (x, y, z), (x1, y1, z1))
     if config.ground:
         cloud = pointclouds.remove_ground(cloud, config.ground)
-    pointclouds.check_not_empty(cloud, source=place)
+    pointclouds.check_not_empty(cloud, source=source)
     if config.order == "sorted":
         cloud = pointclouds.select(cloud, np.lexsort([*cloud.rgb.T[::-1], *cloud.xyz.T[::-1]]))
     if len(cloud.xyz) > config.points:
@@ -114,8 +114,8 @@ def without_core(xyz_P3: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(core_P[:, None], xyz_P3[:1], xyz_P3)
 
 
-def _check(cloud: PointCloud, place: str) -> None:
+def _check(cloud: PointCloud, source: str) -> None:
     if cloud.xyz.shape != cloud.rgb.shape or cloud.xyz.ndim != 2 or cloud.xyz.shape[1] != 3:
         raise UserError(
-            f"{place}: xyz has shape {cloud.xyz.shape} and rgb {cloud.rgb.shape}; give (P, 3) twice"
+            f"{source}: xyz has shape {cloud.xyz.shape} and rgb {cloud.rgb.shape}; both need (P, 3)"
         )

@@ -64,7 +64,7 @@ def rename(key: str) -> str | None:
     return key
 
 
-def convert(checkpoint: Mapping[str, object], place: str) -> dict[str, Tensor]:
+def convert(checkpoint: Mapping[str, object], source: str) -> dict[str, Tensor]:
     """Return the point encoder's tensors under our names; raise UserError if there are none."""
     held = checkpoint.get("state_dict", checkpoint)
     tensors = held if isinstance(held, Mapping) else {}
@@ -72,7 +72,7 @@ def convert(checkpoint: Mapping[str, object], place: str) -> dict[str, Tensor]:
     ours = {name: t for name, t in named.items() if name and isinstance(t, Tensor)}
     if "projection" not in ours:
         raise UserError(
-            f"{place}: has no 'pc_projection', so it is not a ULIP-2 PointBERT; give"
+            f"{source}: has no 'pc_projection', so it is not a ULIP-2 PointBERT; give"
             " ULIP-2-PointBERT-10k-xyzrgb-pc-vit_g-objaverse_shapenet-pretrained.pt"
         )
     try:
@@ -82,7 +82,7 @@ def convert(checkpoint: Mapping[str, object], place: str) -> dict[str, Tensor]:
             _fold(ours, layer)
     except (KeyError, RuntimeError) as err:
         raise UserError(
-            f"{place}: the encoder is incomplete ({err}); download the file again"
+            f"{source}: the encoder is incomplete ({err}); download the file again"
         ) from err
     return ours
 
@@ -99,7 +99,7 @@ def _fold(ours: dict[str, Tensor], layer: str) -> None:
     ours[f"{layer}.bias"] = ((bias - entry["running_mean"]) * scale + entry["bias"]).float()
 
 
-def sizes_of(ours: Mapping[str, Tensor], config: Ulip, place: str) -> Sizes:
+def sizes_of(ours: Mapping[str, Tensor], config: Ulip, source: str) -> Sizes:
     """Return the sizes of the network of converted tensors.
 
     Raises UserError for a file of another variant. Files do not contain the number of heads.
@@ -117,15 +117,15 @@ def sizes_of(ours: Mapping[str, Tensor], config: Ulip, place: str) -> Sizes:
         )
     except (KeyError, IndexError, ValueError) as err:
         raise UserError(
-            f"{place}: the encoder is incomplete ({err}); download the file again"
+            f"{source}: the encoder is incomplete ({err}); download the file again"
         ) from err
     if found.inputs != config.sizes.inputs:
         kinds = {3: "'xyz', the older file without colours", 6: "'xyzrgb', with colours"}
         kind = kinds.get(found.inputs, "none that is known")
         raise UserError(
-            f"{place}: takes {found.inputs} numbers a point and yields {found.out}: variant is"
+            f"{source}: takes {found.inputs} values per point and returns {found.out}: variant is"
             f" {kind}, not {config.variant!r}; set variant to it or give another file"
         )
     if found.dim % found.heads:
-        raise UserError(f"{place}: {found.dim} channels and {found.heads} heads; set heads")
+        raise UserError(f"{source}: {found.dim} channels and {found.heads} heads; set heads")
     return attrs.evolve(found)

@@ -59,13 +59,13 @@ def embedding_error(name, case, change=lambda built: None):
 
 
 @pytest.mark.parametrize(("name", "case"), CASES)
-def test_embeddings_equal_the_official_ones(name, case):
+def test_embeddings_match_the_official_ones(name, case):
     assert embedding_error(name, case) < CLOSE
 
 
 @pytest.mark.parametrize(("name", "case"), CASES)
 @pytest.mark.parametrize("cut", [preprocess._cut, preprocess._cut_torch])
-def test_groups_equal_the_official_ones(name, case, cut):
+def test_groups_match_the_official_ones(name, case, cut):
     built, io = teacher(name), recorded(name, case)
     parts = [as_given(built, row) for row in io["raw_xyzrgb"]]
     assert error(torch.from_numpy(np.stack([p.xyz for p in parts])), io["pc"][..., :3]) < EXACT
@@ -75,7 +75,7 @@ def test_groups_equal_the_official_ones(name, case, cut):
 
 
 @pytest.mark.parametrize(("name", "case"), CASES)
-def test_tokens_of_groups_equal_the_official_ones(name, case):
+def test_tokens_of_groups_match_the_official_ones(name, case):
     built, io = teacher(name), recorded(name, case)
     parts = [as_given(built, row) for row in io["raw_xyzrgb"]]
     groups, centres, world = preprocess.group(parts, built.config.grouping, torch.device("cpu"))
@@ -123,28 +123,28 @@ def other_heads(built):
         (("tiny_eps", "a"), norms(1e-6)),
     ],
 )
-def test_a_fault_of_the_network_misses_tenfold(case, change):
+def test_a_wrong_network_exceeds_ten_times_the_tolerance(case, change):
     assert embedding_error(*case, change) > 10 * CLOSE
 
 
-def test_sampling_within_the_core_misses_tenfold(monkeypatch):
+def test_sampling_core_points_exceeds_ten_times_the_tolerance(monkeypatch):
     monkeypatch.setattr(preprocess, "without_core", lambda xyz_P3: xyz_P3)
     assert embedding_error("tiny", "core") > 10 * CLOSE
 
 
-def test_the_wrong_gelu_misses(monkeypatch):
+def test_the_wrong_gelu_exceeds_the_tolerance(monkeypatch):
     exact = functional.gelu
     monkeypatch.setattr(functional, "gelu", lambda x, **_: exact(x, approximate="tanh"))
     assert embedding_error("tiny", "a") > 4 * CLOSE  # the smallest mistake of porting known
 
 
-def test_another_first_point_misses_tenfold():
+def test_another_first_point_exceeds_ten_times_the_tolerance():
     io = recorded("tiny", "a")
     turned = [row.roll(1, 0) for row in io["raw_xyzrgb"]]
     assert error(embed_points(teacher("tiny"), turned), io["embedding"]) > 10 * CLOSE
 
 
-def test_positions_added_once_miss_tenfold():
+def test_positions_added_once_exceed_ten_times_the_tolerance():
     def change(built):
         for block in built.network.blocks[1:]:
             block.register_forward_pre_hook(lambda module, given: (given[0] - place[0],))
@@ -159,7 +159,7 @@ def test_positions_added_once_miss_tenfold():
         assert error(built.network(groups, centres)[0], io["embedding"]) > 10 * CLOSE
 
 
-def test_clouds_of_bytes_go_the_same_way():
+def test_uint8_colours_give_the_same_embedding():
     """``embed`` of uint8 colours equals the points with these colours over 255."""
     from rgb2act_core.interfaces import PointCloud
 

@@ -67,7 +67,7 @@ def test_order_matters_unless_sorted():
     assert difference(found[0], found[1]) < CLOSE  # rows of a product may round differently
 
 
-def test_points_that_are_not_finite_are_left_out_and_said(capsys):
+def test_non_finite_points_are_dropped_with_a_message(capsys):
     one = cloud(100)
     broken = pointclouds.select(cloud(102), np.r_[50:52, 0:50, 52:102])
     broken.xyz[0, 1], broken.xyz[1, 2] = np.nan, np.inf
@@ -78,7 +78,7 @@ def test_points_that_are_not_finite_are_left_out_and_said(capsys):
     assert "2 points that are not finite left out of 2 clouds" in printed.out + printed.err
 
 
-def test_a_cloud_that_the_crop_empties_is_named():
+def test_a_cloud_without_points_in_the_crop_is_an_error_that_names_it():
     built = build(Ulip(**TINY, crop=(5, 5, 5, 6, 6, 6)))
     with pytest.raises(UserError, match=r"^ulip: cloud 0 of 2: the cloud has no points; "):
         built.embed([cloud(), cloud()])
@@ -96,7 +96,7 @@ def test_crop_and_ground_are_applied():
     assert np.array_equal(prepare(both, config, "x")[0].world, thing.xyz)
 
 
-def test_larger_clouds_are_thinned_and_smaller_ones_filled_when_asked():
+def test_clouds_are_subsampled_and_filled_up_on_request():
     config = Ulip(**TINY)
     assert len(prepare(cloud(1000), config, "x")[0].xyz) == 256
     assert len(prepare(cloud(20), config, "x")[0].xyz) == 20
@@ -105,7 +105,7 @@ def test_larger_clouds_are_thinned_and_smaller_ones_filled_when_asked():
     assert np.array_equal(filled.world, np.resize(cloud(20).xyz, (256, 3)))
 
 
-def test_groups_have_tokens_and_centres_in_the_world():
+def test_groups_have_tokens_and_centres_in_world_coordinates():
     one, other = cloud(), moved(cloud(seed=1), 0.01, 7.0)
     found = BUILT.groups([one, other])
     assert (found.tokens.shape, found.centres.shape) == ((2, 24, 48), (2, 24, 3))
@@ -114,7 +114,7 @@ def test_groups_have_tokens_and_centres_in_the_world():
     assert found.tokens.dtype == torch.float32
 
 
-def test_length_is_1_only_when_asked():
+def test_embeddings_are_normalised_on_request():
     plain = BUILT.embed([cloud()])
     unit = build(Ulip(**TINY, unit=True)).embed([cloud()])
     assert float(unit.norm()) == pytest.approx(1, abs=1e-5)  # float32 of 40 squares
@@ -133,7 +133,7 @@ def test_no_clouds_give_no_embeddings():
     assert BUILT.embed([]).shape == (0, 40)
 
 
-def test_more_clouds_than_fit_at_once_keep_their_order():
+def test_clouds_of_several_batches_keep_their_order():
     many = [cloud(100 + i, seed=i) for i in range(19)]
     found = BUILT.embed(many)
     torch.testing.assert_close(found[17:18], BUILT.embed(many[17:18]), rtol=CLOSE, atol=CLOSE)

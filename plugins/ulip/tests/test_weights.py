@@ -64,7 +64,7 @@ def test_official_keys_and_parameters_match_one_to_one():
     load_strict(network, ours, source="file")
 
 
-def test_what_belongs_to_other_encoders_is_not_used():
+def test_keys_of_other_encoders_are_ignored():
     others = ("module.logit_scale", "module.open_clip_model.visual.proj", "image_projection")
     assert [rename(key) for key in others] == [None] * 3
     assert rename("module.point_encoder.new_part.weight") == "module.point_encoder.new_part.weight"
@@ -78,7 +78,7 @@ def test_the_optimiser_and_code_are_not_loaded(tmp_path):
         build(Ulip(weights=str(tmp_path / "evil.pt"), variant="tiny"))
 
 
-def test_the_older_file_is_known_by_its_shapes():
+def test_the_older_file_is_detected_by_its_shapes():
     older = full_size(
         **{
             "module.point_encoder.encoder.first_conv.0.weight": (128, 3, 1),
@@ -91,7 +91,7 @@ def test_the_older_file_is_known_by_its_shapes():
     with pytest.raises(UserError) as caught:
         sizes_of(ours, Ulip(), "old.pt")
     assert str(caught.value) == (
-        "old.pt: takes 3 numbers a point and yields 512: variant is 'xyz', the older file without"
+        "old.pt: takes 3 values per point and returns 512: variant is 'xyz', the older file without"
         " colours, not 'xyzrgb'; set variant to it or give another file"
     )
 
@@ -120,19 +120,19 @@ def test_a_file_with_missing_tensors_is_rejected(tmp_path, missing):
         build(Ulip(weights=saved(tmp_path / "a.pt", tensors), variant="tiny"))
 
 
-def test_an_unknown_part_is_named(tmp_path):
+def test_an_unknown_tensor_is_an_error_that_names_it(tmp_path):
     tensors = tiny() | {"module.point_encoder.extra.weight": torch.ones(2)}
     with pytest.raises(UserError, match=r"1 keys unexpected: module\.point_encoder\.extra\.weight"):
         build(Ulip(weights=saved(tmp_path / "a.pt", tensors), variant="tiny"))
 
 
-def test_a_misshapen_part_is_named(tmp_path):
+def test_a_tensor_of_the_wrong_shape_is_an_error_that_names_it(tmp_path):
     tensors = tiny()
     tensors["module.point_encoder.norm.weight"] = torch.ones(7)
     with pytest.raises(UserError, match=r"1 keys of another shape: norm\.weight"):
         build(Ulip(weights=saved(tmp_path / "a.pt", tensors), variant="tiny"))
 
 
-def test_the_older_file_cannot_be_fetched():
+def test_the_older_file_cannot_be_downloaded():
     with pytest.raises(UserError, match="without colours"):
         build(Ulip(variant="xyz"))

@@ -132,10 +132,10 @@ def load(config: Vggt) -> VggtBackbone:
 def _check(sizes: Sizes, config: Vggt) -> None:
     """Raise UserError if the model does not support the config."""
     if config.resize != "native" and config.size % sizes.patch:
-        whole = max(1, round(config.size / sizes.patch)) * sizes.patch
+        nearest = max(1, round(config.size / sizes.patch)) * sizes.patch
         raise UserError(
             f"vggt: size {config.size!r} is not a multiple of the patch, {sizes.patch};"
-            f" set size = {whole}"
+            f" set size = {nearest}"
         )
     if beyond := [layer for layer in config.layers if layer >= sizes.depth]:
         raise UserError(

@@ -143,14 +143,14 @@ class Network(nn.Module):
         x_WKMC = first_WMC[:, None]
         x_WKMC = x_WKMC if others is None else torch.cat([x_WKMC, others], 1)
         w, k, m, _ = x_WKMC.shape
-        whole, last = (turn[0].repeat(k, 1, 1), turn[1].repeat(k, 1, 1)), max(layers)
+        all_frames, last = (turn[0].repeat(k, 1, 1), turn[1].repeat(k, 1, 1)), max(layers)
         found = {}
         for i in range(last + 1):
             if i:
                 x_WKMC = self.frame_blocks[i](x_WKMC.flatten(0, 1), turn).unflatten(0, (w, k))
             mine_WMC = x_WKMC[:, -1]
             newest = m if i == last else None
-            x_WSC = self.global_blocks[i](x_WKMC.flatten(1, 2), whole, newest)
+            x_WSC = self.global_blocks[i](x_WKMC.flatten(1, 2), all_frames, newest)
             x_WKMC = x_WSC.unflatten(1, (-1, m))
             if i in layers:
                 found[i] = torch.cat([mine_WMC, x_WKMC[:, -1]], -1)[:, self.special :]

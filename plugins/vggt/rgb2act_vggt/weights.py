@@ -71,7 +71,7 @@ def rename(key: str) -> str | None:
     return name.replace("#", number[0] if number else "").replace("*", kind[0] if kind else "")
 
 
-def convert(tensors: Mapping[str, object], place: str) -> dict[str, Tensor]:
+def convert(tensors: Mapping[str, object], source: str) -> dict[str, Tensor]:
     """Return the aggregator's tensors under our names; raise UserError if there are none.
 
     The position embedding of the class token is added to the class token, as in timm.
@@ -79,7 +79,7 @@ def convert(tensors: Mapping[str, object], place: str) -> dict[str, Tensor]:
     if not any(str(key).startswith(PREFIX) for key in tensors):
         held = ", ".join(map(str, list(tensors)[:4])) or "nothing"
         raise UserError(
-            f"{place}: no key begins with {PREFIX!r} (keys: {held}), so it is not VGGT; give"
+            f"{source}: no key begins with {PREFIX!r} (keys: {held}), so it is not VGGT; give"
             " model.safetensors or model.pt of facebook/VGGT-1B"
         )
     named = {rename(str(key)): value for key, value in tensors.items()}
@@ -91,7 +91,7 @@ def convert(tensors: Mapping[str, object], place: str) -> dict[str, Tensor]:
     return found
 
 
-def sizes_of(tensors: Mapping[str, Tensor], place: str) -> Sizes:
+def sizes_of(tensors: Mapping[str, Tensor], source: str) -> Sizes:
     """Return the sizes of the network of converted tensors."""
 
     def count(prefix: str) -> int:
@@ -114,5 +114,5 @@ def sizes_of(tensors: Mapping[str, Tensor], place: str) -> Sizes:
         )
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as err:
         raise UserError(
-            f"{place}: the aggregator is incomplete ({err}); download the file again"
+            f"{source}: the aggregator is incomplete ({err}); download the file again"
         ) from err

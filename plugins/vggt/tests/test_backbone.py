@@ -35,7 +35,7 @@ def test_official_size_and_grid_of_480x640():
 
 @pytest.mark.parametrize("context", [1, 2, 4])
 @pytest.mark.parametrize("layers", [(), (2, 0, 1)])
-def test_cached_frames_give_what_encoding_the_window_gives(context, layers):
+def test_cached_frames_match_encoding_the_window(context, layers):
     built = backbone(context=context, layers=layers)
     video_TVHW3 = frames(k=9)[0]
     video_TVHW3 = torch.cat([video_TVHW3[:1].expand(3, -1, -1, -1, -1), video_TVHW3])  # a start
@@ -49,7 +49,7 @@ def test_cached_frames_give_what_encoding_the_window_gives(context, layers):
         assert gap(slid, direct) < CLOSE
 
 
-def test_cached_frames_of_another_window_are_noticed():
+def test_cached_frames_of_another_window_are_detected():
     built, video = backbone(context=3), frames(k=4)
     parts = built.encode_frames(video[:, 0:3].flatten(0, 1))
     kept = {name: part[None] for name, part in parts.items()}
@@ -60,7 +60,7 @@ def test_windows_of_one_frame_cache_no_second_role():
     assert set(backbone().encode_frames(frames(k=1)[:, 0])) == {"patches"}
 
 
-def test_frames_between_the_first_and_the_newest_are_a_set():
+def test_order_of_frames_between_first_and_newest_does_not_matter():
     built, video = backbone(context=4), frames(k=4)
     tokens = built.encode(video)
     assert gap(built.encode(video[:, [0, 2, 1, 3]]), tokens) < CLOSE
@@ -68,7 +68,7 @@ def test_frames_between_the_first_and_the_newest_are_a_set():
     assert gap(built.encode(video[:, -1:]), tokens) > 1e-3
 
 
-def test_cameras_and_windows_do_not_mix():
+def test_cameras_and_windows_are_independent():
     built, video = backbone(context=3), frames(b=2)
     tokens = built.encode(video)
     for b in range(2):
@@ -88,7 +88,7 @@ def test_layers_are_concatenated_and_later_blocks_are_skipped():
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("bfloat16", 0.05), ("float16", 0.01)])
-def test_lower_precision_is_near_and_yields_float32(precision, bound):
+def test_lower_precision_is_close_and_returns_float32(precision, bound):
     video = frames()
     exact = backbone(context=3).encode(video)
     built = backbone(context=3, precision=precision)

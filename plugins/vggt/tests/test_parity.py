@@ -56,18 +56,18 @@ def test_features_equal_upstream(weights, case):
 
 
 @each
-def test_swapped_mean_and_std_are_noticed(weights, case):
+def test_swapped_mean_and_std_are_detected(weights, case):
     assert error(network(weights), weights, case, STD, MEAN)[0] > 10 * CLOSE
 
 
 @each
-def test_missing_rotary_embedding_is_noticed(weights, case, monkeypatch):
+def test_missing_rotary_embedding_is_detected(weights, case, monkeypatch):
     monkeypatch.setattr(model, "rotate", lambda x, turn: x)
     assert error(network(weights), weights, case)[0] > 10 * CLOSE
 
 
 @each
-def test_positions_from_zero_are_noticed(weights, case, monkeypatch):
+def test_positions_from_zero_are_detected(weights, case, monkeypatch):
     def shifted(grid, sizes, device):
         cosine, sine = model.turns(grid, sizes, device)
         angle = torch.atan2(sine, cosine)
@@ -82,14 +82,14 @@ def test_positions_from_zero_are_noticed(weights, case, monkeypatch):
 
 
 @pytest.mark.parametrize("case", ["w3", "w2sq"])
-def test_wrong_roles_of_frames_are_noticed(case):
+def test_wrong_roles_of_frames_are_detected(case):
     net = network("tiny")
     net.camera_tokens.data = net.camera_tokens.data.flip(1)
     assert error(net, "tiny", case)[0] > 10 * CLOSE
 
 
 @pytest.mark.parametrize("part", ["attention_norm", "mlp_norm", "query_norm", "key_norm"])
-def test_other_epsilon_in_blocks_is_noticed(part):
+def test_other_epsilon_in_blocks_is_detected(part):
     net = network("tiny_eps")
     for name, module in net.named_modules():
         if name.endswith(part):
@@ -97,7 +97,7 @@ def test_other_epsilon_in_blocks_is_noticed(part):
     assert error(net, "tiny_eps", "w3")[0] > 10 * CLOSE
 
 
-def test_other_epsilon_in_the_inner_network_is_noticed():
+def test_other_epsilon_in_the_inner_network_is_detected():
     net = network("tiny_eps")
     for module in net.inner.modules():
         if hasattr(module, "eps"):
@@ -105,13 +105,13 @@ def test_other_epsilon_in_the_inner_network_is_noticed():
     assert error(net, "tiny_eps", "w3")[1] > 10 * CLOSE
 
 
-def test_another_gelu_is_noticed(monkeypatch):
+def test_another_gelu_is_detected(monkeypatch):
     net, exact = network("tiny"), functional.gelu
     monkeypatch.setattr(functional, "gelu", lambda x, **_: exact(x, approximate="tanh"))
     assert error(net, "tiny", "w3")[0] > 5 * CLOSE  # the smallest of these faults
 
 
-def test_plain_interpolation_of_positions_is_noticed(monkeypatch):
+def test_plain_interpolation_of_positions_is_detected(monkeypatch):
     net, plain = network("tiny"), functional.interpolate
 
     def without(x, *args, **options):

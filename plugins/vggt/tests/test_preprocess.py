@@ -28,12 +28,12 @@ def levels(images_F3hw):
     return ((images_F3hw * std + mean) * 255).permute(0, 2, 3, 1)
 
 
-def test_images_equal_the_official_ones():
+def test_images_match_the_official_ones():
     image = levels(prepare(pixels("image_240x320.png")[None], config(), 14))[0]
     assert (image - pixels("resized_392x518.png").float()).abs().max() < 0.01
 
 
-def test_another_filter_is_noticed():
+def test_another_filter_is_detected():
     """The control: torch's bicubic without antialiasing has other weights (a = -0.75)."""
     frame = pixels("image_240x320.png").permute(2, 0, 1)[None].float()
     plain = torch.nn.functional.interpolate(frame, (392, 518), mode="bicubic")
@@ -52,7 +52,7 @@ def test_any_size_equals_pillow(size):
     assert (levels(made)[0] - torch.from_numpy(np.array(scaled)).float()).abs().max() < 0.01
 
 
-def test_high_images_are_cut_in_the_middle():
+def test_tall_images_are_cropped_at_the_centre():
     frame = torch.zeros(1, 300, 100, 3, dtype=torch.uint8)
     frame[:, 150:] = 200
     image = levels(prepare(frame, config(size=112), 14))[0]
@@ -71,7 +71,7 @@ def test_padding_is_white_and_on_both_sides():
     assert (rows[84:] > 254).all()
 
 
-def test_a_batch_gives_what_its_images_give():
+def test_a_batch_equals_its_single_images():
     frames = torch.stack([pixels("image_240x320.png"), pixels("image_240x320.png").flip(0)])
     both = prepare(frames, config(size=112), 14)
     assert torch.equal(both[1:], prepare(frames[1:], config(size=112), 14))

@@ -42,7 +42,7 @@ def tokens(path, **options):
     return load(Vggt(weights=str(path), size=56, context=2, **options)).encode(frame)
 
 
-def test_names_cover_every_key_of_the_official_file_and_fill_the_aggregator():
+def test_names_cover_every_official_key_and_every_parameter_of_the_aggregator():
     tensors = official()
     assert len(tensors) == 1210
     found = convert(tensors, "official")
@@ -55,13 +55,13 @@ def test_names_cover_every_key_of_the_official_file_and_fill_the_aggregator():
     assert count == 909_112_320 - masked_and_position
 
 
-def test_every_name_is_that_of_a_key():
+def test_every_name_matches_a_key():
     short = (re.sub(r"\.(weight|bias)$", ".*", key) for key in official())
     forms = {re.sub(r"blocks\.\d+\.", "blocks.#.", key.partition(".")[2]) for key in short}
     assert set(NAMES) == forms
 
 
-def test_a_missing_name_is_noticed(monkeypatch):
+def test_a_missing_name_is_detected(monkeypatch):
     monkeypatch.delitem(NAMES, "global_blocks.#.ls2.gamma")
     with torch.device("meta"):
         network = Network(FULL)
@@ -69,14 +69,14 @@ def test_a_missing_name_is_noticed(monkeypatch):
         load_strict(network, convert(official(), "x"), source="official")
 
 
-def test_heads_are_passed_over_and_unknown_keys_keep_their_name():
+def test_heads_are_ignored_and_unknown_keys_keep_their_name():
     assert rename("depth_head.norm.bias") is None
     assert rename("aggregator.frame_blocks.3.ls1.gamma") == "frame_blocks.3.attention_scale"
     for key in ("aggregator.blocks.0.norm1.weight", "aggregator.frame_blocks.x.ls1.gamma", "a.b"):
         assert rename(key) == key
 
 
-def test_both_containers_give_the_same_features(tmp_path):
+def test_both_file_formats_give_the_same_features(tmp_path):
     save_file(content(), tmp_path / "model.safetensors")
     assert torch.equal(tokens(tmp_path / "model.safetensors"), tokens(DATA / "tiny.pt"))
 
@@ -96,7 +96,7 @@ def test_heads_are_not_built():
 
 
 @pytest.mark.parametrize("registers", [1, 6])
-def test_other_numbers_of_registers_are_read_from_the_file(tmp_path, registers):
+def test_the_number_of_registers_is_read_from_the_file(tmp_path, registers):
     tensors, draw = content(), torch.Generator().manual_seed(0)
     tensors["aggregator.register_token"] = torch.randn(1, 2, registers, 48, generator=draw)
     tensors["aggregator.patch_embed.register_tokens"] = torch.randn(1, 2, 48, generator=draw)
@@ -104,7 +104,7 @@ def test_other_numbers_of_registers_are_read_from_the_file(tmp_path, registers):
     assert tokens(tmp_path / "a.pt").shape == (1, 1, 16, 96)
 
 
-def test_what_does_not_fit_is_listed(tmp_path):
+def test_mismatched_tensors_are_listed(tmp_path):
     tensors = content()
     del tensors["aggregator.patch_embed.norm.bias"]
     tensors["aggregator.extra.weight"] = torch.zeros(3)
@@ -142,7 +142,7 @@ class Hostile:
         return os.system, (f"touch {self.marker}",)
 
 
-def test_a_hostile_file_is_refused_and_not_run(tmp_path):
+def test_a_malicious_file_is_rejected_and_not_executed(tmp_path):
     torch.save({**content(), "x": Hostile(tmp_path / "marker")}, tmp_path / "a.pt")
     with pytest.raises(UserError, match="would run"):
         tokens(tmp_path / "a.pt")
