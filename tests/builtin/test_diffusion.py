@@ -211,7 +211,7 @@ def test_warm_start_of_the_wrong_shape_is_rejected():
             policy.plans(obs, generators(1, 2, 3, 4), **options)
 
 
-def test_a_plan_follows_weights_that_changed():
+def test_plans_use_changed_weights():
     """Values cached between plans are recomputed after a training step or a load."""
     for precision in ("float32", "bfloat16", "int8"):
         policy, other = small(precision=precision), small(seed=1, precision=precision)

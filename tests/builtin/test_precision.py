@@ -109,6 +109,6 @@ def test_float32_products_of_few_rows_use_a_transposed_copy():
     torch.testing.assert_close(product(rows[:, :4]), exact[2], **SUMS)
 
 
-def test_int8_on_another_device_is_told():
+def test_int8_on_a_gpu_is_an_error():
     with pytest.raises(UserError, match="precision 'int8' needs a CPU, got 'meta'"):
         pack(torch.zeros(128, 128, device="meta"), "int8")

@@ -95,7 +95,9 @@ def test_a_proprio_only_policy_observes_joints_only() -> None:
 
 
 @pytest.mark.parametrize("capabilities", [HEAD.capabilities, frozenset()])
-def test_several_plans_a_row_differ_and_begin_with_the_one(capabilities: Set[Capability]) -> None:
+def test_several_plans_per_row_differ_and_start_with_the_single_plan(
+    capabilities: Set[Capability],
+) -> None:
     policy, _, _, _ = fitted(capabilities)
     seen = Observation(vector=torch.randn(3, 2, 5))
     plans = policy.plans(seen, generators(3), 4).actions

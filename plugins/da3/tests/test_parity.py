@@ -129,7 +129,7 @@ def test_swapped_halves_of_swiglu_are_detected():
     assert error(found, "tiny_giantlike", "w2", (4, 6)) > 10 * CLOSE
 
 
-def test_mono_network_is_the_first_blocks_of_the_other():
+def test_mono_network_equals_the_first_blocks_of_the_other():
     """No mono case is recorded: before the camera token both kinds are equal."""
     net = network("tiny")
     sizes = attrs.evolve(net.sizes, depth=2, views_from=None)

@@ -118,7 +118,7 @@ def reshape(tensors):
         (reshape, r"norm\.weight \[47\]"),
     ],
 )
-def test_keys_that_do_not_fit_are_listed(tmp_path, change, message):
+def test_mismatched_keys_are_listed(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         build(changed(tmp_path, change))
 
