@@ -64,7 +64,7 @@ def test_a_missing_part_is_an_error(folder: Path, key: str) -> None:
         load_aligner(folder)
 
 
-def test_weights_that_do_not_fit_are_an_error(folder: Path) -> None:
+def test_mismatched_weights_are_an_error(folder: Path) -> None:
     data = json.loads((folder / "aligner.json").read_text())
     edit(folder, config=data["config"] | {"mlp_dim": 5})
     with pytest.raises(UserError, match=r"(?s)aligner\.safetensors: .*train again"):

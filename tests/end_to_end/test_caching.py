@@ -141,7 +141,7 @@ def test_compressed_features_train_the_same_policy(
 
 
 @pytest.mark.usefixtures("puppet")
-def test_tokens_that_do_not_fit_in_memory_train_the_same_policy(
+def test_tokens_larger_than_memory_train_the_same_policy(
     files: Files, spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rgb2act_core.policy import samples

@@ -74,7 +74,7 @@ def test_running_out_of_memory_halves_the_size(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == ""
 
 
-def test_a_frame_that_does_not_fit_is_an_error() -> None:
+def test_a_frame_that_exceeds_the_memory_is_an_error() -> None:
     def work(first: int, last: int) -> None:
         raise MemoryError
 

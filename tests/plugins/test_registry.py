@@ -163,7 +163,7 @@ def test_find_names_the_first_party_plugin_to_install(site: Site) -> None:
     assert site.find("backbone", "patchstats") == ("a patchstats", ["mod_rgb2act_mini"])
 
 
-def test_find_loads_the_rest_when_nobody_owns_the_name(site: Site) -> None:
+def test_find_loads_all_plugins_if_none_owns_the_name(site: Site) -> None:
     site.add("good", GOOD.format(name="hidden"))
     assert site.find("backbone", "hidden")[0] == "a hidden"
 

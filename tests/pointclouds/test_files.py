@@ -89,7 +89,7 @@ def test_ply(tmp_path):
     assert (cloud.xyz.tolist(), cloud.rgb.tolist(), dropped) == ([[1, 2, 3]], [[4, 5, 6]], 1)
 
 
-def test_a_file_without_colours_is_grey_when_asked(tmp_path):
+def test_a_file_without_colours_is_grey_on_request(tmp_path):
     path = tmp_path / "a.ply"
     path.write_bytes(PLY + b"end_header\n1 2 3\n")
     assert files.read_point_cloud(path, grey=True)[0].rgb.tolist() == [[102, 102, 102]]

@@ -108,7 +108,7 @@ def test_call_out_of_order_is_an_error(
         (np.zeros((1, 8, 8, 3), np.uint8), np.full(4, np.nan, np.float32), "NaN or infinity"),
     ],
 )
-def test_observation_that_does_not_fit_is_an_error(
+def test_invalid_observation_is_an_error(
     planner: Planner, rgb: Any, joints: Any, message: str
 ) -> None:
     planner.reset()

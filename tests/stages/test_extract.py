@@ -293,7 +293,7 @@ def test_running_out_of_memory_halves_the_batch_and_keeps_the_numbers(
     ]
 
 
-def test_a_frame_that_does_not_fit_is_an_error(job: TrainingJob) -> None:
+def test_a_frame_that_exceeds_the_memory_is_an_error(job: TrainingJob) -> None:
     run, features = job(fits=0)
     with pytest.raises(UserError) as caught:
         extract_features(run, features, DATA)

@@ -43,5 +43,5 @@ def test_a_gpu_that_does_not_exist_is_an_error() -> None:
         devices.device_of("cuda:99")
 
 
-def test_a_named_device_extracts_alone() -> None:
+def test_a_named_device_is_the_only_one_that_extracts() -> None:
     assert devices.devices_of("cpu") == ("cpu",)

@@ -58,7 +58,7 @@ def test_a_row_of_twice_the_weight_is_drawn_twice_as_often(replacement: bool) ->
     assert counts[:20].std() / light < 0.15
 
 
-def test_all_rows_can_be_drawn_whatever_their_weights() -> None:
+def test_every_row_with_a_weight_can_be_sampled() -> None:
     weights = np.array([1.0, 1e-6, 1e6, 2, 3])
     draw = BatchSampler(np.arange(5), 5, 0, replacement=False, weights=weights)
     assert sorted(draw.indices(0)) == list(range(5))

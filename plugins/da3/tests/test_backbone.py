@@ -73,7 +73,7 @@ def test_cached_frames_of_another_window_are_detected():
 
 
 def test_the_cache_ends_before_the_first_shared_block():
-    """The parts hold no trace of other frames: they are the same alone and among others."""
+    """Cached parts do not depend on other frames of the batch."""
     built = backbone(context=3, reference="saddle_balanced")
     video = frames(k=3)[0]
     together = built.encode_frames(video)

@@ -149,7 +149,7 @@ def test_clouds_need_no_cuda(ask: Asked) -> None:
     assert seen["rgb"] == {}
 
 
-def test_errors_are_replies_and_the_worker_goes_on(ask: Asked) -> None:
+def test_errors_are_replies_and_the_worker_continues(ask: Asked) -> None:
     wrong = [
         (ask("step", action=np.zeros(14), observe=True), "no task was started"),
         (ask("dance"), "kind 'dance' is unknown"),
