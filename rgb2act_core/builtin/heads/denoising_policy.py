@@ -8,9 +8,10 @@ P = plans for each row
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -19,15 +20,23 @@ from .compiled import Compiled
 from .denoisers import build_denoiser
 from .diffusion_config import Diffusion
 from .flow_config import Flow
-from .plan_sampling import ParameterCache
+from .plan_sampling import ParameterCache, check_start, draw_noise, repeat
 from .precision import acting_copy
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Sampled:
+    """One sampled plan per row, in normalised space."""
+
+    actions_BSA: Tensor
+    clipped_by_BSA: Tensor | None = None  # None: nothing is clipped
 
 
 class DenoisingPolicy(nn.Module):
     """A policy that turns noise into plans with a denoising network.
 
     Implements ``interfaces.PolicyModule``, ``MultiPlan`` and ``Compilable``; a subclass adds
-    ``loss`` and ``plans``. Training and eval mode differ by floating-point rounding at most.
+    ``loss`` and ``_sample``. Training and eval mode differ by floating-point rounding at most.
     """
 
     def __init__(self, config: Diffusion | Flow, shape: HeadShape) -> None:
@@ -49,7 +58,7 @@ class DenoisingPolicy(nn.Module):
         """
         return self.plans(obs_BOD, generators, tokens_BONC)
 
-    @abstractmethod
+    @torch.no_grad()
     def plans(
         self,
         obs_BOD: Tensor,
@@ -61,6 +70,32 @@ class DenoisingPolicy(nn.Module):
         level: float = 1.0,
     ) -> Plans:
         """Return ``count`` plans per row, as ``interfaces.MultiPlan`` specifies."""
+        check_start(start_BSA, level, self.shape, len(obs_BOD))
+        sampled = self._sample(
+            repeat(self._acting_net().context(obs_BOD, tokens_BONC), count),
+            lambda: draw_noise(self.shape, obs_BOD, generators, count),
+            None if start_BSA is None else repeat(start_BSA, count),
+            level,
+        )
+        rows, clipped_by_BSA = (len(obs_BOD), count), sampled.clipped_by_BSA
+        return Plans(
+            actions=sampled.actions_BSA.unflatten(0, rows),
+            clipped_by=None if clipped_by_BSA is None else clipped_by_BSA.unflatten(0, rows),
+        )
+
+    @abstractmethod
+    def _sample(
+        self,
+        context: Any,
+        draw: Callable[[], Tensor],
+        start_BSA: Tensor | None,
+        level: float,
+    ) -> Sampled:
+        """Return a plan for each row of the network's ``context``.
+
+        ``draw`` returns new noise (B, S, A). With a start, sampling begins there, with a share
+        ``level`` of the noise.
+        """
 
     def compile_plans(self) -> None:
         """Compile the network when the next plan is sampled."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -27,10 +27,9 @@ from diffusers import (
 )
 from torch import Tensor
 
-from ...interfaces import HeadShape, Plans
-from .denoising_policy import DenoisingPolicy, masked_mean
+from ...interfaces import HeadShape
+from .denoising_policy import DenoisingPolicy, Sampled, masked_mean
 from .diffusion_config import Diffusion
-from .plan_sampling import check_start, draw_noise, repeat
 
 
 @attrs.frozen(kw_only=True)
@@ -199,30 +198,21 @@ class DiffusionPolicy(DenoisingPolicy):
             return velocity_BSA
         return actions_BSA if self.prediction == "sample" else noise_BSA
 
-    @torch.no_grad()
-    def plans(
+    def _sample(
         self,
-        obs_BOD: Tensor,
-        generators: Sequence[torch.Generator],
-        tokens_BONC: Tensor | None = None,
-        *,
-        count: int = 1,
-        start_BSA: Tensor | None = None,
-        level: float = 1.0,
-    ) -> Plans:
-        """Return ``count`` plans per row, as ``interfaces.MultiPlan`` specifies.
-
-        From a start, the sampling steps at noisier times than ``level`` are skipped.
-        """
-        check_start(start_BSA, level, self.shape, len(obs_BOD))
+        context: Any,
+        draw: Callable[[], Tensor],
+        start_BSA: Tensor | None,
+        level: float,
+    ) -> Sampled:
+        """Return a plan per row; from a start, noisier steps than ``level`` are skipped."""
         net = self._acting_net()
         clock = self._clock.get(
             self.net.parameters(), lambda: self._times_embedding(torch.tensor(self.times))
         )
-        context = repeat(net.context(obs_BOD, tokens_BONC), count)
-        x_BSA, first = draw_noise(self.shape, obs_BOD, generators, count), 0
+        x_BSA, first = draw(), 0
         if start_BSA is not None:
-            x_BSA, first = self._noised(repeat(start_BSA, count), x_BSA, level)
+            x_BSA, first = self._noised(start_BSA, x_BSA, level)
         before_BSA = None
         for k, step in enumerate(self.steps[first:], first):
             out_BSA = net(x_BSA, clock[k : k + 1], context)
@@ -237,13 +227,12 @@ class DiffusionPolicy(DenoisingPolicy):
                 (step.before, clean_BSA if before_BSA is None else before_BSA),
             )
             if step.noise:
-                x_BSA = x_BSA + step.noise * draw_noise(self.shape, obs_BOD, generators, count)
+                x_BSA = x_BSA + step.noise * draw()
             before_BSA = clean_BSA
-        rows = (len(obs_BOD), count)
         if self.clip is None:
-            return Plans(actions=x_BSA.unflatten(0, rows))
-        clipped_by_BSA = (unclipped_BSA - x_BSA).abs()  # the last step ends at its clean plan
-        return Plans(actions=x_BSA.unflatten(0, rows), clipped_by=clipped_by_BSA.unflatten(0, rows))
+            return Sampled(actions_BSA=x_BSA)
+        # the last step ends at its clean plan
+        return Sampled(actions_BSA=x_BSA, clipped_by_BSA=(unclipped_BSA - x_BSA).abs())
 
     def _noised(self, start_BSA: Tensor, noise_BSA: Tensor, level: float) -> tuple[Tensor, int]:
         """Return the start with noise added, and the index of the first sampling step."""

@@ -12,15 +12,15 @@ P = plans for each row
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...interfaces import HeadShape, Plans
-from .denoising_policy import DenoisingPolicy, masked_mean
+from ...interfaces import HeadShape
+from .denoising_policy import DenoisingPolicy, Sampled, masked_mean
 from .flow_config import Flow
-from .plan_sampling import check_start, draw_noise, repeat
 
 TIME_SCALE = 100.0  # of the time embedding's input: t = 1 is embedded like diffusion step 100
 
@@ -54,35 +54,29 @@ class FlowPolicy(DenoisingPolicy):
         error_BS = (velocity_BSA - (actions_BSA - noise_BSA)).square().mean(-1)
         return masked_mean(error_BS, mask_BS)
 
-    @torch.no_grad()
-    def plans(
+    def _sample(
         self,
-        obs_BOD: Tensor,
-        generators: Sequence[torch.Generator],
-        tokens_BONC: Tensor | None = None,
-        *,
-        count: int = 1,
-        start_BSA: Tensor | None = None,
-        level: float = 1.0,
-    ) -> Plans:
-        """Return ``count`` plans per row, as ``interfaces.MultiPlan`` specifies.
+        context: Any,
+        draw: Callable[[], Tensor],
+        start_BSA: Tensor | None,
+        level: float,
+    ) -> Sampled:
+        """Return a plan per row.
 
         From a start, integration begins at t = 1 - level, in steps no longer than otherwise.
         """
-        check_start(start_BSA, level, self.shape, len(obs_BOD))
         net = self._acting_net()
         steps = math.ceil(level * self.steps)
         if level == 1:
             clock = self._clock.get(self.net.parameters(), lambda: self._clock_of(steps, level))
         else:
             clock = self._clock_of(steps, level)
-        context = repeat(net.context(obs_BOD, tokens_BONC), count)
-        x_BSA = draw_noise(self.shape, obs_BOD, generators, count)
+        x_BSA = draw()
         if start_BSA is not None:
-            x_BSA = torch.lerp(repeat(start_BSA, count), x_BSA, level)
+            x_BSA = torch.lerp(start_BSA, x_BSA, level)
         for k in range(steps):
             x_BSA = self._step(net, x_BSA, clock, k, level / steps, context)
-        return Plans(actions=x_BSA.unflatten(0, (len(obs_BOD), count)))
+        return Sampled(actions_BSA=x_BSA)
 
     def _step(
         self, net: nn.Module, x_BSA: Tensor, clock: Tensor, k: int, size: float, context: Tensor
