@@ -51,7 +51,7 @@ def test_commands_of_the_readme_work(tmp_path: Path) -> None:
 
 def test_python_of_the_readme_works_on_a_smoke_run(smoke_done: Path, tmp_path: Path) -> None:
     (code,) = re.findall(
-        r"^## From Python\n\n```python\n(.*?)```", README, re.DOTALL | re.MULTILINE
+        r"^## From Python\n\n[^`\n]*\n\n```python\n(.*?)```", README, re.DOTALL | re.MULTILINE
     )
     (tmp_path / "runs").symlink_to(smoke_done)
     checks = """
