@@ -210,7 +210,7 @@ def test_damaged_checkpoint_is_reported(
         chain.run_pipeline(spec, puppet_root, "train")
     (path,) = puppet_root.glob("store/policy/*.partial/checkpoint.safetensors")
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"{path}: damaged .*delete it and run again"):
+    with pytest.raises(UserError, match=f"{path}: is damaged .*delete it and run again"):
         chain.run_pipeline(spec, puppet_root, "train")
     path.unlink()
     chain.run_pipeline(spec, puppet_root, "train")

@@ -92,7 +92,7 @@ def test_planner_uses_the_runs_policy_and_act_table(smoke_done: Path) -> None:
     run = open_run("smoke", root=smoke_done)
     planner = run.planner(device="cpu")
     config = planner.config
-    assert config == run.policy(device="cpu").shape
+    assert config == run.policy(device="cpu").config
     random = np.random.default_rng(0)
     rgb = random.integers(0, 256, (len(config.cameras), *config.image, 3), np.uint8)
     joints = random.normal(size=len(config.action_names)).astype(np.float32)

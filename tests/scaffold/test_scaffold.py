@@ -103,12 +103,12 @@ scenes = 4
 [align]
 fusion = { use = "blend" }
 steps = 4
-batch = 8
+batch_size = 8
 
 [policy]
 head = { use = "eddy", width = 16 }
 steps = 4
-batch = 8
+batch_size = 8
 
 [act]
 episodes = 2

@@ -281,7 +281,7 @@ def test_report_and_reevaluation_show_each_task(
         assert f"{stage}: success rate in waltz " in done.stderr
     page = (tmp_path / "puppet" / "report.html").read_text()
     assert "<h2>Tasks</h2>" in page
-    assert page.count("RMSE of actions, held out") == 1
+    assert page.count("action RMSE, held out") == 1
     assert "waltz, seed 0" in page
     again = cli("act", tmp_path / "puppet", "--seeds", "5:8", "--json")
     assert again.returncode == 0, again.stderr
