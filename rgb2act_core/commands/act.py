@@ -23,7 +23,7 @@ def rgb2act_commands() -> Iterator[Command]:
     """Yield ``act``."""
     yield Command(
         name="act",
-        summary="evaluate the policy of a spec or of a finished run",
+        summary="evaluate a finished run on other seeds, or run a spec up to its evaluation",
         arguments=arguments,
         run=run,
         resumable=True,
@@ -32,13 +32,20 @@ def rgb2act_commands() -> Iterator[Command]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the spec or run and what to override in it."""
-    parser.add_argument("spec", metavar="SPEC|RUN", help="run spec (TOML file) or finished run")
-    parser.add_argument("--episodes", type=count, metavar="N", help="number of episodes")
     parser.add_argument(
-        "--seeds", type=seed_range, metavar="A:B", help="seeds of the episodes, B excluded"
+        "spec", metavar="SPEC|RUN", help="run spec (TOML file), or folder or name of a finished run"
     )
     parser.add_argument(
-        "--workers", type=count, metavar="N", help="simulators that run in parallel"
+        "--episodes", type=count, metavar="N", help="number of episodes [as in the spec]"
+    )
+    parser.add_argument(
+        "--seeds", type=seed_range, metavar="A:B", help="seeds, B excluded [as in the spec]"
+    )
+    parser.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="simulator processes; change no result [as in the spec]",
     )
     add_root(parser)
     add_json(parser)

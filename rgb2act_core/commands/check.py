@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_spec(parser)
     add_json(parser)
     parser.add_argument(
-        "--time", action="store_true", help="measure backbones and teacher on a few frames"
+        "--time", action="store_true", help="measure the speed of backbones and teacher first"
     )
 
 

@@ -24,7 +24,7 @@ def rgb2act_commands() -> Iterator[Command]:
     """Yield ``run``."""
     yield Command(
         name="run",
-        summary="run all stages of a spec and write the report",
+        summary="run all stages of a spec, or resume them, and write the report",
         arguments=arguments,
         run=run_stages,
         resumable=True,

@@ -16,7 +16,7 @@ def rgb2act_commands() -> Iterator[Command]:
     """Yield ``verify``."""
     yield Command(
         name="verify",
-        summary="check that a run's policy computes the same features and actions online as in"
+        summary="check that a run's policy computes the same features and actions in control as in"
         " training",
         arguments=arguments,
         run=run,

@@ -14,13 +14,13 @@ def add_run(parser: ArgumentParser) -> None:
 def add_root(parser: ArgumentParser) -> None:
     """Add ``--root``, the folder of all runs."""
     parser.add_argument(
-        "--root", default="runs", metavar="DIR", help="folder of runs and their store [runs]"
+        "--root", default="runs", metavar="DIR", help="folder of all runs and their store [runs]"
     )
 
 
 def add_json(parser: ArgumentParser) -> None:
     """Add ``--json``."""
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON to stdout")
 
 
 def count(text: str) -> int:

@@ -23,19 +23,19 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on [127.0.0.1]"
     )
     parser.add_argument(
-        "--port", type=port, default=0, metavar="N", help="port to listen on [any free port]"
+        "--port", type=port, default=0, metavar="N", help="port [a free one, printed at the start]"
     )
     parser.add_argument(
         "--token-file",
         metavar="FILE",
-        help="file with the access token (or set RGB2ACT_TOKEN); required unless listening on"
-        " localhost",
+        help="file with the access token; RGB2ACT_TOKEN works too. A token is required"
+        " unless listening on localhost",
     )
     parser.add_argument(
         "--batch",
         type=count,
         metavar="N",
-        help="episodes planned together; 1 is fastest for a single simulator [as in the run]",
+        help="most episodes planned together; use 1 for a single robot [as in the run]",
     )
     add_json(parser)
 
