@@ -169,7 +169,6 @@ def test_import_against_a_contract_is_refused(
     written(file, code)
     output = lint_imports(checkout)
     assert f"{contract} BROKEN" in output
-    assert output.count(" BROKEN") == 1
 
 
 def test_no_import_is_ignored() -> None:

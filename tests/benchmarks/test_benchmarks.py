@@ -23,7 +23,7 @@ def output(name: str, *options: str) -> str:
     [
         ["bench_align"],
         ["bench_align_seed", "--quick"],
-        ["bench_extract", "--quick"],
+        ["bench_extract", "--quick", "--rounds", "1"],
         ["bench_features"],
     ],
     ids=" ".join,

@@ -69,7 +69,7 @@ def test_idle_arms_hold_their_first_pose_and_grippers_their_newest_position(
 
 @pytest.mark.usefixtures("puppet")
 def test_actions_are_padded_to_all_action_dimensions(puppet_root: Path) -> None:
-    shape = load_policy(stage_path(puppet_root, "train")).shape
+    shape = load_policy(stage_path(puppet_root, "train")).config
     shape = attrs.evolve(shape, action_index=(2,))
     first, newest = np.arange(4, dtype=np.float32), 10 + np.arange(4, dtype=np.float32)
     moved = np.array([[-1], [-2]], np.float32)
