@@ -402,7 +402,7 @@ def test_spec_is_valid_toml(run):
 PROBE = """<script>
 addEventListener("load", async () => {
   const videos = [...document.querySelectorAll("video")];
-  const ready = () => videos.every((video) => video.readyState >= 2 && film.videoWidth === 96);
+  const ready = () => videos.every((video) => video.readyState >= 2 && video.videoWidth === 96);
   for (let i = 0; i < 100 && !ready(); i++) await new Promise((go) => setTimeout(go, 50));
   const images = [...document.images].every((image) => image.naturalWidth > 0);
   document.title = `videos=${videos.map((video) => video.readyState)} images=${images}`;
