@@ -92,6 +92,7 @@ def test_groups_are_standardised() -> None:
     assert head(torch.randn(2, 3, 5, 6)).shape == (2, 15, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
 def test_groups_are_stored_with_the_embeddings_if_a_loss_needs_them(
     spec_file: SpecFile, tmp_path: Path

@@ -357,6 +357,7 @@ def trained(steps, config):
     return policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "net"),
     [

@@ -233,6 +233,7 @@ def test_check_downloads_no_weights(
     assert "weights puppet.safetensors are not downloaded" in found.basis
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
 def test_check_measures_a_few_frames_on_request(
     spec_file: SpecFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -469,6 +469,7 @@ def test_plugin_that_cannot_be_imported_fails_its_checks() -> None:
             check()
 
 
+@pytest.mark.slow
 def test_selftest_passes_a_builtin_and_suggests_similar_names() -> None:
     command = [sys.executable, "-m", "rgb2act_core", "selftest"]
     done = subprocess.run([*command, "weighted"], capture_output=True, text=True, timeout=120)
