@@ -4,36 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from small_aligner import WEIGHTED, build
 
-from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
 from rgb2act_core.alignment.saving import load_aligner, save_aligner
 from rgb2act_core.errors import UserError
-from rgb2act_core.plugins.components import Kind
-from rgb2act_core.plugins.registry import find
 from rgb2act_core.spec import FusionChoice
-
-WEIGHTED = find(Kind.FUSION, "weighted")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return the folder of a small saved aligner."""
-    config = AlignerConfig(
-        backbones=("a",),
-        channels=(3,),
-        grids=((2, 2),),
-        cameras=1,
-        teacher_dim=4,
-        teacher_space="raw",
-        embedding_dim=4,
-        token_dim=4,
-        pool="mean",
-        keypoint_maps=1,
-        keypoint_values=1,
-        mlp_dim=4,
-        temperature=None,
-    )
-    aligner = Aligner(config, WEIGHTED.build(WEIGHTED.tiny))
+    aligner = build()
     save_aligner(tmp_path, aligner, FusionChoice(component=WEIGHTED, config=WEIGHTED.tiny))
     return tmp_path
 

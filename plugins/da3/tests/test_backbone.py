@@ -39,9 +39,9 @@ def test_cached_frames_match_encoding_the_window(weights, context, reference):
         window = slice(newest - context + 1, newest + 1)
         kept = {name: torch.stack([part[name] for part in cache[window]], 1) for name in cache[0]}
         slid = built.encode_windows(kept, (48, 64))
-        anew = built.encode(video_TVHW3[window][None])
-        assert slid.shape == anew.shape == (1, 2, 12, 4 * 96)
-        assert gap(slid, anew) < CLOSE
+        expected = built.encode(video_TVHW3[window][None])
+        assert slid.shape == expected.shape == (1, 2, 12, 4 * 96)
+        assert gap(slid, expected) < CLOSE
 
 
 @pytest.mark.parametrize("context", [1, 2, 4])
@@ -49,19 +49,19 @@ def test_streams_match_encoding_windows_and_encode_frames_once(context, monkeypa
     built = backbone(context=context)
     video_TVHW3 = frames(b=1, k=9)[0]
     index = np.maximum(np.arange(9)[:, None] + np.arange(1 - context, 1), 0)
-    anew = built.encode(video_TVHW3[torch.from_numpy(index)])
+    expected = built.encode(video_TVHW3[torch.from_numpy(index)])
     counts, prepare = [], da3_backbone.prepare
     monkeypatch.setattr(
         da3_backbone, "prepare", lambda x, c: counts.append(len(x)) or prepare(x, c)
     )
     encoder, cameras = ImageEncoder(built, "cpu", windowed=True), video_TVHW3.numpy().swapaxes(0, 1)
-    # batches are shorter than, as long as and longer than the windows
+    # a batch of 2 frames; the windows have 1, 2 or 4
     rows = torch.stack([encoder.encode_video(video, batch_size=2) for video in cameras], 1)
     assert sum(counts) == 2 * 9  # cameras, frames
-    assert gap(rows, anew) < 1e-3  # float16 rounds by 2**-11 of a value
-    for row, whole in zip(rows.half(), anew, strict=True):
+    assert gap(rows, expected) < 1e-3  # float16 rounds by 2**-11 of a value
+    for row, want in zip(rows.half(), expected, strict=True):
         # float32 sums in another order (1e-5) may round to the next float16, 2**-10 of the value
-        np.testing.assert_allclose(row, whole.half(), rtol=2**-10, atol=1e-4)
+        np.testing.assert_allclose(row, want.half(), rtol=2**-10, atol=1e-4)
 
 
 def test_cached_frames_of_another_window_are_detected():
