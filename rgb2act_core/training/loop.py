@@ -133,12 +133,13 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
         progress_bar(job.title, job.steps, "steps", done=first) as advance,
         deferred() as stopping,
     ):
+        upcoming = job.sampler.indices(first)
         for step in range(first, job.steps):
             started, last = time.monotonic(), step == job.steps - 1
             seed_modules(job.seed, step)
-            rows = job.sampler.indices(step)
+            rows, upcoming = upcoming, job.sampler.indices(step + 1)
             if job.prefetch and not last:
-                job.prefetch(job.sampler.indices(step + 1), step + 1)
+                job.prefetch(upcoming, step + 1)
             lr = learning_rate(job, step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
