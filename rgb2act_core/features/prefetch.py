@@ -36,7 +36,6 @@ class TokenPrefetcher:
 
     def __init__(self, gather: Gather) -> None:
         self.gather = gather
-        self.hits = 0  # requests that were gathered in the background
         self._thread = ThreadPoolExecutor(1, "tokens")
         self._waiting: deque[tuple[int, TokenRequest]] = deque()
         self._gathered: deque[tuple[int, Future[list[Tensor]]]] = deque()
@@ -55,7 +54,6 @@ class TokenPrefetcher:
             return self.gather(request.rows, request.sample)
         _, tokens = self._gathered.popleft()
         self._start()
-        self.hits += 1
         return tokens.result()
 
     def _start(self) -> None:

@@ -33,7 +33,6 @@ def test_submitted_requests_are_gathered_in_the_background() -> None:
     prefetcher.submit(1, [request(row) for row in range(4)])
     found = [prefetcher.take(1, request(row))[0].item() for row in range(4)]
     assert found == [0, 1, 2, 3]
-    assert prefetcher.hits == 4
     assert all(name.startswith("tokens") for name in gather.threads.values())
 
 
@@ -44,7 +43,7 @@ def test_a_step_that_was_not_submitted_is_gathered_now_and_the_next_is_kept() ->
     assert prefetcher.take(0, request(0))[0].item() == 0
     assert gather.threads[0] == threading.current_thread().name
     assert [prefetcher.take(1, request(row))[0].item() for row in (10, 11)] == [10, 11]
-    assert prefetcher.hits == 2
+    assert all(gather.threads[row].startswith("tokens") for row in (10, 11))
 
 
 def test_few_requests_are_in_memory_at_once() -> None:
