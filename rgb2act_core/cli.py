@@ -32,8 +32,10 @@ exit codes:
   130  interrupted by Ctrl-C
 
 environment variables:
-  RGB2ACT_QUIET=1   print no progress
-  RGB2ACT_STRICT=1  show the traceback of a plugin that fails
+  RGB2ACT_QUIET=1    print no progress
+  RGB2ACT_STRICT=1   show the traceback of a plugin that cannot be loaded
+  RGB2ACT_CACHE=DIR  folder of downloads and digests [~/.cache/rgb2act]
+  RGB2ACT_TOKEN=...  access token of the policy server and its client
 """
 
 
