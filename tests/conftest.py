@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 PUPPET = Path(__file__).parent / "puppet"
@@ -161,15 +162,31 @@ def puppet(puppet_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         cached.cache_clear()
 
 
+def shared_folder(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], None]) -> Path:
+    """Return a folder that the first process of the test session fills, for all of them."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, complete = base / name, base / f"{name}.complete"
+    with FileLock(base / f"{name}.lock"):
+        if not complete.exists():
+            folder.mkdir(exist_ok=True)
+            fill(folder)
+            complete.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def smoke_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the root of a finished smoke run; tests must not change it."""
-    root = tmp_path_factory.mktemp("smoke")
-    done = cli("run", write_toml(root / "smoke.toml", smoke_spec()), "--root", root, "--json")
-    assert done.returncode == 0, done.stderr
-    (root / "stdout").write_text(done.stdout)
-    (root / "stderr").write_text(done.stderr)
-    return root
+
+    def fill(root: Path) -> None:
+        spec = write_toml(root / "smoke.toml", smoke_spec())
+        done = cli("run", spec, "--root", root, "--json")
+        assert done.returncode == 0, done.stderr
+        (root / "stdout").write_text(done.stdout)
+        (root / "stderr").write_text(done.stderr)
+
+    return shared_folder(tmp_path_factory, "smoke", fill)
 
 
 @pytest.fixture
@@ -181,19 +198,23 @@ def smoke_root(smoke_done: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def puppet_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the root of a finished run of the puppet; tests must not change it."""
-    root = tmp_path_factory.mktemp("puppet")
-    done = cli("run", write_toml(root / "puppet.toml", PUPPET_SPEC), "--root", root)
-    assert done.returncode == 0, done.stderr
-    return root
+
+    def fill(root: Path) -> None:
+        done = cli("run", write_toml(root / "puppet.toml", PUPPET_SPEC), "--root", root)
+        assert done.returncode == 0, done.stderr
+
+    return shared_folder(tmp_path_factory, "puppet", fill)
 
 
 @pytest.fixture(scope="session")
 def puppets_done(cli: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the root of an alignment of two puppets, with 2 x 2 and 4 x 4 tokens per frame."""
-    root = tmp_path_factory.mktemp("puppets")
-    done = cli("align", write_toml(root / "puppets.toml", PUPPETS_SPEC), "--root", root)
-    assert done.returncode == 0, done.stderr
-    return root
+
+    def fill(root: Path) -> None:
+        done = cli("align", write_toml(root / "puppets.toml", PUPPETS_SPEC), "--root", root)
+        assert done.returncode == 0, done.stderr
+
+    return shared_folder(tmp_path_factory, "puppets", fill)
 
 
 @pytest.fixture
