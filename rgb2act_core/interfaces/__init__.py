@@ -8,21 +8,25 @@ from . import fields
 from .backbone import Backbone, BackboneInfo, WindowedBackbone
 from .environment import Environment, EnvironmentInfo, ResultsPublisher, SeedScreening, SeedVerdict
 from .episode import Episode, Frames, PointCloud
+from .finding import DataChecks, Finding, Severity
 from .fusion import FusedTokens, Fusion
 from .inspection import DatasetSummary, Diagnostic, EpisodeOverview, JointMotion
 from .policy_head import Compilable, HeadShape, MultiPlan, Plans, PolicyHead, PolicyModule
 from .teacher import GroupTokenTeacher, Teacher, TeacherInfo
+from .unit import Unit
 
 __all__ = [
     "Backbone",
     "BackboneInfo",
     "Compilable",
+    "DataChecks",
     "DatasetSummary",
     "Diagnostic",
     "Environment",
     "EnvironmentInfo",
     "Episode",
     "EpisodeOverview",
+    "Finding",
     "Frames",
     "FusedTokens",
     "Fusion",
@@ -37,8 +41,10 @@ __all__ = [
     "ResultsPublisher",
     "SeedScreening",
     "SeedVerdict",
+    "Severity",
     "Teacher",
     "TeacherInfo",
+    "Unit",
     "WindowedBackbone",
     "fields",
 ]

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 
 from .episode import Episode
+from .unit import Unit
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +42,8 @@ class EnvironmentInfo:
     """Those of ``state_names`` that are positions of hands in metres, (3,) or (X, 3)."""
     acts: bool = True
     """Whether ``make`` works. An environment of recorded episodes only sets it to False."""
+    units: tuple[Unit, ...] = ()
+    """Units of the A action dimensions. Empty: radians, and fractions for grippers."""
 
 
 class Environment(Protocol):

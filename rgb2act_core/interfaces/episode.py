@@ -66,3 +66,6 @@ class Episode:
     """Digest of the content; empty until the episode is stored."""
     seed: int | None = None
     """Seed that the environment was reset with, if known. Replay needs it."""
+    times: NDArray[np.float64] | None = None
+    """Time of each frame (T,) in seconds, if it was recorded. Only the checks of recorded data read
+    it; it is not stored."""

@@ -5,10 +5,12 @@ Shapes: H W = image height and width in pixels, N = images
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from .environment import Environment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 def _no_images() -> Iterator[tuple[str, NDArray[np.uint8]]]:
     yield from ()
+
+
+def _no_environments() -> Iterable[Environment]:
+    return ()
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +84,9 @@ class DatasetSummary:
     """How far joints move between frames, if the reader measures it."""
     images: Callable[[], Iterator[tuple[str, NDArray[np.uint8]]]] = _no_images
     """Yields the rows of a contact sheet: a label and images (N, H, W, 3) in RGB order."""
+    environments: Callable[[], Iterable[Environment]] = _no_environments
+    """Opens the intact episodes, all frames and cameras of them, for the data checks: one
+    environment per task."""
 
 
 @attrs.frozen(kw_only=True)

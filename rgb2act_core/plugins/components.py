@@ -68,6 +68,8 @@ class Capability(StrEnum):
     """An environment: what ``make`` returns has an attribute ``facts``."""
     CLOUD_OBSERVATIONS = "cloud observations"
     """An environment: what ``make`` returns has an attribute ``observe_clouds``."""
+    DATA_CHECKS = "data checks"
+    """An environment: it is an ``interfaces.DataChecks``."""
 
     @property
     def kind(self) -> Kind:
@@ -86,6 +88,7 @@ _KINDS = {
     Capability.IMAGE_SKIPPING: Kind.ENVIRONMENT,
     Capability.SIMULATOR_FACTS: Kind.ENVIRONMENT,
     Capability.CLOUD_OBSERVATIONS: Kind.ENVIRONMENT,
+    Capability.DATA_CHECKS: Kind.ENVIRONMENT,
 }
 
 

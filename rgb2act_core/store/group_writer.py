@@ -48,12 +48,12 @@ def first_unfinite(frames: NDArray[Any]) -> int | None:
     """Return the index of the first frame with NaN or infinity, or None."""
     if frames.dtype.kind != "f" or not frames.size:
         return None
+    if frames.dtype != np.float16:
+        finite_T = np.isfinite(frames.reshape(len(frames), -1)).all(1)
+        return None if finite_T.all() else int(finite_T.argmin())
     for t, frame in enumerate(frames):
-        if frame.dtype == np.float16:  # tests the exponent bits: 13 times faster than isfinite
-            finite = int((np.asarray(frame).view(np.uint16) & 0x7C00).max()) < 0x7C00
-        else:
-            finite = bool(np.isfinite(frame).all())
-        if not finite:
+        # tests the exponent bits: 13 times faster than isfinite
+        if int((np.asarray(frame).view(np.uint16) & 0x7C00).max()) >= 0x7C00:
             return t
     return None
 

@@ -10,6 +10,7 @@ import torch
 
 from ..interfaces import (
     Compilable,
+    DataChecks,
     GroupTokenTeacher,
     HeadShape,
     MultiPlan,
@@ -85,4 +86,5 @@ PROBES: dict[Capability, Callable[[Any], bool | None]] = {
     Capability.IMAGE_SKIPPING: _env_has("observe"),
     Capability.SIMULATOR_FACTS: _env_has("facts"),
     Capability.CLOUD_OBSERVATIONS: _env_has("observe_clouds"),
+    Capability.DATA_CHECKS: _is(DataChecks),
 }
