@@ -72,6 +72,8 @@ def _show(result: CheckResult) -> None:
     print(f"time: {_time(result)}")
     if memory := max((stage.memory or 0 for stage in result.stages), default=0):
         print(f"memory: {format_bytes(memory)} at peak")
+    for finding in result.findings:
+        print(f"data {finding.severity}: {finding}")
 
 
 def _row(stage: Forecast) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..plugins import registry
 from ..plugins.arguments import add_json
-from ..plugins.components import Command, Kind
+from ..plugins.components import Capability, Command, Kind
 from ..plugins.hookspecs import hookimpl
 from ..spec.conditions import CONDITIONS
 from ..system.formatting import format_bytes
@@ -20,9 +20,12 @@ from ..system.formatting import format_bytes
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..interfaces import DatasetSummary, EpisodeOverview
+    from ..interfaces import DatasetSummary, EpisodeOverview, Finding
+    from ..plugins.components import Component
 
 LISTED = 30  # episodes printed one by one
+POSITIONS = 8  # in each episode, at which the data checks read images and point clouds
+CALLED = ("images", "environments")  # of the summary: functions
 HEAD = """\
 # Written by rgb2act inspect as a starting point. The backbone and the teacher need no weights and
 # are enough to check that the data is read correctly. Replace them with pretrained ones;
@@ -50,24 +53,44 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Summarise a data set; exit code 1 if an episode is damaged."""
+    """Summarise a data set; exit code 1 if an episode is damaged or a finding is an error."""
     import attrs
 
     path = Path(args.path)
-    found = _summary(path)
+    component, found = _summary(path)
+    findings = _findings(component, found)
     if args.sheet:
         _sheet(found, Path(args.sheet))
     if args.write_spec:
         _write_spec(found, Path(args.write_spec))
     if args.json:
-        fields = attrs.asdict(found, filter=lambda field, _: field.name != "images")
+        fields = attrs.asdict(found, filter=lambda field, _: field.name not in CALLED)
+        fields["findings"] = [attrs.asdict(finding) for finding in findings]
         print(json.dumps(fields, indent=1, default=str))
     else:
         _show(found)
-    return 1 if any(episode.problems for episode in found.episodes) else 0
+        _show_findings(findings)
+    damaged = any(episode.problems for episode in found.episodes)
+    return 1 if damaged or any(finding.severity == "error" for finding in findings) else 0
 
 
-def _summary(path: Path) -> DatasetSummary:
+def _findings(component: Component, found: DatasetSummary) -> list[Finding]:
+    """Return what the data checks find in the intact episodes."""
+    from .. import linting
+    from ..pipeline.data_checks import findings_of
+
+    findings: list[Finding] = []
+    try:
+        for environment in found.environments():
+            checks = Capability.DATA_CHECKS in component.capabilities
+            sample = linting.Sample(episodes=len(found.episodes), positions=POSITIONS)
+            findings += findings_of(environment, checks, environment.recorded(), sample)
+    except UserError as err:
+        findings += [linting.invalid(str(message), found.path) for message in err.args]
+    return findings
+
+
+def _summary(path: Path) -> tuple[Component, DatasetSummary]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give the path of a data set")
     readers = [
@@ -78,7 +101,7 @@ def _summary(path: Path) -> DatasetSummary:
     for component in readers:
         assert component.inspect is not None
         if (found := component.inspect(path)) is not None:
-            return found
+            return component, found
     known = ", ".join(component.name for component in readers) or "none"
     raise UserError(
         f"{path}: no installed plugin finds episodes in it (tried {known}); give the folder with"
@@ -116,6 +139,15 @@ def _show(found: DatasetSummary) -> None:
     for episode in found.episodes:
         for problem in episode.problems:
             console.print(Text(problem), soft_wrap=True)
+
+
+def _show_findings(findings: Iterable[Finding]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for finding in findings:
+        console.print(Text(f"{finding.severity}: {finding}"), soft_wrap=True)
 
 
 def _state(episode: EpisodeOverview) -> str:

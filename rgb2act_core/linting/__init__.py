@@ -5,8 +5,8 @@ The rules judge episodes of any environment through ``interfaces.Episode`` and
 declares other units. An environment adds rules of its own with ``interfaces.DataChecks``.
 """
 
-from .lint import check_episodes, merged
+from .lint import check_episodes, invalid, merged
 from .recordings import Sample
 from .rules import NAMES
 
-__all__ = ["NAMES", "Sample", "check_episodes", "merged"]
+__all__ = ["NAMES", "Sample", "check_episodes", "invalid", "merged"]

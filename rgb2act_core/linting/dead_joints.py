@@ -21,13 +21,18 @@ FEWEST = 3  # joints of an arm that can be compared
 
 def dead_joints(data: Recordings) -> Iterator[Finding]:
     """Find joints whose measurement or command is constant while the other one moves, and joints
-    that are constant while all others of their arm move."""
+    that are constant while all others of their arm move.
+
+    A joint may approach a constant command in the first half of an episode. Grippers are not
+    judged: an object stops them.
+    """
     for recording in data.each:
         joints_A, actions_A = recording.joint_range, recording.action_range
-        for joint in range(len(data.names)):
+        settled_A = np.ptp(recording.joints[len(recording.joints) // 2 :], axis=0)
+        for joint in data.arms.tolist():
             if joints_A[joint] <= STILL and actions_A[joint] > CLEAR:
                 yield _finding(data, recording, joint, "joints", "its actions move")
-            if actions_A[joint] <= STILL and joints_A[joint] > CLEAR:
+            if actions_A[joint] <= STILL and settled_A[joint] > CLEAR:
                 yield _finding(data, recording, joint, "actions", "the joint moves")
     yield from _unlike_their_arm(data)
 

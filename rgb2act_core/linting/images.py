@@ -66,7 +66,10 @@ def cameras(data: Recordings) -> Iterator[Finding]:
         pairs = _pairs(data, recording)
         compared += sum(pair.moved for pair in pairs)
         for v, camera in enumerate(recording.episode.cameras):
-            yield from _exposures(recording, pairs, v, camera)
+            badly_exposed = list(_exposures(recording, pairs, v, camera))
+            yield from badly_exposed
+            if badly_exposed:
+                continue
             if _is_frozen(recording, pairs, v):
                 problem = "delivers one image in the entire episode, although joints move"
                 yield _finding(recording, camera, "frozen", None, problem)

@@ -55,18 +55,21 @@ def _invalid(episode: Episode, info: EnvironmentInfo) -> list[Finding]:
     try:
         check_episode(episode, info)
     except UserError as err:
-        return [
-            Finding(
-                severity=Severity.ERROR,
-                rule=INVALID,
-                source=f"episode {episode.name}",
-                subject=episode.name,
-                problem=str(message).removeprefix(f"episode {episode.name}: "),
-                remedy="record the episode again, or leave it out",
-            )
-            for message in err.args
-        ]
+        return [invalid(str(message), f"episode {episode.name}") for message in err.args]
     return []
+
+
+def invalid(message: str, source: str) -> Finding:
+    """Return an error in the form ``place: problem; remedy`` as a finding about a source."""
+    problem, _, remedy = message.removeprefix(f"{source}: ").rpartition("; ")
+    return Finding(
+        severity=Severity.ERROR,
+        rule=INVALID,
+        source=source,
+        subject=message,
+        problem=problem or message,
+        remedy=remedy if problem else "record it again, or leave it out",
+    )
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:

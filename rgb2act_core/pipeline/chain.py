@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..data.dataset import Dataset
 from ..errors import UserError
 from ..spec import Spec
 from ..stages.run import Run
@@ -12,6 +13,7 @@ from ..stages.tasks import Tasks, dataset_of, open_tasks
 from ..store.stage_id import STAGES, Stage
 from ..system.progress import say
 from . import steps
+from .data_checks import check_data, report_findings
 from .preflight import check_clouds, check_compatibility, check_weights_load
 from .run_record import RunRecord
 from .status import stage_states
@@ -45,6 +47,7 @@ def _run_until(pipeline: steps.Pipeline, last: Stage) -> None:
     if last is Stage.COLLECT:
         return
     check_clouds(pipeline.run.spec, collected.data)
+    _check_data(pipeline, collected.data)
     extracted = steps.extract(pipeline, collected)
     if last is Stage.EXTRACT:
         return
@@ -56,6 +59,12 @@ def _run_until(pipeline: steps.Pipeline, last: Stage) -> None:
         return
     steps.act(pipeline, trained)
     steps.run_baselines(pipeline, trained)
+
+
+def _check_data(pipeline: steps.Pipeline, data: Dataset) -> None:
+    findings = check_data(pipeline.tasks, data)
+    report_findings(findings)
+    pipeline.record.add_findings(findings)
 
 
 def _check_acts(tasks: Tasks) -> None:

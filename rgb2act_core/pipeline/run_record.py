@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import attrs
 from .._version import __version__
 from ..data.dataset import Dataset
 from ..errors import UserError
+from ..interfaces import Finding
 from ..spec import Spec
 from ..spec.reader import structure, unstructure
 from ..stages.run import Run
@@ -33,6 +34,7 @@ class RunRecord:
         self.previous = _previous_stages(run.folder)
         self._stages: dict[StageId, StageRecord] = {}
         self._samples: dict[str, Any] = {}
+        self._findings: tuple[Finding, ...] = ()
 
     def add(self, stage: StageRecord) -> None:
         """Add a stage and write the file.
@@ -50,6 +52,11 @@ class RunRecord:
         self._samples = dict(samples)
         self._write()
 
+    def add_findings(self, findings: Sequence[Finding]) -> None:
+        """Add what the checks of the demonstrations found."""
+        self._findings = tuple(findings)
+        self._write()
+
     def _write(self) -> None:
         with guard(self.run.folder):
             self.run.folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +70,7 @@ class RunRecord:
             earlier_stages=tuple(earlier),
             samples=self._samples,
             environment=versions(),
+            findings=self._findings,
         )
         write_json(self.path, content.to_json())
 

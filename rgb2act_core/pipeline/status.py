@@ -15,6 +15,7 @@ from ..data.dataset import Dataset
 from ..errors import UserError
 from ..features.reader import StoredEmbeddings, StoredFeatures, stored_grids
 from ..features.token_grids import check_token_count, finest
+from ..interfaces import Finding
 from ..spec import Spec
 from ..stages import collect
 from ..stages.keys import act_folder, align_folder, policy_folder, stored_features
@@ -23,6 +24,7 @@ from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState, StageStatus
 from ..system.formatting import counted, format_bytes
+from .data_checks import check_data
 from .extractions import extractions
 from .forecast import Forecast, forecast
 from .preflight import check_clouds, check_compatibility
@@ -36,6 +38,7 @@ class CheckResult:
     stages: tuple[Forecast, ...]
     frames: int  # of all episodes; an estimate until they are recorded
     bytes_free: int
+    findings: tuple[Finding, ...] = ()  # about the demonstrations, if they are recorded
 
     @property
     def bytes_needed(self) -> int:
@@ -68,6 +71,7 @@ class CheckResult:
             "seconds_needed": self.seconds_needed,
             "unknown_bytes": list(map(str, self.unknown_bytes)),
             "unknown_seconds": list(map(str, self.unknown_seconds)),
+            "findings": [attrs.asdict(finding) for finding in self.findings],
         }
 
 
@@ -81,8 +85,10 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     run = tasks.run
     check_compatibility(run.spec, tasks.info)
     data = dataset_of(tasks)
+    findings: tuple[Finding, ...] = ()
     if data is not None:
         check_clouds(run.spec, data)
+        findings = check_data(tasks, data)
     if data is not None and (grids := stored_grids(stored_features(run), data.episodes)):
         check_token_count(run.spec.align, finest(grids))
     statuses = stage_states(run, tasks, data)
@@ -90,7 +96,9 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
         statuses = tuple(status for status in statuses if status.id.stage is not Stage.ACT)
     stages, frames = forecast(run, tasks, data, statuses, timed)
     free = shutil.disk_usage(_existing(root)).free
-    result = CheckResult(name=run.spec.name, stages=stages, frames=frames, bytes_free=free)
+    result = CheckResult(
+        name=run.spec.name, stages=stages, frames=frames, bytes_free=free, findings=findings
+    )
     if result.bytes_needed > free:
         raise UserError(
             f"{root}: the run needs about {format_bytes(result.bytes_needed)}, but only"

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from ..evaluation.success_rate import wilson
+from ..interfaces import Severity
 from ..spec.conditions import CONDITIONS
 from ..store.run_file import RunFile
 from ..store.stage_id import Stage, StageId
-from .blocks import Block, Fact, Paragraph, Styled, Table, guarded, note
+from .blocks import Block, Cell, Fact, Paragraph, Styled, Table, guarded, note
 from .episodes import count_successes
 from .formats import duration, percent
 from .stage_results import Stages
@@ -87,6 +88,24 @@ def stage_table(stages: Stages) -> Iterator[Block]:
         for stage in stages.values()
     ]
     yield Table(("stage", "", "reason", "#wall time", "#CPU time", "key"), rows)
+
+
+def findings(record: RunFile) -> Iterator[Block]:
+    """Yield a table of what the checks of the demonstrations found."""
+    rows: list[list[Cell]] = [
+        [
+            Styled(str(found.severity), "muted" if found.severity is Severity.NOTE else "bad"),
+            found.rule,
+            found.source,
+            "" if found.frame is None else str(found.frame),
+            found.problem,
+            str(found.others),
+            found.remedy,
+        ]
+        for found in record.findings
+    ]
+    headings = ("", "rule", "where", "#frame", "problem", "#other episodes", "remedy")
+    yield Table(headings, rows)
 
 
 def versions(record: RunFile) -> Iterator[Block]:

@@ -63,6 +63,8 @@ def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:
         yield _section("Features", show)
     if acted:
         yield _section("Episodes", partial(_each, acted, episodes.tables))
+    if record.findings:
+        yield _section("Data", partial(overview.findings, record))
     yield _section("Stages", partial(overview.stage_table, stages))
     yield _section("Versions", partial(overview.versions, record))
     yield _section("Spec", lambda: [Preformatted(toml(record.spec))])

@@ -30,6 +30,9 @@ class Collect:
     """Seed of the first demonstration; the following demonstrations use the next seeds. The
     default is 100,000, or 0 for environments that choose their own evaluation seeds. Scenes
     start at this seed + 400,000."""
+    accept_findings: tuple[str, ...] = fields.runtime(default=())
+    """Rules of the data checks, such as ``"degrees"``, whose findings are recorded as notes and do
+    not stop a run."""
 
     @property
     def start(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
+from ..interfaces import Finding, Severity
 from .files import read_json
 from .stage_id import StageId
 
@@ -63,6 +64,7 @@ class RunFile:
     earlier_stages: tuple[StageRecord, ...] = ()  # those that only an earlier command ran
     samples: Mapping[str, Any] = attrs.field(factory=dict)  # paths of what the report shows
     environment: Mapping[str, str] = attrs.field(factory=dict)  # versions of the libraries used
+    findings: tuple[Finding, ...] = ()  # about the demonstrations
     format: int = FORMAT
 
     @classmethod
@@ -80,6 +82,7 @@ class RunFile:
             earlier_stages=tuple(map(StageRecord.of_json, data.get("earlier_stages") or ())),
             samples=dict(data.get("samples") or {}),
             environment=dict(data.get("environment") or {}),
+            findings=tuple(map(_finding, data.get("findings") or ())),
             format=int(data.get("format", 1)),
         )
 
@@ -88,7 +91,12 @@ class RunFile:
         values = attrs.asdict(self, recurse=False)
         for name in ("stages", "earlier_stages"):
             values[name] = [stage.to_json() for stage in values[name]]
+        values["findings"] = [attrs.asdict(finding) for finding in self.findings]
         return values
+
+
+def _finding(data: Mapping[str, Any]) -> Finding:
+    return Finding(**{**data, "severity": Severity(data["severity"])})
 
 
 def read_run_file(folder: Path) -> RunFile:

@@ -40,6 +40,7 @@ from rgb2act_core.interfaces import (
     PointCloud,
     SeedVerdict,
     TeacherInfo,
+    Unit,
     fields,
 )
 from rgb2act_core.weights import OfficialWeights
@@ -184,6 +185,8 @@ def _faulty(episode: Episode, fault: str) -> Episode:
             "joints": (episode.joints if episode.joints is not None else np.empty(0))[:, :3],
             "actions": (episode.actions if episode.actions is not None else np.empty(0))[:, :3],
         },
+        "copied joints": {"actions": episode.joints},
+        "black": {"rgb": np.zeros_like(np.asarray(episode.rgb))},
         "nan actions": {"actions": np.full_like(episode.actions, np.nan)},
         "no frames": {
             "rgb": np.asarray(episode.rgb)[:0],
@@ -209,6 +212,7 @@ class Environment:
             demonstrates=not config.recorded and config.fault != "nothing",
             state_names=("target", "hands") if config.hands else ("target",),
             hand_states=("hands",) if config.hands else (),
+            units=(Unit.OTHER,) * len(NAMES),
         )
 
     def recorded(self) -> Sequence[Episode]:

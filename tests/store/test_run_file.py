@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from rgb2act_core import UserError
+from rgb2act_core.interfaces import Finding, Severity
 from rgb2act_core.store.run_file import RunFile, StageRecord, read_run_file
 from rgb2act_core.store.stage_id import Stage, StageId
 
@@ -32,6 +33,16 @@ CONTENT = RunFile(
     earlier_stages=(ALIGN,),
     samples={"episode": "store/episodes/a/b"},
     environment={"python": "3.11.7"},
+    findings=(
+        Finding(
+            severity=Severity.WARNING,
+            rule="outlier",
+            source="episode e1",
+            frame=3,
+            problem="joint1 is 50",
+            remedy="leave it out",
+        ),
+    ),
 )
 
 

@@ -31,8 +31,10 @@ FIRST_SEED = 100_000  # of RoboTwin's evaluation; times (1 + seed of the run)
 class RobotwinEnvironment:
     """One task of RoboTwin; implements ``interfaces.Environment``."""
 
-    def __init__(self, config: Robotwin) -> None:
+    def __init__(self, config: Robotwin, entries: Sequence[IndexEntry] | None = None) -> None:
+        """Use the episodes that ``config`` selects, or those in ``entries``."""
         self.config = config
+        self._given = entries
         self._screener: Simulator | None = None
 
     @cached_property
@@ -98,6 +100,8 @@ class RobotwinEnvironment:
     @cached_property
     def _entries(self) -> list[IndexEntry]:
         config = self.config
+        if self._given is not None:
+            return list(self._given)
         if config.data is None:
             return []
         entries = episode_index.select_task(

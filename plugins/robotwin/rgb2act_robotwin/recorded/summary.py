@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces import DatasetSummary, EpisodeOverview, JointMotion
+from rgb2act_core.interfaces import DatasetSummary, Environment, EpisodeOverview, JointMotion
 
-from ..config import CAMERAS
+from ..config import CAMERAS, Robotwin
 from ..tasks import ALOHA, TASKS
 from . import cameras, episode_index, hdf5, instructions, joint_motion
 from .episode_index import IndexEntry
@@ -80,6 +80,7 @@ def summarize(path: Path) -> DatasetSummary | None:
         clouds=bool(valid) and all(report.clouds or report.depth for report in valid),
         motion=motion,
         images=lambda: _sample_images(valid),
+        environments=lambda: _environments(path, valid, choice),
     )
 
 
@@ -269,6 +270,35 @@ def _table(path: Path, choice: _Choice, motion: JointMotion | None) -> dict[str,
     if damaged := [report.entry.name for report in choice.reports if report.problems]:
         table["skip"] = damaged
     return table
+
+
+def _environments(
+    path: Path, valid: Sequence[_FileReport], choice: _Choice
+) -> Iterator[Environment]:
+    """Open the valid episodes of each task with all cameras of the most frequent size."""
+    from ..environment import RobotwinEnvironment
+
+    for task in sorted({report.entry.task or choice.task for report in valid}):
+        of_task = [r for r in valid if (r.entry.task or choice.task) == task]
+        for robot in sorted({report.entry.embodiment for report in of_task}):
+            members = [r for r in of_task if r.entry.embodiment == robot]
+            config = Robotwin(
+                task=task,
+                data=path,
+                cameras=_cameras_of_one_size(members) or CAMERAS[:1],
+                embodiment=robot.replace("_", "-") or ALOHA,
+            )
+            environment: Any = RobotwinEnvironment(config, [report.entry for report in members])
+            yield environment
+
+
+def _cameras_of_one_size(reports: Sequence[_FileReport]) -> tuple[str, ...]:
+    """Return the cameras that all files have, of the size that most of them have."""
+    shared = set.intersection(*(set(report.sizes.items()) for report in reports))
+    sizes = Counter(size for _, size in shared)
+    most = sizes.most_common(1)[0][0] if sizes else None
+    names = {name for name, size in shared if size == most}
+    return tuple(sorted(names, key=lambda name: (name not in CAMERAS, name)))
 
 
 def _sample_images(valid: Sequence[_FileReport]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
