@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from .spec.reader import read_spec
     from .store.file_digests import file_digest
     from .store.keys import key_of
+    from .system.input_files import (
+        check_memory,
+        check_regular,
+        check_within,
+        parse_json,
+        read_regular,
+    )
     from .system.progress import progress_bar, say
 else:  # ``rgb2act --help`` imports none of these
     __getattr__, __dir__ = lazy_exports(
@@ -39,6 +46,9 @@ else:  # ``rgb2act --help`` imports none of these
             "Kind": "plugins.components",
             "Planner": "policy.planner",
             "backbone": "features.image_encoder",
+            "check_memory": "system.input_files",
+            "check_regular": "system.input_files",
+            "check_within": "system.input_files",
             "file_digest": "store.file_digests",
             "find_run": "pipeline.find_run",
             "hookimpl": "plugins.hookspecs",
@@ -46,6 +56,8 @@ else:  # ``rgb2act --help`` imports none of these
             "load_aligner": "alignment.saving",
             "load_policy": "policy.saving",
             "open_run": "pipeline.finished_run",
+            "parse_json": "system.input_files",
+            "read_regular": "system.input_files",
             "read_spec": "spec.reader",
             "runs": "pipeline.finished_run",
             "say": "system.progress",
@@ -67,6 +79,9 @@ __all__ = [
     "UserError",
     "__version__",
     "backbone",
+    "check_memory",
+    "check_regular",
+    "check_within",
     "did_you_mean",
     "file_digest",
     "find_run",
@@ -75,7 +90,9 @@ __all__ = [
     "load_aligner",
     "load_policy",
     "open_run",
+    "parse_json",
     "progress_bar",
+    "read_regular",
     "read_spec",
     "runs",
     "say",

@@ -65,7 +65,7 @@ def read_episode(path: Path) -> Episode:
     episode = Episode(
         **texts,
         cameras=tuple(cameras) if isinstance(cameras, list) else (),
-        rgb=group["rgb"],
+        rgb=group.frames("rgb"),
         joints=group.get("joints"),
         actions=group.get("actions"),
         clouds=_clouds(group),
@@ -120,8 +120,7 @@ def by_name(episodes: Iterable[Episode]) -> dict[str, Episode]:
 class StoredClouds(LazyClouds):
     """The point clouds of an episode, as slices of the concatenated points."""
 
-    xyz: NDArray[np.float32]  # (Q, 3)
-    rgb: NDArray[np.uint8]  # (Q, 3)
+    group: Group
     offsets: NDArray[np.int64]  # (T + 1,), cloud t is points offsets[t] to offsets[t + 1]
 
     def __len__(self) -> int:
@@ -130,7 +129,7 @@ class StoredClouds(LazyClouds):
     def load(self, index: int) -> PointCloud:
         """Return the cloud of one frame."""
         part = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        return PointCloud(xyz=self.xyz[part], rgb=self.rgb[part])
+        return PointCloud(xyz=self.group["points/xyz"][part], rgb=self.group["points/rgb"][part])
 
 
 def _head(episode: Episode) -> dict[str, Any]:
@@ -254,12 +253,15 @@ def _clouds(group: Group) -> StoredClouds | None:
     )
     if any(_dtype(group, name) != kind for name, kind in kinds.items()):
         raise mismatch
-    xyz, rgb, offsets = (group[name] for name in kinds)
-    if xyz.shape != rgb.shape or xyz.shape[1:] != (3,) or offsets.ndim != 1 or len(offsets) < 2:
+    offsets = group["points/offsets"]
+    shape = group.layout("points/xyz").shape  # the points are read when a cloud is
+    if shape != group.layout("points/rgb").shape or shape[1:] != (3,):
         raise mismatch
-    if offsets[0] or offsets[-1] != len(xyz) or (offsets[1:] <= offsets[:-1]).any():
+    if offsets.ndim != 1 or len(offsets) < 2:
         raise mismatch
-    return StoredClouds(xyz, rgb, offsets)
+    if offsets[0] or offsets[-1] != shape[0] or (offsets[1:] <= offsets[:-1]).any():
+        raise mismatch
+    return StoredClouds(group, offsets)
 
 
 def _dtype(group: Group, name: str) -> str | None:

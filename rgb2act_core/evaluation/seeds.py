@@ -6,7 +6,6 @@ every policy in that environment.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -23,6 +22,7 @@ from ..spec import Act
 from ..store.files import guard, locked, read_json, write_json
 from ..store.keys import canonical, key_of
 from ..system import processes
+from ..system.input_files import read_json_text
 from ..system.progress import progress_bar
 from .task import EvaluationTask
 
@@ -80,12 +80,12 @@ def _read_seeds(path: Path, count: int) -> Seeds:
     """Return the first ``count`` accepted seeds of a file."""
     wrong = f"{path}: not a list of seeds; give a list of numbers, or a seeds.json written by act"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json_text(path)
         rows = data["accepted"] if isinstance(data, dict) else [{"seed": seed} for seed in data]
         scenes = {row["seed"]: dict(row.get("info", {})) for row in rows}
         others = data.get("rejected", []) if isinstance(data, dict) else []
         rejected = {row["seed"]: str(row["reason"]) for row in others}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise UserError(wrong) from err
     unknown = any(row.keys() - {"seed", "info"} for row in rows)
     if unknown or not all(type(seed) is int and seed >= 0 for seed in (*scenes, *rejected)):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..data.dataset import EpisodeRef, missing_entries
 from ..errors import UserError
 from ..spec import BackboneChoice, TeacherChoice, Tokens
+from ..store.checked_frames import CheckedFrames
 from ..store.group_reader import Group, read_group
 
 
@@ -25,7 +26,7 @@ class DequantizedTokens:
 
     dtype = np.dtype(np.float16)
 
-    def __init__(self, tokens: NDArray[np.int8], scales: NDArray[np.float32]) -> None:
+    def __init__(self, tokens: CheckedFrames, scales: CheckedFrames) -> None:
         self.tokens, self.scales, self.shape = tokens, scales, tokens.shape
 
     def __len__(self) -> int:
@@ -58,12 +59,15 @@ def dequantize(tokens: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray
 def tokens_of(group: Group) -> Any:
     """Return the tokens (T, V, N, C) of a stored group, indexed by frame, as float16."""
     if "scales" in group:
-        return DequantizedTokens(group["tokens"], group["scales"])
-    return group["tokens"]
+        return DequantizedTokens(group.frames("tokens"), group.frames("scales"))
+    return group.frames("tokens")
 
 
 class EpisodeArrays:
-    """Rows of the memory-mapped arrays of many episodes, one array per episode."""
+    """Rows of the memory-mapped arrays of many episodes, one array per episode.
+
+    Rows of the store are compared with their checksums when they are first read.
+    """
 
     def __init__(self, arrays: Sequence[Any]) -> None:
         self.arrays = arrays
@@ -193,10 +197,11 @@ def stored_grids(
     return tuple(grids)
 
 
-def _entry(folder: Path, episode: EpisodeRef, name: str) -> NDArray[Any]:
+def _entry(folder: Path, episode: EpisodeRef, name: str) -> Any:
+    """Return an array (T, ...) of the store, indexed by frame."""
     path = folder / episode.digest
     group = _group(path)
-    array: NDArray[Any] = tokens_of(group) if name == "tokens" else group[name]
+    array: Any = tokens_of(group) if name == "tokens" else group.frames(name)
     length = episode.open().rgb.shape[0]
     if len(array) != length:
         raise UserError(

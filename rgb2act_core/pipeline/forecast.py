@@ -208,8 +208,8 @@ def _cached_frame_bytes(folder: Path) -> int | None:
             group = read_group(entry)
         except UserError:
             continue
-        arrays = [group[name] for name in group.arrays]
-        return sum(int(array[:1].nbytes) for array in arrays if len(array))
+        layouts = [group.layout(name) for name in group.arrays]
+        return sum(layout.nbytes for layout in layouts if layout.framed and layout.chunks)
     return None
 
 

@@ -6,7 +6,7 @@ line or byte. Time and memory are bounded by the size of the file, whatever its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, did_you_mean
+from ..system.input_files import check_memory, read_regular
 
 TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"),
@@ -27,9 +28,14 @@ TYPES = {
     **dict.fromkeys(("double", "float64"), "f8"),
 }
 FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
-COLOURS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
+COLOURS = (
+    ("red", "green", "blue"),
+    ("diffuse_red", "diffuse_green", "diffuse_blue"),
+)
+SHORT_COLOURS = ("r", "g", "b")  # colours only if a vertex has all three
 HEADER = 1 << 16  # maximal bytes of a header
 LINES = 1000  # maximal lines of a header
+PER_BYTE = 40  # bytes of memory for each byte of an ascii file
 
 Columns = dict[str, NDArray[Any]]
 
@@ -68,13 +74,13 @@ def read_vertices(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     Raises UserError with the line or byte if the file is damaged.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as err:
         raise UserError(f"{path}: cannot be read ({err.strerror})") from err
     header = read_header(data, path)
     columns = (_binary if header.order else _ascii)(data, header, path)
-    names = next((three for three in COLOURS if three[0] in columns), None)
-    colours = None if names is None else np.stack([columns[name] for name in names], axis=1)
+    names = _colour_names(columns)
+    colours = None if not names else np.stack([columns[name] for name in names], axis=1)
     return np.stack([columns[name] for name in "xyz"], axis=1), colours
 
 
@@ -158,11 +164,17 @@ def _check_elements(header: Header, path: Path) -> None:
     fields = [prop.name for prop in vertex.properties]
     if any(prop.length for prop in vertex.properties):
         raise _bad(path, header.lines, "vertices have a list property; only scalars are supported")
-    colours = next((three for three in COLOURS if set(three) & set(fields)), ())
+    colours = _colour_names(fields)
     if missing := [name for name in ("x", "y", "z", *colours) if name not in fields]:
         raise _bad(path, header.lines, f"element 'vertex' lacks {', '.join(missing)}")
     if len({prop.kind for prop in vertex.properties if prop.name in colours}) > 1:
         raise _bad(path, header.lines, "red, green and blue have different types")
+
+
+def _colour_names(fields: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the colours, of which some may be missing; empty if there are none."""
+    named = next((three for three in COLOURS if set(three) & set(fields)), ())
+    return named or (SHORT_COLOURS if set(SHORT_COLOURS) <= set(fields) else ())
 
 
 def _binary(data: bytes, header: Header, path: Path) -> Columns:
@@ -217,6 +229,7 @@ def _short(path: Path, data: bytes, at: int, element: Element) -> UserError:
 
 
 def _ascii(data: bytes, header: Header, path: Path) -> Columns:
+    check_memory(path, PER_BYTE * (len(data) - header.end))
     lines = data[header.end :].split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()

@@ -21,6 +21,7 @@ from ..errors import UserError, did_you_mean
 from ..interfaces.fields import Mark, is_marked
 from ..plugins import registry
 from ..plugins.components import Component
+from ..system.input_files import read_regular
 from . import CHOICES, Choice, Spec, retired, toml_lines
 from .structure import WEIGHTS_WORDS, Find, InvalidValue, make_converter, one_or_many
 from .validators import message_of
@@ -123,7 +124,7 @@ def _text(path: Path) -> str:
     try:
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: larger than 1 MB; give the path of a run spec")
-        return path.read_text(encoding="utf-8-sig")
+        return read_regular(path, MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         hint = did_you_mean(path.name, (p.name for p in path.parent.glob("*.toml")))
         raise UserError(f"{path}: no such file{hint or '; give the path of a run spec'}") from None

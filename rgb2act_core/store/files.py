@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..system.formatting import format_bytes
+from ..system.input_files import read_json_text
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
@@ -62,7 +63,7 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; raise UserError if it is missing or damaged."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json_text(path)
     except (OSError, ValueError) as err:
         raise UserError(f"{path}: cannot be read ({err}); delete it and run again") from err
     if not isinstance(data, dict):

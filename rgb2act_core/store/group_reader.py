@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
 import os
 import weakref
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 import google_crc32c
@@ -21,8 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..system.input_files import check_memory, open_regular, parse_json
 from .array_format import Layout, array_digest, good_name, index, json_digest, parse
+from .checked_frames import CheckedFrames
 
+WRITERS = {"episodes": "collect", "features": "extract", "embeddings": "extract"}
+"""Folders of the store that hold groups, and the commands that write them."""
+_compared: dict[tuple[str | int, ...], bytearray] = {}  # chunks compared, by identity of the file
 _SMALL = 1 << 14  # bytes; reading a smaller file is cheaper than mapping it
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -34,7 +39,8 @@ class Group:
     """A committed group: its ``attributes``, array names in ``arrays``, and ``group[name]``.
 
     Arrays are read-only. Uncompressed arrays are views of the file. Compressed arrays are decoded
-    on first use and stay in memory.
+    on first use and stay in memory. ``group[name]`` compares all data with its checksums first;
+    ``group.frames(name)`` compares each frame when it is first read.
     """
 
     def __init__(
@@ -44,11 +50,24 @@ class Group:
         self.arrays = tuple(stored)
         self._stored = stored
         self._opened: dict[str, NDArray[Any]] = {}
+        self._frames: dict[str, CheckedFrames] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._stored
 
     def __getitem__(self, name: str) -> NDArray[Any]:
+        array, stored = self._open(name), self._stored[name]
+        for t in range(len(stored.sizes)):
+            stored.check(t, array)
+        return array
+
+    def frames(self, name: str) -> CheckedFrames:
+        """Return the array (T, ...) of one entry per frame, checked as it is read."""
+        if name not in self._frames:
+            self._frames[name] = CheckedFrames(self._open(name), self._stored[name].check)
+        return self._frames[name]
+
+    def _open(self, name: str) -> NDArray[Any]:
         if name not in self._opened:
             self._opened[name] = self._stored[name].open()
         return self._opened[name]
@@ -81,7 +100,9 @@ def read_group(path: Path) -> Group:
     digests = attributes.get("digests")
     if not isinstance(digests, dict) or not digest or digest != _digest(attributes):
         raise _damage(path, path / "zarr.json", "does not match its digest")
-    return Group(path, attributes, digest, {name: _stored(path, name) for name in digests})
+    episode = attributes.get("episode", attributes.get("name"))
+    named = episode if isinstance(episode, str) else ""
+    return Group(path, attributes, digest, {name: _stored(path, name, named) for name in digests})
 
 
 def check_group(path: Path) -> None:
@@ -90,25 +111,25 @@ def check_group(path: Path) -> None:
     for name in group.arrays:
         stored, data = group.stored(name), hashlib.blake2b(digest_size=32)
         for t, chunk in enumerate(stored.chunks()):
-            if google_crc32c.value(chunk) != stored.crcs[t]:
-                frame = f" frame {t}" if stored.layout.framed else ""
-                raise _damage(group.path, stored.file, f"array {name!r}{frame} was altered")
+            stored.compare(t, chunk)
             data.update(chunk.data)
         layout = stored.layout
         found = array_digest(layout.shape, layout.dtype, layout.dims, data.hexdigest())
         if found != group.attributes["digests"][name]:
-            raise _damage(group.path, stored.file, f"array {name!r} does not match its digest")
+            raise stored.damage(f"array {name!r} does not match its digest")
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, slots=False)
 class Stored:
     """Location of the bytes of one array."""
 
     root: Path
+    name: str
     file: Path
     layout: Layout
     sizes: list[int]  # bytes of each chunk as stored
     crcs: list[int]  # crc32c of each chunk as decoded
+    episode: str  # that the group belongs to, for messages; may be empty
 
     def open(self) -> NDArray[Any]:
         """Return the array, read-only."""
@@ -118,12 +139,44 @@ class Stored:
         elif layout.codec == "none":
             flat = self._raw(sum(self.sizes))
         else:
+            check_memory(self.file, 2 * layout.nbytes * layout.chunks)
             flat = np.concatenate(list(self.chunks()))
         flat.flags.writeable = False
         try:
             return flat.view(np.dtype(layout.dtype).newbyteorder("<")).reshape(layout.shape)
         except ValueError as err:  # a shape like (2**47, 2**47, 0)
-            raise _damage(self.root, self.file, f"impossible shape {layout.shape}") from err
+            raise self.damage(f"impossible shape {layout.shape}") from err
+
+    def check(self, t: int, array: NDArray[Any]) -> None:
+        """Compare one chunk of the opened array, unless this process has done so already.
+
+        Compressed chunks were compared when they were decoded.
+        """
+        if self.layout.codec != "none" or self.done[t]:
+            return
+        chunk = array[t : t + 1] if self.layout.framed else array
+        self.compare(t, chunk.reshape(-1).view(np.uint8))
+        self.done[t] = 1
+
+    def compare(self, t: int, chunk: NDArray[np.uint8]) -> None:
+        """Raise UserError if the decoded bytes of a chunk do not match their checksum."""
+        if google_crc32c.value(chunk) != self.crcs[t]:
+            frame = f" frame {t}" if self.layout.framed else ""
+            raise self.damage(f"array {self.name!r}{frame} was altered")
+
+    @cached_property
+    def done(self) -> bytearray:
+        """One byte per chunk: whether this process has compared it, while the file is the same."""
+        try:
+            s = self.file.stat()
+        except OSError as err:
+            raise self.damage(f"cannot be read ({str(err.strerror).lower()})") from err
+        identity = (str(self.file), s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+        return _compared.setdefault(identity, bytearray(len(self.sizes)))
+
+    def damage(self, what: str) -> UserError:
+        """Return the error for a fault in this array."""
+        return _damage(self.root, self.file, what, self.episode)
 
     def chunks(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the decoded bytes of each chunk in order."""
@@ -138,19 +191,19 @@ class Stored:
     def _decode(self, chunk: NDArray[np.uint8], t: int) -> NDArray[np.uint8]:
         from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 
+        check_memory(self.file, self.layout.nbytes)
         try:
             out = np.empty(self.layout.nbytes, np.uint8)
             Zstd().decode(chunk, out=out)
         except (RuntimeError, ValueError, MemoryError) as err:
-            raise _damage(self.root, self.file, f"chunk {t} cannot be decoded") from err
-        if google_crc32c.value(out) != self.crcs[t]:
-            raise _damage(self.root, self.file, f"chunk {t} was altered")
+            raise self.damage(f"array {self.name!r} frame {t} cannot be decoded") from err
+        self.compare(t, out)
         return out
 
     def _raw(self, nbytes: int) -> NDArray[np.uint8]:
-        with self.file.open("rb", buffering=0) as file:
+        with _open_regular(self.root, self.file) as file:
             if os.fstat(file.fileno()).st_size < nbytes:  # reading past it would be a SIGBUS
-                raise _damage(self.root, self.file, "was truncated while in use")
+                raise self.damage("was truncated while in use")
             if nbytes > _SMALL and (mapped := _map(file.fileno(), nbytes)) is not None:
                 return mapped
             return np.fromfile(file, np.uint8, nbytes)
@@ -163,7 +216,7 @@ def _digest(attributes: dict[str, Any]) -> str | None:
         return None
 
 
-def _stored(root: Path, name: str) -> Stored:
+def _stored(root: Path, name: str, episode: str) -> Stored:
     if not good_name(name):
         raise _damage(root, root / "zarr.json", f"lists an array with the invalid name {name!r}")
     meta = _node(root, root / name, "array")
@@ -173,13 +226,15 @@ def _stored(root: Path, name: str) -> Stored:
         raise _damage(root, root / name / "zarr.json", "does not describe an array of this store")
     file = root / name / layout.file
     sizes = _sizes(root, file, layout) if layout.chunks else []
-    return Stored(root=root, file=file, layout=layout, sizes=sizes, crcs=crcs)
+    return Stored(
+        root=root, name=name, file=file, layout=layout, sizes=sizes, crcs=crcs, episode=episode
+    )
 
 
 def _sizes(root: Path, file: Path, layout: Layout) -> list[int]:
     tail = 16 * layout.chunks + 4 if layout.framed else 0
     try:
-        with file.open("rb", buffering=0) as opened:
+        with _open_regular(root, file) as opened:
             size = os.fstat(opened.fileno()).st_size - tail
             raw = os.pread(opened.fileno(), tail, size) if tail and size >= 0 else b""
     except OSError as err:
@@ -201,22 +256,34 @@ def _sizes(root: Path, file: Path, layout: Layout) -> list[int]:
 def _node(root: Path, folder: Path, kind: str) -> dict[str, Any]:
     file = folder / "zarr.json"
     try:
-        node = json.loads(file.read_bytes())
+        with _open_regular(root, file) as opened:
+            node = parse_json(opened.read())
     except FileNotFoundError as err:
         if not root.exists():
             raise UserError(f"{root}: does not exist; run the stage that writes it first") from None
         raise _damage(root, file, "is missing") from err
     except OSError as err:
         raise _damage(root, file, f"cannot be read ({str(err.strerror).lower()})") from err
-    except (ValueError, RecursionError) as err:
+    except ValueError as err:
         raise _damage(root, file, "is not JSON") from err
     if not isinstance(node, dict) or node.get("zarr_format") != 3 or node.get("node_type") != kind:
         raise _damage(root, file, f"is not a zarr v3 {kind}")
     return node
 
 
-def _damage(root: Path, file: Path, what: str) -> UserError:
-    return UserError(f"{file}: {what}; delete {root} and run again")
+def _open_regular(root: Path, file: Path) -> BinaryIO:
+    try:
+        return open_regular(file)
+    except UserError as err:
+        raise _damage(root, file, "is not a regular file") from err
+
+
+def _damage(root: Path, file: Path, what: str, episode: str = "") -> UserError:
+    """Return an error that names the file, its episode, and the command that makes it again."""
+    of = f" (episode {episode!r})" if episode else ""
+    command = WRITERS.get(root.parent.parent.name)
+    again = f": 'rgb2act {command} SPEC' makes it again" if command else ""
+    return UserError(f"{file}: {what}{of}; delete {root} and run again{again}")
 
 
 def _map(fd: int, nbytes: int) -> NDArray[np.uint8] | None:

@@ -13,6 +13,7 @@ from typing import Self
 
 from ..errors import UserError
 from ..store.files import write_text
+from ..system.input_files import parse_json, read_regular
 
 Row = dict[str, float]
 
@@ -66,7 +67,7 @@ def read(jsonl: Path) -> list[Row]:
     Raises UserError if the file is missing or a complete line is not a row of numbers.
     """
     try:
-        lines = jsonl.read_bytes().split(b"\n")
+        lines = read_regular(jsonl).split(b"\n")
     except OSError as err:
         raise UserError(f"{jsonl}: cannot be read: {err.strerror}") from err
     return [_row(jsonl, number, line) for number, line in enumerate(lines[:-1], 1)]
@@ -85,7 +86,7 @@ def export_tensorboard(jsonl: Path, tensorboard: Path, prefix: str) -> None:
 
 def _row(jsonl: Path, number: int, line: bytes) -> Row:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as err:
         raise UserError(
             f"{jsonl}:{number}: not a JSON line; delete the stage's folder and run again"

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import attrs
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -244,5 +245,23 @@ def test_inconsistent_offsets_are_rejected(tmp_path):
         offsets = good.copy()
         offsets[t] = value
         offsets.tofile(file)
+        meta = json.loads(file.with_name("zarr.json").read_text())
+        meta["attributes"]["crc32c"] = [google_crc32c.value(offsets.tobytes())]
+        file.with_name("zarr.json").write_text(json.dumps(meta))
         with pytest.raises(UserError, match="points do not match their offsets"):
             read_episode(tmp_path / "e")
+
+
+@pytest.mark.parametrize("array", ["rgb", "joints", "actions", "state/cube", "points/xyz"])
+def test_altered_array_of_an_episode_is_refused_when_it_is_read(tmp_path, array):
+    path = tmp_path / "episodes" / "key" / "e"
+    write_episode(path, make(), extra={})
+    (file,) = path.glob(f"{array}/c.*")
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 3] ^= 64
+    file.write_bytes(raw)
+    with pytest.raises(UserError) as caught:
+        digest_of(read_episode(path))
+    assert f"array '{array}'" in str(caught.value)
+    assert "was altered (episode 'seed0')" in str(caught.value)
+    assert f"delete {path} and run again: 'rgb2act collect SPEC' makes it" in str(caught.value)

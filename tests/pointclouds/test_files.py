@@ -1,4 +1,5 @@
-import importlib
+import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from rgb2act_core import UserError
 from rgb2act_core.pointclouds import files
+from rgb2act_core.system import input_files
 
 XYZ = np.arange(12, dtype=np.float64).reshape(4, 3)
 RGB = np.arange(12, dtype=np.uint8).reshape(4, 3)
@@ -137,66 +139,40 @@ def test_folders_that_do_not_match_the_frames_are_rejected(tmp_path, names, mess
         files.open_cloud_folder(tmp_path, 3)
 
 
-def failing(err):
-    real = importlib.import_module
-
-    def load(name, *args):
-        if name == "open3d":
-            raise err
-        return real(name, *args)
-
-    return load
-
-
-@pytest.mark.parametrize(
-    ("err", "message"),
-    [
-        (ModuleNotFoundError("no", name="open3d"), "'open3d' is not installed; run 'pip install"),
-        (
-            ImportError("libusb-1.0.so.0: cannot open shared object file"),
-            "run 'apt-get install libusb-1.0-0'",
-        ),
-        (OSError("libGL.so.1: cannot open shared object file"), "run 'apt-get install libgl1'"),
-        (ImportError("libodd.so.3: cannot open"), "the system package that provides libodd.so.3"),
-    ],
-)
-def test_missing_libraries_of_open3d_are_named(tmp_path, monkeypatch, err, message):
-    monkeypatch.setattr(files.importlib, "import_module", failing(err))
-    with pytest.raises(UserError) as caught:
-        files.read_point_cloud(tmp_path / "a.pcd")
-    assert message in str(caught.value)
-    assert "save the cloud as PLY" in str(caught.value)
-
-
-PCD = b"# .PCD v0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nPOINTS 2\nDATA ascii\n"
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (b"1 2 3\n", r"a\.pcd:9: has 1 points instead of 2"),
-        (b"1 2 3\n4 5", r"a\.pcd:9: has 2 values instead of 3"),
-        (b"", r"a\.pcd:8: has 0 points instead of 2"),
-    ],
-)
-def test_a_truncated_ascii_pcd_is_rejected(tmp_path, monkeypatch, body, message):
-    monkeypatch.setattr(files, "import_open3d", lambda path: None)
-    path = tmp_path / "a.pcd"
-    path.write_bytes(PCD + body)
-    with pytest.raises(UserError, match=message):
+@pytest.mark.parametrize("suffix", [".ply", ".pcd", ".npz"])
+def test_a_named_pipe_is_refused_without_waiting(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=f"{path}: is a named pipe; give a regular file"):
         files.read_point_cloud(path)
 
 
-def test_pcd_with_open3d(tmp_path):
-    open3d = pytest.importorskip("open3d", exc_type=ImportError)
-    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(XYZ))
-    cloud.colors = open3d.utility.Vector3dVector(RGB / 255)
-    path = tmp_path / "a.pcd"
-    open3d.io.write_point_cloud(str(path), cloud)
-    found, dropped = files.read_point_cloud(path)
-    assert np.array_equal(found.xyz, XYZ.astype(np.float32))
-    assert np.array_equal(found.rgb, RGB)
-    assert dropped == 0
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(UserError, match="empty or damaged"):
+def zeros(path, shape, declared=None):
+    """Write an NPZ file whose header declares more than the archive's directory."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {declared or shape}, }}".encode()
+    header += b" " * (64 - (len(header) + 11) % 64) + b"\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xyz.npy", data + bytes(4 * int(np.prod(shape))))
+    return path
+
+
+def test_npz_that_needs_too_much_memory_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(input_files, "available_memory", lambda: 10**6)
+    path = zeros(tmp_path / "a.npz", (10**6, 3))
+    with pytest.raises(UserError, match=r"xyz\.npy: needs 36 MB of memory, but 1 MB are free"):
         files.read_point_cloud(path)
+
+
+def test_npz_whose_array_is_larger_than_its_archive_member_is_refused(tmp_path):
+    path = zeros(tmp_path / "a.npz", (4, 3), declared=(10**15, 3))
+    with pytest.raises(UserError, match=r"shape \(1000000000000000, 3\), but 176 bytes"):
+        files.read_point_cloud(path)
+
+
+def test_ply_colours_may_be_called_r_g_b(tmp_path):
+    path = tmp_path / "a.ply"
+    path.write_bytes(PLY + RED.replace(b"red", b"r").replace(b"green", b"g").replace(b"blue", b"b"))
+    with path.open("ab") as stream:
+        stream.write(b"end_header\n1 2 3 4 5 6\n")
+    assert files.read_point_cloud(path)[0].rgb.tolist() == [[4, 5, 6]]

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.store.group_reader import check_group, read_group
+from rgb2act_core.store.group_reader import Stored, check_group, read_group
 from rgb2act_core.store.group_writer import GroupWriter, sweep
 
 TOKENS = np.random.default_rng(0).normal(size=(6, 2, 40, 64)).astype(np.float16)
@@ -249,11 +249,52 @@ def test_altered_frame_is_named(tmp_path):
         check_group(tmp_path / "g")
 
 
+def test_altered_frame_is_never_read_and_does_not_affect_others(tmp_path):
+    write(tmp_path / "g")
+    change(shard(tmp_path / "g"), 4 * TOKENS[0].nbytes + 5)
+    with pytest.raises(UserError, match=r"array 'tokens' frame 4 was altered"):
+        _ = read_group(tmp_path / "g")["tokens"]
+    frames = read_group(tmp_path / "g").frames("tokens")
+    assert np.array_equal(frames[:4], TOKENS[:4])
+    assert np.array_equal(frames[-1], TOKENS[5])
+    assert np.array_equal(frames[[0, 3, 5]], TOKENS[[0, 3, 5]])
+    assert np.array_equal(frames[3, :, 7], TOKENS[3, :, 7])
+    for index in (4, -2, np.int64(4), slice(3, 6), np.array([0, 4]), (4, 0), slice(None)):
+        with pytest.raises(UserError, match=r"array 'tokens' frame 4 was altered"):
+            _ = frames[index]
+
+
+def test_a_frame_is_compared_once_while_its_file_is_unchanged(tmp_path, monkeypatch):
+    write(tmp_path / "g")
+    compared = []
+    real = Stored.compare
+    monkeypatch.setattr(
+        Stored, "compare", lambda self, t, chunk: (compared.append(t), real(self, t, chunk))
+    )
+    for _ in range(2):
+        frames = read_group(tmp_path / "g").frames("tokens")
+        assert frames[2].shape == TOKENS[2].shape
+        assert frames[1:4].shape == TOKENS[1:4].shape
+    assert compared == [2, 1, 3]
+    change(shard(tmp_path / "g"), 2 * TOKENS[0].nbytes)
+    with pytest.raises(UserError, match="frame 2 was altered"):
+        _ = read_group(tmp_path / "g").frames("tokens")[2]
+
+
+@pytest.mark.parametrize("file", ["tokens/c.0.0.0.0", "tokens/zarr.json", "zarr.json"])
+def test_a_named_pipe_in_a_group_is_refused_without_waiting(tmp_path, file):
+    write(tmp_path / "g")
+    (tmp_path / "g" / file).unlink()
+    os.mkfifo(tmp_path / "g" / file)
+    with pytest.raises(UserError, match=r"is not a regular file; delete .* and run again"):
+        read_group(tmp_path / "g")
+
+
 def test_altered_compressed_frame_is_never_read(tmp_path):
     write(tmp_path / "g", "zstd")
     for position in range(0, 9000, 450):
         change(shard(tmp_path / "g"), position)
-        with pytest.raises(UserError, match="chunk 0"):
+        with pytest.raises(UserError, match=r"array 'tokens' frame 0"):
             _ = read_group(tmp_path / "g")["tokens"]
         change(shard(tmp_path / "g"), position)
 

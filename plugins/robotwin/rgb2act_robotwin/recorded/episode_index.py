@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, check_within
 
 from ..config import SEGMENTS
 from ..tasks import EMBODIMENTS, TASKS
@@ -83,6 +83,8 @@ def find_episodes(data: Path) -> list[IndexEntry]:
     if not data.exists():
         raise UserError(f"{data}: no such file or folder; give a folder with episodes")
     files = [data] if data.is_file() else sorted(_files(data, DEPTH))
+    for path in files:
+        check_within(path, data)
     entries = [
         IndexEntry(path=path, number=int(numbers[-1]))
         for path in files

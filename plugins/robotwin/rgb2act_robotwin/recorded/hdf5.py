@@ -6,6 +6,7 @@ contiguous, so their rows are read directly at their offset in the file, without
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +19,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, check_memory, check_regular
 
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
 REMEDY = "copy or record it again, or leave it out with [environment] skip"
 CACHED = 4096  # arrays whose shape and offset are cached
+LINKS = 100_000  # maximal number of names in a file; an episode has fewer than 100
 
 
 class _OpenFiles(threading.local):
@@ -48,6 +50,16 @@ class ArrayInfo:
         """The length of the first axis; 1 for a scalar."""
         return self.shape[0] if self.shape else 1
 
+    @property
+    def nbytes(self) -> int:
+        """The declared size in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def nbytes_of(self, rows: int | slice) -> int:
+        """Return the declared size of one row or of a range of rows in bytes."""
+        count = 1 if isinstance(rows, int) else len(range(*rows.indices(self.rows)))
+        return math.prod(self.shape[1:]) * self.dtype.itemsize * count
+
 
 @contextmanager
 def open_file(path: Path) -> Iterator[h5py.File]:
@@ -56,6 +68,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         yield _open.files[path]
         return
     try:
+        state = check_regular(path)
         file = h5py.File(path, "r")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; list the episodes with rgb2act inspect") from None
@@ -63,10 +76,31 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         raise UserError(f"{path}: cannot be read as HDF5 ({first_line(err)}); {REMEDY}") from err
     _open.files[path] = file
     try:
+        _check_links(path, state.st_mtime_ns, state.st_size)
         yield file
     finally:
         del _open.files[path]
         file.close()
+
+
+@lru_cache(maxsize=CACHED)
+def _check_links(path: Path, modified: int, size: int) -> None:
+    """Raise UserError if an open file has links to other files, which are never followed."""
+    count = 0
+
+    def fault(name: bytes, link: Any) -> str | None:  # a result ends the visit
+        nonlocal count
+        count += 1
+        if link.type == h5py.h5l.TYPE_EXTERNAL:
+            return f"{name.decode(errors='replace')!r:.80} is a link to another file"
+        return f"has more than {LINKS} names" if count > LINKS else None
+
+    try:
+        found = _open.files[path].id.links.visit(fault, info=True)
+    except DAMAGE as err:
+        raise UserError(f"{path}: its keys cannot be read ({first_line(err)}); {REMEDY}") from err
+    if found is not None:
+        raise UserError(f"{path}: {found}; {REMEDY}")
 
 
 def array_info(path: Path, key: str) -> ArrayInfo:
@@ -84,6 +118,7 @@ def _array(path: Path, key: str, modified: int, size: int) -> ArrayInfo:
         try:
             found = file.get(key)
             if isinstance(found, h5py.Dataset):
+                _check_storage(path, key, found)
                 return ArrayInfo(found.shape or (), found.dtype, _offset(found, size))
         except DAMAGE as err:
             raise UserError(f"{path}: {key}: cannot be read ({first_line(err)}); {REMEDY}") from err
@@ -91,11 +126,14 @@ def _array(path: Path, key: str, modified: int, size: int) -> ArrayInfo:
     raise UserError(f"{path}: {key}: is {what}; {REMEDY}")
 
 
+def _check_storage(path: Path, key: str, found: h5py.Dataset) -> None:
+    if found.is_virtual or found.external:
+        raise UserError(f"{path}: {key}: its values are in another file; {REMEDY}")
+
+
 def _offset(found: h5py.Dataset, size: int) -> int | None:
     plain = found.dtype.kind in "fiuS" and found.shape and found.chunks is None
-    offset = (
-        found.id.get_offset() if plain and not found.external and not found.is_virtual else None
-    )
+    offset = found.id.get_offset() if plain else None
     if offset is not None and offset + found.nbytes > size:
         raise OSError("the array extends beyond the end of the file")
     return offset
@@ -104,6 +142,7 @@ def _offset(found: h5py.Dataset, size: int) -> int | None:
 def read(path: Path, key: str, rows: int | slice | None = None) -> NDArray[Any]:
     """Return one array of a file, or one row or a range of rows of it."""
     info = array_info(path, key)
+    check_memory(path, info.nbytes if rows is None else info.nbytes_of(rows), key)
     try:
         if rows is not None and info.offset is not None:
             return _read_at(path, info, info.offset, rows)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, check_within
 from rgb2act_core.pointclouds import FolderClouds, open_cloud_folder
 
 from ..config import ALIASES, CAMERAS, Robotwin
@@ -36,8 +36,9 @@ def open_images(
     paths = []
     for camera in config.views:
         folder = _episode(_task(root, config, entry, camera), entry.number)
+        check_within(folder, root)
         found = _numbered(folder, IMAGES)
-        _check(folder, found, rows, "image")
+        _check(folder, found, rows, "image", IMAGES)
         paths.append(tuple(found[int(t)] for t in wanted_T))
     height, width, _ = read_image(paths[0][0]).shape
     for files in paths[1:]:
@@ -50,8 +51,9 @@ def open_clouds(
 ) -> FolderClouds:
     """Return the point clouds of an episode; raise UserError unless each of its rows has one."""
     folder = _episode(_task(root, config, entry, None), entry.number)
+    check_within(folder, root)
     found = _numbered(folder, CLOUDS)
-    _check(folder, found, rows, "cloud")
+    _check(folder, found, rows, "cloud", CLOUDS)
     paired = open_cloud_folder(folder, len(found))
     return FolderClouds(tuple(paired.paths[int(t)] for t in wanted_T))
 
@@ -105,6 +107,8 @@ def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in suffixes:
             continue
+        if path.is_symlink():
+            check_within(path, folder)
         numbers = re.findall(r"\d+", path.stem)
         if not numbers:
             raise UserError(
@@ -118,8 +122,16 @@ def _numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
     return found
 
 
-def _check(folder: Path, found: dict[int, Path], rows: int, what: str) -> None:
+def _check(
+    folder: Path, found: dict[int, Path], rows: int, what: str, suffixes: Sequence[str]
+) -> None:
     """Raise UserError unless files are frames 0 to R - 1; the last, without action, is optional."""
+    others = {path.suffix for path in folder.iterdir()} - {"", *suffixes}
+    if not found and others:
+        raise UserError(
+            f"{folder}: has no {what}s, but files of type {', '.join(sorted(others)[:4])}; convert"
+            f" them to {' or '.join(suffixes)}"
+        )
     missing = sorted(set(range(rows - 1)) - set(found))
     extra = sorted(set(found) - set(range(rows)))
     if missing or extra or not found:

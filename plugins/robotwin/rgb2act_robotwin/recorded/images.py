@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, check_regular
 
 from . import hdf5, jpeg
 from .hdf5 import REMEDY, first_line
+
+FORMATS = ("PNG", "JPEG")  # determined by the content; others may start programs
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits per channel
 
 
 @attrs.frozen(eq=False)
@@ -85,13 +88,18 @@ class FolderImages:
 def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Return an image file as uint8 RGB (H, W, 3); raise UserError if it has another size."""
     try:
-        with Image.open(path) as image:
+        check_regular(path)
+        with Image.open(path, formats=FORMATS) as image:
             found = (image.height, image.width)
             if size is not None and found != size:
                 raise UserError(f"{path}: has {found!r} pixels, the first frame {size!r}; {REMEDY}")
             if max(found) > jpeg.LARGEST:
                 raise UserError(
                     f"{path}: has {found!r} pixels; at most {jpeg.LARGEST} per side are supported"
+                )
+            if image.mode not in MODES:
+                raise UserError(
+                    f"{path}: has the mode {image.mode!r}; convert it to 8 bits per channel"
                 )
             return np.asarray(image.convert("RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as err:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, parse_json, read_regular
 
 from ..config import Robotwin
 from . import hdf5
@@ -41,8 +40,8 @@ def _sidecars(entry: IndexEntry) -> Iterator[Path]:
 
 def _from_json(path: Path) -> dict[str, tuple[str, ...]]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as err:
+        value = parse_json(read_regular(path))
+    except (OSError, ValueError) as err:
         raise UserError(
             f"{path}: is not valid JSON ({hdf5.first_line(err)}); fix or remove it"
         ) from None
@@ -56,8 +55,8 @@ def _parse(value: str | list[str]) -> list[str]:
     if isinstance(value, list):
         return _texts(value)
     try:
-        return _texts(json.loads(value))
-    except (ValueError, RecursionError):
+        return _texts(parse_json(value))
+    except ValueError:
         return _texts(value)
 
 

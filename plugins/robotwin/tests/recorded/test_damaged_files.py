@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rgb2act_robotwin import Robotwin, build, inspect
 from rgb2act_robotwin.environment import RobotwinEnvironment
+from rgb2act_robotwin.recorded.images import read_image
 from robotwin_episodes import ROWS, TASK, vector, write_layout, write_legacy, write_newer
 
 from rgb2act_core import UserError
@@ -285,3 +288,73 @@ def test_any_damage_is_a_user_error_or_harmless(
         message = "episode"
     assert str(path) in message or "episode" in message
     inspect(path)
+
+
+@pytest.mark.parametrize("key", ["joint_action/vector", "observation", "extra"])
+def test_link_to_another_file_is_refused_without_following_it(tmp_path: Path, key: str) -> None:
+    path = write_legacy(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(path, "r+") as file:
+        if key in file:
+            del file[key]
+        file[key] = h5py.ExternalLink(str(tmp_path / "pipe"), "/x")
+    assert f"{path}: '{key}' is a link to another file" in problems(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual"])
+def test_array_stored_in_another_file_is_refused(tmp_path: Path, opened: Opened, kind: str) -> None:
+    path, key = write_legacy(tmp_path / "data"), "joint_action/vector"
+    other = tmp_path / "other.bin"
+    other.write_bytes(bytes(ROWS * 14 * 8))
+    with h5py.File(path, "r+") as file:
+        del file[key]
+        if kind == "external":
+            file.create_dataset(key, (ROWS, 14), "f8", external=[(other, 0, ROWS * 14 * 8)])
+        else:
+            layout = h5py.VirtualLayout((ROWS, 14), "f8")
+            layout[:] = h5py.VirtualSource(other, "x", (ROWS, 14))
+            file.create_virtual_dataset(key, layout)
+    assert f"{path}: {key}: its values are in another file" in refused(opened(tmp_path / "data"))
+
+
+def test_array_that_declares_more_than_the_memory_is_refused(
+    tmp_path: Path, opened: Opened
+) -> None:
+    path, key = write_legacy(tmp_path), "joint_action/vector"
+    with h5py.File(path, "r+") as file:
+        del file[key]
+        file.create_dataset(key, (1 << 40, 14), "f8", chunks=(1 << 10, 14))
+    assert f"{path}: {key}: needs 123 TB of memory" in refused(opened(tmp_path))
+
+
+def test_named_pipe_in_place_of_an_episode_is_skipped(tmp_path: Path, opened: Opened) -> None:
+    path = write_legacy(tmp_path)
+    os.mkfifo(path.with_name("episode7.hdf5"))
+    assert [episode.name for episode in opened(tmp_path).recorded()] == [
+        "demo_clean-episode_0000000"
+    ]
+
+
+def test_link_that_leaves_the_data_folder_is_refused(tmp_path: Path, opened: Opened) -> None:
+    path = write_legacy(tmp_path / "data")
+    outside = tmp_path / "episode0.hdf5"
+    path.rename(outside)
+    path.symlink_to(outside)
+    with pytest.raises(UserError, match=f"{path}: is a link to {outside}, outside"):
+        opened(tmp_path / "data").recorded()
+
+
+def test_image_with_16_bits_per_channel_is_refused(tmp_path: Path) -> None:
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="has the mode 'I;16'; convert it to 8 bits per channel"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "WEBP", "TIFF", "EPS"])
+def test_image_of_another_format_with_the_suffix_of_png_is_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", kind)
+    with pytest.raises(UserError, match=r"a\.png: cannot be read as an image"):
+        read_image(tmp_path / "a.png")

@@ -304,6 +304,10 @@ def test_images_and_clouds_of_folders(tmp_path: Path, opened: Opened) -> None:
     (step / "step_0002.png").unlink()
     with pytest.raises(UserError, match="no image for frame 2: 5 images for 6 frames"):
         opened(tmp_path / "data", frames=tmp_path / "png").recorded()
+    for path in list(step.iterdir()):
+        path.rename(path.with_suffix(".webp"))
+    with pytest.raises(UserError, match=r"has no images, but files of type \.webp; convert them"):
+        opened(tmp_path / "data", frames=tmp_path / "png").recorded()
 
 
 def test_instruction_files_take_precedence(tmp_path: Path, opened: Opened) -> None:
