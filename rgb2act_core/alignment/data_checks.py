@@ -34,7 +34,8 @@ def check_finite(
     ``what`` describes the values and ``folder`` holds them, one subfolder per episode.
     """
     for part, source in zip(parts, sources, strict=True):
-        finite_T = np.isfinite(part.reshape(len(part), -1)).all(1)
+        values = np.asarray(part)
+        finite_T = np.isfinite(values.reshape(len(values), -1)).all(1)
         if not finite_T.all():
             raise UserError(
                 f"align: {what}: episode {source.name}, frame {int(finite_T.argmin())} contains NaN"

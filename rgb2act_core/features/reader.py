@@ -201,7 +201,11 @@ def _entry(folder: Path, episode: EpisodeRef, name: str) -> Any:
     """Return an array (T, ...) of the store, indexed by frame."""
     path = folder / episode.digest
     group = _group(path)
-    array: Any = tokens_of(group) if name == "tokens" else group.frames(name)
+    array: Any
+    if name == "tokens":
+        array = tokens_of(group)
+    else:  # pooled features and embeddings are small and read completely
+        array = group.frames(name) if name == "groups" else group[name]
     length = episode.open().rgb.shape[0]
     if len(array) != length:
         raise UserError(

@@ -24,8 +24,8 @@ class CheckedFrames:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         frames = index[0] if isinstance(index, tuple) else index
-        if isinstance(frames, int) and 0 <= frames < len(self._array):
-            self._check(frames, self._array)
+        if isinstance(frames, int | np.integer) and 0 <= frames < len(self._array):
+            self._check(int(frames), self._array)
         else:
             for t in np.atleast_1d(np.arange(len(self._array))[frames]).reshape(-1).tolist():
                 self._check(t, self._array)
