@@ -6,7 +6,14 @@ Importing this package imports no heavy module.
 
 from . import fields
 from .backbone import Backbone, BackboneInfo, WindowedBackbone
-from .environment import Environment, EnvironmentInfo, ResultsPublisher, SeedScreening, SeedVerdict
+from .environment import (
+    Environment,
+    EnvironmentInfo,
+    ResultsPublisher,
+    SceneInputs,
+    SeedScreening,
+    SeedVerdict,
+)
 from .episode import Episode, Frames, PointCloud
 from .finding import DataChecks, Finding, Severity
 from .fusion import FusedTokens, Fusion
@@ -39,6 +46,7 @@ __all__ = [
     "PolicyHead",
     "PolicyModule",
     "ResultsPublisher",
+    "SceneInputs",
     "SeedScreening",
     "SeedVerdict",
     "Severity",

@@ -119,6 +119,20 @@ class SeedScreening(Protocol):
 
 
 @runtime_checkable
+class SceneInputs(Protocol):
+    """An ``Environment`` whose scenes depend on less than its complete config.
+
+    Runs whose inputs are equal share their scenes. Declared by ``Capability.SCENE_INPUTS``.
+    """
+
+    def scene_inputs(self) -> Mapping[str, Any]:
+        """Return JSON data that determines what ``scene`` returns for a seed.
+
+        Digests represent the parts of recorded episodes that scenes depend on.
+        """
+
+
+@runtime_checkable
 class ResultsPublisher(Protocol):
     """An ``Environment`` that also writes results in its own format.
 

@@ -16,7 +16,7 @@ from ..plugins.components import Capability
 from ..spec import BackboneChoice, Choice, Spec
 from ..spec.conditions import CONDITIONS
 from ..spec.requirements import needed_backbones, needs_teacher, policy_backbones
-from ..stages import collect
+from ..stages.scene_packs import SCENE_SEEDS
 from ..store.stage_id import Stage
 from ..system.devices import device_of
 from ..weights.inventory import weights_of
@@ -47,7 +47,7 @@ def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
         first, scenes = spec.collect.start, spec.collect.scenes
         attempts = 2 * spec.collect.episodes  # some fail
         trained_on["demonstrations"] = _seed_range(first, attempts)
-        trained_on["scenes"] = _seed_range(first + collect.SCENE_SEEDS, scenes)
+        trained_on["scenes"] = _seed_range(first + SCENE_SEEDS, scenes)
     closed_loop = spec.policy.closed_loop
     if closed_loop:
         trials = _seed_range(closed_loop.first_seed, closed_loop.episodes)

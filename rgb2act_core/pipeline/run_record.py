@@ -137,8 +137,15 @@ def recorded_tasks(recorded: RecordedRun) -> Tasks:
 
 def _recorded_task(recorded: RecordedRun, tasks: Tasks, task: Task) -> Task:
     stage = tasks.stage_id(Stage.COLLECT, task)
-    episodes = recorded.stage_folder(stage) if stage in recorded.stages else None
-    return attrs.evolve(task, run=attrs.evolve(task.run, episodes=episodes))
+    if stage not in recorded.stages:
+        return task
+    scenes = recorded.stages[stage].scenes
+    run = attrs.evolve(
+        task.run,
+        episodes=recorded.stage_folder(stage),
+        scenes=recorded.run.root / scenes if scenes else None,
+    )
+    return attrs.evolve(task, run=run)
 
 
 def open_dataset(recorded: RecordedRun) -> tuple[Tasks, Dataset]:

@@ -59,9 +59,18 @@ def announce(stage: StageId, reason: str = "") -> None:
 
 
 def record_stage(
-    record: RunRecord, stage: StageId, key: str, path: Path, timer: Timer, reason: str
+    record: RunRecord,
+    stage: StageId,
+    key: str,
+    path: Path,
+    timer: Timer,
+    reason: str,
+    scenes: Path | None = None,
 ) -> None:
-    """Record a stage that ran or, without a reason, that was cached."""
+    """Record a stage that ran or, without a reason, that was cached.
+
+    ``scenes`` is the folder of the recorded scenes, if there are any.
+    """
     record.add(
         StageRecord(
             id=stage,
@@ -71,6 +80,7 @@ def record_stage(
             reason=reason,
             seconds=round(timer.seconds, 2),
             cpu_seconds=round(timer.cpu_seconds, 2),
+            scenes="" if scenes is None else str(scenes.relative_to(record.run.root)),
         )
     )
 

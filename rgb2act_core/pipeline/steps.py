@@ -87,16 +87,17 @@ def _collect_task(pipeline: Pipeline, task: Task) -> Dataset:
     with timer.measure():
         data = collect_stage.dataset_of(task.run, task.environment)
         if data is None:
-            episodes, scenes = collect_stage.missing(task.run, task.environment)
-            reason = (
-                f"{counted(episodes, 'demonstration')} and {counted(scenes, 'scene')} to record"
-            )
+            episodes, count = collect_stage.missing(task.run, task.environment)
+            reason = f"{counted(episodes, 'demonstration')} and {counted(count, 'scene')} to record"
             announce(stage, reason)
-            data = _record(task, episodes, scenes)
+            data = _record(task, episodes, count)
     if not reason:
         announce(stage)
-    path = collect_stage.folder_of(task.run)
-    record_stage(pipeline.record, stage, data.key, path, timer, reason)
+    path, scenes = collect_stage.folder_of(task.run), None
+    if data.scenes:
+        scenes = collect_stage.scenes_folder(task.run, task.environment)
+        path = path if task.info.demonstrates else scenes
+    record_stage(pipeline.record, stage, data.key, path, timer, reason, scenes)
     return data
 
 

@@ -60,6 +60,8 @@ class Capability(StrEnum):
     """A policy head: its config has a field ``precision``, which may be ``"int8"`` on CPUs."""
     SEED_SCREENING = "seed screening"
     """An environment: it is an ``interfaces.SeedScreening``."""
+    SCENE_INPUTS = "scene inputs"
+    """An environment: it is an ``interfaces.SceneInputs``."""
     RESULTS_PUBLISHER = "results publisher"
     """An environment: it is an ``interfaces.ResultsPublisher``."""
     IMAGE_SKIPPING = "image skipping"
@@ -84,6 +86,7 @@ _KINDS = {
     Capability.COMPILABLE: Kind.POLICY_HEAD,
     Capability.PRECISION: Kind.POLICY_HEAD,
     Capability.SEED_SCREENING: Kind.ENVIRONMENT,
+    Capability.SCENE_INPUTS: Kind.ENVIRONMENT,
     Capability.RESULTS_PUBLISHER: Kind.ENVIRONMENT,
     Capability.IMAGE_SKIPPING: Kind.ENVIRONMENT,
     Capability.SIMULATOR_FACTS: Kind.ENVIRONMENT,

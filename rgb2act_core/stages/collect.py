@@ -2,25 +2,26 @@
 
 Episodes are stored in ``store/episodes/<environment>-<key>/<name>``, one zarr group each. A failed
 attempt leaves an empty file ``<name>.failed``. The key does not include the number of episodes, so
-raising it records only the missing ones.
+raising it records only the missing ones. Scenes are in the same folder, or in one whose key covers
+only what they depend on, if the environment states it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from ..data.dataset import Dataset, EpisodeRef, recorded_dataset, stored_episode
 from ..data.episode_store import digest_of, write_episode
 from ..errors import UserError
-from ..interfaces import Environment, Episode
-from ..plugins.components import Component, Kind
+from ..interfaces import Environment
+from ..plugins.components import Capability, Component, Kind
 from ..store.files import guard, locked
 from ..store.group_writer import sweep
 from ..store.keys import canonical, key_of
@@ -28,13 +29,7 @@ from ..system import processes
 from ..system.devices import workers_of
 from ..system.progress import progress_bar
 from .run import TaskRun
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-SCENE_SEEDS = 400_000  # offset of the first scene's seed from the first demonstration's
-PACK_SIZE = 100  # scenes stored together as one action-free episode
+from .scene_packs import ScenePack, missing_scenes, record_pack, scene_packs
 
 
 def folder_of(run: TaskRun) -> Path:
@@ -48,32 +43,24 @@ def folder_of(run: TaskRun) -> Path:
     return run.store / "episodes" / f"{run.environment.component.name}-{key_of(inputs)}"
 
 
-def scene_packs(run: TaskRun, environment: Environment) -> list[ScenePack]:
-    """Return the files of scenes that the run needs.
+def scenes_folder(run: TaskRun, environment: Environment) -> Path:
+    """Return the folder of this environment's scenes.
 
-    Scenes of an environment with recorded episodes may depend on them, so their names have a digest
-    of these episodes.
+    By default, scenes depend on the complete config and on the recorded episodes.
     """
-    first, count = run.spec.collect.start + SCENE_SEEDS, run.spec.collect.scenes
+    if run.scenes is not None:
+        return run.scenes
+    component = run.environment.component
+    if run.environment.can(Capability.SCENE_INPUTS):
+        source: Any = environment
+        inputs = {"version": component.version, "scenes": canonical(source.scene_inputs())}
+        return run.store / "episodes" / f"{component.name}-scenes-{key_of(inputs)}"
+    folder = folder_of(run)
     recorded = environment.recorded() if environment.info.scenes else ()
-    suffix = f"_{key_of([e.digest or digest_of(e) for e in recorded])}" if recorded else ""
-    return [
-        ScenePack(first + i, min(PACK_SIZE, count - i), suffix) for i in range(0, count, PACK_SIZE)
-    ]
-
-
-@attrs.frozen
-class ScenePack:
-    """Scenes of consecutive seeds that are stored together."""
-
-    first: int
-    count: int
-    suffix: str
-
-    @property
-    def name(self) -> str:
-        """Return the name of its folder."""
-        return f"scenes_{self.first:07d}_{self.count}{self.suffix}"
+    if not recorded:
+        return folder
+    digests = key_of([episode.digest or digest_of(episode) for episode in recorded])
+    return folder.with_name(f"{folder.name}-scenes-{digests}")
 
 
 def demonstrations_of(run: TaskRun) -> list[Path]:
@@ -105,12 +92,13 @@ def _failed(path: Path) -> Path:
 
 def missing(run: TaskRun, environment: Environment) -> tuple[int, int]:
     """Return the number of demonstrations and of scenes that are not recorded yet."""
-    folder = folder_of(run)
-    packs = [p for p in scene_packs(run, environment) if not (folder / p.name).exists()]
-    scenes = sum(pack.count for pack in packs)
-    if environment.info.demonstrates:
+    info, scenes = environment.info, 0
+    if info.demonstrates or info.scenes:
+        folder = scenes_folder(run, environment)
+        scenes = sum(missing_scenes(folder, pack) for pack in scene_packs(run))
+    if info.demonstrates:
         return run.spec.collect.episodes - len(demonstrations_of(run)), scenes
-    return 0, scenes if environment.info.scenes else 0
+    return 0, scenes
 
 
 def dataset_of(run: TaskRun, environment: Environment) -> Dataset | None:
@@ -124,46 +112,58 @@ def dataset_of(run: TaskRun, environment: Environment) -> Dataset | None:
         data = recorded_dataset(episodes, environment.info)
         if not environment.info.scenes:
             return data
-        if missing(run, environment)[1]:
-            return None
-        return attrs.evolve(data, scenes=_scenes(run, environment))
+        scenes = _scenes(run, environment)
+        return None if scenes is None else attrs.evolve(data, scenes=scenes)
     if not environment.info.demonstrates:
         raise UserError(
             f"environment {run.environment.component.name}: no recorded episodes were found, and it"
             " has no expert; set a folder of demonstrations in [environment]"
         )
-    if missing(run, environment) != (0, 0):
+    demonstrations = demonstrations_of(run)
+    scenes = _scenes(run, environment)
+    if scenes is None or len(demonstrations) < run.spec.collect.episodes:
         return None
     return Dataset(
-        demonstrations=tuple(stored_episode(path) for path in demonstrations_of(run)),
-        scenes=_scenes(run, environment),
+        demonstrations=tuple(stored_episode(path) for path in demonstrations), scenes=scenes
     )
 
 
-def _scenes(run: TaskRun, environment: Environment) -> tuple[EpisodeRef, ...]:
-    folder = folder_of(run)
-    return tuple(stored_episode(folder / pack.name) for pack in scene_packs(run, environment))
+def _scenes(run: TaskRun, environment: Environment) -> tuple[EpisodeRef, ...] | None:
+    """Return the packs of scenes; None if one is missing."""
+    folder = scenes_folder(run, environment)
+    paths = [folder / pack.name for pack in scene_packs(run)]
+    return tuple(map(stored_episode, paths)) if all(path.exists() for path in paths) else None
 
 
 def collect(run: TaskRun, environment: Environment) -> None:
     """Record the requested demonstrations and scenes that are missing."""
-    folder = folder_of(run)
+    demonstrations, scenes = folder_of(run), scenes_folder(run, environment)
+    folders = {scenes, demonstrations} if environment.info.demonstrates else {scenes}
+    with contextlib.ExitStack() as stack:
+        for folder in sorted(folders):
+            stack.enter_context(_open_folder(folder))
+        count = workers_of(run.spec.compute.simulator_workers)
+        component, config = run.environment.component, run.environment.config
+        with _executor(count, component, config) as executor:
+            if environment.info.demonstrates:
+                _record_demonstrations(run, executor, 2 * count)
+            _record_scenes(run, scenes, executor)
+
+
+@contextlib.contextmanager
+def _open_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder, create it and remove what killed runs left in it."""
     with locked(folder.with_name(folder.name + ".lock")):
         with guard(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
-        count = workers_of(run.spec.compute.simulator_workers)
-        component, config = run.environment.component, run.environment.config
-        with _executor(count, component, config, folder) as executor:
-            if environment.info.demonstrates:
-                _record_demonstrations(run, executor, 2 * count)
-            _record_scenes(run, environment, executor)
+        yield
         sweep(folder)  # again: a worker of a killed run may have written since
 
 
 @contextlib.contextmanager
-def _executor(count: int, component: Component, config: Any, folder: Path) -> Iterator[Executor]:
-    executor = processes.pool(count, _initialise, component.name, config, folder)
+def _executor(count: int, component: Component, config: Any) -> Iterator[Executor]:
+    executor = processes.pool(count, _initialise, component.name, config)
     try:
         yield executor
     except BrokenProcessPool as err:
@@ -209,18 +209,17 @@ def _record_demonstrations(run: TaskRun, executor: Executor, max_running: int) -
                 )
 
 
-def _record_scenes(run: TaskRun, environment: Environment, executor: Executor) -> None:
-    packs = scene_packs(run, environment)
+def _record_scenes(run: TaskRun, folder: Path, executor: Executor) -> None:
+    packs = scene_packs(run)
     if not packs:
         return
-    folder = folder_of(run)
     with progress_bar("collect scenes", run.spec.collect.scenes, "scenes") as advance:
         running = {}
         for pack in packs:
             if (folder / pack.name).exists():
                 advance(pack.count)
             else:
-                running[executor.submit(_record_pack, pack)] = pack.count
+                running[executor.submit(_record_pack, folder, pack)] = pack.count
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -232,14 +231,12 @@ class _Worker:
     """State of a worker process, set when it starts."""
 
     environment: Environment
-    folder: Path
 
 
-def _initialise(name: str, config: Any, folder: Path) -> None:
+def _initialise(name: str, config: Any) -> None:
     from ..plugins.registry import find
 
     _Worker.environment = find(Kind.ENVIRONMENT, name).build(config)
-    _Worker.folder = folder
 
 
 def _demonstrate(path: Path, noise: float) -> bool:
@@ -257,28 +254,5 @@ def _demonstrate(path: Path, noise: float) -> bool:
     return True
 
 
-def _record_pack(pack: ScenePack) -> None:
-    seeds = range(pack.first, pack.first + pack.count)
-    try:
-        frames = [_Worker.environment.scene(seed) for seed in seeds]
-    except Exception as err:
-        err.add_note(f"while recording the scenes of seeds {seeds[0]} to {seeds[-1]}")
-        raise
-    packed = _packed(pack.name, frames)
-    write_episode(_Worker.folder / pack.name, packed, extra={"first_seed": pack.first})
-
-
-def _packed(name: str, frames: Sequence[Episode]) -> Episode:
-    """Join single frames into one action-free episode."""
-    import numpy as np
-
-    join: Callable[[list[NDArray[Any]]], NDArray[Any]] = np.concatenate
-    images: list[NDArray[np.uint8]] = [frame.rgb[:] for frame in frames]
-    clouds = [frame.clouds[0] for frame in frames if frame.clouds is not None]
-    return attrs.evolve(
-        frames[0],
-        name=name,
-        rgb=join(images),
-        clouds=None if frames[0].clouds is None else clouds,
-        state={key: join([frame.state[key] for frame in frames]) for key in frames[0].state},
-    )
+def _record_pack(folder: Path, pack: ScenePack) -> None:
+    record_pack(_Worker.environment, folder, pack)

@@ -40,8 +40,10 @@ class TaskRun(Run):
     """A run of exactly one task."""
 
     episodes: Path | None = None
-    """Folder of its recorded demonstrations and scenes; None for that of the environment's key,
-    which cannot be computed where the simulator is not installed."""
+    """Folder of its recorded demonstrations; None for that of the environment's key, which cannot
+    be computed where the simulator is not installed."""
+    scenes: Path | None = None
+    """Folder of its recorded scenes; None for that of their key."""
 
     def __attrs_post_init__(self) -> None:
         if len(self.spec.environments) != 1:

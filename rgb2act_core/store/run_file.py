@@ -28,6 +28,7 @@ class StageRecord:
     reason: str = ""  # why it ran
     seconds: float = 0.0  # wall time of the stage when it ran
     cpu_seconds: float = 0.0
+    scenes: str = ""  # of collect: folder of the scenes, as ``path``; empty if there are none
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> StageRecord:
@@ -43,11 +44,14 @@ class StageRecord:
             reason=str(data["reason"]),
             seconds=float(data["seconds"]),
             cpu_seconds=float(data["cpu_seconds"]),
+            scenes=str(data.get("scenes", "")),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON data."""
         values = attrs.asdict(self, recurse=False)
+        if not self.scenes:
+            del values["scenes"]
         return {"stage": str(values.pop("id")), **values}
 
 

@@ -15,6 +15,7 @@ from ..interfaces import (
     HeadShape,
     MultiPlan,
     ResultsPublisher,
+    SceneInputs,
     SeedScreening,
     WindowedBackbone,
 )
@@ -82,6 +83,7 @@ PROBES: dict[Capability, Callable[[Any], bool | None]] = {
     Capability.COMPILABLE: _module_is(Compilable),
     Capability.PRECISION: _has_precision,
     Capability.SEED_SCREENING: _is(SeedScreening),
+    Capability.SCENE_INPUTS: _is(SceneInputs),
     Capability.RESULTS_PUBLISHER: _is(ResultsPublisher),
     Capability.IMAGE_SKIPPING: _env_has("observe"),
     Capability.SIMULATOR_FACTS: _env_has("facts"),
