@@ -44,6 +44,11 @@ class EnvironmentInfo:
     """Whether ``make`` works. An environment of recorded episodes only sets it to False."""
     units: tuple[Unit, ...] = ()
     """Units of the A action dimensions. Empty: radians, and fractions for grippers."""
+    clouds: bool = True
+    """Whether all episodes and scenes have point clouds."""
+    cloud_problem: str = ""
+    """Why the point clouds of observations differ from those of the recorded episodes; empty if
+    they do not, or if the environment lacks ``Capability.CLOUD_OBSERVATIONS``."""
 
 
 class Environment(Protocol):

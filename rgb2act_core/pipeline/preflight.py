@@ -87,12 +87,27 @@ def _check_condition(spec: Spec, info: EnvironmentInfo) -> None:
                 " not; choose another condition, or demonstrations that were recorded with states"
             )
         if CONDITIONS[name].teacher and info.acts:
-            _check_cloud_observations(spec, key, name)
+            _check_cloud_observations(spec, info, key, name)
         if CONDITIONS[name].joints_only and not spec.policy.proprio:
             raise UserError(f"{key}: {name!r} has no input with policy.proprio = false; remove it")
 
 
-def _check_cloud_observations(spec: Spec, key: str, name: str) -> None:
+def _check_episode_clouds(spec: Spec, info: EnvironmentInfo) -> None:
+    """Refuse a spec that needs the teacher if episodes or scenes have no point clouds."""
+    if needs_teacher(spec) and not info.clouds:
+        raise UserError(
+            f"environment: {info.task}: not all episodes and scenes have point clouds, which the"
+            " teacher needs; set the source of clouds in [environment], record them, or choose a"
+            " condition without aligner and teacher"
+        )
+
+
+def _check_cloud_observations(spec: Spec, info: EnvironmentInfo, key: str, name: str) -> None:
+    if info.cloud_problem:
+        raise UserError(
+            f"{key}: {name!r} needs the same point clouds while the policy acts, but"
+            f" {info.cloud_problem}; choose another condition"
+        )
     for choice in spec.environments:
         if not choice.can(Capability.CLOUD_OBSERVATIONS):
             raise UserError(
@@ -243,6 +258,7 @@ CHECKS = (
     _check_seeds,
     _check_closed_loop,
     _check_condition,
+    _check_episode_clouds,
     _check_head,
     _check_warm_start,
     _check_compile,

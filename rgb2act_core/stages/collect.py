@@ -93,9 +93,10 @@ def _failed(path: Path) -> Path:
 def missing(run: TaskRun, environment: Environment) -> tuple[int, int]:
     """Return the number of demonstrations and of scenes that are not recorded yet."""
     info, scenes = environment.info, 0
-    if info.demonstrates or info.scenes:
+    packs = scene_packs(run)
+    if packs and (info.demonstrates or info.scenes):
         folder = scenes_folder(run, environment)
-        scenes = sum(missing_scenes(folder, pack) for pack in scene_packs(run))
+        scenes = sum(missing_scenes(folder, pack) for pack in packs)
     if info.demonstrates:
         return run.spec.collect.episodes - len(demonstrations_of(run)), scenes
     return 0, scenes
@@ -130,8 +131,11 @@ def dataset_of(run: TaskRun, environment: Environment) -> Dataset | None:
 
 def _scenes(run: TaskRun, environment: Environment) -> tuple[EpisodeRef, ...] | None:
     """Return the packs of scenes; None if one is missing."""
+    packs = scene_packs(run)
+    if not packs:
+        return ()
     folder = scenes_folder(run, environment)
-    paths = [folder / pack.name for pack in scene_packs(run)]
+    paths = [folder / pack.name for pack in packs]
     return tuple(map(stored_episode, paths)) if all(path.exists() for path in paths) else None
 
 

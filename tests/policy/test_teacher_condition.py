@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
+from rgb2act_core.pipeline.preflight import check_compatibility
 from rgb2act_core.pipeline.status import check
 from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.policy.planner import load_planner
@@ -108,3 +111,25 @@ def test_check_names_a_recorded_episode_without_clouds(spec_file: SpecFile, tmp_
         environment=environment, collect={"scenes": 0}, policy={"condition": "proprio_only"}
     )
     check(read_spec(proprio), tmp_path)  # does not raise
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    ("condition", "baselines", "change", "message"),
+    [
+        ("aligned", [], {"clouds": False}, "not all episodes and scenes have point clouds"),
+        ("proprio_only", ["teacher"], {"clouds": False}, "not all episodes and scenes have"),
+        ("teacher", [], {"cloud_problem": "they differ"}, "policy.condition: 'teacher' .* differ;"),
+        ("oracle", [], {"clouds": False, "cloud_problem": "they differ"}, ""),
+    ],
+)
+def test_clouds_that_are_missing_or_differ_while_acting_are_refused_at_once(
+    spec_file: SpecFile, condition: str, baselines: list[str], change: dict[str, Any], message: str
+) -> None:
+    spec = read_spec(spec_file(policy={"condition": condition}, act={"baselines": baselines}))
+    info = attrs.evolve(spec.environments[0].build().info, **change)
+    if not message:
+        check_compatibility(spec, info)
+        return
+    with pytest.raises(UserError, match=message):
+        check_compatibility(spec, info)

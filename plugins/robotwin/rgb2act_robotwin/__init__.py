@@ -54,6 +54,7 @@ def rgb2act_environments() -> Iterator[Component]:
         capabilities=frozenset(
             {
                 Capability.SEED_SCREENING,
+                Capability.SCENE_INPUTS,
                 Capability.RESULTS_PUBLISHER,
                 Capability.IMAGE_SKIPPING,
                 Capability.SIMULATOR_FACTS,

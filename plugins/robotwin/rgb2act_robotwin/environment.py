@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +19,13 @@ from .config import IMAGES, Robotwin
 from .recorded import episode_index, episode_reader, true_states
 from .recorded.episode_index import IndexEntry
 from .recorded.images import read_jpegs
-from .recorded.joint_states import ACTION_NAMES
+from .recorded.joint_states import ACTION_NAMES, read_joints
 from .recorded.layouts import SAVE_FREQUENCY, STEP_HZ, layout_of
 from .tasks import step_limit
 
 if TYPE_CHECKING:
-    from .simulator.simulator import Recorder, Simulator
+    from .simulator.recorder import Recorder
+    from .simulator.simulator import Simulator
 
 FIRST_SEED = 100_000  # of RoboTwin's evaluation; times (1 + seed of the run)
 
@@ -43,7 +45,7 @@ class RobotwinEnvironment:
 
         ``control_hz`` is the rate of the kept frames if no still frames are dropped.
         """
-        config = self.config
+        config, live = self.config, self._live
         image, hertz = self._first_valid()
         return EnvironmentInfo(
             task=config.task,
@@ -56,7 +58,40 @@ class RobotwinEnvironment:
             acts=config.python is not None,
             scenes=config.python is not None,
             state_names=self._state_names(),
+            clouds=live.clouds != "none" and ("none",) not in self._cloud_sources,
+            cloud_problem=self._cloud_problem(),
         )
+
+    @cached_property
+    def _cloud_sources(self) -> frozenset[tuple[str, ...]]:
+        """Where the clouds of the recorded episodes come from, see ``cloud_source``."""
+        found = set()
+        for entry in self._entries:
+            with contextlib.suppress(UserError):  # ``recorded`` reports the problem
+                found.add(episode_reader.cloud_source(entry, self.config))
+        return frozenset(found)
+
+    @cached_property
+    def _live(self) -> Robotwin:
+        """The config of the simulator, whose clouds are as those of the recorded episodes."""
+        if self.config.clouds != "auto" or len(self._cloud_sources) != 1:
+            return self.config
+        ((kind, *names),) = self._cloud_sources
+        if kind == "depth":
+            return attrs.evolve(self.config, clouds="depth", cloud_cameras=tuple(names))
+        return attrs.evolve(self.config, clouds="none") if kind == "none" else self.config
+
+    def _cloud_problem(self) -> str:
+        """Return why clouds while acting differ from those of the recorded episodes, if so."""
+        sources = sorted({kind for kind, *_ in self._cloud_sources})
+        if "files" in sources:
+            return "those of the episodes are read from files ([environment] points)"
+        if len(self._cloud_sources) > 1:
+            return (
+                f"those of the episodes have different sources ({', '.join(sources)}); set"
+                " [environment] clouds to one of them"
+            )
+        return ""
 
     def _state_names(self) -> tuple[str, ...]:
         """Return the names of the states: true ones if the simulator or all episodes have them."""
@@ -98,15 +133,22 @@ class RobotwinEnvironment:
         return (head.height, head.width), hertz
 
     @cached_property
+    def _found(self) -> list[IndexEntry]:
+        """All episodes of the task in ``data``."""
+        if self.config.data is None:
+            return []
+        found = episode_index.find_episodes(self.config.data)
+        return episode_index.select_task(found, self.config.task, self.config.embodiment)
+
+    @cached_property
     def _entries(self) -> list[IndexEntry]:
+        """The episodes that are neither skipped nor beyond the limit."""
         config = self.config
         if self._given is not None:
             return list(self._given)
         if config.data is None:
             return []
-        entries = episode_index.select_task(
-            episode_index.find_episodes(config.data), config.task, config.embodiment
-        )
+        entries = self._found
         names = {entry.name for entry in entries}
         if unknown := [name for name in config.skip if name not in names]:
             hint = did_you_mean(unknown[0], names)
@@ -135,9 +177,31 @@ class RobotwinEnvironment:
                 episodes.append(self._without_other_states(entry))
             except UserError as err:
                 problems += err.args
+        if not problems:
+            problems = self._different_actors()
         if problems:
             raise UserError(*problems)
         return tuple(episodes)
+
+    @cached_property
+    def _actors(self) -> tuple[str, ...]:
+        """The names of the actors in the true states of recorded episodes, if they are used."""
+        if self.config.data is None or true_states.ACTORS not in self.info.state_names:
+            return ()
+        return true_states.actor_names(self._entries[0].path)
+
+    def _different_actors(self) -> list[str]:
+        """Return a problem for each episode whose states are not of the actors of the first."""
+        problems: list[str] = []
+        for entry in self._entries if self._actors else ():
+            names = true_states.actor_names(entry.path)
+            try:
+                true_states.check_actors(
+                    names, self._actors, str(entry.path), str(self._entries[0].path)
+                )
+            except UserError as err:
+                problems += err.args
+        return problems
 
     def _without_other_states(self, entry: IndexEntry) -> Episode:
         """Read an episode, without states that other episodes of the data set lack."""
@@ -159,7 +223,7 @@ class RobotwinEnvironment:
             )
         from .simulator import expert
 
-        return self._recorder.ask(lambda s: expert.demonstrate(s, self.config, seed), seed)
+        return self._recorder.ask(lambda s: expert.demonstrate(s, self._live, seed), seed)
 
     def scene(self, seed: int) -> Episode:
         """Record one frame of a scene without actions, with its point cloud.
@@ -169,15 +233,45 @@ class RobotwinEnvironment:
         """
         from .simulator import scenes
 
-        joints_RA = self._demonstrated
-        found = self._recorder.ask(lambda s: scenes.scene(s, self.config, seed, joints_RA), seed)
-        return self._with_known_states(found)
+        def record(simulator: Simulator) -> Episode:
+            self._check_live_actors(simulator)
+            return scenes.scene(simulator, self._live, seed, self._demonstrated)
+
+        return self._with_known_states(self._recorder.ask(record, seed))
+
+    def scene_inputs(self) -> dict[str, Any]:
+        """Return the settings and the demonstrated arm poses that scenes depend on.
+
+        Raises UserError if the simulator's images have another size than those of the episodes.
+        """
+        from .simulator import scenes
+
+        image, own = self.info.image, IMAGES[self.config.camera]
+        if image != own:
+            raise UserError(
+                f"robotwin.camera: scenes of {self.config.camera!r} have images of {own!r} pixels,"
+                f" the recorded episodes {image!r}; set camera to the type that they were recorded"
+                " with, or [collect] scenes = 0"
+            )
+        return scenes.inputs(self._live, self._demonstrated, self.info.state_names)
 
     @cached_property
     def _demonstrated(self) -> NDArray[np.float32] | None:
-        """Joints (R, A) of all recorded frames; None without recorded episodes."""
-        joints = [episode.joints for episode in self.recorded() if episode.joints is not None]
+        """Joints (R, A) of all frames of all episodes in ``data``; None if there are none.
+
+        They do not depend on which episodes and frames are used, so that scenes do not either.
+        """
+        joints = []
+        for entry in self._found:
+            with contextlib.suppress(UserError):  # ``recorded`` reports it, unless it is skipped
+                joints.append(read_joints(entry.path, layout_of(entry.path).state))
         return np.concatenate(joints) if joints else None
+
+    def _check_live_actors(self, simulator: Simulator) -> None:
+        if self._actors:
+            true_states.check_actors(
+                simulator.actors, self._actors, "robotwin: the simulator", str(self.config.data)
+            )
 
     def first_seed(self, seed: int) -> int:
         """Return the first seed of RoboTwin's protocol; demonstrations use lower seeds."""
@@ -204,9 +298,9 @@ class RobotwinEnvironment:
 
     @cached_property
     def _recorder(self) -> Recorder:
-        from .simulator.simulator import Recorder
+        from .simulator.recorder import Recorder
 
-        return Recorder(self.config)
+        return Recorder(self._live)
 
     def make(self) -> Any:
         """Return a gymnasium.Env and start its simulator.
@@ -220,4 +314,10 @@ class RobotwinEnvironment:
             )
         from .simulator.gym_env import RobotwinEnv
 
-        return RobotwinEnv(self.config, self.info.state_names)
+        env = RobotwinEnv(self._live, self.info.state_names)
+        try:
+            self._check_live_actors(env.simulator)
+        except BaseException:
+            env.close()
+            raise
+        return env

@@ -10,6 +10,7 @@ Shapes: T = frames, V = cameras, H W = pixels, P = points
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,25 +160,48 @@ class DepthClouds(LazyClouds):
         row = int(self.rows[index])
         parts = [self._view(name, row) for name in self.names]
         source = f"{self.path}: depth of {', '.join(self.names)}: frame {row}"
-        kept = pointclouds.check_not_empty(
-            pointclouds.crop(pointclouds.merge(parts), self.low, self.high), source=source
-        )
-        return pointclouds.resample(kept, self.points) if self.points else kept
+        return join_views(parts, self.low, self.high, self.points, source=source)
 
     def _view(self, name: str, row: int) -> PointCloud:
         camera = self.layout.cameras[name]
         depth_HW = depth(self.path, camera, row)
         height, width = depth_HW.shape
         image = StoredImages(self.path, (camera.rgb,), np.array([row]), (height, width))
-        intrinsics_33 = intrinsics(self.path, camera, row)
-        intrinsics_33[:2, 2] -= 0.5  # ``from_depth`` has the centre of the first pixel at (0, 0)
-        return pointclouds.from_depth(
+        return view_cloud(
             depth_HW,
             image[0][0],
-            intrinsics_33,
+            intrinsics(self.path, camera, row),
             extrinsics(self.path, self.layout, name, row),
             source=f"{self.path}: {camera.depth}: frame {row}",
         )
+
+
+def view_cloud(
+    depth_HW: Floats,
+    rgb_HW3: NDArray[np.uint8],
+    intrinsics_33: Floats,
+    extrinsics_34: Floats,
+    *,
+    source: str,
+) -> PointCloud:
+    """Return the points of one camera's depth in metres, in the world frame."""
+    centred_33 = intrinsics_33.copy()
+    centred_33[:2, 2] -= 0.5  # ``from_depth`` has the centre of the first pixel at (0, 0)
+    return pointclouds.from_depth(depth_HW, rgb_HW3, centred_33, extrinsics_34, source=source)
+
+
+def join_views(
+    parts: Sequence[PointCloud],
+    low: tuple[float, float, float],
+    high: tuple[float, float, float],
+    points: int,
+    *,
+    source: str,
+) -> PointCloud:
+    """Merge the points of several cameras, crop them, and reduce them to ``points``, 0 for all."""
+    cropped = pointclouds.crop(pointclouds.merge(parts), low, high)
+    kept = pointclouds.check_not_empty(cropped, source=source)
+    return pointclouds.resample(kept, points) if points else kept
 
 
 def read_clouds(path: Path, key: str, rows: NDArray[np.int64]) -> NDArray[Any]:

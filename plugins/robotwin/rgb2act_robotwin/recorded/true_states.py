@@ -8,6 +8,7 @@ Shapes: T = frames of the episode, N = actors
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,30 @@ def has_states(path: Path) -> bool:
     """Return whether a file has true states."""
     with hdf5.open_file(path) as file:
         return all(key_of_state(name) in file for name in NAMES)
+
+
+def actor_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the actors in a file's states; empty if the file lists none."""
+    with hdf5.open_file(path) as file:
+        names = file[GROUP].attrs.get("names", ()) if GROUP in file else ()
+    return tuple(str(name) for name in names)
+
+
+def check_actors(found: Sequence[str], known: Sequence[str], where: str, known_where: str) -> None:
+    """Raise UserError if the actors of two sources differ; nothing is compared if one lists none.
+
+    States have the actors in this order.
+    """
+    if not found or not known or list(found) == list(known):
+        return
+    extra, lacking = sorted({*found} - {*known}), sorted({*known} - {*found})
+    parts = [f"has {', '.join(extra)} in addition"] if extra else []
+    parts += [f"lacks {', '.join(lacking)}"] if lacking else []
+    difference = " and ".join(parts) or f"has the order {', '.join(found)}"
+    raise UserError(
+        f"{where}: its true states are not of the same actors as those of {known_where}: it"
+        f" {difference}; use one version of RoboTwin and one task_config, or record again"
+    )
 
 
 def read_states(path: Path, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:

@@ -28,9 +28,11 @@ from rgb2act_core import UserError, progress_bar, say, write_mp4
 
 from ..config import IMAGES, Robotwin
 from ..recorded.true_states import GROUP, NAMES, key_of_state
+from .live_clouds import millimetres
+from .recorder import Recorder
 from .recording_settings import check_same, recorded_settings, settings_of, simulator_of
 from .reply_arrays import true_state
-from .simulator import WIDTH, Recorder, Simulator
+from .simulator import WIDTH, Simulator
 from .worker_client import Reply
 
 QUALITY = 95  # OpenCV's default JPEG quality, which RoboTwin uses
@@ -38,7 +40,6 @@ VIDEO_HZ = 30.0  # frame rate of RoboTwin's videos, independent of the frame rat
 MAX_REJECTED = 50  # seeds in a row; more have another cause than the seeds
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL's camera axes in OpenCV's
 
-MAX_DEPTH = 65_535  # millimetres, of uint16
 FAST: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 Shot = dict[str, Any]
@@ -65,7 +66,7 @@ def record(config: Robotwin, into: Path, episodes: int, first_seed: int = 0) -> 
     seed = max([first_seed - 1, *seeds, *map(int, rejected)]) + 1
     if len(seeds) >= episodes:
         return folder
-    recorder = Recorder(config, depth=config.clouds == "depth")
+    recorder = Recorder(config)
     streak: Counter[str] = Counter()
     try:
         with progress_bar("record", episodes, "episodes", len(seeds)) as advance:
@@ -204,11 +205,6 @@ def depth_cameras(config: Robotwin) -> tuple[str, ...]:
 def recorded_cameras(config: Robotwin) -> tuple[str, ...]:
     """Return the cameras whose images are stored; clouds from depth need colours too."""
     return tuple(dict.fromkeys((*config.views, *depth_cameras(config))))
-
-
-def millimetres(depth_HW: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return depth in metres as stored: millimetres, 0 where nothing was measured."""
-    return np.clip(np.rint(depth_HW * 1000), 0, MAX_DEPTH).astype(np.uint16)
 
 
 def camera_to_world(world_34: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from rgb2act_core import UserError
 from ..config import Robotwin
 
 CONFIG = ("task_config", "embodiment", "camera", "shader", "planner")
-SIMULATOR = ("layout", "commit", "config_digest", "low", "high")
+SIMULATOR = ("layout", "commit", "config_digest", "low", "high", "actors")
 PACKAGES = ("sapien", "mplib", "toppra", "nvidia-curobo")
 
 

@@ -8,6 +8,9 @@ Shapes: R = demonstrated frames, A = 14 joints and grippers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,13 +18,18 @@ from rgb2act_core import UserError
 from rgb2act_core.interfaces import Episode
 
 from ..config import Robotwin
-from ..recorded.episode_reader import duplicate_marks
+from ..recorded.episode_reader import digest, duplicate_marks
 from .expert import clouds_of, states_of
 from .simulator import Simulator, View
 
 FRAMES = 10  # of each setup, because a setup takes many times longer than another frame
 RANDOM = 3  # of these frames have the arms in random poses, also with demonstrations
 FIRST_SEED = 1_000_000_000  # of scenes; demonstrations and evaluation use lower seeds
+CONFIG = (
+    *("task", "embodiment", "task_config", "camera", "shader", "planner", "fps"),
+    "simulator",
+)
+DEPTH = ("cloud_points", "crop_low", "crop_high")
 ATTEMPTS = 10  # setups in a row that may not come to rest
 REPLACEMENT = 100_000_000  # added to the seed of a setup for its replacement
 
@@ -47,6 +55,22 @@ def scene(
         clouds=clouds_of(config, [view], seed),
         state=duplicate_marks(view.joints[None], config) | states_of([view]),
     )
+
+
+def inputs(
+    config: Robotwin, joints_RA: NDArray[np.float32] | None, state_names: Sequence[str]
+) -> dict[str, Any]:
+    """Return what a scene depends on, in addition to its seed."""
+    clouds = config.clouds if config.clouds in ("none", "depth") else "points"
+    depth = {name: getattr(config, name) for name in DEPTH} if clouds == "depth" else {}
+    return {
+        **{name: getattr(config, name) for name in CONFIG},
+        "cameras": list(config.views),
+        "clouds": clouds,
+        **({"depth": depth | {"cameras": list(config.depth_views)}} if depth else {}),
+        "states": list(state_names),
+        "arms": None if joints_RA is None else digest(joints_RA),
+    }
 
 
 def _view(

@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from rgb2act_wire import WireError
 
-from rgb2act_core import EnvironmentLost, UserError, say
+from rgb2act_core import UserError
 from rgb2act_core.interfaces import PointCloud
 
 from ..config import IMAGES, Robotwin
 from ..recorded.joint_states import ACTION_NAMES
-from .reply_arrays import point_cloud, true_state
+from .live_clouds import observed_cloud
+from .reply_arrays import true_state
 from .worker_client import Failed, Reply, Worker
 
 T = TypeVar("T")
 WIDTH = len(ACTION_NAMES)
 UNSTABLE = "UnStableError:"  # RoboTwin's error for a scene that does not come to rest
-RETRIES = 3  # with a new simulator
 DOCTOR = "rgb2act doctor SPEC lists what is missing"
 
 
@@ -71,11 +71,13 @@ class Expert:
 class Simulator:
     """One environment of RoboTwin in a worker.
 
+    With ``recording``, recorded episodes and scenes have the clouds, or depth, of the config.
+
     The constructor raises UserError if RoboTwin does not start. All methods raise EnvironmentLost
     if the worker is lost or a request fails.
     """
 
-    def __init__(self, config: Robotwin, clouds: bool = False, depth: bool = False) -> None:
+    def __init__(self, config: Robotwin, recording: bool = False) -> None:
         self.config = config
         self.worker = Worker(config)
         try:
@@ -85,7 +87,7 @@ class Simulator:
                 self._facts,
                 task=config.task,
                 root=None if config.root is None else str(config.root.absolute()),
-                settings=settings(config, clouds, depth),
+                settings=settings(config, recording),
             )
             self._check_facts()
         except Failed as err:
@@ -131,7 +133,7 @@ class Simulator:
         """
         wait = self.config.episode_seconds
         fields: dict[str, Any] = {} if info is None else {"info": dict(info)}
-        fields |= {"clouds": True} if clouds else {}
+        fields |= self._cloud_fields(clouds)
         return self.ask(
             "begin", wait, self._episode_start, seed=seed, instruction_seed=seed, **fields
         )
@@ -159,9 +161,13 @@ class Simulator:
         self, action_A: NDArray[np.float64], observe: bool, clouds: bool = False
     ) -> StepResult:
         """Execute one action; ``observe`` the result, with ``clouds`` also its point cloud."""
-        fields = {"clouds": True} if clouds else {}
+        fields = self._cloud_fields(clouds)
         wait = self.config.step_seconds
         return self.ask("step", wait, self._step_result, action=action_A, observe=observe, **fields)
+
+    def _cloud_fields(self, clouds: bool) -> dict[str, Any]:
+        """Return the fields of a request for a cloud, which is RoboTwin's own or from depth."""
+        return {"depth" if self.config.clouds == "depth" else "clouds": True} if clouds else {}
 
     def end(self) -> None:
         """End the episode."""
@@ -217,7 +223,7 @@ class Simulator:
             rgb=np.stack([rgb.array(c, "uint8", (*image, 3)) for c in self.config.views]),
             joints=joints_A.astype(np.float32),
             hands=observation.array("endpose", "float64", (2, 7)).astype(np.float32),
-            cloud=point_cloud(observation) if observation.has("clouds") else None,
+            cloud=observed_cloud(observation, self.config),
             state=true_state(observation),
         )
 
@@ -238,49 +244,12 @@ class Simulator:
         )
 
 
-class Recorder:
-    """A simulator that starts on first use and restarts after it was lost.
-
-    Observations have clouds unless ``config.clouds`` is ``none``; with ``depth``, they have depth
-    images instead.
-    """
-
-    def __init__(self, config: Robotwin, depth: bool = False) -> None:
-        self.config, self.depth = config, depth
-        self.clouds = config.clouds != "none" and not depth
-        self._simulator: Simulator | None = None
-
-    def ask(self, request: Callable[[Simulator], T], seed: int) -> T:
-        """Return the result of a request that the seed determines, with retries.
-
-        Raises UserError if the simulator is lost in every attempt.
-        """
-        for attempt in range(RETRIES + 1):
-            try:
-                if self._simulator is None:
-                    self._simulator = Simulator(self.config, self.clouds, self.depth)
-                return request(self._simulator)
-            except EnvironmentLost as err:
-                self._simulator = None
-                if attempt == RETRIES:
-                    raise UserError(
-                        f"robotwin: seed {seed} failed after {RETRIES} retries: {err}"
-                    ) from err
-                say(f"robotwin: retrying seed {seed}: {str(err).partition(chr(10))[0]}")
-        raise AssertionError
-
-    def close(self) -> None:
-        """End the simulator."""
-        if self._simulator is not None:
-            self._simulator.close()
-
-
-def settings(config: Robotwin, clouds: bool = False, depth: bool = False) -> dict[str, Any]:
-    """Return the worker's settings; clouds and depth are for recording."""
-    cameras = dict.fromkeys((*config.views, *(config.depth_views if depth else ())))
+def settings(config: Robotwin, recording: bool = False) -> dict[str, Any]:
+    """Return the worker's settings; clouds and depth are observed by default when recording."""
     return {
         "task_config": config.task_config,
-        "cameras": list(cameras),
+        "cameras": list(config.views),
+        "depth_cameras": list(config.depth_views),
         "head_camera_type": config.camera,
         "wrist_camera_type": config.camera,
         "shader": config.shader,
@@ -289,8 +258,8 @@ def settings(config: Robotwin, clouds: bool = False, depth: bool = False) -> dic
         "instructions": config.eval_instructions,
         "embodiment": config.embodiment,
         "assets": None if config.assets is None else str(config.assets.absolute()),
-        "pointcloud": clouds,
-        "depth": depth,
+        "pointcloud": recording and config.clouds not in ("none", "depth"),
+        "depth": recording and config.clouds == "depth",
     }
 
 

@@ -16,9 +16,9 @@ kind        fields                              reply
                                                 reported about the scene
 ``begin``   seed, instruction_seed, info (of    observation, instruction, step_limit
             ``screen``, optional),
-            observe (optional)
-``step``    action float64 (14,), observe       observation or None, hands float64 (2, 7),
-                                                success, steps, done
+            observe, clouds, depth (optional)
+``step``    action float64 (14,), observe,      observation or None, hands float64 (2, 7),
+            clouds, depth (optional)            success, steps, done
 ``end``     -                                   -
 ``record``  seed                                accepted, reason, frames, info, instructions
 ``frame``   index                               observation of that frame of the recorded episode

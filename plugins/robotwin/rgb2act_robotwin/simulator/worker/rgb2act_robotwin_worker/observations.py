@@ -40,7 +40,7 @@ def keep(cameras: Any, wanted: tuple[str, ...], clouds: bool) -> None:
     cameras.collect_wrist_camera = bool(needed & set(WRISTS))
 
 
-def observation(env: Any, wanted: tuple[str, ...], clouds: bool) -> dict[str, Any]:
+def observation(env: Any, wanted: tuple[str, ...], clouds: bool, depth: bool) -> dict[str, Any]:
     """Return the current observation.
 
     ``rgb`` {camera: uint8 (H, W, 3)}; ``joints`` float64 (14,), left arm, left gripper, right arm,
@@ -50,7 +50,7 @@ def observation(env: Any, wanted: tuple[str, ...], clouds: bool) -> dict[str, An
     ``intrinsics`` {camera: float32 (3, 3)}; ``extrinsics`` {camera: float32 (3, 4)}, world to
     camera in OpenCV's axes; and the true state, see ``actors.state``.
     """
-    env.data_type["pointcloud"] = clouds  # RoboTwin reads it in each observation
+    env.data_type |= {"pointcloud": clouds, "depth": depth}  # RoboTwin reads it each time
     return plain(env.get_obs(), wanted) | actors.state(env)
 
 

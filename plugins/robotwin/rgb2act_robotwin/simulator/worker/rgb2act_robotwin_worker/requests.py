@@ -74,13 +74,15 @@ class Requests:
             field(message, "info", dict) if "info" in message else None,
             observe=field(message, "observe", bool) if "observe" in message else True,
             clouds=self._clouds(message),
+            depth=self._depth(message),
         )
 
     def step(self, message: Message) -> Message:
         """Execute an action."""
         action = array(message, "action", "float64", (14,))
         observe = field(message, "observe", bool)
-        return self.running.step(action, observe=observe, clouds=self._clouds(message))
+        clouds, depth = self._clouds(message), self._depth(message)
+        return self.running.step(action, observe=observe, clouds=clouds, depth=depth)
 
     def scene(self, message: Message) -> Message:
         """Observe a frame of a scene without actions."""
@@ -95,6 +97,12 @@ class Requests:
         if "clouds" in message:
             return bool(field(message, "clouds", bool))
         return self.running.settings.pointcloud
+
+    def _depth(self, message: Message) -> bool:
+        """Return whether depth is requested, by default as the settings have it."""
+        if "depth" in message:
+            return bool(field(message, "depth", bool))
+        return self.running.settings.depth
 
     def answer(self, message: Message) -> Message:
         """Return the reply to a request; errors are replies too."""

@@ -25,6 +25,7 @@ class Settings:
     cameras: tuple[str, ...] | None = None  # cameras that render; None: all
     head_camera_type: str | None = None  # None: the task config's
     wrist_camera_type: str | None = None
+    depth_cameras: tuple[str, ...] = ()  # cameras that render, too, where depth is observed
     depth: bool = False
     pointcloud: bool = False
     shader: str = "rt"

@@ -19,11 +19,10 @@ from .actors import task_actors
 from .installations import open_installation, robots
 from .objects import MissingObjectError, check_objects
 from .observations import available, hands, keep, observation
+from .robot_facts import image, limits
 from .scenes import PosedScene, watch_actors
 from .settings import Settings, versions
 from .used_names import tree_with_files
-
-ARM = 6
 
 
 class Simulation:
@@ -40,6 +39,7 @@ class Simulation:
         self.cameras: tuple[str, ...] = ()
         self.frames: list[dict[str, Any]] = []
         self.clouds = settings.pointcloud  # whether the scene can observe point clouds
+        self.depth = settings.depth  # whether it can observe depth
 
     def start(self) -> dict[str, Any]:
         """Import RoboTwin, set up one scene and return the facts common to all scenes."""
@@ -61,11 +61,11 @@ class Simulation:
                 "commit": self.installation.commit() or self._known_tree(),
                 "versions": versions(),
                 "config_digest": digest,
-                **self._limits(),
+                **limits(self.env.robot),
                 "step_limit": self._step_limit(),
                 "cameras": list(self.cameras),
                 "actors": list(task_actors(self.env)),
-                "image": self._image(),
+                "image": image(self.installation, self.args, self.cameras),
                 "shader": s.shader,
                 "planner": s.planner,
                 "fps": s.fps,
@@ -86,21 +86,24 @@ class Simulation:
         info: dict[str, Any] | None,
         observe: bool,
         clouds: bool,
+        depth: bool,
     ) -> dict[str, Any]:
-        """Set up a scene to act in; with ``clouds`` its observations can have point clouds."""
-        self.clouds = clouds
+        """Set up a scene to act in, whose observations can have point clouds or depth."""
+        self.clouds, self.depth = clouds, depth
         env = self._set_up(seed, eval_mode=True)
         if info is None:
             info = {"info": env.get_info()} if hasattr(env, "get_info") else {"info": {}}
         instruction = self._instruction(info.get("info", {}), instruction_seed)
         env.set_instruction(instruction=instruction)
         return {
-            "observation": observation(env, self.cameras, clouds) if observe else None,
+            "observation": self._observe(clouds, depth) if observe else None,
             "instruction": instruction,
             "step_limit": int(env.step_lim),
         }
 
-    def step(self, action: np.ndarray[Any, Any], observe: bool, clouds: bool) -> dict[str, Any]:
+    def step(
+        self, action: np.ndarray[Any, Any], observe: bool, clouds: bool, depth: bool
+    ) -> dict[str, Any]:
         """Move the arms to joint targets; the scene ends at success or at the step limit."""
         if not self.open:
             raise RuntimeError("no scene was started; send 'begin' first")
@@ -110,7 +113,7 @@ class Simulation:
         env.take_action(action)
         steps, success = int(env.take_action_cnt), bool(env.eval_success)
         return {
-            "observation": observation(env, self.cameras, clouds) if observe else None,
+            "observation": self._observe(clouds, depth) if observe else None,
             "hands": hands(env),
             "success": success,
             "steps": steps,
@@ -126,11 +129,11 @@ class Simulation:
         """
         if self.posed is None or self.posed.seed != seed:
             self._close()
-            self.clouds = self.settings.pointcloud
+            self._observe_as_set()
             drawn = watch_actors(self._task_env())
             self.posed = PosedScene(self._set_up(seed), seed, drawn)
         self.posed.place(frame, joints)
-        return {"observation": observation(self.env, self.cameras, self.clouds)}
+        return {"observation": self._observe(self.clouds, self.depth)}
 
     def end(self) -> dict[str, Any]:
         """Close the scene, if one is open."""
@@ -142,7 +145,7 @@ class Simulation:
 
         The first pass plans without rendering; the second follows the planned paths and renders.
         """
-        self.clouds = self.settings.pointcloud
+        self._observe_as_set()
         with self._scene():
             reason, info = self._expert(seed)
             paths = {
@@ -175,7 +178,7 @@ class Simulation:
             if render:
                 # called where RoboTwin's collector would write a frame
                 env._take_picture = lambda *_: self.frames.append(
-                    observation(env, self.cameras, self.settings.pointcloud)
+                    self._observe(self.clouds, self.depth)
                 )
             info = env.play_once()
             solved = bool(env.plan_success and env.check_success())
@@ -190,6 +193,13 @@ class Simulation:
         if not env.plan_success:
             return "expert failed: plan", info
         return "" if solved else "expert failed: not successful", info
+
+    def _observe_as_set(self) -> None:
+        """Let the next scene observe what the settings have."""
+        self.clouds, self.depth = self.settings.pointcloud, self.settings.depth
+
+    def _observe(self, clouds: bool, depth: bool) -> dict[str, Any]:
+        return observation(self.env, self.cameras, clouds, depth)
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments of ``setup_demo`` that all scenes share."""
@@ -270,35 +280,11 @@ class Simulation:
 
     def _choose_cameras(self) -> None:
         if self.settings.cameras is not None:
-            self.cameras = self.settings.cameras
+            depth = self.settings.depth_cameras if self.depth else ()
+            self.cameras = tuple(dict.fromkeys((*self.settings.cameras, *depth)))
         elif not self.cameras:
             self.cameras = available(self.env.cameras)
         keep(self.env.cameras, self.cameras, self.clouds)
-
-    def _image(self) -> list[int]:
-        """Return height and width of the cameras' images."""
-        names = self.cameras
-        kinds = self.installation.config("_camera_config")
-        static = self.args["left_embodiment_config"]["static_camera_list"]
-        types = {each["name"]: each["type"] for each in static}
-        types["head_camera"] = self.args["camera"]["head_camera_type"]
-        wrist = self.args["camera"]["wrist_camera_type"]
-        sizes = [(kinds[types.get(n, wrist)]["h"], kinds[types.get(n, wrist)]["w"]) for n in names]
-        if len(set(sizes)) > 1:
-            raise ValueError(f"cameras {names} have sizes {sizes}; choose cameras of one size")
-        return list(sizes[0]) if sizes else [0, 0]
-
-    def _limits(self) -> dict[str, Any]:
-        """Return the joint limits ``low`` and ``high`` (14,): radians, grippers 0 to 1."""
-        bounds: list[Any] = []
-        for side in ("left", "right"):
-            joints = getattr(self.env.robot, f"{side}_arm_joints")
-            if len(joints) != ARM:
-                raise ValueError(f"the {side} arm has {len(joints)} joints, not {ARM}")
-            bounds += [np.asarray(joint.get_limits(), np.float64)[0] for joint in joints]
-            bounds.append(np.array([0.0, 1.0]))
-        low, high = np.stack(bounds, axis=1)
-        return {"low": low, "high": high}
 
     def _known_tree(self) -> str | None:
         """Return the known tree with the same files, which identifies a checkout without git."""
