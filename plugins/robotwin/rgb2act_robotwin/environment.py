@@ -16,7 +16,8 @@ from rgb2act_core import EnvironmentLost, UserError, did_you_mean
 from rgb2act_core.interfaces import EnvironmentInfo, Episode, SeedVerdict
 
 from .config import IMAGES, Robotwin
-from .recorded import episode_index, episode_reader, true_states
+from .recorded import cloud_sources, episode_index, episode_reader, true_states
+from .recorded.cloud_sources import Source
 from .recorded.episode_index import IndexEntry
 from .recorded.images import read_jpegs
 from .recorded.joint_states import ACTION_NAMES, read_joints
@@ -58,40 +59,19 @@ class RobotwinEnvironment:
             acts=config.python is not None,
             scenes=config.python is not None,
             state_names=self._state_names(),
-            clouds=live.clouds != "none" and ("none",) not in self._cloud_sources,
-            cloud_problem=self._cloud_problem(),
+            clouds=live.clouds != "none" and ("none",) not in self._sources,
+            cloud_problem=cloud_sources.problem(self._sources),
         )
 
     @cached_property
-    def _cloud_sources(self) -> frozenset[tuple[str, ...]]:
-        """Where the clouds of the recorded episodes come from, see ``cloud_source``."""
-        found = set()
-        for entry in self._entries:
-            with contextlib.suppress(UserError):  # ``recorded`` reports the problem
-                found.add(episode_reader.cloud_source(entry, self.config))
-        return frozenset(found)
+    def _sources(self) -> frozenset[Source]:
+        """Where the clouds of the recorded episodes come from."""
+        return cloud_sources.sources(self._entries, self.config)
 
     @cached_property
     def _live(self) -> Robotwin:
         """The config of the simulator, whose clouds are as those of the recorded episodes."""
-        if self.config.clouds != "auto" or len(self._cloud_sources) != 1:
-            return self.config
-        ((kind, *names),) = self._cloud_sources
-        if kind == "depth":
-            return attrs.evolve(self.config, clouds="depth", cloud_cameras=tuple(names))
-        return attrs.evolve(self.config, clouds="none") if kind == "none" else self.config
-
-    def _cloud_problem(self) -> str:
-        """Return why clouds while acting differ from those of the recorded episodes, if so."""
-        sources = sorted({kind for kind, *_ in self._cloud_sources})
-        if "files" in sources:
-            return "those of the episodes are read from files ([environment] points)"
-        if len(self._cloud_sources) > 1:
-            return (
-                f"those of the episodes have different sources ({', '.join(sources)}); set"
-                " [environment] clouds to one of them"
-            )
-        return ""
+        return cloud_sources.live_config(self.config, self._sources)
 
     def _state_names(self) -> tuple[str, ...]:
         """Return the names of the states: true ones if the simulator or all episodes have them."""

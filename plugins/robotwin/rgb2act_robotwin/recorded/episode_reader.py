@@ -201,20 +201,6 @@ def cameras_with_depth(layout: Layout, config: Robotwin) -> Iterator[str]:
             yield name
 
 
-def cloud_source(entry: IndexEntry, config: Robotwin) -> tuple[str, ...]:
-    """Return where an episode's clouds come from.
-
-    ``("none",)``, ``("files",)``, ``("stored",)``, or ``("depth", *cameras)``.
-    """
-    if config.clouds == "none" or config.points is not None:
-        return ("none" if config.clouds == "none" else "files",)
-    layout = layout_of(entry.path)
-    if layout.clouds is not None and config.clouds in ("auto", "stored"):
-        return ("stored",)
-    names = tuple(cameras_with_depth(layout, config))
-    return ("depth", *names) if names else ("none",)
-
-
 def _from_depth(
     path: Path, layout: Layout, config: Robotwin, rows: Rows, names: tuple[str, ...]
 ) -> tuple[Sequence[PointCloud], Any]:
