@@ -59,6 +59,7 @@ def rgb2act_environments() -> Iterator[Component]:
                 Capability.IMAGE_SKIPPING,
                 Capability.SIMULATOR_FACTS,
                 Capability.CLOUD_OBSERVATIONS,
+                Capability.DATA_CHECKS,
             }
         ),
         inspect=inspect,

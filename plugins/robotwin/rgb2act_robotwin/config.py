@@ -70,6 +70,9 @@ class Robotwin:
     stride: int = 1
     """Keep every n-th frame of an episode, and the last one. Still frames are dropped first.
     Actions lead to the next kept frame."""
+    save_freq: int | None = fields.added_later(default=None)
+    """Simulator steps per frame of recordings whose files do not store it, as released ones.
+    Default: 15, which RoboTwin's configurations use."""
     instructions: Literal["seen", "unseen"] = "seen"
     """Kind of instructions of recorded episodes; episode i has the i-th one."""
     clouds: Literal["auto", "stored", "depth", "none"] = "auto"
@@ -144,6 +147,11 @@ class Robotwin:
             yield f"robotwin.limit: {self.limit!r} is below 1; omit it to read all episodes"
         if self.stride < 1:
             yield f"robotwin.stride: {self.stride!r} is below 1; 1 keeps all frames"
+        if self.save_freq is not None and not 1 <= self.save_freq <= 250:
+            yield (
+                f"robotwin.save_freq: {self.save_freq!r} is not from 1 to 250; give the simulator"
+                " steps per frame, as in RoboTwin's task config"
+            )
         for field in ("still", "still_gripper"):
             if not 0 <= getattr(self, field) < 1:
                 yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core import EnvironmentLost, UserError, did_you_mean
-from rgb2act_core.interfaces import EnvironmentInfo, Episode, SeedVerdict
+from rgb2act_core.interfaces import EnvironmentInfo, Episode, Finding, SeedVerdict
 
 from .config import IMAGES, Robotwin
-from .recorded import cloud_sources, episode_index, episode_reader, true_states
+from .recorded import cloud_sources, data_checks, episode_index, episode_reader, true_states
 from .recorded.cloud_sources import Source
 from .recorded.episode_index import IndexEntry
 from .recorded.images import read_jpegs
@@ -104,7 +104,7 @@ class RobotwinEnvironment:
     def _size_and_rate(self, entry: IndexEntry) -> tuple[tuple[int, int], float]:
         path, config = entry.path, self.config
         layout = layout_of(path)
-        hertz = episode_reader.frame_rate(path, layout)
+        hertz = episode_reader.frame_rate(path, layout, config.save_freq)
         if config.frames is not None:
             shape = episode_reader.read_episode(entry, config).rgb.shape
             return (shape[2], shape[3]), hertz
@@ -190,6 +190,12 @@ class RobotwinEnvironment:
     def _with_known_states(self, episode: Episode) -> Episode:
         state = {name: episode.state[name] for name in self.info.state_names}
         return attrs.evolve(episode, state=state)
+
+    def check_data(self) -> Iterator[Finding]:
+        """Yield what is wrong with the recorded files, in addition to what ``recorded`` refuses."""
+        yield from data_checks.check_files(self._entries, self.config)
+        if self.config.points is not None:
+            yield from data_checks.check_cloud_folders(self.recorded())
 
     def demonstrate(self, seed: int, noise: float) -> Episode | None:
         """Record RoboTwin's scripted expert; None if the scene is unstable or the expert fails.

@@ -212,10 +212,20 @@ def read_clouds(path: Path, key: str, rows: NDArray[np.int64]) -> NDArray[Any]:
             f"{path}: {key}: is {shape}, expected ({count} or more, points, 6); {REMEDY}"
         )
     clouds = hdf5.read(path, key, slice(0, count))[rows]
-    empty = rows[~(clouds != 0).any(axis=(1, 2))]
+    points_TP = np.isfinite(clouds[..., :3]).all(2) & (clouds != 0).any(2)
+    empty = rows[~points_TP.any(axis=1)]
     if len(empty):
         raise UserError(
             f"{path}: {key}: frame {empty[0]}: has no points ({len(empty)} such frames); {REMEDY},"
             " or set clouds = 'none'"
         )
+    if clouds.dtype.kind == "f" and shape[2] == 6:
+        beyond_TP = points_TP & (clouds[..., 3:] > 1).any(2)
+        if beyond_TP.any():
+            frame, point = np.argwhere(beyond_TP)[0]
+            raise UserError(
+                f"{path}: {key}: frame {rows[frame]}: colours are up to"
+                f" {clouds[frame, point, 3:].max():g}, expected floats from 0 to 1; divide them by"
+                " 255, or set clouds = 'none'"
+            )
     return clouds

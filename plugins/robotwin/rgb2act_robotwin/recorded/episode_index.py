@@ -113,6 +113,32 @@ def _make_names_unique(entries: list[IndexEntry], data: Path) -> list[IndexEntry
     ]
 
 
+def is_robotwin(data: Path) -> bool:
+    """Return whether a path has files with the names and folders of RoboTwin's episodes."""
+    files = [data] if data.is_file() else _files(data.resolve(), DEPTH) if data.is_dir() else ()
+    return any(
+        path.suffix in SUFFIXES
+        and path.parent.name == "data"
+        and re.match(r"episode_?\d", path.name) is not None
+        for path in files
+    )
+
+
+def ignored_files(data: Path) -> Iterator[tuple[Path, str]]:
+    """Yield files at or below a path that look like episodes but are not read, and the remedy."""
+    if data.is_file():
+        return
+    for path in sorted(_files(data.resolve(), DEPTH, links=True)):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        if path.is_symlink() and not path.exists():
+            yield path, "is a link to a missing file; restore the file or remove the link"
+        elif path.suffix not in SUFFIXES:
+            yield path, f"is not read: its suffix is {path.suffix}; rename it to .hdf5"
+        elif not re.search(r"\d", path.stem):
+            yield path, "is not read: its name has no number; rename it, as in episode0.hdf5"
+
+
 def select_task(entries: list[IndexEntry], task: str, embodiment: str) -> list[IndexEntry]:
     """Return the episodes of a task and robot; raise UserError with the available ones if none.
 
@@ -152,7 +178,8 @@ def _seeds(folder: Path) -> int:
         return 0
 
 
-def _files(folder: Path, depth: int) -> Iterator[Path]:
+def _files(folder: Path, depth: int, links: bool = False) -> Iterator[Path]:
+    """Yield the files in a folder and below; with ``links``, also links to missing files."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as err:
@@ -160,10 +187,10 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
     for path in entries:
         if path.name.startswith(".") or path.name in IGNORED:
             continue
-        if path.is_file():
+        if path.is_file() or (links and path.is_symlink() and not path.exists()):
             yield path
         elif depth and path.is_dir():
-            yield from _files(path, depth - 1)
+            yield from _files(path, depth - 1, links)
 
 
 def _check_numbers(entries: list[IndexEntry]) -> None:

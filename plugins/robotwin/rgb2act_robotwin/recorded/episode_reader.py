@@ -22,7 +22,7 @@ from .episode_index import IndexEntry
 from .frame_selection import still_frames
 from .hdf5 import REMEDY
 from .images import StoredImages, read_jpegs
-from .joint_states import JointTrajectory, read_trajectory
+from .joint_states import JointTrajectory, check_rows, read_trajectory
 from .layouts import SAVE_FREQUENCY, STEP_HZ, Layout, layout_of
 from .true_states import read_states
 
@@ -79,6 +79,7 @@ def _read(entry: IndexEntry, config: Robotwin) -> Episode:
         clouds=clouds,
         state=marks | states,
         seed=seed_of(entry),
+        times=_times(entry.path, layout, config, trajectory.rows),
         digest=key_of(
             {
                 "reader": VERSION,
@@ -110,9 +111,12 @@ def seed_of(entry: IndexEntry) -> int | None:
     return int(seed) if seed.isdecimal() else None
 
 
-def frame_rate(path: Path, layout: Layout) -> float:
-    """Return the frames per second. ``frequency`` in the file is simulator steps per frame."""
-    key, saved = layout.frequency, SAVE_FREQUENCY
+def frame_rate(path: Path, layout: Layout, save_freq: int | None = None) -> float:
+    """Return the frames per second. ``frequency`` in the file is simulator steps per frame.
+
+    ``save_freq`` is used for files without it.
+    """
+    key, saved = layout.frequency, save_freq or SAVE_FREQUENCY
     with hdf5.open_file(path) as file:
         value = np.array(hdf5.read(path, key) if key is not None and key in file else saved)
     if value.size == 1 and value.dtype.kind in "iu" and 0 < value.item() <= STEP_HZ:
@@ -148,7 +152,8 @@ def _frames(
     for key in keys:
         have = hdf5.array_info(entry.path, key).rows
         checked = np.arange(have) if rows is None else rows
-        _check_length(entry.path, key, checked)
+        if rows is not None:
+            check_rows(entry.path, layout, key)
         data, heads = read_jpegs(entry.path, key, checked)
         if not heads:
             raise UserError(f"{entry.path}: {key}: has no frames; {REMEDY}")
@@ -160,6 +165,14 @@ def _frames(
             " same size in [environment] cameras"
         )
     return StoredImages(entry.path, keys, np.arange(0) if rows is None else rows, sizes[0]), digests
+
+
+def _times(path: Path, layout: Layout, config: Robotwin, rows: Rows) -> NDArray[np.float64] | None:
+    """Return the times of the kept frames; None without them or if still frames are dropped."""
+    if layout.times is None or config.duplicates == "drop":
+        return None
+    times_R = hdf5.read_numbers(path, layout.times)[:, 0]
+    return times_R if len(times_R) <= rows.max() else times_R[rows]
 
 
 def _check_length(path: Path, key: str, rows: Rows) -> None:
@@ -181,6 +194,7 @@ def _clouds(
         return paired, [file_digest(path) for path in paired.paths]
     path, key = entry.path, layout.clouds
     if key is not None and config.clouds in ("auto", "stored"):
+        check_rows(path, layout, key)
         values = cameras.read_clouds(path, key, rows)
         return cameras.StoredClouds(path, key, rows), digest(values)
     if config.clouds == "stored":

@@ -69,7 +69,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         return
     try:
         state = check_regular(path)
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)  # many network file systems cannot lock
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; list the episodes with rgb2act inspect") from None
     except DAMAGE as err:

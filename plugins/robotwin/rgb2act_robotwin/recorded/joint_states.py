@@ -55,6 +55,16 @@ def keep_frames(trajectory: JointTrajectory, rule: FrameRule) -> JointTrajectory
     )
 
 
+def check_rows(path: Path, layout: Layout, key: str) -> None:
+    """Raise UserError unless an array has as many rows as the joints.
+
+    Where actions are the next row of the joints, the last row may be missing: it is not used.
+    """
+    have, rows = (hdf5.array_info(path, each).rows for each in (key, layout.state[0]))
+    if have != rows and not (have == rows - 1 and not layout.actions):
+        raise UserError(f"{path}: {key}: has {have} frames, {layout.state[0]} has {rows}; {REMEDY}")
+
+
 def _read_chain(path: Path, layout: Layout) -> tuple[Floats, Floats]:
     """Return joints and actions (N, A) of all frames that have an action."""
     state_RA = read_joints(path, layout.state)
@@ -71,6 +81,7 @@ def _read_chain(path: Path, layout: Layout) -> tuple[Floats, Floats]:
 
 def _read_actions(path: Path, layout: Layout, state_RA: Floats) -> Floats:
     actions_RA = read_joints(path, layout.actions)
+    _check_grippers(path, layout.actions, actions_RA)
     if len(actions_RA) != len(state_RA):
         raise UserError(
             f"{path}: {layout.actions[0]}: has {len(actions_RA)} rows, {layout.state[0]}"
@@ -109,13 +120,14 @@ def read_joints(path: Path, keys: tuple[str, ...]) -> Floats:
     return joints_RA
 
 
-def _check_grippers(path: Path, keys: tuple[str, ...], state_RA: Floats) -> None:
+def _check_grippers(path: Path, keys: tuple[str, ...], values_RA: Floats) -> None:
     for i, name in enumerate(ACTION_NAMES):
         if name.endswith("gripper"):
-            wrong = np.flatnonzero((state_RA[:, i] < GRIPPER[0]) | (state_RA[:, i] > GRIPPER[1]))
+            wrong = np.flatnonzero((values_RA[:, i] < GRIPPER[0]) | (values_RA[:, i] > GRIPPER[1]))
             if len(wrong):
-                value = state_RA[wrong[0], i].item()
+                value = values_RA[wrong[0], i].item()
+                key = keys[0] if len(keys) == 1 else keys[1 if name.startswith("left") else 3]
                 raise UserError(
-                    f"{path}: {keys[0]}: frame {wrong[0]}: {name} is {value!r}, expected 0 (closed)"
+                    f"{path}: {key}: frame {wrong[0]}: {name} is {value!r}, expected 0 (closed)"
                     f" to 1 (open); {REMEDY}"
                 )

@@ -23,6 +23,7 @@ from .hdf5 import DAMAGE, REMEDY, first_line, open_file
 STEP_HZ = 250  # simulator steps per second
 SAVE_FREQUENCY = 15  # simulator steps per frame, RoboTwin's default
 THIRD_VIEW = "third_view"  # an extra camera in some old files
+TIMES = tuple(f"{group}timestamp{s}" for group in ("", "additional_info/") for s in ("", "s"))
 
 
 @attrs.frozen
@@ -46,6 +47,7 @@ class Layout:
     actions: tuple[str, ...]  # likewise; empty if actions are the next row of the state
     texts: tuple[str, ...] = ()  # keys of instructions
     frequency: str | None = None
+    times: str | None = None  # seconds of each frame, in files of some recorders
 
 
 def layout_of(path: Path) -> Layout:
@@ -83,6 +85,7 @@ def _legacy(file: h5py.File) -> Layout:
         clouds=_cloud_key(file, "pointcloud"),
         state=(vector,) if vector in file or parts[0] not in file else parts,
         actions=(),
+        times=_times(file),
     )
 
 
@@ -102,7 +105,12 @@ def _newer(file: h5py.File) -> Layout:
         actions=_joints(file, "action"),
         texts=("instructions", "instruction"),
         frequency="additional_info/frequency",
+        times=_times(file),
     )
+
+
+def _times(file: h5py.File) -> str | None:
+    return next((key for key in TIMES if isinstance(file.get(key), h5py.Dataset)), None)
 
 
 def _joints(file: h5py.File, group: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Shapes: R = rows of a file, N = frames shown, H W = pixels, A = action dims
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,37 +20,18 @@ from rgb2act_core.interfaces import DatasetSummary, Environment, EpisodeOverview
 
 from ..config import CAMERAS, Robotwin
 from ..tasks import ALOHA, TASKS
-from . import cameras, episode_index, hdf5, instructions, joint_motion
+from . import episode_index, episode_reader, hdf5, joint_motion
 from .episode_index import IndexEntry
-from .hdf5 import REMEDY
-from .images import StoredImages, read_jpegs
-from .joint_states import ACTION_NAMES, KEEP_ALL, JointTrajectory, read_trajectory
-from .layouts import Layout, layout_of
+from .file_report import FileReport, compare_cameras, report_of
+from .images import StoredImages
+from .joint_states import (
+    ACTION_NAMES,
+    KEEP_ALL,
+    JointTrajectory,
+)
 
 SHOWN = 6  # frames per row of the contact sheet
 SHEETS = 4  # tasks on the contact sheet
-
-
-@attrs.define(eq=False, kw_only=True)
-class _FileReport:
-    """Findings in one file."""
-
-    entry: IndexEntry
-    layout: Layout | None = None
-    trajectory: JointTrajectory | None = None
-    sizes: dict[str, tuple[int, int]] = attrs.field(factory=dict)
-    colours: Counter[str] = attrs.field(factory=Counter)
-    clouds: bool = False
-    depth: bool = False
-    has_instructions: bool = False
-    problems: list[str] = attrs.field(factory=list)
-
-    def attempt(self, call: Callable[..., Any], *args: Any) -> Any:
-        try:
-            return call(*args)
-        except UserError as err:
-            self.problems += [str(arg) for arg in err.args]
-            return None
 
 
 def summarize(path: Path) -> DatasetSummary | None:
@@ -58,13 +39,13 @@ def summarize(path: Path) -> DatasetSummary | None:
     try:
         entries = episode_index.find_episodes(path)
     except UserError:
-        if "_traj_data" in path.resolve().parts:
+        if "_traj_data" in path.resolve().parts or episode_index.is_robotwin(path):
             raise
         return None
-    reports = [_report(entry) for entry in entries]
+    reports = [report_of(entry) for entry in entries]
     if not any(report.layout for report in reports) and not any(entry.named for entry in entries):
         return None
-    _compare(reports)
+    compare_cameras(reports)
     valid = [report for report in reports if not report.problems]
     choice = _choose_task(reports, valid)
     motion = joint_motion.measure(choice.trajectories)
@@ -84,66 +65,7 @@ def summarize(path: Path) -> DatasetSummary | None:
     )
 
 
-def _report(entry: IndexEntry) -> _FileReport:
-    report = _FileReport(entry=entry)
-    try:
-        with hdf5.open_file(entry.path):
-            return _read_report(report)
-    except UserError as err:
-        return attrs.evolve(report, problems=[*report.problems, *map(str, err.args)])
-
-
-def _read_report(report: _FileReport) -> _FileReport:
-    entry = report.entry
-    layout: Layout | None = report.attempt(layout_of, entry.path)
-    if layout is None:
-        return report
-    report.layout, path = layout, entry.path
-    report.trajectory = report.attempt(read_trajectory, path, layout)
-    count = 0 if report.trajectory is None else len(report.trajectory.rows)
-    for name, camera in layout.cameras.items():
-        report.attempt(_check_camera, report, name, camera.rgb, count)
-        report.depth |= camera.depth is not None
-    if not layout.cameras:
-        report.problems.append(f"{path}: has no camera; record it again with data_type.rgb enabled")
-    if layout.clouds is not None:
-        report.clouds = (
-            report.attempt(cameras.read_clouds, path, layout.clouds, np.arange(count)) is not None
-        )
-    texts = report.attempt(instructions.read_instructions, entry, layout)
-    report.has_instructions = bool(texts and any(texts.values()))
-    return report
-
-
-def _check_camera(report: _FileReport, name: str, key: str, count: int) -> None:
-    have = hdf5.array_info(report.entry.path, key).rows
-    if have < count:
-        raise UserError(
-            f"{report.entry.path}: {key}: has {have} frames for {count} steps; {REMEDY}"
-        )
-    _, heads = read_jpegs(report.entry.path, key, np.arange(count or have))
-    if not heads:
-        raise UserError(f"{report.entry.path}: {key}: has no frames; {REMEDY}")
-    report.sizes[name] = (heads[0].height, heads[0].width)
-    report.colours.update("true RGB" if head.true_rgb else "swapped" for head in heads)
-
-
-def _compare(reports: Sequence[_FileReport]) -> None:
-    """Report episodes without a camera that most episodes of their folder have."""
-    pairs = [(report, report.layout.cameras) for report in reports if report.layout]
-    for _, members in groupby(pairs, key=lambda pair: pair[0].entry.folder):
-        group = list(members)
-        counts = Counter(name for _, cameras_of in group for name in cameras_of)
-        for report, cameras_of in group:
-            for name, count in counts.items():
-                if name not in cameras_of and 2 * count > len(group):
-                    report.problems.append(
-                        f"{report.entry.path}: camera {name!r} is missing; {count} of {len(group)}"
-                        f" episodes have it; {REMEDY}"
-                    )
-
-
-def _episode(report: _FileReport) -> EpisodeOverview:
+def _episode(report: FileReport) -> EpisodeOverview:
     return EpisodeOverview(
         name=report.entry.name,
         task=report.entry.task,
@@ -154,7 +76,7 @@ def _episode(report: _FileReport) -> EpisodeOverview:
     )
 
 
-def _cameras(reports: Sequence[_FileReport]) -> dict[str, tuple[tuple[int, int], ...]]:
+def _cameras(reports: Sequence[FileReport]) -> dict[str, tuple[tuple[int, int], ...]]:
     names = {name for report in reports for name in report.sizes}
     order = sorted(names, key=lambda n: (CAMERAS.index(n) if n in CAMERAS else len(CAMERAS), n))
     return {
@@ -178,9 +100,7 @@ def _missing(entries: Sequence[IndexEntry]) -> Iterator[str]:
             yield attrs.evolve(group[0], number=number).name
 
 
-def _facts(
-    reports: Sequence[_FileReport], valid: Sequence[_FileReport]
-) -> Iterator[tuple[str, str]]:
+def _facts(reports: Sequence[FileReport], valid: Sequence[FileReport]) -> Iterator[tuple[str, str]]:
     tasks = Counter(report.entry.task or "not named by the path" for report in reports)
     yield "tasks", ", ".join(f"{task} ({count})" for task, count in sorted(tasks.items()))
     robots = {report.entry.embodiment for report in reports if report.entry.embodiment}
@@ -188,12 +108,23 @@ def _facts(
     colours = sum((report.colours for report in reports), Counter[str]())
     kinds = " and ".join(f"{kind} ({count})" for kind, count in sorted(colours.items()))
     yield "JPEG colours", f"{kinds}, decoded to RGB" if kinds else "none"
+    rates = Counter(_rate(report) for report in valid if report.layout)
+    yield "frame rate", ", ".join(f"{rate} ({count})" for rate, count in rates.items()) or "none"
     lengths = sorted(len(report.trajectory.rows) for report in valid if report.trajectory)
     if lengths:
         yield "episode length", f"{lengths[0]} to {lengths[-1]} frames"
     yield "point clouds", _share([report.clouds for report in valid])
     yield "depth", _share([report.depth for report in valid])
     yield "instructions", _share([report.has_instructions for report in valid])
+
+
+def _rate(report: FileReport) -> str:
+    """Return the frame rate of a file, and whether it is the default one."""
+    assert report.layout is not None
+    with hdf5.open_file(report.entry.path) as file:
+        stored = report.layout.frequency is not None and report.layout.frequency in file
+    rate = f"{episode_reader.frame_rate(report.entry.path, report.layout):.2f} Hz"
+    return rate if stored else f"{rate}, assumed: set [environment] save_freq if it differs"
 
 
 def _share(having: Sequence[bool]) -> str:
@@ -230,7 +161,7 @@ class _Choice:
 
     task: str
     robot: str
-    reports: tuple[_FileReport, ...]
+    reports: tuple[FileReport, ...]
 
     @property
     def trajectories(self) -> list[JointTrajectory]:
@@ -238,7 +169,7 @@ class _Choice:
         return [r.trajectory for r in self.reports if r.trajectory and not r.problems]
 
 
-def _choose_task(reports: Sequence[_FileReport], valid: Sequence[_FileReport]) -> _Choice:
+def _choose_task(reports: Sequence[FileReport], valid: Sequence[FileReport]) -> _Choice:
     """Return the most frequent task and its most frequent robot."""
     tasks = Counter(report.entry.task for report in valid if report.entry.task)
     known = Counter({task: count for task, count in tasks.items() if task in TASKS})
@@ -252,9 +183,9 @@ def _choose_task(reports: Sequence[_FileReport], valid: Sequence[_FileReport]) -
 
 def _table(path: Path, choice: _Choice, motion: JointMotion | None) -> dict[str, Any]:
     """Return the [environment] table for the valid episodes of the chosen task."""
-    camera_sets = [set(report.sizes) for report in choice.reports if not report.problems]
-    shared = set.intersection(*camera_sets) if camera_sets else set()
-    camera = next((name for name in (*CAMERAS, *sorted(shared)) if name in shared), CAMERAS[0])
+    names = {name: sum(r.usable(name) for r in choice.reports) for name in CAMERAS}
+    enough = max(names.values()) / 2
+    camera = next(name for name in CAMERAS if names[name] >= enough)
     table: dict[str, Any] = {
         "use": "robotwin",
         "task": choice.task,
@@ -267,13 +198,13 @@ def _table(path: Path, choice: _Choice, motion: JointMotion | None) -> dict[str,
         table["duplicates"] = "drop"
     if motion is not None and motion.stride > 1:
         table["stride"] = motion.stride
-    if damaged := [report.entry.name for report in choice.reports if report.problems]:
+    if damaged := [r.entry.name for r in choice.reports if not r.usable(camera)]:
         table["skip"] = damaged
     return table
 
 
 def _environments(
-    path: Path, valid: Sequence[_FileReport], choice: _Choice
+    path: Path, valid: Sequence[FileReport], choice: _Choice
 ) -> Iterator[Environment]:
     """Open the valid episodes of each task with all cameras of the most frequent size."""
     from ..environment import RobotwinEnvironment
@@ -292,7 +223,7 @@ def _environments(
             yield environment
 
 
-def _cameras_of_one_size(reports: Sequence[_FileReport]) -> tuple[str, ...]:
+def _cameras_of_one_size(reports: Sequence[FileReport]) -> tuple[str, ...]:
     """Return the cameras that all files have, of the size that most of them have."""
     shared = set.intersection(*(set(report.sizes.items()) for report in reports))
     sizes = Counter(size for _, size in shared)
@@ -301,7 +232,7 @@ def _cameras_of_one_size(reports: Sequence[_FileReport]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (name not in CAMERAS, name)))
 
 
-def _sample_images(valid: Sequence[_FileReport]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _sample_images(valid: Sequence[FileReport]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield frames of each camera of the first valid episode of each task."""
     shown: set[str] = set()
     for report in valid:

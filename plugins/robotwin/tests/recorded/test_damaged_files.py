@@ -185,7 +185,7 @@ def test_wrong_widths_and_lengths(tmp_path: Path, opened: Opened) -> None:
         frames = file["observation/head_camera/rgb"][:3]
         del file["observation/head_camera/rgb"]
         file["observation/head_camera/rgb"] = frames
-    assert "rgb: has 3 frames for 5 steps" in refused(opened(tmp_path / "b"))
+    assert "rgb: has 3 frames, joint_action/vector has 6" in refused(opened(tmp_path / "b"))
     write_legacy(tmp_path / "c", rows=1)
     assert "has 1 frames, needs at least 2" in refused(opened(tmp_path / "c"))
     joints_RA = vector()

@@ -48,9 +48,9 @@ def test_damage_is_listed_and_sets_the_exit_code(tmp_path: Path, cli: Cli) -> No
     write_legacy(tmp_path / "data", true_rgb=True)
     path = write_legacy(tmp_path / "data", 1)
     with h5py.File(path, "r+") as file:
-        file["observation/left_camera/rgb"][2] = b"nothing"
+        file["observation/head_camera/rgb"][2] = b"nothing"
     output = cli("inspect", "data", code=1).stdout
-    assert "observation/left_camera/rgb: frame 2: is not a JPEG" in output
+    assert "observation/head_camera/rgb: frame 2: is not a JPEG" in output
     assert "2, 1 of them intact" in output
     found = json.loads(cli("inspect", "data", "--json", code=1).stdout)
     assert [len(episode["problems"]) for episode in found["episodes"]] == [0, 1]
