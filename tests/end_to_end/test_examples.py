@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRETRAINED = {"robotwin.toml"}  # needs weights
+SIMULATED = {"robotwin_hammer.toml"}  # needs an installation of RoboTwin
 RECORDED = {"robotwin_recorded.toml"}  # recorded demonstrations only, no simulator
 # run by other tests and by make demo; the baselines' spec differs from quickstart.toml only in them
 ELSEWHERE = {"quickstart.toml", "quickstart_baselines.toml", "smoke.toml"}
@@ -27,7 +28,11 @@ def content(name: str) -> dict[str, Any]:
 def test_every_task_of_tabletop_has_an_example() -> None:
     from rgb2act_tabletop.config import TASKS
 
-    tables = [content(name)["environment"] for name in NAMES if name not in PRETRAINED | RECORDED]
+    tables = [
+        content(name)["environment"]
+        for name in NAMES
+        if name not in PRETRAINED | SIMULATED | RECORDED
+    ]
     tasks = [table if isinstance(table, list) else [table] for table in tables]
     shown = {task["task"] for several in tasks for task in several}
     assert shown == set(TASKS)
@@ -37,7 +42,7 @@ def test_run_names_of_examples_are_unique() -> None:
     assert len({content(name)["name"] for name in NAMES}) == len(NAMES)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in PRETRAINED])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in PRETRAINED | SIMULATED])
 def test_example_passes_check(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +62,15 @@ def test_missing_plugins_of_the_robotwin_example_are_named(
             assert f"pip install rgb2act-{name}" in errors
 
 
+def test_check_names_everything_that_the_hammer_example_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(EXAMPLES / "robotwin_hammer.toml"), "--root", str(tmp_path)]) == 2
+    errors = capsys.readouterr().err
+    for key in ("data", "python", "root"):
+        assert f"environment.{key}: there is no file" in errors
+
+
 def test_quickstart_with_baselines_differs_only_in_the_baselines() -> None:
     plain, baselines = content("quickstart.toml"), content("quickstart_baselines.toml")
     assert baselines["act"].pop("baselines") == ["proprio_only", "end_to_end"]
@@ -74,7 +88,9 @@ SHORTER = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in PRETRAINED | RECORDED | ELSEWHERE])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if n not in PRETRAINED | SIMULATED | RECORDED | ELSEWHERE]
+)
 def test_short_version_of_an_example_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
