@@ -39,7 +39,7 @@ def load_aligner(folder: Path) -> Aligner:
     path = folder / "aligner.json"
     data = read_model_json(path)
     aligner = build_aligner(path, data, read_fingerprints(path, data))
-    return load_weights(folder / "aligner.safetensors", aligner)
+    return load_weights(folder / "aligner.safetensors", aligner, data)
 
 
 def aligner_data(aligner: Aligner, fusion: Choice) -> dict[str, Any]:

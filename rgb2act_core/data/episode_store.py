@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..interfaces import Episode, PointCloud
 from ..pointclouds.lazy import LazyClouds
-from ..store.array_format import array_digest, json_digest
+from ..store.array_format import array_digest
+from ..store.files import json_digest
 from ..store.group_reader import Group, read_group
 from ..store.group_writer import GroupWriter, first_unfinite
 

@@ -20,7 +20,7 @@ from ..spec import Spec
 from ..spec.reader import structure, unstructure
 from ..stages.run import Run
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
-from ..store.files import guard, read_json, write_json
+from ..store.files import guard, read_json, write_record
 from ..store.run_file import RECORD, RunFile, StageRecord, read_run_file
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId
@@ -72,7 +72,7 @@ class RunRecord:
             environment=versions(),
             findings=self._findings,
         )
-        write_json(self.path, content.to_json())
+        write_record(self.path, content.to_json())
 
 
 def _previous_stages(folder: Path) -> dict[StageId, StageRecord]:

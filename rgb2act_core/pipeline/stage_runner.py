@@ -37,6 +37,7 @@ def run_stage(record: RunRecord, stage: StageId, target: StageFolder, work: Stag
                     save_stage_timing(record.run, stage, target.path, timer.seconds)
     if not reason:
         meta = target.meta()
+        _check_models(target.path)
         timer = Timer(meta["seconds"], meta["cpu_seconds"])
         announce(stage)
         _export_curves(target.path / "metrics.jsonl", tensorboard, stage.title)
@@ -83,6 +84,14 @@ def record_stage(
             scenes="" if scenes is None else str(scenes.relative_to(record.run.root)),
         )
     )
+
+
+def _check_models(folder: Path) -> None:
+    """Raise UserError if a cached stage has a model whose weights were altered."""
+    if any(folder.glob("*.safetensors")):
+        from ..store.model_files import check_models
+
+        check_models(folder)
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ from ..stages.run import Run
 from ..store.files import read_json
 from ..store.group_reader import check_group, read_group
 from ..store.keys import canonical, key_of
+from ..store.model_files import check_models
 from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from ..system.progress import progress_bar
@@ -80,6 +81,7 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
     stores, problems = _check_stores(recorded, run, data)
     policy_folder = recorded.stage_folder(StageId(Stage.TRAIN))
     planner = _open_planner(run, policy_folder)
+    problems += _check_models(recorded)
     problems += _check_backbones(policy_folder, [canonical(c) for c in policy_backbones(run.spec)])
     count = EPISODES if episodes is None else episodes
     sources = [s for i in range(len(tasks)) for s in data.of_task(i).demonstrations[:count]]
@@ -122,6 +124,18 @@ def _exceeded(source: EpisodeRef, errors: Errors) -> list[str]:
         for name, values in errors.items()
         for t in np.flatnonzero(~(values <= LIMITS[name]))[:SHOWN_FRAMES]
     ]
+
+
+def _check_models(recorded: RecordedRun) -> list[str]:
+    """Compare the weights of every aligner and policy of the run with their digests."""
+    problems: list[str] = []
+    for id in recorded.stages:
+        if id.stage in (Stage.ALIGN, Stage.TRAIN):
+            try:
+                check_models(recorded.stage_folder(id))
+            except UserError as err:
+                problems += err.args
+    return problems
 
 
 def _check_backbones(policy_folder: Path, wanted: list[dict[str, Any]]) -> list[str]:

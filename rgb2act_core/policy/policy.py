@@ -61,6 +61,7 @@ class Policy(nn.Module):
         fingerprints: tuple[Fingerprint, ...] = (),
     ) -> None:
         super().__init__()
+        self.source = "policy"  # the folder that it was loaded from, for messages
         self.config = config
         self.aligner, self.capabilities = aligner, capabilities
         self.token_format, self.fingerprints = token_format, fingerprints

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.action_layout import held_grippers
+from ..errors import UserError
 from ..spec import Act
 from .action_chunks import ActionChunker
 from .batch_planner import BatchPlanner, Candidates
@@ -51,6 +52,7 @@ class Rollout:
     generator: torch.Generator
     chunks: ActionChunker
     first_A: NDArray[np.float32]  # joints at the start of the episode
+    source: str = "policy"  # names the policy in messages
     commands: list[NDArray[np.float32]] = attrs.field(factory=list)  # of each plan, (n, A)
     clipped_by: list[NDArray[np.float32]] = attrs.field(factory=list)
     """How far clipping moved the executed steps of each plan, (n, A moved), in half ranges; empty
@@ -62,7 +64,15 @@ class Rollout:
         return self.config.n_action_steps * len(self.commands)
 
     def next(self, candidates: Candidates) -> NDArray[np.float32]:
-        """Return the actions (n, A) to execute before the next plan, from the best candidate."""
+        """Return the actions (n, A) to execute before the next plan, from the best candidate.
+
+        Raises UserError if a plan is not finite; the episode then stays as it is.
+        """
+        if not np.isfinite(candidates.actions_PSA).all():
+            raise UserError(
+                f"{self.source}: the plan for step {self.step} of the episode contains NaN or"
+                " infinity; check the observed joints and images, or train the policy again"
+            )
         best, steps = self.chunks.add(self.step, candidates.actions_PSA), self.config.n_action_steps
         if candidates.clipped_by_PSA is not None:
             self.clipped_by.append(candidates.clipped_by_PSA[best][:steps])
@@ -90,22 +100,33 @@ def start_rollout(
         generator=torch.Generator().manual_seed(seed),
         chunks=ActionChunker(act, policy.half_range(history.task).cpu().numpy()),
         first_A=first_A.copy(),
+        source=policy.source,
     )
 
 
 def step_rollouts(
     planner: BatchPlanner, act: Act, rollouts: Mapping[int, Rollout]
 ) -> dict[int, NDArray[np.float32]]:
-    """Plan for the episodes of these batch slots and return the actions (n, A) of each."""
+    """Plan for the episodes of these batch slots and return the actions (n, A) of each.
+
+    Raises UserError if a plan is not finite.
+    """
+    planned = plan_rollouts(planner, act, rollouts)
+    return {slot: rollouts[slot].next(candidates) for slot, candidates in planned.items()}
+
+
+def plan_rollouts(
+    planner: BatchPlanner, act: Act, rollouts: Mapping[int, Rollout]
+) -> dict[int, Candidates]:
+    """Return the plans for the episodes of these batch slots, from which ``next`` takes actions."""
     starts = {}
     if act.warm_start:
         rest = {slot: rollout.chunks.warm_start(rollout.step) for slot, rollout in rollouts.items()}
         starts = {slot: start_SA for slot, start_SA in rest.items() if start_SA is not None}
-    planned = planner.plan(
+    return planner.plan(
         {slot: rollout.history for slot, rollout in rollouts.items()},
         {slot: rollout.generator for slot, rollout in rollouts.items()},
         act.candidates,
         starts,
         act.warm_start,
     )
-    return {slot: rollouts[slot].next(candidates) for slot, candidates in planned.items()}

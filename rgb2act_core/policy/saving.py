@@ -57,7 +57,8 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
         token_format=structure_part(path, Tokens, _without_none(data.get("tokens"))),
         fingerprints=read_fingerprints(path, data),
     )
-    load_weights(folder / "policy.safetensors", policy)
+    load_weights(folder / "policy.safetensors", policy, data)
+    policy.source = str(folder)
     return policy.to(device_of(Compute(device=device).device))
 
 

@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..policy.batch_planner import BatchPlanner
 from ..policy.config import PolicyConfig
 from ..policy.planner import Planner, batch_slot
-from ..policy.rollout import Rollout, step_rollouts
+from ..policy.rollout import Rollout, plan_rollouts
 from ..spec import Act
 
 WINDOW = 0.005  # seconds that a request waits for others to join its batch
@@ -109,13 +109,16 @@ class Sessions:
         ready = {request.slot: request for request in requests if self._see(request)}
         rollouts = {slot: request.rollout for slot, request in ready.items()}
         try:
-            actions = step_rollouts(self.planner, self.act, rollouts) if rollouts else {}
+            plans = plan_rollouts(self.planner, self.act, rollouts) if rollouts else {}
         except Exception as err:
             for request in ready.values():
                 _fail(request, err)
             return
-        for slot, actions_nA in actions.items():
-            ready[slot].actions.set_result(actions_nA)
+        for slot, candidates in plans.items():
+            try:
+                ready[slot].actions.set_result(rollouts[slot].next(candidates))
+            except Exception as err:  # of this client only, such as a plan that is not finite
+                _fail(ready[slot], err)
 
     def _see(self, request: _Request) -> bool:
         try:

@@ -18,7 +18,7 @@ from ..evaluation.task import EvaluationTask
 from ..policy.batch_planner import BatchPlanner
 from ..policy.saving import load_policy
 from ..spec.requirements import policy_backbones, policy_teacher
-from ..store.files import guard, read_json, write_json
+from ..store.files import guard, read_json, write_json, write_record
 from ..system.devices import device_of
 from ..system.progress import progress_bar
 from .run import Run
@@ -59,7 +59,7 @@ def act(
                         run.spec.act, planner, simulators, part, videos, scenes, name
                     )
                     episodes += batch.run(ended)
-                    write_json(path, {"episodes": episodes})
+                    write_record(path, {"episodes": episodes})
                     if simulators.lost:  # kept apart from the results, which losses do not change
                         write_json(lost_path, {"lost": [*lost, *simulators.lost]})
                 lost += simulators.lost

@@ -6,8 +6,6 @@ it. Uncompressed, it is a flat file with the chunk index at the end. See docs/st
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -16,6 +14,8 @@ from typing import Any
 import attrs
 import google_crc32c
 import numpy as np
+
+from .files import json_digest
 
 CODECS = ("none", "zstd")
 DTYPES = ("bool", *(f"{s}int{n}" for s in ("", "u") for n in (8, 16, 32, 64)))
@@ -118,9 +118,3 @@ def good_name(name: str) -> bool:
 def array_digest(shape: tuple[int, ...], dtype: str, dims: tuple[str, ...], data: str) -> str:
     """Return the digest of an array; ``data`` is the BLAKE2b of its little-endian C-order bytes."""
     return json_digest([list(shape), dtype, list(dims), data])
-
-
-def json_digest(value: Any) -> str:
-    """Return a digest of a JSON value, independent of the order of keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()

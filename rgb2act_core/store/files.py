@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..system.input_files import read_json_text
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DENIED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+RECORD_DIGEST = "record_digest"
 _OTHER_ROOT = "choose another folder with --root"
 
 
@@ -60,15 +62,33 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, allow_nan=False))
 
 
+def write_record(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically, with a digest that ``read_json`` compares."""
+    plain = json.loads(json.dumps(data, allow_nan=False))
+    write_json(path, {**plain, RECORD_DIGEST: json_digest(plain)})
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raise UserError if it is missing or damaged."""
+    """Return the object in a JSON file, without the digest that ``write_record`` adds.
+
+    Raises UserError if the file is missing, damaged or does not match its digest.
+    """
     try:
         data = read_json_text(path)
     except (OSError, ValueError) as err:
         raise UserError(f"{path}: cannot be read ({err}); delete it and run again") from err
     if not isinstance(data, dict):
         raise UserError(f"{path}: is not a JSON object; delete it and run again")
+    digest = data.pop(RECORD_DIGEST, None)  # files of older versions have none
+    if digest is not None and digest != json_digest(data):
+        raise UserError(f"{path}: was altered after it was written; delete it and run again")
     return data
+
+
+def json_digest(value: Any) -> str:
+    """Return a digest of a JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
 
 
 @contextlib.contextmanager

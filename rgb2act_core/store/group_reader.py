@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..system.input_files import check_memory, open_regular, parse_json
-from .array_format import Layout, array_digest, good_name, index, json_digest, parse
+from .array_format import Layout, array_digest, good_name, index, parse
 from .checked_frames import CheckedFrames
+from .files import json_digest
 
 WRITERS = {"episodes": "collect", "features": "extract", "embeddings": "extract"}
 """Folders of the store that hold groups, and the commands that write them."""

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from .array_format import CODECS, DTYPES, LEVEL, Layout, array_digest, good_name, index, json_digest
-from .files import guard, sync_folder
+from .array_format import CODECS, DTYPES, LEVEL, Layout, array_digest, good_name, index
+from .files import guard, json_digest, sync_folder
 from .group_reader import read_group
 
 _PARTIAL = re.compile(r"\..+\.partial-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}")

@@ -6,26 +6,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from .._version import __version__
 from ..errors import UserError
 from ..plugins.components import Component, Kind
 from ..plugins.registry import find
 from ..spec.reader import structure_config
-from .files import read_json, write_json
-from .tensors import read_tensors, write_tensors
+from .files import read_json, write_record
+from .tensors import read_with_digest, write_tensors
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
+WEIGHTS_DIGEST = "weights_digest"
+MODELS = ("aligner", "policy")  # names of the files
 FORMAT = 2  # increase when the content of these files changes
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise UserError that names the first tensor with NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UserError(
+                f"{path}: tensor {name!r} contains NaN or infinity; delete the folder and run again"
+            )
 
 
 def save_model(folder: Path, name: str, module: nn.Module, data: Mapping[str, Any]) -> None:
     """Write a module's weights and its config into ``folder/name.{safetensors,json}``."""
-    write_tensors(folder / f"{name}.safetensors", module.state_dict(), {"format": FORMAT})
-    write_json(folder / f"{name}.json", {"format": FORMAT, "rgb2act": __version__} | dict(data))
+    path = folder / f"{name}.safetensors"
+    digest = write_tensors(path, module.state_dict(), {"format": FORMAT})
+    head = {"format": FORMAT, "rgb2act": __version__, WEIGHTS_DIGEST: digest}
+    write_record(folder / f"{name}.json", head | dict(data))
 
 
 def read_model_json(path: Path) -> dict[str, Any]:
@@ -65,11 +78,34 @@ def build_component(path: Path, kind: Kind, data: Any) -> Any:
     return component.build(structure_part(path, component.config, options))
 
 
-def load_weights(path: Path, module: Module) -> Module:
-    """Load a safetensors file into a module, frozen and in evaluation mode."""
-    tensors, _ = read_tensors(path)
+def load_weights(path: Path, module: Module, data: Mapping[str, Any]) -> Module:
+    """Load a safetensors file into a module, frozen and in evaluation mode.
+
+    ``data`` is the content of the model's JSON file. Raises UserError if the weights were altered,
+    belong to another model, or are not finite.
+    """
+    tensors = _read_weights(path, data)
+    check_finite(path, tensors)
     try:
         module.load_state_dict(tensors)
     except RuntimeError as err:
         raise UserError(f"{path}: does not match its JSON file ({err}); train again") from err
     return module.eval().requires_grad_(False)
+
+
+def check_models(folder: Path) -> None:
+    """Raise UserError if the weights of a model in a stage's folder were altered."""
+    for name in MODELS:
+        path = folder / f"{name}.json"
+        if path.exists():
+            _read_weights(path.with_suffix(".safetensors"), read_model_json(path))
+
+
+def _read_weights(path: Path, data: Mapping[str, Any]) -> dict[str, Tensor]:
+    tensors, _, digest = read_with_digest(path)
+    if data.get(WEIGHTS_DIGEST) not in (None, digest):  # None: written by an older version
+        raise UserError(
+            f"{path}: does not belong to {path.with_suffix('.json').name}; delete the folder and"
+            " run again"
+        )
+    return tensors

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
-from .files import guard, locked, read_json, sync_folder, write_json
+from .files import guard, locked, read_json, sync_folder, write_json, write_record
 from .keys import key_of
 
 BEST = "best.safetensors"  # best weights so far, of evaluations during training
@@ -78,7 +78,7 @@ class StageFolder:
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "results": dict(results),
         }
-        write_json(self.partial / "stage.json", stage)
+        write_record(self.partial / "stage.json", stage)
         with guard(self.path):
             for name in SCRATCH:
                 (self.partial / name).unlink(missing_ok=True)

@@ -1,9 +1,11 @@
 """Errors of saved aligners."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from small_aligner import WEIGHTED, build
 
 from rgb2act_core.alignment.saving import load_aligner, save_aligner
@@ -20,8 +22,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, **changes: object) -> None:
+    """Change the config as an older version would have written it, without a digest."""
     path = folder / "aligner.json"
-    data = json.loads(path.read_text()) | changes
+    data = json.loads(path.read_text()) | {"record_digest": None} | changes
     path.write_text(json.dumps({k: v for k, v in data.items() if v is not None}))
 
 
@@ -57,3 +60,44 @@ def test_an_unknown_option_is_an_error(folder: Path) -> None:
     edit(folder, config=data["config"] | {"unknown": 1})
     with pytest.raises(UserError, match="unknown"):
         load_aligner(folder)
+
+
+def test_altered_weights_are_refused_and_the_tensor_is_named(folder: Path) -> None:
+    path = folder / "aligner.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 0x80
+    path.write_bytes(bytes(data))
+    with pytest.raises(UserError, match=r"aligner\.safetensors: tensor '.+' was altered; delete"):
+        load_aligner(folder)
+
+
+def test_altered_config_is_refused(folder: Path) -> None:
+    path = folder / "aligner.json"
+    data = json.loads(path.read_text())
+    data["config"]["mlp_dim"] += 1
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"aligner\.json: was altered after it was written"):
+        load_aligner(folder)
+
+
+def test_weights_of_another_aligner_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = build()
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    (tmp_path / "other").mkdir()
+    choice = FusionChoice(component=WEIGHTED, config=WEIGHTED.tiny)
+    save_aligner(tmp_path / "other", other, choice)
+    (tmp_path / "other" / "aligner.safetensors").replace(folder / "aligner.safetensors")
+    with pytest.raises(UserError, match=r"safetensors: does not belong to aligner\.json; delete"):
+        load_aligner(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    aligner = build()
+    name, parameter = next(iter(aligner.named_parameters()))
+    with torch.no_grad():
+        parameter.view(-1)[0] = value
+    save_aligner(tmp_path, aligner, FusionChoice(component=WEIGHTED, config=WEIGHTED.tiny))
+    with pytest.raises(UserError, match=f"tensor '{re.escape(name)}' contains NaN or infinity"):
+        load_aligner(tmp_path)

@@ -214,3 +214,65 @@ def test_damaged_checkpoint_is_reported(
         chain.run_pipeline(spec, puppet_root, "train")
     path.unlink()
     chain.run_pipeline(spec, puppet_root, "train")
+
+
+def flip(file: Path, share: float) -> None:
+    data = bytearray(file.read_bytes())
+    data[int(len(data) * share)] ^= 0x40
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    ("array", "command"),
+    [
+        ("features/*/*/tokens/c.*", "extract"),
+        ("features/*/*/pooled/c.*", "extract"),
+        ("embeddings/*/*/embeddings/c.*", "extract"),
+        ("episodes/*/*/joints/c.*", "collect"),
+        ("episodes/*/*/actions/c.*", "collect"),
+    ],
+)
+def test_altered_array_stops_the_run_and_names_the_command_that_makes_it_again(
+    spec_file: SpecFile, puppet_root: Path, array: str, command: str
+) -> None:
+    file = sorted(puppet_root.glob(f"store/{array}"))[0]
+    flip(file, 0.3)
+    spec = read_spec(spec_file(align={"steps": 2}))
+    with pytest.raises(UserError) as caught:
+        chain.run_pipeline(spec, puppet_root)
+    (group,) = (p for p in file.parents if p.parent.parent.parent.name == "store")
+    assert f"{file}: array '{file.parent.name}'" in str(caught.value)
+    assert "was altered (episode '" in str(caught.value)
+    assert f"delete {group} and run again: 'rgb2act {command} SPEC'" in str(caught.value)
+    shutil.rmtree(group)
+    chain.run_pipeline(spec, puppet_root)
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("name", ["aligner", "policy"])
+def test_altered_weights_of_a_cached_stage_are_refused(
+    cli: Cli, spec_file: SpecFile, puppet_root: Path, name: str
+) -> None:
+    (path,) = puppet_root.glob(f"store/*/*/{name}.safetensors")
+    flip(path, 0.99)
+    done = cli("verify", "puppet", "--root", puppet_root)
+    assert done.returncode != 0
+    assert f"{path}: tensor" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    with pytest.raises(UserError, match=f"{path}: tensor '.*' was altered; delete"):
+        chain.run_pipeline(read_spec(spec_file()), puppet_root)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_altered_checkpoint_is_refused(
+    spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = read_spec(spec_file(seed=6, policy={"condition": "proprio_only"}))
+    monkeypatch.setenv("RGB2ACT_PUPPET", f"learn:raise:{_calls('learn') + 4}")
+    with pytest.raises(RuntimeError, match="strings"):
+        chain.run_pipeline(spec, puppet_root, "train")
+    (path,) = puppet_root.glob("store/policy/*.partial/checkpoint.safetensors")
+    flip(path, 0.99)
+    with pytest.raises(UserError, match=f"{path}: tensor .* was altered; delete it and run again"):
+        chain.run_pipeline(spec, puppet_root, "train")

@@ -81,9 +81,18 @@ def test_damaged_stages_are_an_error(run: Run) -> None:
     RunRecord(run).add(RAN)
     path = run.folder / "run.json"
     record = json.loads(path.read_text())
+    del record["record_digest"]
     record["stages"][0]["stage"] = "dream"
     path.write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"run\.json: damaged .*dream.*; delete it"):
+        read_run(run.folder)
+
+
+def test_record_that_was_altered_is_an_error(run: Run) -> None:
+    RunRecord(run).add(RAN)
+    path = run.folder / "run.json"
+    path.write_text(path.read_text().replace(RAN.path, RAN.path[:-1]))
+    with pytest.raises(UserError, match=r"run\.json: was altered after it was written; delete it"):
         read_run(run.folder)
 
 
@@ -138,7 +147,7 @@ def test_paths_of_older_records_start_at_the_working_directory(
     RunRecord(run).add(RAN)
     path = run.folder / "run.json"
     record = json.loads(path.read_text())
-    del record["format"]
+    del record["format"], record["record_digest"]
     record["spec"]["backbone"][0]["weights"] = "weights.json"
     path.write_text(json.dumps(record))
     monkeypatch.chdir(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
+from rgb2act_core.policy.batch_planner import BatchPlanner
 from rgb2act_core.policy.planner import Planner, load_planner
 from rgb2act_core.policy.saving import saved_backbones
+from rgb2act_core.serving.sessions import Session, Sessions
+from rgb2act_core.spec import Act
 from rgb2act_core.spec.reader import read_spec
 
 SpecFile = Callable[..., Path]
@@ -159,6 +163,64 @@ def test_backbone_with_a_local_weights_file_must_be_passed(puppet_root: Path) ->
     assert choice.component.name == "puppet"
     saved = json.loads((folder / "policy.json").read_text())
     saved["backbones"][0]["weights"] = {"sha256": "0" * 64}
+    del saved["record_digest"]
     (folder / "policy.json").write_text(json.dumps(saved))
     with pytest.raises(UserError, match=r"read weights from a local file .*; pass the spec's"):
         saved_backbones(folder)
+
+
+def observe_once(planner: Planner | Session, config: Any, seed: int, joint: float = 0.0) -> None:
+    planner.reset(seed=seed)
+    rgb = np.zeros((1, len(config.cameras), *config.image, 3), np.uint8)
+    joints = np.full((1, len(config.action_names)), joint, np.float32)
+    if isinstance(planner, Session):
+        planner.observe(rgb, joints)
+    else:
+        planner.observe_many(rgb, joints)
+
+
+def plans_with_nan(batch_planner: BatchPlanner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the plans of slot 1 contain NaN, as overflowing activations do."""
+    real = batch_planner.policy.plans
+
+    def plans(*args: Any) -> Any:
+        found = real(*args)
+        found.actions[1 % batch_planner.batch] = float("nan")
+        return found
+
+    monkeypatch.setattr(batch_planner.policy, "plans", plans)
+
+
+def test_plan_that_is_not_finite_is_an_error_that_names_policy_and_step(
+    planner: Planner, puppet_done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe_once(planner, planner.config, 0)
+    steps = len(planner.act())
+    observe = np.zeros((1, len(planner.config.cameras), *planner.config.image, 3), np.uint8)
+    planner.observe_many(observe, np.zeros((1, len(planner.config.action_names)), np.float32))
+    plans_with_nan(planner._planner, monkeypatch)
+    with pytest.raises(UserError) as caught:
+        planner.act()
+    assert f"{policy_folder(puppet_done)}: the plan for step {steps} of" in str(caught.value)
+    assert "contains NaN or infinity" in str(caught.value)
+
+
+def test_plan_that_is_not_finite_does_not_affect_other_sessions(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = BatchPlanner(planner._planner.policy, planner._planner.encoders, 2, "cpu")
+    plans_with_nan(two, monkeypatch)
+    sessions = Sessions(two, Act(), window=5.0)
+    try:
+        good, bad = sessions.begin(), sessions.begin()
+        for seed, session in enumerate((good, bad)):
+            observe_once(session, planner.config, seed)
+        with ThreadPoolExecutor(2) as pool:
+            plan, failure = pool.submit(good.act), pool.submit(bad.act)
+            assert np.isfinite(plan.result()).all()
+            with pytest.raises(UserError, match="contains NaN or infinity"):
+                failure.result()
+        good.close()
+        bad.close()
+    finally:
+        sessions.close()
