@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class Client:
         self.history_stride: int = info.get("history_stride", 1)
         self.n_action_steps: int = info["n_action_steps"]
         self.missing = 0  # steps that the episode's plans depended on and that were not observed
+        self.far_inputs = 0  # observations with joints far outside the training data
 
     def reset(self, seed: int, task: str | None = None) -> None:
         """Start an episode; the same seed and observations give the same actions.
@@ -66,10 +68,16 @@ class Client:
         self.missing = 0
 
     def observe(self, rgb: Any, joints: Any) -> None:
-        """Send the observation of one step: rgb uint8 (V, H, W, 3), RGB order, and joints (A,)."""
+        """Send the observation of one step: rgb uint8 (V, H, W, 3), RGB order, and joints (A,).
+
+        Warns, once per connection, if joints are far outside the policy's training data, such as
+        degrees where it was trained on radians.
+        """
         images = np.asarray(rgb)[None]
         rows = np.asarray(joints, np.float32)[None]
-        self._request({"kind": "observe", "rgb": images, "joints": rows}, "seen")
+        reply = self._request({"kind": "observe", "rgb": images, "joints": rows}, "seen")
+        if reply.get("warning"):
+            warnings.warn(f"policy server {self.address}: {reply['warning']}", stacklevel=2)
 
     def act(self) -> Any:
         """Return the next action chunk, float32 (n, A); observe after each executed action.
@@ -89,7 +97,7 @@ class Client:
     def answer(self) -> Any:
         """Wait for the actions requested by ``ask``: float32 (n, A)."""
         reply = self._receive("actions")
-        self.missing = reply["missing"]
+        self.missing, self.far_inputs = reply["missing"], reply.get("far_inputs", 0)
         return reply["actions"]
 
     def close(self) -> None:

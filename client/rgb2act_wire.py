@@ -19,12 +19,27 @@ import msgpack
 import numpy as np
 
 LIMIT = 64 * 2**20  # bytes of a message; a channel may have another limit
-VALUES = 2_000_000  # of a message: one byte can encode a list, which takes 60 bytes in memory
+VALUES = 100_000  # of a message: one byte can encode a list, which takes 60 bytes in memory
+DEPTH = 32  # of lists and maps within each other
 DTYPES = ("bool", "uint8", "uint16", "int32", "int64", "float16", "float32", "float64")
 ARRAY = 1  # msgpack extension type
 DIMS = 8  # maximum number of dimensions of an array
+COPIED = 1 << 16  # bytes; smaller arrays are copied out of their message
 ERROR_SECONDS = 1.0  # longest time to send the other side the reason before closing
 HEAD = struct.Struct(">I")
+CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}  # by the first byte of a value in msgpack
+NUMBERS = {0xCA + i: struct.Struct(">" + code) for i, code in enumerate("fdBHIQbhiq")}
+SIZED: dict[int, tuple[str, Any]] = {  # type, and its size or how that is encoded
+    **{0x80 + i: ("map", i) for i in range(16)},
+    **{0x90 + i: ("list", i) for i in range(16)},
+    **{0xA0 + i: ("str", i) for i in range(32)},
+    **{0xC4 + i: ("bin", struct.Struct(">" + code)) for i, code in enumerate("BHI")},
+    **{0xC7 + i: ("ext", struct.Struct(">" + code)) for i, code in enumerate("BHI")},
+    **{0xD4 + i: ("ext", 1 << i) for i in range(5)},
+    **{0xD9 + i: ("str", struct.Struct(">" + code)) for i, code in enumerate("BHI")},
+    **{0xDC + i: ("list", struct.Struct(">" + code)) for i, code in enumerate("HI")},
+    **{0xDE + i: ("map", struct.Struct(">" + code)) for i, code in enumerate("HI")},
+}
 # until Python 3.10 a socket's timeout is an error class of its own
 TIMEOUTS = (TimeoutError, socket.timeout)
 
@@ -117,19 +132,21 @@ class Channel:
                 if not self.connection.recv(1 << 20):
                     return
 
-    def _exactly(self, count: int, end: float | None) -> bytes:
-        parts = bytearray()
-        while len(parts) < count:
+    def _exactly(self, count: int, end: float | None) -> memoryview:
+        # the system provides pages when they are written to: memory grows with the bytes that
+        # arrive, whatever length was announced
+        content = np.empty(count, np.uint8).data
+        received = 0
+        while received < count:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
             self.connection.settimeout(left)
-            # memory grows only with the bytes that arrive, whatever length was announced
-            part = self.connection.recv(min(count - len(parts), 1 << 20))
+            part = self.connection.recv_into(content[received : received + (1 << 20)])
             if not part:
                 raise Closed("the other side closed the connection")
-            parts += part
-        return bytes(parts)
+            received += part
+        return content
 
 
 def pack(message: dict[str, Any]) -> bytes:
@@ -138,14 +155,12 @@ def pack(message: dict[str, Any]) -> bytes:
     return packed
 
 
-def unpack(body: bytes) -> dict[str, Any]:
-    """Return the message encoded in ``body``; raise WireError if it is not a valid message."""
-    try:
-        message = msgpack.unpackb(body, ext_hook=_array, strict_map_key=True, **counted(VALUES))
-    except WireError:
-        raise
-    except Exception as err:  # msgpack raises many kinds of errors for invalid bytes
-        raise WireError(f"not a message: {type(err).__name__}: {err}") from err
+def unpack(body: Any) -> dict[str, Any]:
+    """Return the message encoded in bytes or a memoryview; raise WireError if it is not valid.
+
+    A large array of bytes is a view of ``body`` if that can be written to.
+    """
+    message = Decoder(body, extension=_array).message()
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
         raise WireError(
             f"not a message: expected a map with string keys, got {type(message).__name__}"
@@ -153,19 +168,91 @@ def unpack(body: bytes) -> dict[str, Any]:
     return message
 
 
-def counted(most: int) -> dict[str, Any]:
-    """Return options for msgpack's ``unpackb`` that limit the number of unpacked values."""
-    left = most
+def _no_extension(code: int, content: memoryview) -> Any:
+    raise WireError(f"not a message: extension {code}")
 
-    def count(container: Any) -> Any:
-        nonlocal left
-        left -= len(container)
-        if left < 0:
-            raise WireError(f"message has more than {most} values in one part")
-        return container
 
-    hooks: dict[str, Callable[[Any], Any]] = {"list_hook": count, "object_hook": count}
-    return {**hooks, "max_array_len": most, "max_map_len": most}
+class Decoder:
+    """Decode one msgpack value, within bounds that are checked before memory is allocated.
+
+    msgpack's own decoder allocates a list of the announced length before it calls a hook, and
+    copies the bytes of an array while no other thread can run.
+    """
+
+    def __init__(
+        self,
+        body: Any,
+        values: int = VALUES,
+        extension: Callable[[int, memoryview], Any] = _no_extension,
+        binary: Callable[[memoryview], Any] = bytes,
+        mapping: Callable[[dict[Any, Any]], Any] = lambda pairs: pairs,
+    ) -> None:
+        """Decode ``body`` of at most this number of values.
+
+        ``extension``, ``binary`` and ``mapping`` convert extensions, byte strings and maps.
+        """
+        self.body, self.at, self.limit, self.left = memoryview(body), 0, values, values
+        self.extension, self.binary, self.mapping = extension, binary, mapping
+
+    def message(self) -> Any:
+        """Return the value; raise WireError if it is invalid or if bytes follow it."""
+        value = self._value(0)
+        if self.at != len(self.body):
+            raise WireError(f"not a message: {len(self.body) - self.at} bytes follow its end")
+        return value
+
+    def _value(self, depth: int) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise WireError(f"message has more than {self.limit} values")
+        if depth > DEPTH:
+            raise WireError(f"message has lists and maps within each other, more than {DEPTH}")
+        tag = self._take(1)[0]
+        if tag <= 0x7F or tag >= 0xE0:
+            return tag if tag <= 0x7F else tag - 0x100
+        if tag in CONSTANTS:
+            return CONSTANTS[tag]
+        if tag in NUMBERS:
+            return self._number(NUMBERS[tag])
+        if tag not in SIZED:
+            raise WireError(f"not a message: byte 0x{tag:02x} begins no value")
+        kind, width = SIZED[tag]
+        length = width if isinstance(width, int) else self._number(width)
+        return self._sized(kind, length, depth)
+
+    def _sized(self, kind: str, length: int, depth: int) -> Any:
+        if kind == "ext":
+            code = self._take(1)[0]
+            return self.extension(code, self._take(length))
+        if kind == "bin":
+            return self.binary(self._take(length))
+        if kind == "str":
+            try:
+                return str(self._take(length), "utf-8")
+            except UnicodeDecodeError as err:
+                raise WireError(f"not a message: {err}") from err
+        if length > self.left:
+            raise WireError(f"message has more than {self.limit} values")
+        if kind == "list":
+            return [self._value(depth + 1) for _ in range(length)]
+        return self.mapping({self._key(): self._value(depth + 1) for _ in range(length)})
+
+    def _key(self) -> Any:
+        key = self._value(DEPTH)
+        if not isinstance(key, (str, bytes, int)):
+            raise WireError(f"not a message: a map has a key of type {type(key).__name__}")
+        return key
+
+    def _number(self, form: struct.Struct) -> Any:
+        (number,) = form.unpack(self._take(form.size))
+        return number
+
+    def _take(self, count: int) -> memoryview:
+        content = self.body[self.at : self.at + count]
+        if len(content) < count:
+            raise WireError(f"not a message: it ends {count - len(content)} bytes too early")
+        self.at += count
+        return content
 
 
 def field(message: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
@@ -208,21 +295,24 @@ def _packed_array(value: Any) -> msgpack.ExtType:
     return msgpack.ExtType(ARRAY, msgpack.packb([value.dtype.name, list(value.shape), content]))
 
 
-def _array(code: int, content: bytes) -> np.ndarray[Any, Any]:
+def _array(code: int, content: memoryview) -> np.ndarray[Any, Any]:
     if code != ARRAY:
         raise WireError(f"not a message: extension {code}")
-    parts = msgpack.unpackb(content, **counted(3 + DIMS))
+    parts = Decoder(content, 4 + DIMS, binary=lambda data: data).message()
     if not isinstance(parts, list) or len(parts) != 3:
         raise WireError("array: expected dtype, shape and bytes")
     name, shape, data = parts
-    if not isinstance(name, str) or name not in DTYPES or not isinstance(data, bytes):
+    if not isinstance(name, str) or name not in DTYPES or not isinstance(data, memoryview):
         raise WireError(f"array: dtype {str(name)[:40]!r} is not supported")
-    if (
-        not isinstance(shape, list)
-        or len(shape) > DIMS
-        or not all(type(side) is int and side >= 0 for side in shape)
-    ):
+    sides = shape if isinstance(shape, list) and len(shape) <= DIMS else [-1]
+    if not all(type(side) is int and side >= 0 for side in sides):
         raise WireError(f"array: {shape!r} is not a shape")
     if math.prod(shape) * np.dtype(name).itemsize != len(data):
         raise WireError(f"array: {len(data)} bytes do not fill {name} {shape}")
-    return np.frombuffer(data, name).reshape(shape).copy()
+    try:
+        array = np.frombuffer(data, name).reshape(shape)
+    except (ValueError, OverflowError) as err:  # an empty array with other sides that are too long
+        raise WireError(f"array: {shape!r} is not a shape") from err
+    # a view keeps the message in memory; of larger items it may not be aligned
+    viewed = array.itemsize == 1 and not data.readonly and len(data) > COPIED
+    return array if viewed else array.copy()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import rgb2act_wire
 from rgb2act_wire import Channel, Closed, Timeout, WireError
@@ -88,25 +93,91 @@ def test_an_invalid_message_closes_the_connection(
     assert channel.connection.fileno() == -1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("one", [b"\x90", b"\x80"], ids=["lists", "maps"])
-@pytest.mark.parametrize("parts", [1, 40])
-def test_a_message_with_too_many_values_is_refused_before_it_fills_memory(
-    one: bytes, parts: int
-) -> None:
-    each = 64 * 2**20 // parts
-    part = b"\xdd" + each.to_bytes(4, "big") + one * each
-    body = b"\x81\xa1a\xdc" + parts.to_bytes(2, "big") + part * parts
-    with pytest.raises(WireError, match=r"exceeds max_array_len|more than 2000000 values"):
+def body_of(each: bytes, count: int, parts: int = 1) -> bytes:
+    """Return a message with lists of ``count`` values each."""
+    part = b"\xdd" + count.to_bytes(4, "big") + each * count
+    return b"\x81\xa1a\xdc" + parts.to_bytes(2, "big") + part * parts
+
+
+def nested(each: bytes, count: int, levels: int) -> bytes:
+    """Return a message whose lists are the last values of each other and all announce more."""
+    header = b"\xdd" + (count + 1).to_bytes(4, "big")
+    return b"\x81\xa1a" + (header + each * count) * levels + b"\xc0"
+
+
+MANY = {
+    "lists": body_of(b"\x90", 64 * 2**18),
+    "maps": body_of(b"\x80", 64 * 2**18),
+    "lists in lists": body_of(b"\x90", 60_000, 40),
+    "maps in lists": body_of(b"\x80", 60_000, 40),
+    "lists that do not end": nested(b"\x90", 50_000, 30),
+    "numbers in lists that do not end": nested(b"\xcd\xff\xff", 50_000, 30),
+    "announced lists": b"\x81\xa1a" + (b"\xdd" + (99_990).to_bytes(4, "big")) * 30,
+    "announced map": b"\x81\xa1a\xdf\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("body", MANY.values(), ids=MANY)
+def test_a_message_with_too_many_values_is_refused_before_it_fills_memory(body: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(WireError, match=r"more than 100000 values|ends 1 bytes too early"):
         rgb2act_wire.unpack(body)
-    allowed = b"\x81\xa1a\xdd" + (10**6).to_bytes(4, "big") + one * 10**6
-    assert len(rgb2act_wire.unpack(allowed)["a"]) == 10**6
+    # 100,000 lists take 8 MiB
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
+
+
+def test_a_message_may_have_many_values() -> None:
+    assert len(rgb2act_wire.unpack(body_of(b"\x90", 90_000))["a"][0]) == 90_000
+
+
+def test_lists_within_each_other_are_bounded() -> None:
+    assert rgb2act_wire.unpack(b"\x81\xa1a" + b"\x91" * 30 + b"\xc0")["a"]
+    with pytest.raises(WireError, match="within each other, more than 32"):
+        rgb2act_wire.unpack(b"\x81\xa1a" + b"\x91" * 900)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False)
+    | st.text() | st.binary(),
+    lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.text(), values))
+def test_every_message_is_decoded_as_by_msgpack(message: dict[str, Any]) -> None:
+    assert rgb2act_wire.unpack(msgpack.packb(message)) == message
+
+
+@given(
+    st.binary(max_size=200)
+    | st.builds(
+        lambda m, at, cut: m[: at % (len(m) + 1)] + cut,
+        st.dictionaries(st.text(), values).map(msgpack.packb),
+        st.integers(0, 500),
+        st.binary(),
+    )
+)
+def test_any_bytes_are_a_message_or_an_error(body: bytes) -> None:
+    with contextlib.suppress(WireError):
+        rgb2act_wire.unpack(body)
+
+
+def test_a_large_image_is_not_copied_out_of_its_message() -> None:
+    images = np.arange(2**20, dtype=np.int64).astype(np.uint8).reshape(4, -1)
+    body = np.frombuffer(rgb2act_wire.pack({"rgb": images, "joints": np.ones(4)}), np.uint8).copy()
+    message = rgb2act_wire.unpack(body)
+    np.testing.assert_array_equal(message["rgb"], images)
+    assert np.shares_memory(message["rgb"], body)
+    assert not np.shares_memory(message["joints"], body)
+    assert rgb2act_wire.unpack(body.tobytes())["rgb"].flags.writeable
 
 
 @pytest.mark.parametrize("part", [b"\x98" + b"\x90" * 8, b"\x81\xa1a\x90"], ids=["lists", "maps"])
 def test_an_array_extension_may_hold_nothing_else(part: bytes) -> None:
     content = b"\x93" + b"\x98" + part * 8 + b"\x91\x01" + b"\xc4\x00"
-    with pytest.raises(WireError, match="more than 11 values in one part"):
+    with pytest.raises(WireError, match="more than 12 values"):
         rgb2act_wire.unpack(
             bytes(msgpack.packb({"a": msgpack.ExtType(rgb2act_wire.ARRAY, content)}))
         )

@@ -79,8 +79,12 @@ class ObservationHistory:
         """
         rows = states if states is not None else [NO_STATE] * len(rgb)
         each: Sequence[PointCloud | None] = clouds or [None] * len(rgb)
-        for frame in map(Frame, rgb, joints, rows, each):
-            self.frames[self.count] = frame
+        unused = max(len(rgb) - self.size, 0)
+        self.count += unused
+        for i in range(unused, len(rgb)):
+            # one of several images would keep all of them in memory
+            images = rgb[i].copy() if len(rgb) > 1 else rgb[i]
+            self.frames[self.count] = Frame(images, joints[i], rows[i], each[i])
             self.count += 1
         self._drop_old()
 

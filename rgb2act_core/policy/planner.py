@@ -25,6 +25,9 @@ from ..errors import UserError
 from ..spec import Act, BackboneChoice
 from .batch_planner import BatchPlanner, open_encoders
 from .config import PolicyConfig
+from .finite_plans import check_finite
+from .joint_ranges import JointRange, joint_range
+from .observation_checks import check_observation
 from .rollout import Rollout, start_rollout, step_rollouts
 from .saving import load_policy, saved_backbones
 
@@ -56,6 +59,12 @@ class Planner:
         self.missing = 0
         """Steps that the episode's plans depended on and that were not observed, summed over plans.
         The last observed step before each took its place."""
+        self.far_inputs = 0
+        """Observations of all episodes with joints far outside the range that the policy learned
+        from."""
+        self.warning: str | None = None
+        """Which joints were far outside that range, in the first observation where some were."""
+        self._range: JointRange | None = None
 
     @property
     def config(self) -> PolicyConfig:
@@ -82,7 +91,7 @@ class Planner:
             raise UserError(f"reset: seed is {seed!r}; pass one from 0 to 2**63 - 1")
         self.config.task_index(task)
         self._seed, self._rollout, self._pending, self.missing = seed, None, 0, 0
-        self._task = task
+        self._task, self._range = task, None
 
     def observe(self, rgb: NDArray[np.uint8], joints: NDArray[np.float32]) -> None:
         """Add the observation of one step.
@@ -102,13 +111,24 @@ class Planner:
             self._rollout = start_rollout(self._planner, self._act, self._seed, first_A, self._task)
         self._rollout.history.add(rgb_kVHW3, joints_kA)
         self._pending += len(rgb_kVHW3)
+        self._compare(joints_kA)
+
+    def _compare(self, joints_kA: NDArray[np.float32]) -> None:
+        """Count observations that are far from the policy's training data."""
+        if self._range is None:
+            self._range = joint_range(self._planner.policy, self.config.task_index(self._task))
+        far = int(self._range.far(joints_kA).any(1).sum())
+        self.far_inputs += far
+        if far and self.warning is None:
+            self.warning = self._range.warning(joints_kA)
 
     def act(self) -> NDArray[np.float32]:
         """Return the actions of the next steps, float32 (n, A).
 
         Execute all of them and observe after each, then call ``act`` again. If fewer than n steps
         were observed, they are the last ones: with ``config.history_stride`` equal to n, observing
-        after the last action is enough.
+        after the last action is enough. Raises UserError if the plan contains NaN or infinity,
+        which ends the episode.
         """
         if self._seed is None or self._rollout is None or not self._pending:
             raise UserError("act: no observation since the last plan; call observe first")
@@ -117,7 +137,13 @@ class Planner:
             history.delay(self._pending, unobserved)
         self.missing += history.missing()
         self._pending = 0
-        return self._plan(self._seed, self._rollout)
+        actions_nA = self._plan(self._seed, self._rollout)
+        try:
+            check_finite(self.config, actions_nA, history.newest.joints)
+        except UserError:
+            self._seed = self._rollout = None  # later plans would start from this one
+            raise
+        return actions_nA
 
     def _plan_alone(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
         slot = batch_slot(seed, self._act, self._planner)
@@ -153,24 +179,3 @@ def batch_slot(seed: int, act: Act, planner: BatchPlanner) -> int:
     Floating-point sums can depend on the slot, so a seed keeps its slot.
     """
     return (seed - act.start) % planner.batch
-
-
-def check_observation(
-    config: PolicyConfig, rgb_kVHW3: NDArray[Any], joints_kA: NDArray[Any]
-) -> None:
-    """Raise UserError unless the observations have the policy's cameras, image size and joints."""
-    expected = (len(config.cameras), *config.image, 3)
-    if rgb_kVHW3.dtype != np.uint8 or rgb_kVHW3.shape[1:] != expected or not len(rgb_kVHW3):
-        cameras, (height, width) = ", ".join(config.cameras), config.image
-        raise UserError(
-            f"observe: rgb is {rgb_kVHW3.dtype} {rgb_kVHW3.shape[1:]}, the policy expects uint8"
-            f" {expected}: {cameras} at {height}x{width}; send those cameras at that size"
-        )
-    names = config.action_names
-    if joints_kA.shape != (len(rgb_kVHW3), len(names)) or joints_kA.dtype != np.float32:
-        raise UserError(
-            f"observe: joints are {joints_kA.dtype} {joints_kA.shape[1:]}, the policy expects"
-            f" float32 ({len(names)},): {', '.join(names)}; send these"
-        )
-    if not np.isfinite(joints_kA).all():
-        raise UserError("observe: joints contain NaN or infinity; check the robot or simulator")

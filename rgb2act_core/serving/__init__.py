@@ -9,6 +9,7 @@ from ..system.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from .access import listen, read_token, tokens_equal
     from .command_line import announce, serve_arguments, until_interrupted
+    from .connections import HELLO_SECONDS, Connections
     from .policy_info import PolicyInfo, read_policy_info
     from .server import Server, load_server
     from .sessions import Session, Sessions
@@ -16,6 +17,8 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "HELLO_SECONDS": "connections",
+            "Connections": "connections",
             "PolicyInfo": "policy_info",
             "Server": "server",
             "Session": "sessions",
@@ -32,6 +35,8 @@ else:
     )
 
 __all__ = [
+    "HELLO_SECONDS",
+    "Connections",
     "PolicyInfo",
     "Server",
     "Session",

@@ -12,7 +12,8 @@ from pathlib import Path
 from ..errors import UserError
 
 TOKEN = "RGB2ACT_TOKEN"  # environment variable
-CLIENTS = 256  # maximum number of connections
+BACKLOG = 256  # connections that the system holds until they are accepted
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20}  # seconds
 
 
 def read_token(host: str, file: str | None) -> str | None:
@@ -49,13 +50,23 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 selects any free port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=CLIENTS)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as err:
         raise UserError(
             f"{host}:{port}: cannot listen on this address ({err}); give another"
         ) from err
+    _enable_keepalive(listener)
+    return listener
+
+
+def _enable_keepalive(listener: socket.socket) -> None:
+    """Let the system close connections to hosts that no longer respond, within minutes."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in KEEPALIVE.items():
+        if hasattr(socket, name):  # not on every system
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
 
 
 def tokens_equal(given: str | None, token: str) -> bool:
     """Compare tokens in a time that does not depend on their content."""
-    return hmac.compare_digest((given or "").encode(), token.encode())
+    return hmac.compare_digest((given or "").encode("utf-8", "surrogatepass"), token.encode())

@@ -10,12 +10,12 @@ import contextlib
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
-from rgb2act_wire import LIMIT, Channel, Closed, WireError, array, field
+import numpy as np
+from rgb2act_wire import LIMIT, Channel, Closed, WireError, field
 
 from ..errors import UserError
 from ..pipeline.run_record import read_run
@@ -24,13 +24,13 @@ from ..policy.saving import load_policy
 from ..spec.requirements import policy_backbones
 from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
-from .access import CLIENTS, tokens_equal
+from .access import tokens_equal
+from .connections import HELLO_SECONDS, Connections
 from .policy_info import PolicyInfo, info_of
 from .sessions import Session, Sessions
 
 VERSION = 1  # of the protocol, as in rgb2act_client
 HELLO_LIMIT = 4096  # bytes of a message before the token is checked
-HELLO_SECONDS = 10.0  # longest wait for the first message
 SEND_SECONDS = 60.0  # longest wait for a client to receive a reply
 
 
@@ -69,63 +69,64 @@ class Server:
     ) -> None:
         self.listener, self.info, self.sessions = listener, info, sessions
         self.token = token
-        self.channels: set[Channel] = set()
+        self.connections = Connections()
         self.threads: list[threading.Thread] = []
-        self.lock = threading.Lock()
 
     def run(self) -> None:
         """Accept clients until the process is interrupted."""
         while True:
-            connection, address = self.listener.accept()
+            connection, address = self.connections.accept(self.listener)
             name = f"{address[0]}:{address[1]}"
             thread = threading.Thread(target=self._serve_client, args=(connection, name))
             self.threads = [thread, *(t for t in self.threads if t.is_alive())]
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as err:  # the system has no resources for another thread
+                self.threads.remove(thread)
+                connection.close()
+                print(f"client {name} disconnected: {err}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Close all connections and stop."""
         self.listener.close()
-        with self.lock:
-            for channel in self.channels:
-                with contextlib.suppress(OSError):
-                    channel.connection.shutdown(socket.SHUT_RDWR)
+        self.connections.shut_down()
         self.sessions.close()
         for thread in self.threads:
             thread.join()
 
     def _serve_client(self, connection: socket.socket, name: str) -> None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        channel = Channel(connection, limit=HELLO_LIMIT, answers=True)
+        channel = None
         try:
-            with self._registered(channel):
-                self._check_hello(channel)
-                session = self.sessions.begin()
-                try:
-                    while True:
-                        message = channel.receive()
-                        channel.send(self._answer(session, message), SEND_SECONDS)
-                finally:
-                    session.close()
-        except Closed:
+            channel = Channel(connection, limit=HELLO_LIMIT, answers=True)
+            self._check_hello(channel)
+            self._serve_session(channel, name)
+        except (Closed, OSError):
             pass  # by the client
         except (WireError, UserError) as err:
             print(f"client {name} disconnected: {err}", file=sys.stderr, flush=True)
             with contextlib.suppress(WireError):
-                channel.send({"kind": "error", "what": str(err)}, SEND_SECONDS)
+                if channel is not None:
+                    channel.send({"kind": "error", "what": str(err)}, SEND_SECONDS)
         finally:
-            channel.close()
+            connection.close()
 
-    @contextlib.contextmanager
-    def _registered(self, channel: Channel) -> Iterator[None]:
-        with self.lock:
-            if len(self.channels) >= CLIENTS:
-                raise UserError(f"hello: all {CLIENTS} connections are in use; try again later")
-            self.channels.add(channel)
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.channels.discard(channel)
+    def _serve_session(self, channel: Channel, name: str) -> None:
+        with contextlib.closing(self.sessions.begin()) as session:
+            try:
+                while True:
+                    # no name for the message, which would keep its images until the next one
+                    reply = self._answer(session, channel.receive())
+                    if text := reply.get("warning"):
+                        print(f"client {name}: {text}", file=sys.stderr, flush=True)
+                    channel.send(reply, SEND_SECONDS)
+            finally:
+                if count := session.far_inputs:
+                    print(
+                        f"client {name}: {count} observations had joints far outside the training"
+                        " data",
+                        file=sys.stderr,
+                        flush=True,
+                    )
 
     def _check_hello(self, channel: Channel) -> None:
         message = channel.receive(HELLO_SECONDS)
@@ -140,6 +141,7 @@ class Server:
                 f"hello: the token is {'wrong' if given else 'missing'}; set RGB2ACT_TOKEN to the"
                 " server's token"
             )
+        self.connections.admit(channel.connection)
         channel.limit = LIMIT
         channel.send({"kind": "policy", **self.info.to_json()}, SEND_SECONDS)
 
@@ -150,11 +152,13 @@ class Server:
             session.reset(field(message, "seed", int), task)
             return {"kind": "ready"}
         if kind == "observe":
-            rgb = array(message, "rgb", "uint8", (None, None, None, None, 3))
-            session.observe(rgb, array(message, "joints", "float32", (None, None)))
-            return {"kind": "seen"}
+            images, joints = field(message, "rgb", np.ndarray), field(message, "joints", np.ndarray)
+            warning = session.observe(images, joints)
+            return {"kind": "seen"} | ({"warning": warning} if warning else {})
         if kind == "act":
-            return {"kind": "actions", "actions": session.act(), "missing": session.missing}
+            actions = session.act()
+            counts = {"missing": session.missing, "far_inputs": session.far_inputs}
+            return {"kind": "actions", "actions": actions, **counts}
         raise UserError(
             f"{kind!r}: is not a message of the protocol; install the matching rgb2act-client"
         )

@@ -31,6 +31,7 @@ WINDOW = 0.005  # seconds that a request waits for others to join its batch
 
 @attrs.define(eq=False)
 class _Request:
+    session: Session
     slot: int
     rollout: Rollout
     actions: Future[NDArray[np.float32]] = attrs.field(factory=Future)  # (n, A)
@@ -42,7 +43,8 @@ class Sessions:
     def __init__(self, planner: BatchPlanner, act: Act, window: float = WINDOW) -> None:
         self.planner, self.act, self.window = planner, act, window
         self.waiting: list[_Request] = []
-        self.open, self.closing = 0, False
+        self.awaited: set[Session] = set()  # whose next request a batch waits for
+        self.closing = False
         self.changed = threading.Condition()
         self.thread = threading.Thread(target=self._work, name="planning", daemon=True)
         self.thread.start()
@@ -54,23 +56,22 @@ class Sessions:
 
     def begin(self) -> Session:
         """Return a new session. The caller must close it."""
-        self.join()
         return Session(self)
 
-    def join(self) -> None:
-        """Count a session: batches wait for its requests."""
+    def expect(self, session: Session) -> None:
+        """Let the next batch wait for a request of this session, at most for the window."""
         with self.changed:
-            self.open += 1
+            self.awaited.add(session)
 
-    def end(self) -> None:
-        """Remove a session: batches no longer wait for it."""
+    def leave(self, session: Session) -> None:
+        """Let no batch wait for a request of this session."""
         with self.changed:
-            self.open -= 1
+            self.awaited.discard(session)
             self.changed.notify_all()
 
-    def plan(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
+    def plan(self, session: Session, seed: int, rollout: Rollout) -> NDArray[np.float32]:
         """Return the next actions (n, A) of an episode, planned in a batch with others."""
-        request = _Request(batch_slot(seed, self.act, self.planner), rollout)
+        request = _Request(session, batch_slot(seed, self.act, self.planner), rollout)
         with self.changed:
             if self.closing:
                 raise UserError("act: the server is stopping; connect to another server")
@@ -92,18 +93,27 @@ class Sessions:
             _fail(request, UserError("act: the server is stopping; connect to another server"))
 
     def _gather(self) -> list[_Request]:
-        """Return the next batch once every session has a request or the window has passed."""
+        """Return the next batch once every awaited session has a request or the window has passed.
+
+        A session is awaited if its last request shared a batch and until it is late once: a client
+        that is slow or silent does not delay the others.
+        """
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or self.closing)
             limit = time.monotonic() + self.window
-            while not self.closing and len(self.waiting) < min(self.planner.batch, self.open):
+            while not self.closing and len(self.waiting) < self.planner.batch and self._late():
                 if not self.changed.wait(limit - time.monotonic()) and time.monotonic() >= limit:
-                    break
+                    self.awaited -= self._late()
             if self.closing:
                 return []
             taken = {request.slot: request for request in reversed(self.waiting)}
             self.waiting = [request for request in self.waiting if request not in taken.values()]
+            sessions = {request.session for request in taken.values()}
+            self.awaited = self.awaited | sessions if len(sessions) > 1 else self.awaited - sessions
             return list(taken.values())
+
+    def _late(self) -> set[Session]:
+        return self.awaited - {request.session for request in self.waiting}
 
     def _answer(self, requests: list[_Request]) -> None:
         ready = {request.slot: request for request in requests if self._see(request)}
@@ -144,7 +154,8 @@ class Session:
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
-        self.planner = Planner(sessions.planner, sessions.act, sessions.plan)
+        self.planner = Planner(sessions.planner, sessions.act, self._plan)
+        self.begun = False  # whether there was an observation
 
     @property
     def task(self) -> str | None:
@@ -161,22 +172,34 @@ class Session:
         """Return the number of unobserved steps that plans depended on, summed over plans."""
         return self.planner.missing
 
+    @property
+    def far_inputs(self) -> int:
+        """Return the number of observations so far with joints far outside the training data."""
+        return self.planner.far_inputs
+
     def reset(self, seed: int, task: str | None = None) -> None:
         """Start an episode, as ``Planner.reset`` does."""
         self.planner.reset(seed, task)
 
-    def observe(self, rgb_kVHW3: NDArray[Any], joints_kA: NDArray[Any]) -> None:
-        """Add the newest observations, oldest first."""
+    def observe(self, rgb_kVHW3: NDArray[Any], joints_kA: NDArray[Any]) -> str | None:
+        """Add the newest observations, oldest first.
+
+        Returns a warning if joints are far outside the training data, once per session.
+        """
+        reported = self.planner.warning
         self.planner.observe_many(rgb_kVHW3, joints_kA)
+        if not self.begun:
+            self.begun = True
+            self.sessions.expect(self)
+        return self.planner.warning if reported is None else None
 
     def act(self) -> NDArray[np.float32]:
         """Return the actions (n, A) to execute next."""
         return self.planner.act()
 
     def close(self) -> None:
-        """End the session, or pause it until ``reopen``."""
-        self.sessions.end()
+        """Let no batch wait for this session. It continues if it acts again."""
+        self.sessions.leave(self)
 
-    def reopen(self) -> None:
-        """Continue a closed session with its episode."""
-        self.sessions.join()
+    def _plan(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
+        return self.sessions.plan(self, seed, rollout)

@@ -135,3 +135,13 @@ def test_a_frame_is_encoded_at_most_once_however_many_steps_are_observed(
         assert len(history.features) <= len(history.frames) <= 7 * stride + 1
         assert not history.parts[0]  # a backbone that sees single frames needs no older ones
     assert encoder.encoded == Counter(needed)
+
+
+def test_of_many_observations_only_the_needed_ones_are_kept() -> None:
+    history = ObservationHistory(n_obs_steps=2, context=1)
+    rgb, joints = np.zeros((50, 1, 8, 8, 3), np.uint8), np.arange(50, dtype=np.float32)[:, None]
+    history.add(rgb, joints)
+    assert history.count == 50
+    assert sorted(history.frames) == [48, 49]
+    assert history.newest.joints == [49]
+    assert not any(np.shares_memory(frame.rgb, rgb) for frame in history.frames.values())

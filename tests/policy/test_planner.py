@@ -134,9 +134,26 @@ def test_call_out_of_order_is_an_error(
 @pytest.mark.parametrize(
     ("rgb", "joints", "message"),
     [
-        (np.zeros((1, 8, 9, 3), np.uint8), np.zeros(4, np.float32), "at 8x8"),
-        (np.zeros((1, 8, 8, 3), np.float32), np.zeros(4, np.float32), "rgb is float32"),
-        (np.zeros((1, 8, 8, 3), np.uint8), np.zeros(3, np.float32), r"expects float32 \(4,\)"),
+        (
+            np.zeros((2, 8, 9, 3), np.uint8),
+            np.zeros(4, np.float32),
+            r"images are of 2 cameras at 8x9; send uint8 RGB images of 1 camera \(eye\) at 8x8, in"
+            r" an array of shape \(1, 8, 8, 3\)",
+        ),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros(4, np.float32), "a dimension for the cameras"),
+        (np.zeros((1, 3, 8, 8), np.uint8), np.zeros(4, np.float32), "colours before height"),
+        (np.zeros((1, 8, 8, 4), np.uint8), np.zeros(4, np.float32), "with 4 colour channels"),
+        (np.zeros(5, np.uint8), np.zeros(4, np.float32), r"images have shape \(\)"),
+        (
+            np.zeros((1, 8, 8, 3), np.float32),
+            np.zeros(4, np.float32),
+            "images are float32 instead of",
+        ),
+        (
+            np.zeros((1, 8, 8, 3), np.uint8),
+            np.zeros(3, np.float32),
+            r"send float32 of shape \(4,\)",
+        ),
         (np.zeros((1, 8, 8, 3), np.uint8), np.zeros(4), "joints are float64"),
         (np.zeros((1, 8, 8, 3), np.uint8), np.full(4, np.nan, np.float32), "NaN or infinity"),
     ],
@@ -147,6 +164,37 @@ def test_invalid_observation_is_an_error(
     planner.reset()
     with pytest.raises(UserError, match=f"observe: .*{message}"):
         planner.observe(rgb, joints)
+
+
+def test_joints_far_from_the_training_data_are_reported_once_and_counted(planner: Planner) -> None:
+    planner.reset()
+    rgb, joints = np.zeros((1, 8, 8, 3), np.uint8), np.zeros(4, np.float32)
+    planner.observe(rgb, joints)
+    assert (planner.far_inputs, planner.warning) == (0, None)
+    joints[1] = 90.0
+    planner.observe(rgb, joints)
+    warning = planner.warning
+    assert warning is not None
+    assert warning.startswith(f"observe: {planner.config.action_names[1]} is 90 (learned from")
+    assert "radians or degrees" in warning
+    planner.reset()
+    joints[2] = 100.0
+    planner.observe(rgb, joints)
+    assert (planner.far_inputs, planner.warning) == (2, warning)
+
+
+def test_a_plan_that_is_not_finite_is_an_error_and_ends_the_episode(planner: Planner) -> None:
+    planner.reset()
+    rgb, joints = np.zeros((1, 8, 8, 3), np.uint8), np.zeros(4, np.float32)
+    planner.observe(rgb, joints)
+    planner.act()
+    joints[2] = 1e38
+    planner.observe(rgb, joints)
+    name = planner.config.action_names[2]
+    with pytest.raises(UserError, match=rf"^plan: .* in step 0 is nan; .*\({name} is 1e\+38\)"):
+        planner.act()
+    with pytest.raises(UserError, match="no observation"):
+        planner.act()
 
 
 def test_policy_that_needs_the_true_state_is_refused(planner: Planner) -> None:

@@ -230,10 +230,10 @@ def test_invalid_requests_are_errors(serving: Serving, client: Any) -> None:
         (lambda p: p.reset(-1), "seed is -1"),
         (
             lambda p: (p.reset(1), p.observe(np.zeros((1, 480, 640, 3), np.uint8), joints)),
-            rf"rgb is uint8 \(1, 480, 640, 3\), the policy expects uint8 \({views}, {height},"
-            rf" {width}, 3\): .* at {height}x{width}; send those",
+            rf"images are of 1 camera at 480x640; send uint8 RGB images of {views} camera.* at"
+            rf" {height}x{width}, in an array of shape \({views}, {height}, {width}, 3\)",
         ),
-        (lambda p: (p.reset(1), p.observe(rgb, joints[:3])), r"joints are float32 \(3,\)"),
+        (lambda p: (p.reset(1), p.observe(rgb, joints[:3])), r"joints are float32 of shape \(3,\)"),
         (lambda p: (p.reset(1), p.observe(rgb, joints * np.nan)), "contain NaN"),
     ]
     with serving() as server:

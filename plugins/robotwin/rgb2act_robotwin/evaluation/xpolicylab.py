@@ -5,15 +5,25 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
+import traceback
 import uuid
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from rgb2act_wire import LIMIT
 
 from rgb2act_core import UserError
-from rgb2act_core.serving import PolicyInfo, Sessions, tokens_equal
+from rgb2act_core.serving import (
+    HELLO_SECONDS,
+    Connections,
+    PolicyInfo,
+    Sessions,
+    tokens_equal,
+)
 
 from ..recorded.joint_states import ACTION_NAMES
 from . import xpolicylab_messages
@@ -21,7 +31,13 @@ from .deploy_files.xpolicylab import rgb2act_xpolicylab
 from .xpolicylab_connection import Connection, Trials
 from .xpolicylab_messages import FrameError
 
+if TYPE_CHECKING:
+    from websockets.http11 import Request, Response
+    from websockets.sync.server import ServerConnection
+
 UNREADABLE = 1007  # websocket close code for invalid data
+INTERNAL_ERROR = 1011
+QUEUE = 2  # received messages per connection; a client waits for each reply
 
 
 def check(info: PolicyInfo) -> None:
@@ -54,56 +70,82 @@ def history_warning(info: PolicyInfo) -> str | None:
     )
 
 
-def _enable_keepalive(listener: socket.socket) -> None:
-    """Let the system close connections to hosts that no longer respond, within minutes."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20}.items():
-        if hasattr(socket, name):  # not on every system
-            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+class _Listener(socket.socket):
+    """A listening socket that bounds the connections without the token."""
+
+    def __init__(self, listener: socket.socket, connections: Connections) -> None:
+        super().__init__(fileno=listener.detach())
+        self.connections = connections
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        return self.connections.accept(self)
 
 
-def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> None:
-    """Serve clients until the process is interrupted."""
-    from websockets.exceptions import ConnectionClosed
-    from websockets.http11 import Request, Response
-    from websockets.sync.server import ServerConnection
-    from websockets.sync.server import serve as accept
+class _Handler:
+    """Checks the token of each connection and answers its frames."""
 
-    instance, trials = uuid.uuid4().hex, Trials(sessions)
+    def __init__(self, trials: Trials, connections: Connections, token: str | None) -> None:
+        self.trials, self.connections, self.token = trials, connections, token
+        self.instance = uuid.uuid4().hex
 
-    def check_token(connection: ServerConnection, request: Request) -> Response | None:
+    def check_token(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Return the refusal of a connection, or None if it is a client."""
         given = parse_qs(urlsplit(request.path).query).get("token", [""])[0]
-        if token is None or tokens_equal(given, token):
-            return None
-        return connection.respond(401, "the token is missing or wrong: ws://HOST:PORT/?token=...\n")
-
-    def serve_client(connection: ServerConnection) -> None:
-        client = Connection(trials, instance)
+        if self.token is not None and not tokens_equal(given, self.token):
+            text = "the token is missing or wrong: ws://HOST:PORT/?token=...\n"
+            return connection.respond(HTTPStatus.UNAUTHORIZED, text)
         try:
-            for data in connection:
-                reply = client.answer(
-                    xpolicylab_messages.unpack(data if isinstance(data, bytes) else b"")
-                )
-                if reply is None:
-                    return
+            self.connections.admit(connection.socket)
+        except UserError as err:
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{err}\n")
+        return None
+
+    def serve_client(self, connection: ServerConnection) -> None:
+        """Answer a client until it leaves."""
+        from websockets.exceptions import ConnectionClosed
+
+        client = Connection(self.trials, self.instance)
+        try:
+            # no name for the data, which would be kept until the next frame
+            while reply := client.answer(_unpack(connection.recv())):
                 connection.send(reply)
         except FrameError as err:
             print(f"client {connection.remote_address} disconnected: {err}", file=sys.stderr)
             connection.close(UNREADABLE, str(err)[:100])
         except ConnectionClosed:
             pass  # by the client, or because a message was too large
+        except Exception:
+            traceback.print_exc()
+            connection.close(INTERNAL_ERROR)
         finally:
             client.close()
 
+
+def _unpack(data: str | bytes) -> dict[str, Any]:
+    if isinstance(data, str):
+        raise FrameError("not a frame: expected binary data, got text")
+    return xpolicylab_messages.unpack(data)
+
+
+def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> None:
+    """Serve clients until the process is interrupted."""
+    from websockets.sync.server import serve as accept
+
+    connections = Connections()
+    handler = _Handler(Trials(sessions), connections, token)
+    logger = logging.getLogger("rgb2act.xpolicylab")
+    logger.setLevel(logging.CRITICAL)  # websockets logs a traceback for each invalid handshake
     # no pings: a client cannot answer them while its simulator works. Those of the client are
     # answered by the connection's receiving thread, also while a plan is computed
-    _enable_keepalive(listener)
     with accept(
-        serve_client,
-        sock=listener,
-        process_request=check_token,
+        handler.serve_client,
+        sock=_Listener(listener, connections),
+        process_request=handler.check_token,
+        open_timeout=HELLO_SECONDS,
         max_size=LIMIT,
+        max_queue=QUEUE,
         compression=None,
         ping_interval=None,
+        logger=logger,
     ) as server:
         server.serve_forever()

@@ -24,26 +24,36 @@ class FrameError(Exception):
 
 
 def unpack(data: bytes) -> dict[str, Any]:
-    """Return the frame encoded in ``data``; raise FrameError if it is not valid."""
+    """Return the frame encoded in ``data``; raise FrameError if it is not valid.
+
+    Byte strings are views of ``data``.
+    """
     try:
-        limits = rgb2act_wire.counted(rgb2act_wire.VALUES)
-        count = limits.pop("object_hook")
-        frame = msgpack.unpackb(
-            data, strict_map_key=False, object_hook=lambda value: _decoded(count(value)), **limits
-        )
-    except FrameError:
-        raise
-    except Exception as err:  # msgpack raises many kinds of errors for invalid bytes
-        raise FrameError(f"not a frame: {type(err).__name__}: {err}") from err
+        frame = rgb2act_wire.Decoder(data, binary=_view, mapping=_decoded).message()
+    except rgb2act_wire.WireError as err:
+        raise FrameError(f"not a frame: {err}") from err
     if not isinstance(frame, dict) or not isinstance(frame.get("message_type"), str):
         raise FrameError("not a frame: expected a map with a message_type")
-    if frame.get("message_id") is None:
-        raise FrameError("not a frame: it has no message_id")
+    _check_envelope(frame)
     if frame.get("payload") is None:
         frame["payload"] = {}
     if not isinstance(frame["payload"], dict):
         raise FrameError(f"payload: expected a map, got {type(frame['payload']).__name__}")
     return frame
+
+
+def _view(data: memoryview) -> memoryview:
+    return data
+
+
+def _check_envelope(frame: Mapping[str, Any]) -> None:
+    """Raise FrameError if an id is not a string or an integer, or if there is no message id."""
+    if frame.get("message_id") is None:
+        raise FrameError("not a frame: it has no message_id")
+    for name in ("message_id", *ENVELOPE):
+        value = frame.get(name)
+        if value is not None and type(value) not in (str, int):
+            raise FrameError(f"{name}: expected a string or an integer, got {type(value).__name__}")
 
 
 def reply(frame: Mapping[str, Any], message_type: str, payload: Mapping[str, Any]) -> bytes:
@@ -64,7 +74,14 @@ def reply(frame: Mapping[str, Any], message_type: str, payload: Mapping[str, Any
 def content_digest(frame: Mapping[str, Any]) -> bytes:
     """Return a digest of what a request asks for, without its message id."""
     content = [frame["message_type"], frame.get("step"), frame["payload"]]
-    return hashlib.blake2b(msgpack.packb(content, default=_encoded), digest_size=16).digest()
+    packed = msgpack.packb(content, default=_digested)
+    return hashlib.blake2b(packed, digest_size=16).digest()
+
+
+def _digested(value: Any) -> Any:
+    """Return what stands for an array in a digest; other threads can run while it is computed."""
+    encoded = _encoded(value)
+    return encoded | {b"data": hashlib.blake2b(encoded[b"data"], digest_size=16).digest()}
 
 
 def _encoded(value: Any) -> Any:
@@ -98,7 +115,10 @@ def _array(value: dict[Any, Any]) -> Any:
         raise FrameError(f"array: type {name!r} is not supported")
     if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
         raise FrameError(f"array: {shape!r} is not a shape")
-    if not isinstance(data, bytes) or math.prod(shape) * dtype.itemsize != len(data):
+    if not isinstance(data, memoryview) or math.prod(shape) * dtype.itemsize != len(data):
         raise FrameError(f"array: the data does not fill {name} {shape}")
-    array = np.frombuffer(data, dtype).reshape(shape)
+    try:
+        array = np.frombuffer(data, dtype).reshape(shape)
+    except (ValueError, OverflowError) as err:  # an empty array with other sides that are too long
+        raise FrameError(f"array: {shape!r} is not a shape") from err
     return array if value[b"nd"] is True else array.item()

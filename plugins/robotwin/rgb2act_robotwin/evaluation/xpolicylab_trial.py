@@ -16,15 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
 from rgb2act_core import UserError
 from rgb2act_core.serving import Session, Sessions
 
-from ..recorded import jpeg
 from . import xpolicylab_messages
 from .deploy_files.xpolicylab import rgb2act_xpolicylab
+from .xpolicylab_images import read_images
 
 ENVIRONMENTS = 64  # per trial
 
@@ -56,7 +54,7 @@ class Trial:
     resets: int = 0
     step: int = -1  # of the newest request of actions
     last: _Answered | None = None
-    paused: bool = False
+    warnings: list[str] = attrs.field(factory=list)  # about observations, not sent yet
     lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def answer(self, frame: dict[str, Any], resumed: bool) -> bytes:
@@ -66,7 +64,6 @@ class Trial:
         message id. ``resumed`` is whether this is the first request of such a connection.
         """
         with self.lock:
-            self._resume()
             self.ids, self.used = ids_of(frame) or self.ids, time.monotonic()
             last, content = self.last, xpolicylab_messages.content_digest(frame)
             known = resumed or (last is not None and last.message_id == frame["message_id"])
@@ -98,16 +95,9 @@ class Trial:
         A request that is being answered is awaited. The next request continues the sessions.
         """
         with self.lock:
-            if self.owner is None and not self.paused:
-                self.paused = True
+            if self.owner is None:
                 for session in self.open.values():
                     session.close()
-
-    def _resume(self) -> None:
-        if self.paused:
-            self.paused = False
-            for session in self.open.values():
-                session.reopen()
 
     def _prepare(self, case: dict[str, Any]) -> dict[str, Any]:
         seed = case.get("seed")
@@ -138,19 +128,19 @@ class Trial:
         return {
             "actions": actions,
             "latency_ms": (time.perf_counter() - start) * 1000,
-            "missing_steps": self._missing(),
+            **self._counts(),
         }
 
     def _call(self, payload: dict[str, Any]) -> dict[str, Any]:
         name, given = payload.get("func_name"), payload.get("obs")
-        if name in ("update_obs", "update_obs_batch"):
+        if name == "update_obs" or name == "update_obs_batch":
             self._see(given if name == "update_obs_batch" else [given])
-            return {}
-        if name in ("get_action", "get_action_batch"):
-            single = name == "get_action"
-            numbers = self.newest if single or given is None else [int(n) for n in given]
-            plans = self._plan(numbers[-1:] if single else numbers)
-            return {"result": plans[0] if single else plans, "missing_steps": self._missing()}
+            return self._warning()
+        if name == "get_action":
+            return {"result": self._plan(self.newest[-1:])[0], **self._counts()}
+        if name == "get_action_batch":
+            numbers = self.newest if given is None else _environments(given)
+            return {"result": self._plan(numbers), **self._counts()}
         if name == "reset":
             return self._reset({})
         raise UserError(
@@ -168,22 +158,27 @@ class Trial:
     def _missing(self) -> int:
         return sum(session.missing for session in self.open.values())
 
+    def _counts(self) -> dict[str, Any]:
+        far = sum(session.far_inputs for session in self.open.values())
+        return {"missing_steps": self._missing(), "far_inputs": far, **self._warning()}
+
+    def _warning(self) -> dict[str, Any]:
+        """Return the warnings that no reply has contained yet."""
+        texts, self.warnings = self.warnings, []
+        return {"warning": "; ".join(texts)} if texts else {}
+
     def _see(self, observations: Any) -> None:
         if not isinstance(observations, list) or not all(isinstance(o, dict) for o in observations):
             raise UserError("observation: expected a map, or a list of maps in a batch")
         self.newest = [rgb2act_xpolicylab.environment(observation) for observation in observations]
+        config = self.sessions.config
         for number, observation in zip(self.newest, observations, strict=True):
-            cameras = self.sessions.config.cameras
-            views = [
-                _decode_image(color) for color in rgb2act_xpolicylab.images(observation, cameras)
-            ]
-            if len({view.shape for view in views}) > 1:
-                raise UserError(
-                    f"observation: images have sizes {[v.shape[:2] for v in views]}; all cameras"
-                    " need the same size"
-                )
+            rgb_VHW3 = read_images(observation, config.cameras, config.image)
             joints = rgb2act_xpolicylab.joints(observation)
-            self._session(number).observe(np.stack(views)[None], joints[None])
+            warning = self._session(number).observe(rgb_VHW3[None], joints[None])
+            if warning:
+                print(f"environment {number}: {warning}", file=sys.stderr, flush=True)
+                self.warnings.append(warning)
 
     def _plan(self, numbers: list[int]) -> list[list[dict[str, Any]]]:
         if len(set(numbers)) < len(numbers):
@@ -220,12 +215,7 @@ def _step(frame: dict[str, Any]) -> int:
     return step if type(step) is int else 0
 
 
-def _decode_image(color: Any) -> NDArray[Any]:
-    """Return an image as an array; some clients send JPEGs."""
-    if isinstance(color, np.ndarray) and color.dtype == np.uint8 and color.ndim == 1:
-        color = color.tobytes()
-    if isinstance(color, bytes):
-        return jpeg.decode(color)
-    if not isinstance(color, np.ndarray):
-        raise UserError(f"color: expected an array or a JPEG, got {type(color).__name__}")
-    return color
+def _environments(numbers: Any) -> list[int]:
+    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+        raise UserError("get_action_batch: expected a list of environment indices")
+    return numbers

@@ -23,13 +23,18 @@ STATE = {  # key, width: the order of RoboTwin's joint vector
 
 
 def environment(observation: dict[str, Any]) -> int:
-    """Return the index of the environment of an observation."""
-    return int(observation.get("env_idx") or 0)
+    """Return the index of the environment of an observation, 0 if it has none."""
+    index = observation.get("env_idx")
+    if index is None:
+        return 0
+    if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
+        raise ValueError(f"env_idx: expected an integer, got {type(index).__name__}")
+    return int(index)
 
 
 def images(observation: dict[str, Any], cameras: tuple[str, ...]) -> list[Any]:
     """Return the images in the policy's order of cameras; raise ValueError if one is missing."""
-    vision = observation.get("vision") or {}
+    vision = _map(observation, "vision")
     found = []
     for camera in cameras:
         view = vision.get(CAMERAS.get(camera, camera))
@@ -41,14 +46,35 @@ def images(observation: dict[str, Any], cameras: tuple[str, ...]) -> list[Any]:
 
 def joints(observation: dict[str, Any]) -> Any:
     """Return the joint vector float32 (14,); raise ValueError if a part is missing."""
-    state = observation.get("state") or {}
-    parts = []
-    for key, width in STATE.items():
-        part = np.asarray(state.get(key, ()), np.float32).reshape(-1)
-        if len(part) != width:
-            raise ValueError(f"state {key!r}: expected {width} numbers, got {len(part)}")
-        parts.append(part)
-    return np.concatenate(parts)
+    state = _map(observation, "state")
+    return np.concatenate([_numbers(state, key, width) for key, width in STATE.items()])
+
+
+def _map(observation: dict[str, Any], name: str) -> dict[str, Any]:
+    value = observation.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: expected a map, got {type(value).__name__}")
+    return value
+
+
+def _numbers(state: dict[str, Any], key: str, width: int) -> Any:
+    """Return a part of the state, float32 (width,)."""
+    value = state.get(key, ())
+    wanted = f"state {key!r}: expected {width} numbers"
+    if not isinstance(value, (list, tuple, int, float, np.ndarray, np.number)):
+        raise ValueError(f"{wanted}, got {type(value).__name__}")
+    try:
+        part = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as err:  # such as lists of different lengths
+        raise ValueError(f"{wanted}, got a list of other values") from err
+    if part.size and part.dtype.kind not in "iuf":
+        raise ValueError(f"{wanted}, got {part.dtype.name}")
+    if part.size != width:
+        raise ValueError(f"{wanted}, got {part.size}")
+    with np.errstate(over="ignore"):  # infinity is refused with a better message
+        return part.astype(np.float32).reshape(-1)
 
 
 def actions(actions_n14: Any) -> list[dict[str, Any]]:
