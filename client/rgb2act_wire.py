@@ -239,6 +239,7 @@ class Decoder:
 
     def _key(self) -> Any:
         key = self._value(DEPTH)
+        key = bytes(key) if isinstance(key, memoryview) else key
         if not isinstance(key, (str, bytes, int)):
             raise WireError(f"not a message: a map has a key of type {type(key).__name__}")
         return key

@@ -187,7 +187,8 @@ class Trial:
             raise UserError("get_action: there is no observation; send one first")
         sessions = [self._session(number) for number in numbers]
         with ThreadPoolExecutor(len(sessions)) as pool:  # so that they are planned in one batch
-            return [rgb2act_xpolicylab.actions(plan) for plan in pool.map(Session.act, sessions)]
+            plans = pool.map(lambda session: session.act(), sessions)
+            return [rgb2act_xpolicylab.actions(plan) for plan in plans]
 
     def _session(self, number: int) -> Session:
         if self.seed is None:

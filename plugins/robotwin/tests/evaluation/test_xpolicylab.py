@@ -183,7 +183,7 @@ def test_errors_are_replies(recorded: Any, where: dict[str, Any]) -> None:
             (
                 lab.ask("infer", {"observation": small}),
                 "infer_failed",
-                "rgb is uint8 (2, 120, 160, 3), the policy expects uint8 (2, 240, 320, 3)",
+                "images are of 2 cameras at 120x160; send uint8 RGB images of 2 cameras",
             ),
             (
                 lab.ask("infer", {"observation": fine | {"vision": {}}}),
