@@ -8,7 +8,7 @@ LOCAL := $(patsubst %/pyproject.toml,%,$(CLIENT)) $(PLUGINS:/=)
 PROJECTS := pyproject.toml $(CLIENT) $(addsuffix pyproject.toml,$(PLUGINS)) constraints.txt
 DEMO := $(patsubst %/pyproject.toml,%,$(CLIENT)) plugins/tabletop plugins/mini
 
-.PHONY: demo test test-robotwin quick check format docs bench dist clean
+.PHONY: demo test test-robotwin quick fuzz check format docs bench dist clean
 
 .venv/demo: $(PROJECTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,6 +35,10 @@ test-robotwin: .venv/ready  ## run against RoboTwin's real code; installs a simu
 
 quick: .venv/ready  ## run the tests that give an answer within a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+SECONDS ?= 60
+fuzz: .venv/ready  ## read mutated inputs of every kind for SECONDS; store those that fail
+	$(BIN)/python tests/fuzzing/fuzz.py --seconds $(SECONDS)
 
 check: .venv/ready  ## lint, formatting, import layers, types, metadata
 	$(BIN)/ruff check .

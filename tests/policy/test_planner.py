@@ -143,7 +143,7 @@ def test_call_out_of_order_is_an_error(
         (np.zeros((8, 8, 3), np.uint8), np.zeros(4, np.float32), "a dimension for the cameras"),
         (np.zeros((1, 3, 8, 8), np.uint8), np.zeros(4, np.float32), "colours before height"),
         (np.zeros((1, 8, 8, 4), np.uint8), np.zeros(4, np.float32), "with 4 colour channels"),
-        (np.zeros(5, np.uint8), np.zeros(4, np.float32), r"images have shape \(\)"),
+        (np.zeros(5, np.uint8), np.zeros(4, np.float32), r"images have shape \(5,\)"),
         (
             np.zeros((1, 8, 8, 3), np.float32),
             np.zeros(4, np.float32),
@@ -190,8 +190,12 @@ def test_a_plan_that_is_not_finite_is_an_error_and_ends_the_episode(planner: Pla
     planner.act()
     joints[2] = 1e38
     planner.observe(rgb, joints)
-    name = planner.config.action_names[2]
-    with pytest.raises(UserError, match=rf"^plan: .* in step 0 is nan; .*\({name} is 1e\+38\)"):
+    actions = np.zeros((planner.config.n_action_steps, 4), np.float32)
+    actions[1, 3] = np.nan
+    planner._plan = lambda seed, rollout: actions
+    _, _, largest, wrong = planner.config.action_names
+    message = rf"^plan: the action of {wrong} in step 1 is nan; .*\({largest} is 1e\+38\)"
+    with pytest.raises(UserError, match=message):
         planner.act()
     with pytest.raises(UserError, match="no observation"):
         planner.act()

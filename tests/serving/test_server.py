@@ -245,6 +245,23 @@ def test_invalid_requests_are_errors(serving: Serving, client: Any) -> None:
                 policy.reset(1)
 
 
+def test_far_inputs_are_reported_once_and_counted(serving: Serving, client: Any) -> None:
+    observation, _ = environment().reset(seed=7)
+    joints = np.float32(observation["joints"]) + np.array([0, 90, 0, 0], np.float32)
+    with serving() as server:
+        with client.Client(server.address) as policy:
+            policy.reset(7)
+            policy.observe(observation["rgb"], observation["joints"])
+            with pytest.warns(UserWarning, match=r"observe: .* \(learned from .* check the units"):
+                policy.observe(observation["rgb"], joints)
+            policy.observe(observation["rgb"], joints)
+            policy.act()
+            assert policy.far_inputs == 2
+        assert server.stop() == 0
+    assert server.errors.count("learned from") == 1
+    assert "2 observations had joints far outside the training data" in server.errors
+
+
 def test_steps_that_were_not_observed_are_counted(serving: Serving, client: Any) -> None:
     observation, _ = environment().reset(seed=7)
     with serving() as server, client.Client(server.address) as policy:
@@ -334,13 +351,18 @@ def planned(acted: Path, puppet: None) -> Callable[[float, tuple[int, int]], lis
         loaded.planner.plan = plan  # type: ignore[method-assign]
         sessions = Sessions(loaded.planner, loaded.act, window)
 
-        def ask(session: Any, seed: int) -> None:
+        def see(session: Any, seed: int) -> None:
             session.reset(seed)
             session.observe(observation["rgb"][None], np.float32(observation["joints"])[None])
+
+        def ask(session: Any, seed: int) -> None:
+            see(session, seed)
             session.act()
 
         some = [sessions.begin(), sessions.begin()]
-        threads = [threading.Thread(target=ask, args=of) for of in zip(some, seeds, strict=True)]
+        for session, seed in zip(some, seeds, strict=True):
+            see(session, seed)
+        threads = [threading.Thread(target=session.act) for session in some]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -357,6 +379,24 @@ def planned(acted: Path, puppet: None) -> Callable[[float, tuple[int, int]], lis
 
 def test_concurrent_requests_share_a_batch(planned: Any) -> None:
     assert planned(1e6, (7, 8)) == [2, 1]
+
+
+def test_a_session_that_is_late_is_awaited_once(planned: Any, acted: Path) -> None:
+    """A client that observes and then requests nothing delays others by one window at most."""
+    from rgb2act_core.serving import Sessions, load_server
+
+    _, loaded = load_server(acted / "served", batch=2)
+    loaded.close()
+    sessions = Sessions(loaded.planner, loaded.act, window=0.01)
+    late, good = sessions.begin(), sessions.begin()
+    sessions.expect(late)
+    observation, _ = environment().reset(seed=7)
+    good.reset(7)
+    for _ in range(3):
+        good.observe(observation["rgb"][None], np.float32(observation["joints"])[None])
+        good.act()
+        assert not sessions.awaited
+    sessions.close()
 
 
 def test_seeds_of_the_same_slot_are_planned_one_by_one(planned: Any) -> None:

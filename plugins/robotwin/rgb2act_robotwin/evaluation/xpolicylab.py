@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 import traceback
@@ -74,7 +75,7 @@ class _Listener(socket.socket):
     """A listening socket that bounds the connections without the token."""
 
     def __init__(self, listener: socket.socket, connections: Connections) -> None:
-        super().__init__(fileno=listener.detach())
+        super().__init__(fileno=os.dup(listener.fileno()))
         self.connections = connections
 
     def accept(self) -> tuple[socket.socket, Any]:
@@ -137,15 +138,18 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> Non
     logger.setLevel(logging.CRITICAL)  # websockets logs a traceback for each invalid handshake
     # no pings: a client cannot answer them while its simulator works. Those of the client are
     # answered by the connection's receiving thread, also while a plan is computed
-    with accept(
-        handler.serve_client,
-        sock=_Listener(listener, connections),
-        process_request=handler.check_token,
-        open_timeout=HELLO_SECONDS,
-        max_size=LIMIT,
-        max_queue=QUEUE,
-        compression=None,
-        ping_interval=None,
-        logger=logger,
-    ) as server:
+    with (
+        _Listener(listener, connections) as bounded,
+        accept(
+            handler.serve_client,
+            sock=bounded,
+            process_request=handler.check_token,
+            open_timeout=HELLO_SECONDS,
+            max_size=LIMIT,
+            max_queue=QUEUE,
+            compression=None,
+            ping_interval=None,
+            logger=logger,
+        ) as server,
+    ):
         server.serve_forever()

@@ -128,7 +128,7 @@ def test_a_request_is_awaited_that_is_still_being_answered(
 ) -> None:
     old, new = begun(trials, recorded), Connection(trials, "server")
     planning, proceed = threading.Event(), threading.Event()
-    plan = trials.sessions.plan
+    plan = old.trial.open[0].planner._plan
 
     def slow(*args: Any) -> Any:
         planning.set()
