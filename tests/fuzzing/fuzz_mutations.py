@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 import struct
 from collections.abc import Callable
 
 import attrs
+from fuzz_structures import restructure
 from hypothesis import strategies as st
 
 # numbers at which sizes and counts overflow or exhaust memory
@@ -105,6 +107,14 @@ def _line(data: bytes, at: int, n: int) -> bytes:
     return b"".join(lines)
 
 
+def _structure(data: bytes, at: int, n: int) -> bytes:
+    """Change one value of a file whose format is known."""
+    pick = random.Random(n)
+    kinds = [name for name in sorted(MUTATIONS) if name != "structure"]
+    inner = Mutation(pick.choice(kinds), pick.random(), pick.getrandbits(16))
+    return restructure(data, inner.apply, n)
+
+
 MUTATIONS: dict[str, Callable[[bytes, int, int], bytes]] = {
     "flip": _flip,
     "replace": _replace,
@@ -117,12 +127,22 @@ MUTATIONS: dict[str, Callable[[bytes, int, int], bytes]] = {
     "word": _word,
     "exchange": _exchange,
     "line": _line,
+    "structure": _structure,
 }
-# headers come first in most files, and the directory of an archive last
-positions = st.one_of(
-    st.floats(0, 1, exclude_max=True),
-    st.floats(0, 0.15),
-    st.floats(0.85, 1, exclude_max=True),
-)
-mutation = st.builds(Mutation, st.sampled_from(sorted(MUTATIONS)), positions, st.integers(0, 2**16))
-programs = st.lists(mutation, min_size=1, max_size=4)
+
+
+def program(number: int) -> list[Mutation]:
+    """Return one to three mutations that a number determines."""
+    pick = random.Random(number)
+    # headers come first in most files, and the directory of an archive last
+    ranges = ((0.0, 1.0), (0.0, 0.15), (0.85, 0.999))
+    return [
+        Mutation(
+            pick.choice(sorted(MUTATIONS)), pick.uniform(*pick.choice(ranges)), pick.getrandbits(16)
+        )
+        for _ in range(pick.choice((1, 1, 1, 2, 3)))
+    ]
+
+
+# positions that hypothesis chose itself would mostly be the first byte
+programs = st.integers(0, 2**64 - 1).map(program)

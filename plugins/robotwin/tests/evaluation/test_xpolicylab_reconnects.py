@@ -263,4 +263,5 @@ def test_pings_are_answered_while_a_plan_is_computed(
         client.recv(timeout=60)
     servers[0].shutdown()
     thread.join()
+    listener.close()
     sessions.close()
