@@ -123,12 +123,12 @@ def slow(address: str, number: int, stop: threading.Event) -> None:
 
 
 def half_open(address: str, number: int, stop: threading.Event) -> None:
-    """Observe, request a plan, and never read the reply; then disappear."""
-    while not stop.wait(0.2):
-        with contextlib.suppress(Exception), rgb2act_client.Client(address, TOKEN) as policy:
-            policy.reset(number)
-            policy.observe(*observation(policy))
-            policy.ask()
+    """Observe, request a plan, and never read the reply."""
+    with contextlib.suppress(Exception), rgb2act_client.Client(address, TOKEN) as policy:
+        policy.reset(number)
+        policy.observe(*observation(policy))
+        policy.ask()
+        stop.wait()
 
 
 def garbage(address: str, number: int, stop: threading.Event) -> None:
@@ -140,11 +140,11 @@ def garbage(address: str, number: int, stop: threading.Event) -> None:
 
 
 def large(address: str, number: int, stop: threading.Event) -> None:
-    """Send an observation of 30 MB that no policy expects."""
+    """Send an observation of 30 MB that no policy expects, every second."""
     body = rgb2act_wire.pack(
         {"kind": "observe", "rgb": np.zeros((1, 30 << 20), np.uint8), "joints": np.zeros(1)}
     )
-    while not stop.wait(0.2):
+    while not stop.wait(1.0):
         with contextlib.suppress(OSError), connected(address, True) as connection:
             connection.sendall(struct.pack(">I", len(body)) + body)
 
@@ -162,20 +162,23 @@ def connected(address: str, hello: bool) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def bad_clients(address: str) -> Iterator[None]:
-    """Run ten bad clients, two of each kind, in another process."""
-    with subprocess.Popen([sys.executable, __file__, "--bad", address], stdin=subprocess.PIPE) as p:
+def bad_clients(address: str, kinds: str = "silent,slow,half_open,garbage,large") -> Iterator[None]:
+    """Run bad clients, two of each kind, in another process."""
+    command = [sys.executable, __file__, "--bad", address, kinds]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as p:
         time.sleep(2.0)  # until all have connected
         yield
         assert p.stdin is not None
         p.stdin.close()
 
 
-def run_bad(address: str) -> None:
+def run_bad(address: str, kinds: str) -> None:
     """Run the bad clients until stdin is closed."""
-    stop, kinds = threading.Event(), (silent, slow, half_open, garbage, large)
+    stop = threading.Event()
     threads = [
-        threading.Thread(target=kind, args=(address, n, stop)) for kind in kinds for n in range(2)
+        threading.Thread(target=globals()[kind], args=(address, n, stop))
+        for kind in kinds.split(",")
+        for n in range(2)
     ]
     for thread in threads:
         thread.start()
@@ -222,6 +225,6 @@ def megabytes(process: psutil.Process) -> float:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--bad"]:
-        run_bad(sys.argv[2])
+        run_bad(*sys.argv[2:4])
     else:
         main()

@@ -25,6 +25,9 @@ DTYPES = ("bool", "uint8", "uint16", "int32", "int64", "float16", "float32", "fl
 ARRAY = 1  # msgpack extension type
 DIMS = 8  # maximum number of dimensions of an array
 COPIED = 1 << 16  # bytes; smaller arrays are copied out of their message
+PART = 1 << 18  # bytes received at once
+PACED = 4 << 20  # bytes of a message; there are pauses between the later parts
+PACE_SECONDS = 0.001
 ERROR_SECONDS = 1.0  # longest time to send the other side the reason before closing
 HEAD = struct.Struct(">I")
 CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}  # by the first byte of a value in msgpack
@@ -63,9 +66,7 @@ class Channel:
     ``answers`` the channel first sends the reason to the other side.
     """
 
-    def __init__(
-        self, connection: socket.socket, limit: int = LIMIT, answers: bool = False
-    ) -> None:
+    def __init__(self, connection: socket.socket, limit: int = LIMIT, answers: bool = False):
         self.connection, self.limit, self.answers = connection, limit, answers
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -133,8 +134,7 @@ class Channel:
                     return
 
     def _exactly(self, count: int, end: float | None) -> memoryview:
-        # the system provides pages when they are written to: memory grows with the bytes that
-        # arrive, whatever length was announced
+        # memory grows with the bytes that arrive, whatever length was announced
         content = np.empty(count, np.uint8).data
         received = 0
         while received < count:
@@ -142,10 +142,12 @@ class Channel:
             if left is not None and left <= 0:
                 raise TimeoutError
             self.connection.settimeout(left)
-            part = self.connection.recv_into(content[received : received + (1 << 20)])
+            part = self.connection.recv_into(content[received : received + PART])
             if not part:
                 raise Closed("the other side closed the connection")
             received += part
+            if received > PACED:  # leaves the processor to other connections
+                time.sleep(PACE_SECONDS)
         return content
 
 
@@ -162,9 +164,8 @@ def unpack(body: Any) -> dict[str, Any]:
     """
     message = Decoder(body, extension=_array).message()
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
-        raise WireError(
-            f"not a message: expected a map with string keys, got {type(message).__name__}"
-        )
+        kind = type(message).__name__
+        raise WireError(f"not a message: expected a map with string keys, got {kind}")
     return message
 
 

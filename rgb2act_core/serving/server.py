@@ -31,6 +31,7 @@ from .sessions import Session, Sessions
 
 VERSION = 1  # of the protocol, as in rgb2act_client
 HELLO_LIMIT = 4096  # bytes of a message before the token is checked
+SWITCH_SECONDS = 0.001  # a thread that waits for the interpreter interrupts another after this time
 SEND_SECONDS = 60.0  # longest wait for a client to receive a reply
 
 
@@ -74,6 +75,7 @@ class Server:
 
     def run(self) -> None:
         """Accept clients until the process is interrupted."""
+        sys.setswitchinterval(SWITCH_SECONDS)  # planning is not delayed by the messages of others
         while True:
             connection, address = self.connections.accept(self.listener)
             name = f"{address[0]}:{address[1]}"
