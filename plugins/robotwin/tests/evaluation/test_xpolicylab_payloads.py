@@ -221,6 +221,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     yield number
     servers[0].shutdown()
     thread.join()
+    listener.close()
 
 
 def test_connections_that_send_no_token_leave_places_for_clients(
