@@ -36,7 +36,8 @@ class JointRange:
         margin_M = WIDER * half_M + np.maximum(LEAST, half_M.mean())
         moved_kM = joints_kA[:, list(self.index)]
         below_kM, above_kM = moved_kM < self.low_M - margin_M, moved_kM > self.high_M + margin_M
-        return np.logical_or(below_kM, above_kM)
+        far_kM: NDArray[np.bool_] = below_kM | above_kM
+        return far_kM
 
     def warning(self, joints_kA: NDArray[np.float32]) -> str | None:
         """Return which joints are far outside the range, or None."""
