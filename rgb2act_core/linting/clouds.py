@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..interfaces import Finding, PointCloud, Severity
-from .recordings import Recording, Recordings, evenly_spaced
+from .recordings import LEAVE_OUT, Recording, Recordings, evenly_spaced
 
 FAR = 20.0  # metres: a workspace is nearer
 SMALL = 0.02  # metres: extent of a cloud that is no scene
@@ -22,7 +22,7 @@ POINTS = 8  # fewest points whose extent is judged
 
 Problem = tuple[Severity, str, str]  # severity, kind, text
 REMEDIES = {
-    "missing": "record them, or leave these episodes out",
+    "missing": f"record them, or {LEAVE_OUT}",
     "scale": "convert the clouds to metres",
     "far": "crop the clouds, or record them in the frame of the robot",
     "colours": "store colours from 0 to 255, or floats from 0 to 1",
@@ -110,5 +110,5 @@ def _finding(recording: Recording, frame: int | None, problem: Problem) -> Findi
         subject=kind,
         frame=frame,
         problem=text,
-        remedy=REMEDIES.get(kind, "record the episode again, or leave it out"),
+        remedy=REMEDIES.get(kind, f"record the episode again, or {LEAVE_OUT}"),
     )

@@ -71,5 +71,6 @@ def _finding(data: Recordings, recording: Recording, joint: int, what: str, whil
         source=recording.source,
         subject=name,
         problem=f"{name} of the {what} is constant in the episode, while {while_}",
-        remedy="check the sensor and the recorder; if the joint is locked, accept the finding",
+        remedy="check the sensor and the recorder; if the joint is locked, set"
+        " [collect] accept_findings = ['dead_joint']",
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..interfaces import Finding, Severity
-from .recordings import Recordings
+from .recordings import LEAVE_OUT, Recordings
 
 USUAL = 99.0  # percentile of the steps of a joint that are usual
 TIMES = 8.0  # a jump is this many times longer than a usual step
@@ -42,5 +42,5 @@ def jumps(data: Recordings) -> Iterator[Finding]:
                 subject=data.names[joint],
                 frame=frame,
                 problem=f"{data.names[joint]} jumps from {before} to {after} in one frame",
-                remedy="check the order of the frames, and unwrap angles; or leave the episode out",
+                remedy=f"check the order of the frames, and unwrap angles, or {LEAVE_OUT}",
             )

@@ -9,10 +9,11 @@ import attrs
 from ..data.dataset import check_episode
 from ..errors import UserError
 from ..interfaces import EnvironmentInfo, Episode, Finding, Severity
-from .recordings import Recordings, Sample, recordings_of
+from .recordings import LEAVE_OUT, Recordings, Sample, recordings_of
 from .rules import CONTENT_RULES, INVALID, MOTION_RULES, UNIT_RULES
 
 ORDER = list(Severity)
+CAUSES = {"jump": "outlier", "drift": "dead_joint"}  # a finding's cause, about the same subject
 
 
 def check_episodes(
@@ -42,9 +43,10 @@ def _findings(data: Recordings) -> Iterator[Finding]:
     yield from wrong_units
     if not any(finding.severity is Severity.ERROR for finding in wrong_units):
         found = [finding for rule in MOTION_RULES for finding in rule.find(data)]
-        outliers = {(f.source, f.subject) for f in found if f.rule == "outlier"}
+        causes = {(f.rule, f.source, f.subject) for f in found}
         for finding in found:
-            if finding.rule != "jump" or (finding.source, finding.subject) not in outliers:
+            cause = CAUSES.get(finding.rule, "")
+            if (cause, finding.source, finding.subject) not in causes:
                 yield finding
     for rule in CONTENT_RULES:
         yield from rule.find(data)
@@ -68,7 +70,7 @@ def invalid(message: str, source: str) -> Finding:
         source=source,
         subject=message,
         problem=problem or message,
-        remedy=remedy if problem else "record it again, or leave it out",
+        remedy=remedy if problem else f"record it again, or {LEAVE_OUT}",
     )
 
 

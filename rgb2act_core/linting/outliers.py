@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..interfaces import Finding, Severity
-from .recordings import Recording, Recordings
+from .recordings import LEAVE_OUT, Recording, Recordings
 
 SHARE = 0.05  # largest share of all frames that can be outliers
 GAP = 3.0  # gap between outliers and all other values, in widths of these
@@ -87,8 +87,7 @@ def _findings(
         problem=f"{name} of the {what} is {data.value(joint, values_T[frame])}, all others are from"
         f" {data.value(joint, low)} to {data.value(joint, high)}; with normalise = 'limits' these"
         f" keep {share:.0%} of the range",
-        remedy="leave the episode out or correct the value, or set [policy] normalise ="
-        " 'quantiles'",
+        remedy=f"correct the value or {LEAVE_OUT}, or set [policy] normalise = 'quantiles'",
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..interfaces import Finding, Severity
-from .recordings import Recording, Recordings
+from .recordings import LEAVE_OUT, Recording, Recordings
 
 LARGEST_SHARE = 0.45  # of the steps of a data set or an episode that repeat joints and actions
 FEWEST = 8  # frames of an episode that is judged
@@ -24,7 +24,7 @@ def still(data: Recordings) -> Iterator[Finding]:
         if len(recording.joints) < FEWEST:
             continue
         if max(recording.joint_range.max(), recording.action_range.max()) <= STILL:
-            yield _finding(recording, None, "no joint moves in the episode", "leave it out")
+            yield _finding(recording, None, "no joint moves in the episode", LEAVE_OUT)
             continue
         repeats_T = _repeats(recording)
         if (share := repeats_T.mean()) >= LARGEST_SHARE:
@@ -68,5 +68,5 @@ def duplicate_episodes(data: Recordings) -> Iterator[Finding]:
                 source=recording.source,
                 problem=f"has the same joints and actions as {known.source}, so it may be"
                 " both trained on and held out",
-                remedy="leave one of them out",
+                remedy=LEAVE_OUT,
             )

@@ -14,7 +14,8 @@ from ..interfaces import Finding, Severity, Unit
 from .recordings import SCALES, Recording, Recordings, listed
 
 TURN = 6.4  # radians: slightly more than a full turn
-SHARE = 0.05  # of an episode's frames; single values are left to the rule ``outlier``
+SHARE = 0.1  # of an episode's frames; fewer values are left to the rule ``outlier``
+FEWEST = 3  # frames, likewise
 GRIPPER = (-0.05, 1.05)  # fractions; measured grippers overshoot slightly
 PERCENT = 1.5  # gripper values above it are no fractions
 ARM = 5.0  # metres: no joint moves as far
@@ -35,20 +36,28 @@ def _beyond(
     scaled = limit * SCALES[unit]
     for recording in data.each:
         for what, array_TA in _arrays(recording):
-            often_A = (np.abs(array_TA) > scaled).mean(0) >= SHARE
+            often_A = _often(np.abs(array_TA) > scaled)
             joints = np.flatnonzero(often_A & of_unit)
             if len(joints):
                 yield recording, what, joints, array_TA
 
 
-def _first(array_TA: NDArray[np.float64], joint: int, limit: float) -> int:
-    return int(np.argmax(np.abs(array_TA[:, joint]) > limit))
+def _often(beyond_TA: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which columns are true in many frames."""
+    least = max(SHARE * len(beyond_TA), min(FEWEST, len(beyond_TA)))
+    return np.asarray(beyond_TA.sum(0) >= least)
+
+
+def _largest(array_TA: NDArray[np.float64], joints: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the frame and the joint of the largest value of some joints."""
+    frame, k = np.unravel_index(np.abs(array_TA[:, joints]).argmax(), (len(array_TA), len(joints)))
+    return int(frame), int(joints[k])
 
 
 def degrees(data: Recordings) -> Iterator[Finding]:
     """Find joints declared in radians that are beyond a full turn in many frames."""
     for recording, what, joints, array_TA in _beyond(data, Unit.RADIANS, TURN):
-        frame = _first(array_TA, joints[0], TURN)
+        frame, joint = _largest(array_TA, joints)
         names = listed([data.names[i] for i in joints])
         yield Finding(
             severity=Severity.ERROR,
@@ -57,7 +66,7 @@ def degrees(data: Recordings) -> Iterator[Finding]:
             subject=what,
             frame=frame,
             problem=f"{what} look like degrees, expected radians:"
-            f" {data.names[joints[0]]} is {array_TA[frame, joints[0]]:.4g} ({names})",
+            f" {data.names[joint]} is {array_TA[frame, joint]:.4g} ({names})",
             remedy=DECLARE,
         )
 
@@ -91,7 +100,7 @@ def gripper_range(data: Recordings) -> Iterator[Finding]:
                 if not wrong_T.any():
                     continue
                 frame = int(np.argmax(wrong_T))
-                percent = (values_T > PERCENT).mean() >= SHARE
+                percent = bool(_often(values_T > PERCENT))
                 guess = "looks like 0 to 100: it" if percent else "it"
                 yield Finding(
                     severity=Severity.ERROR if percent else Severity.WARNING,
@@ -108,21 +117,21 @@ def gripper_range(data: Recordings) -> Iterator[Finding]:
 def millimetres(data: Recordings) -> Iterator[Finding]:
     """Find prismatic joints and hands whose positions look like millimetres."""
     for recording, what, joints, array_TA in _beyond(data, Unit.METRES, ARM):
-        frame = _first(array_TA, joints[0], ARM * SCALES[Unit.METRES])
+        frame, joint = _largest(array_TA, joints)
         yield Finding(
             severity=Severity.ERROR,
             rule="millimetres",
             source=recording.source,
             subject=what,
             frame=frame,
-            problem=f"{what} look like millimetres, expected metres: {data.names[joints[0]]} is"
-            f" {data.value(joints[0], array_TA[frame, joints[0]])}",
+            problem=f"{what} look like millimetres, expected metres: {data.names[joint]} is"
+            f" {data.value(joint, array_TA[frame, joint])}",
             remedy=DECLARE,
         )
     for recording in data.each:
         for name in data.info.hand_states:
             hands_T = np.abs(recording.episode.state[name]).reshape(len(recording.joints), -1)
-            if (hands_T.max(1) > FAR).mean() >= SHARE:
+            if _often(hands_T.max(1) > FAR):
                 frame = int(np.argmax(hands_T.max(1) > FAR))
                 yield Finding(
                     severity=Severity.ERROR,

@@ -32,6 +32,12 @@ def test_benchmark_prints_ratios(command: list[str]) -> None:
     assert "1.00 x" in output(*command)
 
 
+def test_data_checks_are_measured_by_rule() -> None:
+    printed = output("bench_linting", "--rounds", "1", "--episodes", "4")
+    assert "4 episodes of 400 frames" in printed
+    assert "outlier" in printed
+
+
 @pytest.mark.slow
 def test_heads_agree_with_the_plain_implementation() -> None:
     printed = output("bench_head", "--quick")

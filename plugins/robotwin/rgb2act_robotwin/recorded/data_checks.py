@@ -193,8 +193,9 @@ def _frequency(path: Path, layout: Layout, config: Robotwin) -> Iterator[Finding
         stored = layout.frequency is not None and layout.frequency in file
     if stored or config.save_freq is not None:
         return
-    step = _usual_step(read_joints(path, layout.state))
-    if step > FASTEST:
+    joints_RA = read_joints(path, layout.state)
+    step = _usual_step(joints_RA)
+    if step > FASTEST and np.abs(joints_RA).max() < 2 * np.pi:  # else probably not radians
         yield _finding(
             Severity.WARNING,
             "frequency",
