@@ -19,8 +19,10 @@ from ..errors import EnvironmentLost, UserError
 from ..interfaces import SeedScreening, SeedVerdict
 from ..plugins.components import Capability, Kind
 from ..spec import Act
-from ..store.files import guard, locked, read_json, write_json
+from ..store.disk_errors import guard
+from ..store.files import read_json, write_json
 from ..store.keys import canonical, key_of
+from ..store.locks import locked
 from ..system import processes
 from ..system.input_files import read_json_text
 from ..system.progress import progress_bar

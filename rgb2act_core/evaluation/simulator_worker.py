@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..errors import EnvironmentLost, UserError
 from ..interfaces import EnvironmentInfo, PointCloud
 from ..plugins.components import Capability, Kind
-from ..store.files import guard
+from ..store.disk_errors import guard
 from ..system import processes
 
 RESULT_KEYS = ("instruction", "clipped")  # entries of gymnasium's ``info`` stored with the results

@@ -24,8 +24,9 @@ from ..data.dataset import EpisodeRef, missing_entries
 from ..errors import UserError
 from ..interfaces import Episode
 from ..spec import Extract
-from ..store.files import guard, locked
+from ..store.disk_errors import guard
 from ..store.group_writer import GroupWriter, sweep
+from ..store.locks import locked
 from ..system.progress import progress_bar
 from ..system.threads import BackgroundWriter, prefetch, run_parallel
 from .batch_size import AutoBatchSize

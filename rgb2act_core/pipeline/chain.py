@@ -10,6 +10,8 @@ from ..errors import UserError
 from ..spec import Spec
 from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
+from ..store.disk_errors import is_read_only
+from ..store.root_folder import check_root, open_root, resolved
 from ..store.stage_id import STAGES, Stage
 from ..system.progress import say
 from . import steps
@@ -26,20 +28,34 @@ def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
     Raises UserError before any work if the spec does not fit its environment or weights do not
     load.
     """
-    tasks = open_tasks(Run(spec=spec, root=root.resolve()))
+    run = Run(spec=spec, root=resolved(root))
+    check_root(run.root)
+    tasks = open_tasks(run)
     check_compatibility(tasks.run.spec, tasks.info)
     last = Stage.ACT if until is None else Stage(until)
     if last is Stage.ACT:
         _check_acts(tasks)
     if last is not Stage.COLLECT:
         _check_weights(tasks, STAGES[: STAGES.index(last) + 1])
+    open_root(run.root, run.folder)
     pipeline = steps.Pipeline(tasks, RunRecord(tasks.run))
     _run_until(pipeline, last)
     if until is None:
-        from ..reporting import report
-
-        say(f"report: {report.write(pipeline.run.folder)}")
+        _write_report(pipeline.run.folder)
     return pipeline.run.folder
+
+
+def _write_report(folder: Path) -> None:
+    """Write the report; one on a read-only disk is kept."""
+    from ..reporting import report
+
+    try:
+        path = report.write(folder)
+    except UserError as err:
+        path = folder / report.REPORT
+        if not (is_read_only(err) and path.exists()):
+            raise
+    say(f"report: {path}")
 
 
 def _run_until(pipeline: steps.Pipeline, last: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ..errors import UserError
@@ -11,8 +12,9 @@ from ..store.run_file import RECORD
 def run_folder(run: str | Path, root: str | Path = "runs") -> Path | None:
     """Return the folder of a run, named by its folder or by its name under ``root``, or None."""
     for folder in (Path(run), Path(root) / run):
-        if (folder / RECORD).is_file():
-            return folder
+        with contextlib.suppress(OSError):  # such as a name that is too long
+            if (folder / RECORD).is_file():
+                return folder
     return None
 
 

@@ -20,7 +20,8 @@ from ..spec import Spec
 from ..spec.reader import structure, unstructure
 from ..stages.run import Run
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
-from ..store.files import guard, read_json, write_record
+from ..store.disk_errors import guard, is_read_only
+from ..store.files import read_json, write_record
 from ..store.run_file import RECORD, RunFile, StageRecord, read_run_file
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId
@@ -58,6 +59,17 @@ class RunRecord:
         self._write()
 
     def _write(self) -> None:
+        """Write the file; on a read-only disk, the record of a run that is cached is kept."""
+        try:
+            self._replace()
+        except UserError as err:
+            known = {id: stage.key for id, stage in self.previous.items()}
+            stages = self._stages.items()
+            cached = all(stage.cached and known.get(id) == stage.key for id, stage in stages)
+            if not (cached and is_read_only(err)):
+                raise
+
+    def _replace(self) -> None:
         with guard(self.run.folder):
             self.run.folder.mkdir(parents=True, exist_ok=True)
         earlier = [stage for id, stage in self.previous.items() if id not in self._stages]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..store.files import guard, read_json
+from ..store.disk_errors import guard
+from ..store.files import read_json
 from ..store.keys import difference
 from ..store.run_file import StageRecord
 from ..store.stage_folder import StageFolder

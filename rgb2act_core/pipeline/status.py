@@ -21,6 +21,7 @@ from ..stages import collect
 from ..stages.keys import act_folder, align_folder, policy_folder, stored_features
 from ..stages.run import Run
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
+from ..store.root_folder import check_root, resolved
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState, StageStatus
 from ..system.formatting import counted, format_bytes
@@ -81,7 +82,8 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     ``timed`` encodes a few frames with the backbones and the teacher to measure their speed.
     Raises UserError if the spec does not fit its environment or the disk has too little space.
     """
-    tasks = open_tasks(Run(spec=spec, root=root.resolve()))
+    check_root(root := resolved(root))
+    tasks = open_tasks(Run(spec=spec, root=root))
     run = tasks.run
     check_compatibility(run.spec, tasks.info)
     data = dataset_of(tasks)

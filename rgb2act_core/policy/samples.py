@@ -32,7 +32,7 @@ from ..features.reader import FrameIndex, StoredEmbeddings, StoredFeatures
 from ..interfaces import EnvironmentInfo, Episode
 from ..spec import PolicySpec, Spec
 from ..spec.conditions import Condition
-from ..store.files import guard
+from ..store.disk_errors import guard
 from ..system.devices import free_memory
 from ..system.progress import progress_bar, say
 from ..training.sampler import BatchSampler, Rows

@@ -19,6 +19,8 @@ from .formats import toml
 from .page import render_page
 from .stage_results import StageResults, Stages, read_stages
 
+REPORT = "report.html"
+
 
 def write(run: Path) -> Path:
     """Write ``report.html`` into a run's folder and return its path.
@@ -26,7 +28,7 @@ def write(run: Path) -> Path:
     Raises UserError if ``run.json`` is missing or damaged.
     """
     html = render_page(build_page(run))
-    path = run / "report.html"
+    path = run / REPORT
     write_text(path, html)
     return path
 

@@ -12,7 +12,7 @@ from string import Template
 from ..errors import UserError
 from ..plugins import registry
 from ..plugins.components import Kind
-from ..store.files import guard
+from ..store.disk_errors import guard
 
 TEMPLATES = Path(__file__).parent
 PROTOCOLS = {

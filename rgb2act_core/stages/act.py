@@ -18,7 +18,8 @@ from ..evaluation.task import EvaluationTask
 from ..policy.batch_planner import BatchPlanner
 from ..policy.saving import load_policy
 from ..spec.requirements import policy_backbones, policy_teacher
-from ..store.files import guard, read_json, write_json, write_record
+from ..store.disk_errors import guard
+from ..store.files import read_json, write_json, write_record
 from ..system.devices import device_of
 from ..system.progress import progress_bar
 from .run import Run

@@ -31,8 +31,8 @@ from ..features.frames import load_into_memory, open_frames, split_rows
 from ..features.reader import EpisodeArrays, StoredEmbeddings, StoredFeatures
 from ..features.token_grids import check_token_count, finest
 from ..spec import Align, Spec
-from ..store.files import locked
 from ..store.keys import key_of
+from ..store.locks import locked
 from ..system.devices import device_of
 from ..system.progress import say
 from ..training.loop import Optimization, TrainingJob, train_loop

@@ -22,9 +22,10 @@ from ..data.episode_store import digest_of, write_episode
 from ..errors import UserError
 from ..interfaces import Environment
 from ..plugins.components import Capability, Component, Kind
-from ..store.files import guard, locked
+from ..store.disk_errors import guard
 from ..store.group_writer import sweep
 from ..store.keys import canonical, key_of
+from ..store.locks import locked
 from ..system import processes
 from ..system.devices import workers_of
 from ..system.progress import progress_bar

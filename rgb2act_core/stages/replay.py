@@ -27,7 +27,8 @@ from ..evaluation.simulator_pool import SimulatorPool
 from ..evaluation.simulator_worker import StepResult
 from ..interfaces import EnvironmentInfo
 from ..spec import Act
-from ..store.files import guard, write_json
+from ..store.disk_errors import guard
+from ..store.files import write_json
 from ..system.progress import progress_bar
 from .act import evaluation_tasks, take_simulator, video_paths
 from .run import Run

@@ -17,7 +17,7 @@ from ..errors import UserError, did_you_mean
 from ..interfaces import Environment, EnvironmentInfo
 from ..plugins.components import Capability
 from ..spec import Spec
-from ..store.files import guard
+from ..store.disk_errors import guard
 from ..store.stage_id import Stage, StageId
 from ..system.formatting import number_duplicates
 from . import collect

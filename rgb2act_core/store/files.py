@@ -1,30 +1,28 @@
-"""Atomic files, JSON files, lock files, and disk errors as UserErrors."""
+"""Atomic files and JSON files."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
+import re
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..system.formatting import format_bytes
+from ..system.hosts import host_name, is_running
 from ..system.input_files import read_json_text
+from .disk_errors import OTHER_ROOT, guard
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DENIED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 RECORD_DIGEST = "record_digest"
-_OTHER_ROOT = "choose another folder with --root"
+_TEMPORARY = re.compile(r"\..+\.(?P<host>[^-]+)-(?P<pid>\d+)-[0-9a-f]{8}\.part", re.DOTALL)
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, *, remedy: str = _OTHER_ROOT) -> Iterator[Path]:
+def atomic_write(path: Path, *, remedy: str = OTHER_ROOT) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``, and rename it to ``path`` at the end.
 
     The content is flushed to the disk before the rename, so that readers see the old file or the
@@ -32,16 +30,30 @@ def atomic_write(path: Path, *, remedy: str = _OTHER_ROOT) -> Iterator[Path]:
     is deleted and ``path`` stays unchanged. The file's mode follows the umask. Disk errors are
     translated as in ``guard``.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    unique = f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{unique}.part")
     with guard(path, remedy=remedy):
         try:
             temporary.touch()
             mode = temporary.stat().st_mode & 0o777
             yield temporary
-            temporary.chmod(mode)  # safetensors creates files for the owner only
+            temporary.chmod(mode)  # a library may have replaced the file by one of its owner only
             publish(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # keep the first error
+                temporary.unlink(missing_ok=True)
+
+
+def sweep_files(folder: Path) -> None:
+    """Remove the temporary files in a folder that killed processes of this host left.
+
+    Does nothing in a folder that is missing or read-only.
+    """
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and match["host"] == host_name() and not is_running(int(match["pid"])):
+                Path(entry.path).unlink()
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -51,7 +63,7 @@ def publish(temporary: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def write_text(path: Path, text: str, *, remedy: str = _OTHER_ROOT) -> None:
+def write_text(path: Path, text: str, *, remedy: str = OTHER_ROOT) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_write(path, remedy=remedy) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -89,55 +101,6 @@ def json_digest(value: Any) -> str:
     """Return a digest of a JSON value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
-
-
-@contextlib.contextmanager
-def guard(path: Path, *, needed: int = 0, remedy: str = _OTHER_ROOT) -> Iterator[None]:
-    """Raise UserError naming ``path`` if the disk is full or the path can't be written.
-
-    ``needed`` is the number of bytes about to be written, for the message. ``remedy`` says what
-    to do about a path that can't be written. Other errors pass through.
-    """
-    try:
-        yield
-    except OSError as err:
-        if err.errno in _FULL:
-            raise UserError(
-                f"{path}: {_full(path, needed)}; free some space and run again"
-            ) from err
-        if err.errno in _DENIED:
-            reason = os.strerror(err.errno).lower()
-            raise UserError(f"{path}: cannot be written ({reason}); {remedy}") from err
-        raise
-
-
-def _full(path: Path, needed: int) -> str:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    free = f"{format_bytes(shutil.disk_usage(folder).free)} free"
-    details = f"{format_bytes(needed)} needed, {free}" if needed else free
-    return f"the disk is full ({details})"
-
-
-@contextlib.contextmanager
-def locked(path: Path, *, remedy: str = _OTHER_ROOT) -> Iterator[None]:
-    """Hold the lock file at ``path``; print a line while another process holds it."""
-    # imported here so that commands that only write files start fast
-    from filelock import FileLock, Timeout
-
-    from ..system.progress import say
-
-    with guard(path, remedy=remedy):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say(f"waiting for another run that is working on {path.with_suffix('').name}")
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def sync_folder(path: Path) -> None:

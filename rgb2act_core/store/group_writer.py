@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..system.hosts import host_name, is_running
 from .array_format import CODECS, DTYPES, LEVEL, Layout, array_digest, good_name, index
-from .files import guard, json_digest, sync_folder
+from .disk_errors import guard
+from .files import json_digest, sync_folder
 from .group_reader import read_group
 
 _PARTIAL = re.compile(r"\..+\.partial-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}")
@@ -38,7 +39,7 @@ def sweep(parent: Path) -> int:
     removed = 0
     for entry in Path(parent).glob(".*.partial-*"):
         match = _PARTIAL.fullmatch(entry.name)
-        if match and match["host"] == _host() and not _alive(int(match["pid"])):
+        if match and match["host"] == host_name() and not is_running(int(match["pid"])):
             shutil.rmtree(entry, ignore_errors=True)
             removed += not entry.exists()
     return removed
@@ -98,7 +99,7 @@ class GroupWriter:
             raise ValueError(f"codec {codec!r} is not one of {CODECS}")
         self.path, self.codec = Path(path), codec
         self._parts: dict[str, _Part] = {}
-        partial = f".{self.path.name}.partial-{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+        partial = f".{self.path.name}.partial-{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._partial = self.path.with_name(partial)
         self._done = False
         with self._guard():
@@ -230,23 +231,6 @@ class GroupWriter:
             except OSError:
                 self.abort()
                 raise
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:40] or "_"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    with contextlib.suppress(OSError):  # not Linux, or the process has just ended
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
-        return state != b"Z"  # a zombie: containers without an init process never reap it
-    return True
 
 
 def _write(fd: int, data: Any) -> None:

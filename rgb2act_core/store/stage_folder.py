@@ -16,8 +16,10 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
-from .files import guard, locked, read_json, sync_folder, write_json, write_record
+from .disk_errors import guard
+from .files import read_json, sync_folder, write_json, write_record
 from .keys import key_of
+from .locks import locked
 
 BEST = "best.safetensors"  # best weights so far, of evaluations during training
 # files of an unfinished stage, deleted on commit

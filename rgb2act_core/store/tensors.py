@@ -5,7 +5,6 @@ The metadata has a crc32c of each tensor, so a file is complete without any othe
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import Any
 import google_crc32c
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError
 from ..system.input_files import check_memory, check_regular, parse_json
 from .files import atomic_write, json_digest
+from .safetensors_file import write_safetensors
 
 _META, _CHECKSUMS = "rgb2act", "crc32c"
 
@@ -28,15 +27,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, 
     """Write named tensors and JSON metadata atomically; return a digest of the tensors."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     checksums = {name: _checksum(tensor) for name, tensor in plain.items()}
+    texts = {_META: json.dumps(meta), _CHECKSUMS: json.dumps(checksums)}
     with atomic_write(path) as temporary:
-        try:
-            save_file(
-                plain, temporary, {_META: json.dumps(meta), _CHECKSUMS: json.dumps(checksums)}
-            )
-        except SafetensorError as err:
-            if "space" in str(err).lower():  # the only trace of ENOSPC in its message
-                raise OSError(errno.ENOSPC, str(err)) from err
-            raise
+        write_safetensors(temporary, plain, texts)
     return _digest(plain, checksums)
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..store.disk_errors import guard
 from ..store.file_digests import cache_folder, file_digest
-from ..store.files import guard, locked, publish
+from ..store.files import publish
+from ..store.locks import locked
 from ..system.formatting import format_bytes
 from ..system.progress import progress_bar, say
 

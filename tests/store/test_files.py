@@ -1,8 +1,7 @@
-"""Atomic files, JSON, locks, and the translation of disk errors."""
+"""Atomic files and JSON."""
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
@@ -15,8 +14,9 @@ import torch
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.store import files
-from rgb2act_core.store.files import atomic_write, guard, locked, read_json, write_json
+from rgb2act_core.store.files import atomic_write, read_json, sweep_files, write_json
 from rgb2act_core.store.tensors import read_tensors, write_tensors
+from rgb2act_core.system.hosts import host_name
 
 
 def names(folder: Path) -> list[str]:
@@ -110,35 +110,31 @@ def test_the_mode_follows_the_umask(tmp_path: Path, umask: int) -> None:
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-@pytest.mark.parametrize(
-    ("number", "message"),
-    [
-        (errno.ENOSPC, r"a\.json: the disk is full \(.* free\); free some space and run again"),
-        (errno.EDQUOT, r"a\.json: the disk is full"),
-        (
-            errno.EROFS,
-            r"a\.json: cannot be written \(read-only file system\); choose",
-        ),
-        (errno.EACCES, r"a\.json: cannot be written \(permission denied\)"),
-    ],
-)
-def test_disk_errors_name_the_file_and_a_remedy(tmp_path: Path, number: int, message: str) -> None:
-    with pytest.raises(UserError, match=message), atomic_write(tmp_path / "a.json"):
-        raise OSError(number, "")
+def test_temporary_files_of_ended_processes_are_swept(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    other_host = f".a.json.elsewhere-{ended.pid}-0123abcd.part"
+    running = f".a.json.{host_name()}-{os.getpid()}-0123abcd.part"
+    killed = f".a.json.{host_name()}-{ended.pid}-0123abcd.part"
+    for name in (other_host, running, killed, "a.json", ".hidden", "b.part"):
+        (tmp_path / name).touch()
+    sweep_files(tmp_path)
+    assert names(tmp_path) == sorted([other_host, running, "a.json", ".hidden", "b.part"])
+
+
+def test_a_killed_write_is_swept(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 2**22 + 1)  # above the largest process id
+        patch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+        with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a.json"):
+            raise KeyboardInterrupt
+    assert len(names(tmp_path)) == 1
+    sweep_files(tmp_path)
     assert names(tmp_path) == []
 
 
-def test_other_errors_pass_through(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="broken"), guard(tmp_path):
-        raise OSError(errno.EIO, "broken")
-
-
-def test_a_full_disk_states_the_bytes_needed(tmp_path: Path) -> None:
-    with (
-        pytest.raises(UserError, match=r"the disk is full \(2 MB needed, .* free\)"),
-        guard(tmp_path / "none" / "x", needed=2_000_000),
-    ):
-        raise OSError(errno.ENOSPC, "")
+def test_a_missing_folder_has_nothing_to_sweep(tmp_path: Path) -> None:
+    sweep_files(tmp_path / "none")
 
 
 def test_json_and_tensors_are_read_back(tmp_path: Path) -> None:
@@ -168,24 +164,3 @@ def test_damaged_tensors_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"half")
     with pytest.raises(UserError, match=r"a\.safetensors: is damaged"):
         read_tensors(tmp_path / "a.safetensors")
-
-
-WAITING = """
-    import sys
-    from pathlib import Path
-    from rgb2act_core.store.files import locked
-    with locked(Path(sys.argv[1])):
-        print("locked")
-"""
-
-
-def test_waiting_for_a_lock_prints_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "stage.lock"
-    command = [sys.executable, "-c", textwrap.dedent(WAITING), str(path)]
-    with locked(path):
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert child.stderr is not None
-        line = child.stderr.readline()
-    out, _ = child.communicate(timeout=60)
-    assert line == "waiting for another run that is working on stage\n"
-    assert out == "locked\n"

@@ -1,0 +1,224 @@
+"""Lock files: one process at a time works on a stage, on every file system.
+
+``flock`` is used where the file system has it. Elsewhere (NFS without a lock daemon, some cluster
+and FUSE file systems) the existence of the file is the lock. The file names the process and host
+that hold it, and its time is updated every ``BEAT`` seconds. A process that waits takes over a file
+that was not updated for ``STALE`` seconds, or sooner if its process ended on this host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from ..system.hosts import host_name, is_running
+from ..system.progress import say
+from .disk_errors import OTHER_ROOT, guard
+
+BEAT = 3.0  # seconds
+STALE = 30.0  # seconds without an update: long enough for a stalled network file system
+STALE_HERE = 8.0  # the same for a process of this host that ended; containers may share its name
+POLL = 0.2  # seconds between two attempts
+_NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.ENOSYS)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, remedy: str = OTHER_ROOT) -> Iterator[None]:
+    """Hold the lock file at ``path``; print a line while another process holds it.
+
+    The file is deleted at the end. Raises UserError if it can't be created.
+    """
+    with guard(path, remedy=remedy):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _acquire(path)
+    ended = threading.Event()
+    beat = threading.Thread(target=_update, args=(lock, ended), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beat.join()
+        lock.release()
+
+
+@attrs.frozen(kw_only=True)
+class _Lock:
+    """A lock that this process holds."""
+
+    path: Path
+    fd: int
+    token: str
+
+    def is_own(self) -> bool:
+        """Return whether the file was not deleted or taken over."""
+        return _read(self.path).endswith(f"\n{self.token}\n")
+
+    def release(self) -> None:
+        """Delete the file, then close it, which ends the ``flock``."""
+        with contextlib.suppress(OSError):
+            if self.is_own():
+                self.path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+
+
+@attrs.frozen
+class _Holder:
+    """What a lock file states about the process that holds it, and when it was updated."""
+
+    content: str
+    updated: int  # ns
+
+    @property
+    def pid(self) -> int | None:
+        first = self.content.partition("\n")[0]
+        return int(first) if first.isdecimal() and len(first) < 12 else None
+
+    @property
+    def host(self) -> str:
+        return "".join(self.content.splitlines()[1:2])
+
+    def __str__(self) -> str:
+        return "" if self.pid is None else f"process {self.pid} on {self.host}"
+
+    @property
+    def ended(self) -> bool:
+        """Return whether it is known to have ended."""
+        return self.pid is not None and self.host == host_name() and not is_running(self.pid)
+
+
+def _acquire(path: Path) -> _Lock:
+    first, since, announced = None, time.monotonic(), False
+    while True:
+        lock, soft = _attempt(path)
+        if lock is not None:
+            return lock
+        holder = _holder(path)
+        if holder != first:
+            first, since = holder, time.monotonic()
+        elif holder and soft and time.monotonic() - since > _patience(holder):
+            _remove(path, holder)
+            continue
+        if holder and not announced:
+            say(_waiting(path, holder, soft))
+            announced = True
+        time.sleep(POLL)
+
+
+def _attempt(path: Path) -> tuple[_Lock | None, bool]:
+    """Return the lock, or None if another process holds it, and whether ``flock`` is missing."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        fd, created = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        created = False
+        try:
+            fd = os.open(path, flags)
+        except FileNotFoundError:  # released in between
+            return None, False
+    lock = _Lock(path=path, fd=fd, token=secrets.token_hex(8))
+    try:
+        soft = not _flock(fd)
+        if (soft and not created) or not _is_file(fd, path):
+            os.close(fd)
+            return None, soft
+        text = f"{os.getpid()}\n{host_name()}\n{lock.token}\n"
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, text.encode(), 0)
+    except BlockingIOError:
+        os.close(fd)
+        return None, False
+    except BaseException:
+        if created:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        os.close(fd)
+        raise
+    return lock, soft
+
+
+def _flock(fd: int) -> bool:
+    """Lock an open file; return False if its file system cannot.
+
+    Raises BlockingIOError if another process holds the lock.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as err:
+        if err.errno in _NO_FLOCK:
+            return False
+        raise
+    return True
+
+
+def _is_file(fd: int, path: Path) -> bool:
+    """Return whether ``path`` still is the open file; the last holder deletes it."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes()[:1000].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _holder(path: Path) -> _Holder | None:
+    """Return what the file states; None if it was deleted."""
+    try:  # opened before its time is read: NFS then asks the server
+        with path.open("rb") as file:
+            content = file.read(1000).decode(errors="replace")
+            return _Holder(content, os.fstat(file.fileno()).st_mtime_ns)
+    except FileNotFoundError:
+        return None
+
+
+def _patience(holder: _Holder) -> float:
+    return min(STALE_HERE, STALE) if holder.ended else STALE
+
+
+def _waiting(path: Path, holder: _Holder, soft: bool) -> str:
+    by = f" ({holder})" if str(holder) else ""
+    line = f"waiting for another run{by} that is working on {path.with_suffix('').name}"
+    if not soft:
+        return line
+    return f"{line}; if it was killed, this run goes on in {STALE:.0f} s, or delete {path}"
+
+
+def _remove(path: Path, holder: _Holder) -> None:
+    """Delete the lock file of a process that ended.
+
+    The file is renamed first: of several processes that wait, only one can do that.
+    """
+    moved = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.rename(moved)
+    except FileNotFoundError:
+        return
+    if _holder(moved) == holder:
+        by = str(holder) or "its process"
+        say(f"{path.name}: {by} no longer updates this lock and is taken to have ended")
+        moved.unlink()
+    else:  # another process took over first
+        moved.rename(path)
+
+
+def _update(lock: _Lock, ended: threading.Event) -> None:
+    """Update the time of a lock file until the lock is released."""
+    while not ended.wait(BEAT):
+        with contextlib.suppress(OSError):
+            if lock.is_own():
+                os.utime(lock.path)

@@ -1,0 +1,42 @@
+"""The folder of all runs: whether it can be written, and what killed processes left in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import UserError
+from .disk_errors import OTHER_ROOT, guard
+from .files import sweep_files
+
+# folders of the store that hold files of their own, and folders of entries with such files
+_SWEPT = ("*", "features/*", "embeddings/*", "seeds/*")
+
+
+def resolved(root: Path) -> Path:
+    """Return the absolute path of ``root`` without symbolic links; UserError if it has none."""
+    with guard(root):
+        return root.resolve()
+
+
+def check_root(root: Path) -> None:
+    """Raise UserError if ``root`` is no folder and cannot become one; nothing is created."""
+    with guard(root):
+        existing = root
+        while not existing.exists():
+            existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"{root}: {existing} is not a folder; {OTHER_ROOT}")
+
+
+def open_root(root: Path, run: Path) -> None:
+    """Create the folder of all runs, and sweep temporary files of killed processes.
+
+    ``run`` is the folder of one run in it. Raises UserError if the folder cannot be created.
+    """
+    check_root(root)
+    with guard(root):
+        root.mkdir(parents=True, exist_ok=True)
+    sweep_files(run)
+    for pattern in _SWEPT:
+        for folder in (root / "store").glob(pattern):
+            sweep_files(folder)

@@ -1,0 +1,145 @@
+"""Lock files with and without ``flock``: waiting, ended processes, file systems without locks."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rgb2act_core.errors import UserError
+from rgb2act_core.store import locks
+from rgb2act_core.store.locks import locked
+from rgb2act_core.system.hosts import host_name
+
+WAITING = """
+    import sys
+    from pathlib import Path
+    from rgb2act_core.store.locks import locked
+    with locked(Path(sys.argv[1])):
+        print("locked")
+"""
+DEAD = 999_999_999  # above the largest process id
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.ENOSYS])
+def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``flock`` fail as on a file system that does not have it."""
+
+    def fail(fd: int, operation: int) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    monkeypatch.setattr(locks, "BEAT", 0.02)
+    monkeypatch.setattr(locks, "STALE", 0.5)
+    monkeypatch.setattr(locks, "POLL", 0.01)
+
+
+def test_waiting_for_a_lock_names_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "stage.lock"
+    command = [sys.executable, "-c", textwrap.dedent(WAITING), str(path)]
+    with locked(path):
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None
+        line = child.stderr.readline()
+    out, _ = child.communicate(timeout=60)
+    holder = f"process {os.getpid()} on {host_name()}"
+    assert line == f"waiting for another run ({holder}) that is working on stage\n"
+    assert out == "locked\n"
+
+
+def test_a_lock_leaves_no_file(tmp_path: Path) -> None:
+    with locked(tmp_path / "stage.lock"):
+        assert (tmp_path / "stage.lock").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_flock")
+def test_without_flock_the_file_is_the_lock(tmp_path: Path) -> None:
+    path, order = tmp_path / "stage.lock", []
+
+    def work() -> None:
+        with locked(path):
+            order.append("second")
+
+    second = threading.Thread(target=work)
+    with locked(path):
+        second.start()
+        time.sleep(1.0)  # twice the time after which a lock without updates is taken over
+        order.append("first")
+    second.join()
+    assert order == ["first", "second"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_flock")
+def test_many_processes_take_turns_without_flock(tmp_path: Path) -> None:
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        with locked(tmp_path / "stage.lock"):
+            inside += 1
+            most = max(most, inside)
+            inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+@pytest.mark.usefixtures("no_flock")
+@pytest.mark.parametrize("host", ["otherhost", host_name()])
+def test_a_lock_of_an_ended_process_is_named_and_taken_over(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], host: str
+) -> None:
+    path = tmp_path / "stage.lock"
+    path.write_text(f"{DEAD}\n{host}\n")
+    with locked(path):
+        assert f"\n{host_name()}\n" in path.read_text()
+    waiting, taken = capfd.readouterr().err.splitlines()
+    holder = f"process {DEAD} on {host}"
+    assert waiting == (
+        f"waiting for another run ({holder}) that is working on stage; if it was killed, this run"
+        f" goes on in 0 s, or delete {path}"
+    )
+    assert taken == (f"stage.lock: {holder} no longer updates this lock and is taken to have ended")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_flock")
+@pytest.mark.parametrize("content", ["", "half", "1" * 40, "\n\n\n"])
+def test_a_lock_file_without_a_process_is_taken_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "stage.lock").write_text(content)
+    with locked(tmp_path / "stage.lock"):
+        pass
+
+
+def test_a_file_left_by_a_killed_process_is_no_lock_where_flock_works(tmp_path: Path) -> None:
+    (tmp_path / "stage.lock").write_text(f"{DEAD}\notherhost\n")
+    with locked(tmp_path / "stage.lock"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ESTALE])
+def test_another_error_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(UserError, match=r"stage\.lock: "), locked(tmp_path / "stage.lock"):
+        pass
+    assert list(tmp_path.iterdir()) == []
