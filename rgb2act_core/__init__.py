@@ -6,12 +6,11 @@ Every name in ``__all__`` is stable, and so are the packages ``interfaces``, ``p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._version import __version__
 from .errors import EnvironmentLost, UserError, did_you_mean
 from .system.lazy_exports import lazy_exports
 
+TYPE_CHECKING = False  # not from typing, whose import delays the handling of Ctrl-C
 if TYPE_CHECKING:
     from .alignment.saving import load_aligner
     from .data.video import write_mp4

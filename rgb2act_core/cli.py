@@ -7,17 +7,17 @@ it runs, so that ``rgb2act --help`` is fast.
 from __future__ import annotations
 
 import argparse
-import os
-import select
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ._version import __version__
 from .errors import UserError, did_you_mean
 from .plugins import registry
 from .plugins.components import Command
+from .system import interrupts, streams
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -30,6 +30,7 @@ exit codes:
   1    the command ran and found problems, such as a failed check
   2    wrong usage, or an error that you can fix; the message says how
   130  interrupted by Ctrl-C
+  143  ended by SIGTERM, as a scheduler sends it; progress is saved as on Ctrl-C
 
 environment variables:
   RGB2ACT_QUIET=1    print no progress
@@ -42,23 +43,43 @@ environment variables:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
+    streams.open_closed()
+    try:
+        with interrupts.recorded() as received:
+            code = _run(given, received)
+    except SystemExit as err:  # of argparse
+        raise SystemExit(streams.finish(int(err.code or 0))) from None
+    return streams.finish(code)
+
+
+def _run(given: Sequence[str], received: Callable[[], int | None]) -> int:
     resumable = False
     try:
         args = parse(given)
         resumable = args.resumable
-        code = int(args.run_command(args))
-        sys.stdout.flush()
-        return code
+        return int(args.run_command(args))
     except UserError as err:
-        print(err, file=sys.stderr)
-        return 2
+        if not received():
+            streams.print_error(err)
+            return 2
     except KeyboardInterrupt:
-        print(_interrupted(resumable, given), file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        if not _stdout_closed():
+        pass
+    except OSError as err:
+        if not received():
+            if not streams.has_failed(err):
+                raise
+            return 0 if isinstance(err, BrokenPipeError) else _lost(err)
+    except Exception:
+        if not received():
             raise
-        return 0
+    streams.print_error(_interrupted(resumable, given))
+    return 128 + (received() or signal.SIGINT)
+
+
+def _lost(err: OSError) -> int:
+    reason = str(err.strerror).lower()
+    streams.print_error(f"stdout: cannot be written ({reason}); choose another output")
+    return 2
 
 
 def parse(given: Sequence[str]) -> argparse.Namespace:
@@ -116,14 +137,3 @@ def _interrupted(resumable: bool, given: Sequence[str]) -> str:
     if not resumable:
         return "interrupted"
     return f"interrupted; progress is saved, resume with: {shlex.join(['rgb2act', *given])}"
-
-
-def _stdout_closed() -> bool:
-    """Return whether the reader of stdout has left, as in ``rgb2act plugins | head -1``."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), select.POLLERR)
-    if not poll.poll(0):
-        return False
-    # the interpreter flushes once more at exit
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True

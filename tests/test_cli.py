@@ -119,6 +119,105 @@ def test_interrupt_of_a_command_without_progress_is_one_word(tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
+def test_sigterm_ends_a_command_as_ctrl_c_does() -> None:
+    body = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    done = python("-c", INSTEAD.format(body=body), "run", "x.toml")
+    assert done.returncode == 143
+    assert done.stderr == ("interrupted; progress is saved, resume with: rgb2act run x.toml\n")
+
+
+def test_ctrl_c_that_a_library_turns_into_its_own_error_is_an_interrupt() -> None:
+    body = """import os, signal
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("numpy failed to import") from None"""
+    done = python("-c", INSTEAD.format(body=body), "run", "x.toml")
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_in_a_destructor_is_an_interrupt() -> None:
+    body = """import os, signal, time
+    class Last:
+        def __del__(self): os.kill(os.getpid(), signal.SIGINT)
+    Last()
+    time.sleep(60)"""
+    done = python("-c", INSTEAD.format(body=body), "run", "x.toml")
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
+IMPORTING = """
+import os, signal, sys
+from rgb2act_core.__main__ import start
+class Press:
+    def find_spec(self, name, *_):
+        if name == "rgb2act_core.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Press())
+sys.exit(start())
+"""
+
+
+def test_ctrl_c_while_the_program_is_imported_is_silent() -> None:
+    done = python("-c", IMPORTING)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def shell(script: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "RGB2ACT": f"{sys.executable} -m rgb2act_core"}
+    return subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, timeout=120, env=env, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_no_exit_code(tmp_path: Path, closed: str) -> None:
+    assert shell(f"$RGB2ACT plugins {closed}", tmp_path).returncode == 0
+    assert shell(f"$RGB2ACT check absent.toml {closed}", tmp_path).returncode == 2
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    body = """import sys
+    file = open("a.txt", "w")
+    assert file.fileno() > 2
+    print("results")
+    os.write(1, b"of a library")
+    return 0"""
+    (tmp_path / "call.py").write_text("import os\n" + INSTEAD.format(body=body))
+    done = shell(f"{sys.executable} call.py run x.toml >&-", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "a.txt").read_text() == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "PYTHONUNBUFFERED=1"])
+def test_a_full_stdout_is_one_line(tmp_path: Path, unbuffered: str) -> None:
+    done = shell(f"{unbuffered} $RGB2ACT plugins > /dev/full", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("stdout: cannot be written (no space left on device); ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_a_full_stderr_changes_no_exit_code(tmp_path: Path) -> None:
+    assert shell("$RGB2ACT plugins 2> /dev/full", tmp_path).returncode == 0
+    assert shell("$RGB2ACT check absent.toml 2> /dev/full", tmp_path).returncode == 2
+
+
+def test_progress_that_cannot_be_printed_stops_no_run(tmp_path: Path) -> None:
+    body = """from rgb2act_core.system.progress import progress_bar, say
+    say("line")
+    with progress_bar("task", 2, "steps") as advance:
+        advance(2)
+    print("results")
+    return 0"""
+    (tmp_path / "call.py").write_text(INSTEAD.format(body=body))
+    done = shell(f"{sys.executable} call.py run x.toml 2> /dev/full", tmp_path)
+    assert (done.returncode, done.stdout) == (0, "results\n")
+
+
 def test_stage_commands_stop_after_their_stage() -> None:
     code = INSTEAD.format(body="print(args.command, last, args.spec, args.root); return 0")
     assert python("-c", code, "run", "a.toml").stdout == "run None a.toml runs\n"

@@ -6,7 +6,6 @@ machine.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ import torch
 
 from ..errors import UserError
 from ..system.devices import free_memory, measure_peak_memory
+from ..system.memory import is_out_of_memory
 from ..system.progress import say
 
 MAX_FRAMES = 64  # larger batches are not faster on any device
@@ -21,7 +21,6 @@ UNMEASURED_FRAMES = 8  # where the memory in use cannot be measured
 SHARE = 0.5  # of a device's free memory
 HOST_SHARE = 0.25  # of the host's free memory, which other processes need too
 HOST_BYTES = 1 << 30  # at most: larger batches are not faster on a CPU and delay progress
-_NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -63,7 +62,7 @@ class AutoBatchSize:
             self._grow(count, used())
             return (result,)
         except (RuntimeError, MemoryError) as err:
-            if not out_of_memory(err):
+            if not is_out_of_memory(err):
                 raise
             if count == 1:
                 raise UserError(
@@ -108,10 +107,3 @@ def available(device: torch.device) -> int:
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(SHARE * (free_memory(str(device)) + cached))
     return min(int(HOST_SHARE * free_memory("cpu")), HOST_BYTES)
-
-
-def out_of_memory(err: BaseException) -> bool:
-    """Return whether torch or numpy raised the exception because memory ran out."""
-    return isinstance(err, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(err, RuntimeError) and bool(_NO_MEMORY.search(str(err)))
-    )

@@ -15,8 +15,9 @@ from ..store.root_folder import check_root, open_root, resolved
 from ..store.stage_id import STAGES, Stage
 from ..system.progress import say
 from . import steps
+from .buildable import check_buildable
 from .data_checks import check_data, report_findings
-from .preflight import check_clouds, check_compatibility, check_weights_load
+from .preflight import check_clouds, check_compatibility
 from .run_record import RunRecord
 from .status import stage_states
 
@@ -36,7 +37,7 @@ def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
     if last is Stage.ACT:
         _check_acts(tasks)
     if last is not Stage.COLLECT:
-        _check_weights(tasks, STAGES[: STAGES.index(last) + 1])
+        _check_components(tasks, STAGES[: STAGES.index(last) + 1])
     open_root(run.root, run.folder)
     pipeline = steps.Pipeline(tasks, RunRecord(tasks.run))
     _run_until(pipeline, last)
@@ -93,8 +94,8 @@ def _check_acts(tasks: Tasks) -> None:
             )
 
 
-def _check_weights(tasks: Tasks, wanted: Sequence[Stage]) -> None:
-    """Load all weights now if a wanted stage is pending, so that a bad file fails early."""
+def _check_components(tasks: Tasks, wanted: Sequence[Stage]) -> None:
+    """Build all components now if a wanted stage is pending, so that a bad file fails early."""
     statuses = stage_states(tasks.run, tasks, dataset_of(tasks))
     if any(status.id.command in wanted and status.state.pending for status in statuses):
-        check_weights_load(tasks.run.spec, tasks.info.image)
+        check_buildable(tasks.run.spec, tasks.info, tasks.run.root, download=True)

@@ -13,13 +13,12 @@ from ..evaluation.seeds import named_seeds
 from ..features.token_grids import check_token_count
 from ..interfaces import EnvironmentInfo, HeadShape
 from ..plugins.components import Capability
-from ..spec import BackboneChoice, Choice, Spec
+from ..spec import Spec
 from ..spec.conditions import CONDITIONS
-from ..spec.requirements import needed_backbones, needs_teacher, policy_backbones
+from ..spec.requirements import needs_teacher, policy_backbones
 from ..stages.scene_packs import SCENE_SEEDS
 from ..store.stage_id import Stage
 from ..system.devices import device_of
-from ..weights.inventory import weights_of
 
 
 def check_compatibility(spec: Spec, info: EnvironmentInfo) -> None:
@@ -214,8 +213,13 @@ def _check_precision(spec: Spec, info: EnvironmentInfo) -> None:
 def _check_fusion(spec: Spec, info: EnvironmentInfo) -> None:
     import torch
 
+    fusion, count, width = spec.align.fusion.build(), len(spec.backbone), spec.align.token_dim
     with torch.random.fork_rng(devices=[]):  # the global generator must not advance
-        spec.align.fusion.build().module(len(spec.backbone), spec.align.token_dim)
+        try:
+            with torch.device("meta"):  # takes no memory, however wide the tokens are
+                fusion.module(count, width)
+        except (RuntimeError, NotImplementedError):  # a plugin's module that needs real tensors
+            fusion.module(count, width)
 
 
 def _check_single_backbone(spec: Spec, info: EnvironmentInfo) -> None:
@@ -271,28 +275,3 @@ CHECKS = (
     _check_device,
 )
 REPLAY_CHECKS = (_check_one_task, _check_device)
-
-
-def check_weights_load(spec: Spec, image: tuple[int, int]) -> None:
-    """Build each needed component that reads a weights file; official files are downloaded.
-
-    Building finds a missing, truncated, malicious or wrong file, and a grid of
-    ``[extract] tokens`` that images of size (H, W) cannot have. Weights are memory-mapped, so this
-    is quick compared with the run. Raises UserError with every problem.
-    """
-    from ..features.token_codec import stored_grid
-
-    problems: list[str] = []
-    choices: list[Choice] = [*needed_backbones(spec)]
-    choices += [spec.teacher] if needs_teacher(spec) else []
-    for choice in choices:
-        pooled = spec.extract.tokens.grid is not None and isinstance(choice, BackboneChoice)
-        if pooled or any(need.state not in ("random", "none") for need in weights_of("", choice)):
-            try:
-                built = choice.build()
-                if pooled:
-                    stored_grid(spec.extract.tokens, built.grid(*image))
-            except UserError as err:
-                problems += err.args
-    if problems:
-        raise UserError(*dict.fromkeys(problems))

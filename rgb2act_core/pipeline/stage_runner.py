@@ -13,12 +13,19 @@ from ..store.files import read_json
 from ..store.keys import difference
 from ..store.run_file import StageRecord
 from ..store.stage_folder import StageFolder
-from ..store.stage_id import StageId, StageState
+from ..store.stage_id import Stage, StageId, StageState
+from ..system.memory import is_out_of_memory
 from ..system.progress import say
 from .run_record import RunRecord
 from .timings import Timer, save_stage_timing
 
 SHOWN_CHANGES = 4  # changed inputs that a reason lists
+
+LOWER = {
+    Stage.ALIGN: "align.batch_size, align.token_dim or align.keypoint_maps, or set align.tokens",
+    Stage.TRAIN: "policy.batch_size, policy.horizon or the sizes of policy.head",
+    Stage.ACT: "act.parallel_episodes, act.candidates or compute.simulator_workers",
+}  # what reduces the memory of a stage
 
 StageWork = Callable[[Path, Path], dict[str, Any]]  # (output folder, TensorBoard folder) -> results
 
@@ -103,6 +110,11 @@ def _stage_in_traceback(stage: StageId) -> Iterator[None]:
     except UserError:
         raise
     except Exception as err:
+        if is_out_of_memory(err):
+            reason = str(err).partition("\n")[0][:200] or type(err).__name__
+            raise UserError(
+                f"{stage}: out of memory ({reason}); lower {LOWER[stage.stage]}"
+            ) from err
         err.add_note(f"in stage {stage}")
         raise
 

@@ -25,6 +25,7 @@ from ..store.root_folder import check_root, resolved
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState, StageStatus
 from ..system.formatting import counted, format_bytes
+from .buildable import check_buildable, existing
 from .data_checks import check_data
 from .extractions import extractions
 from .forecast import Forecast, forecast
@@ -96,8 +97,10 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     statuses = stage_states(run, tasks, data)
     if not tasks.info.acts:
         statuses = tuple(status for status in statuses if status.id.stage is not Stage.ACT)
+    if any(status.state.pending for status in statuses):
+        check_buildable(run.spec, tasks.info, root, download=False)
     stages, frames = forecast(run, tasks, data, statuses, timed)
-    free = shutil.disk_usage(_existing(root)).free
+    free = shutil.disk_usage(existing(root)).free
     result = CheckResult(
         name=run.spec.name, stages=stages, frames=frames, bytes_free=free, findings=findings
     )
@@ -151,10 +154,3 @@ def _folder_state(folder: StageFolder | None) -> StageState:
     if folder.done:
         return StageState.CACHED
     return StageState.RESUMES if folder.partial.exists() else StageState.RUNS
-
-
-def _existing(path: Path) -> Path:
-    path = path.resolve()
-    while not path.exists():
-        path = path.parent
-    return path

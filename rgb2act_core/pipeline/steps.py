@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from ..data.dataset import Dataset, join_tasks
+from ..errors import UserError
 from ..evaluation.success_rate import success_lines
 from ..features.reader import StoredFeatures
 from ..spec import PolicySpec, Spec
@@ -106,7 +107,9 @@ def _record(task: Task, episodes: int, scenes: int) -> Dataset:
     with timer.measure():
         collect_stage.collect(task.run, task.environment)
     data = collect_stage.dataset_of(task.run, task.environment)
-    assert data is not None
+    if data is None:
+        folder = collect_stage.folder_of(task.run)
+        raise UserError(f"{folder}: episodes were deleted while others were recorded; run again")
     new = data.demonstrations[-episodes or len(data.demonstrations) :]
     frames = sum(source.open().rgb.shape[0] for source in new) + scenes  # one frame per scene
     save_timing(task.run, collect_work(task.run), frames, timer.seconds)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
 
+MOST = 10**6  # episodes and seeds
+LARGEST_SEED = 2**31 - 1
+
 
 def add_run(parser: ArgumentParser) -> None:
     """Add ``RUN`` and ``--root``, which name a run together."""
@@ -24,22 +27,35 @@ def add_json(parser: ArgumentParser) -> None:
 
 
 def count(text: str) -> int:
-    """Return an integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+    """Return an integer from 1 to a million."""
+    if not _is_number(text) or not 1 <= int(text) <= MOST:
+        raise ArgumentTypeError(f"expected an integer from 1 to {MOST}, got {shortened(text)}")
     return int(text)
 
 
 def port(text: str) -> int:
     """Return a TCP port; 0 lets the system choose one."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    if not _is_number(text) or int(text) > 65535:
+        raise ArgumentTypeError(f"expected a port from 0 to 65535, got {shortened(text)}")
     return int(text)
 
 
 def seed_range(text: str) -> range:
     """Return the seeds of ``A:B``, B excluded."""
     first, colon, end = text.partition(":")
-    if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-        raise ArgumentTypeError(f"expected A:B with A < B, got {text!r}")
+    if not (colon and _is_number(first) and _is_number(end) and int(first) < int(end)):
+        raise ArgumentTypeError(f"expected A:B with A < B, got {shortened(text)}")
+    if int(end) > LARGEST_SEED + 1 or int(end) - int(first) > MOST:
+        raise ArgumentTypeError(
+            f"expected at most {MOST} seeds up to {LARGEST_SEED}, got {shortened(text)}"
+        )
     return range(int(first), int(end))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 19
+
+
+def shortened(text: str) -> str:
+    """Return an argument for a message."""
+    return repr(text) if len(text) <= 60 else f"{text[:57]!r}..."

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import attrs
-from attrs.validators import ge, le, min_len
+from attrs.validators import ge, min_len
 
 from ..interfaces import fields
 from .act import Act
@@ -25,6 +25,7 @@ from .choices import (
 )
 from .data import Collect, Extract, Tokens
 from .policy import ClosedLoop, PolicySpec
+from .validators import LARGEST_SEED, between
 
 __all__ = [
     "CHOICES",
@@ -65,9 +66,9 @@ class Compute:
     device: str = fields.runtime(default="auto")
     """``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``. With ``auto``, features are extracted on
     all GPUs and everything else runs on the first."""
-    simulator_workers: int = fields.runtime(default=0, validator=ge(0))
+    simulator_workers: int = fields.runtime(default=0, validator=between(0, 1000))
     """Simulator processes; 0 for one per CPU core."""
-    threads: int = fields.runtime(default=0, validator=ge(0))
+    threads: int = fields.runtime(default=0, validator=between(0, 1000))
     """Threads of torch; 0 for torch's own default."""
     checkpoint_seconds: float = fields.runtime(default=30.0, validator=ge(0))
     """Seconds between training checkpoints."""
@@ -104,7 +105,7 @@ class Spec:
 
     name: str = attrs.field(validator=_name)
     """Name of the run and of its folder."""
-    seed: int = attrs.field(default=0, validator=[ge(0), le(2**31 - 1)])
+    seed: int = attrs.field(default=0, validator=between(0, LARGEST_SEED))
     """Seed of all random numbers."""
     environment: EnvironmentChoice | tuple[EnvironmentChoice, ...] = attrs.field(
         validator=_tasks, converter=_unpack_single

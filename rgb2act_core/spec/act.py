@@ -9,6 +9,7 @@ from attrs.validators import ge, le, optional
 
 from ..interfaces.fields import Mark, added_later, marked
 from .conditions import BaselineName
+from .validators import LARGEST_SEED, MOST, between
 
 POLICY_ONLY = ("candidates", "warm_start", "temporal_ensemble", "compile", "baselines")
 
@@ -17,18 +18,20 @@ POLICY_ONLY = ("candidates", "warm_start", "temporal_ensemble", "compile", "base
 class Act:
     """Closed-loop evaluation of the policy."""
 
-    episodes: int = marked(Mark.EVALUATION_ONLY, default=50, validator=ge(1))
+    episodes: int = marked(Mark.EVALUATION_ONLY, default=50, validator=between(1, MOST))
     """Episodes to evaluate."""
-    first_seed: int | None = marked(Mark.EVALUATION_ONLY, default=None, validator=optional(ge(0)))
+    first_seed: int | None = marked(
+        Mark.EVALUATION_ONLY, default=None, validator=optional(between(0, LARGEST_SEED))
+    )
     """Seed of the first episode; the following episodes use the next seeds. The default is the
     environment's own first evaluation seed if it has one (RoboTwin: 100,000 * (1 + ``seed``)), and
     0 otherwise."""
     seeds: Path | None = marked(Mark.FILE, Mark.EVALUATION_ONLY, default=None)
     """JSON file with the seeds to evaluate, instead of consecutive seeds: a list of numbers, or
     the ``seeds.json`` of another run, so that both policies are evaluated on the same scenes."""
-    parallel_episodes: int = attrs.field(default=20, validator=ge(1))
+    parallel_episodes: int = attrs.field(default=20, validator=between(1, MOST))
     """Episodes that run in parallel. Their action chunks are planned in one batch."""
-    candidates: int = attrs.field(default=1, validator=ge(1))
+    candidates: int = attrs.field(default=1, validator=between(1, 10_000))
     """Action chunks sampled at each planning step. The one that best continues the previous chunk
     is executed."""
     warm_start: float = added_later(default=0.0, validator=[ge(0), le(1)])
@@ -46,7 +49,7 @@ class Act:
     about half a minute, later ones a few seconds. On a CPU, the UNet and the transformer then plan
     in 0.84 to 0.88 of the time. Needs a C++ compiler. Evaluations during training are not
     compiled."""
-    videos: int = marked(Mark.EVALUATION_ONLY, default=4, validator=ge(0))
+    videos: int = marked(Mark.EVALUATION_ONLY, default=4, validator=between(0, MOST))
     """Episodes to record as videos."""
     baselines: tuple[BaselineName, ...] = marked(Mark.EVALUATION_ONLY, default=())
     """Policy conditions to compare with. Each is trained for the CPU time that the run's
@@ -54,7 +57,9 @@ class Act:
     replay: bool = marked(Mark.ADDED_LATER, Mark.EVALUATION_ONLY, default=False)
     """Execute the recorded actions of each demonstration from its own seed instead of a policy's,
     to check the data set, its timing and the environment. Nothing is extracted or trained."""
-    replay_stride: int = marked(Mark.ADDED_LATER, Mark.EVALUATION_ONLY, default=1, validator=ge(1))
+    replay_stride: int = marked(
+        Mark.ADDED_LATER, Mark.EVALUATION_ONLY, default=1, validator=between(1, MOST)
+    )
     """With ``replay``, execute every n-th recorded action."""
 
     def __attrs_post_init__(self) -> None:

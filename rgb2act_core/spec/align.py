@@ -9,7 +9,7 @@ from attrs.validators import ge, gt, le
 
 from ..interfaces import fields
 from .choices import FusionChoice
-from .validators import task_weights
+from .validators import MOST, MOST_LAYERS, MOST_STEPS, MOST_WIDTH, between, task_weights
 
 LEARNED_TEMPERATURES = (0.01, 1.0)  # range of a learned temperature
 
@@ -49,7 +49,7 @@ class AlignLoss:
     """Negatives of InfoNCE. ``batch``: the other frames of the batch. ``gradcache``: the same for
     batches that do not fit in memory, computed exactly in parts of ``align.micro_batch`` frames
     (arXiv 2101.06983). ``bank``: the teacher embeddings of all training frames."""
-    exclude_within_steps: int = attrs.field(default=2, validator=ge(0))
+    exclude_within_steps: int = attrs.field(default=2, validator=between(0, MOST_STEPS))
     """Frames of the same episode at most this many steps apart are not used as negatives for each
     other."""
     exclude_above_cosine: float = attrs.field(default=1.0, validator=[ge(-1), le(1)])
@@ -99,11 +99,11 @@ class Augment:
 class Context:
     """Transformer over the fused tokens of all cameras of a frame."""
 
-    layers: int = attrs.field(default=0, validator=ge(0))
+    layers: int = attrs.field(default=0, validator=between(0, MOST_LAYERS))
     """Pre-norm transformer layers; 0 for none."""
-    heads: int = attrs.field(default=8, validator=ge(1))
+    heads: int = attrs.field(default=8, validator=between(1, MOST_WIDTH))
     """Attention heads; must divide ``align.token_dim``."""
-    hidden: int = attrs.field(default=4, validator=ge(1))
+    hidden: int = attrs.field(default=4, validator=between(1, MOST_WIDTH))
     """Width of the feed-forward layer, as a multiple of ``align.token_dim``."""
     position: Literal["sincos", "learned"] = "sincos"
     """Position embedding of a token's row and column in its camera: sine and cosine, or learned."""
@@ -127,14 +127,14 @@ class Align:
 
     fusion: FusionChoice
     """How the tokens of several backbones are fused."""
-    embedding_dim: int = attrs.field(default=64, validator=ge(1))
+    embedding_dim: int = attrs.field(default=64, validator=between(1, MOST_WIDTH))
     """Size of the RGB embedding, before it is projected to the size of the teacher embedding."""
-    token_dim: int = attrs.field(default=32, validator=ge(1))
+    token_dim: int = attrs.field(default=32, validator=between(1, MOST_WIDTH))
     """Size of the adapted and fused tokens."""
     adapter: Literal["narrow", "wide"] = fields.added_later(default="narrow")
     """Adapter of each backbone, a two-layer MLP on its tokens. ``narrow``: the hidden layer has
     ``token_dim`` units. ``wide``: it has twice as many, and the output is layer-normalised."""
-    tokens: int = fields.added_later(default=0, validator=ge(0))
+    tokens: int = fields.added_later(default=0, validator=between(0, MOST))
     """Grid positions sampled in each training step, the same ones for all backbones, cameras and
     frames of the batch; 0 for all positions. Evaluation and acting always use all of them."""
     replacement: bool = fields.added_later(default=False)
@@ -145,10 +145,10 @@ class Align:
     """What is aligned. ``step``: each frame with its teacher embedding. ``window``: each window of
     frames with the mean teacher embedding of its frames. The policy then also observes windows,
     which end at the frames it observes."""
-    window: int = fields.added_later(default=4, validator=ge(2))
+    window: int = fields.added_later(default=4, validator=between(2, 1000))
     """Frames per window. At the start of an episode, the first frame is repeated to fill the
     window; a scene's only frame fills all of it."""
-    stride: int = fields.added_later(default=1, validator=ge(1))
+    stride: int = fields.added_later(default=1, validator=between(1, 1000))
     """Steps between the frames of a window."""
     aggregate: Literal["mean", "attention"] = fields.added_later(default="mean")
     """How the embeddings of a window's frames are combined: their mean, or a weighted mean whose
@@ -156,11 +156,11 @@ class Align:
     pool: Literal["mean", "attention", "keypoints"] = "keypoints"
     """How the tokens of a frame are pooled into one vector: their mean, attention pooling, or
     spatial soft-argmax keypoints with values."""
-    keypoint_maps: int = attrs.field(default=16, validator=ge(1))
+    keypoint_maps: int = attrs.field(default=16, validator=between(1, MOST_WIDTH))
     """Attention maps per camera for ``pool = "attention"`` and ``"keypoints"``."""
-    keypoint_values: int = attrs.field(default=4, validator=ge(1))
+    keypoint_values: int = attrs.field(default=4, validator=between(1, MOST_WIDTH))
     """Values per map for ``pool = "keypoints"``."""
-    mlp_dim: int = attrs.field(default=128, validator=ge(1))
+    mlp_dim: int = attrs.field(default=128, validator=between(1, MOST_WIDTH))
     """Size of the hidden layer between pooling and embedding."""
     loss: AlignLoss = AlignLoss()
     """Weights and settings of the losses."""
@@ -174,11 +174,11 @@ class Align:
     """Smallest standard deviation that an embedding dimension is divided by, as a fraction of the
     root mean square over all dimensions. This keeps the noise in nearly constant dimensions from
     being amplified."""
-    steps: int = attrs.field(default=2000, validator=ge(1))
+    steps: int = attrs.field(default=2000, validator=between(1, MOST_STEPS))
     """Optimiser steps."""
-    batch_size: int = attrs.field(default=64, validator=ge(2))
+    batch_size: int = attrs.field(default=64, validator=between(2, MOST))
     """Frames per optimiser step."""
-    micro_batch: int = attrs.field(default=0, validator=ge(0))
+    micro_batch: int = attrs.field(default=0, validator=between(0, MOST))
     """Frames that are embedded at once with ``loss.negatives = "gradcache"``."""
     precision: Literal["float32", "bfloat16"] = fields.added_later(default="float32")
     """Precision of the matrix products over tokens in training. Weights, pooling, losses,
@@ -190,7 +190,7 @@ class Align:
     """Peak learning rate of AdamW."""
     weight_decay: float = attrs.field(default=1e-4, validator=ge(0))
     """Weight decay of AdamW."""
-    warmup: int = attrs.field(default=50, validator=ge(0))
+    warmup: int = attrs.field(default=50, validator=between(0, MOST_STEPS))
     """Steps of linear warm-up before the cosine decay of the learning rate."""
     grad_clip: float = attrs.field(default=1.0, validator=gt(0))
     """Maximum gradient norm."""

@@ -8,6 +8,9 @@ import attrs
 from attrs.validators import ge, le, optional
 
 from ..interfaces import fields
+from .validators import LARGEST_SEED, MOST, between
+
+LARGEST_GRID = 10_000
 
 
 @attrs.frozen(kw_only=True)
@@ -18,15 +21,15 @@ class Collect:
     can set up scenes in addition, such as robotwin with ``python``.
     """
 
-    episodes: int = attrs.field(default=50, validator=ge(1))
+    episodes: int = attrs.field(default=50, validator=between(1, MOST))
     """Successful demonstrations to record."""
-    scenes: int = attrs.field(default=0, validator=ge(0))
+    scenes: int = attrs.field(default=0, validator=between(0, MOST))
     """Random frames without actions to record, with point clouds. Alignment trains on them in
     addition to the demonstrations."""
     action_noise_std: float = attrs.field(default=0.0, validator=[ge(0), le(1)])
     """Standard deviation of the noise that is added to the expert's executed actions, in radians.
     The stored action labels have no noise."""
-    first_seed: int | None = attrs.field(default=None, validator=optional(ge(0)))
+    first_seed: int | None = attrs.field(default=None, validator=optional(between(0, LARGEST_SEED)))
     """Seed of the first demonstration; the following demonstrations use the next seeds. The
     default is 100,000, or 0 for environments that choose their own evaluation seeds. Scenes
     start at this seed + 400,000."""
@@ -41,8 +44,10 @@ class Collect:
 
 
 def _grid(_: Any, attribute: attrs.Attribute[Any], value: tuple[int, int] | None) -> None:
-    if value is not None and min(value) < 1:
-        raise ValueError(f"must be [rows, columns], each at least 1, got {list(value)}")
+    if value is not None and not 1 <= min(value) <= max(value) <= LARGEST_GRID:
+        raise ValueError(
+            f"must be [rows, columns], each from 1 to {LARGEST_GRID}, got {list(value)}"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +70,6 @@ class Extract:
 
     compression: Literal["none", "zstd"] = "none"
     """``none`` can be memory-mapped and is fast to read; ``zstd`` is smaller and slower."""
-    batch_size: int = fields.runtime(default=0, validator=ge(0))
+    batch_size: int = fields.runtime(default=0, validator=between(0, MOST))
     """Frames that are encoded at once. 0 uses as many as fit in memory, up to 64. The batch is
     halved whenever memory runs out."""

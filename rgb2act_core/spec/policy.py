@@ -10,18 +10,18 @@ from attrs.validators import ge, gt, le
 from ..interfaces import fields
 from .choices import HeadChoice
 from .conditions import CONDITIONS, Condition, ConditionName
-from .validators import task_weights
+from .validators import LARGEST_SEED, MOST, MOST_STEPS, MOST_WIDTH, between, task_weights
 
 
 @attrs.frozen(kw_only=True)
 class ClosedLoop:
     """Closed-loop evaluation during policy training."""
 
-    every: int = attrs.field(validator=ge(1))
+    every: int = attrs.field(validator=between(1, MOST_STEPS))
     """Optimiser steps between evaluations. The final weights are also evaluated."""
-    episodes: int = attrs.field(default=20, validator=ge(1))
+    episodes: int = attrs.field(default=20, validator=between(1, MOST))
     """Episodes per evaluation and task; every evaluation uses the same seeds."""
-    first_seed: int = attrs.field(default=50_000, validator=ge(0))
+    first_seed: int = attrs.field(default=50_000, validator=between(0, LARGEST_SEED))
     """Seed of the first episode. The seeds must not overlap with those of ``[act]``."""
 
 
@@ -45,26 +45,26 @@ class PolicySpec:
     gripper_when_absent: Literal["error", "hold"] = "error"
     """What to do if the environment has grippers that the policy does not control: raise an error,
     or hold their position."""
-    horizon: int = attrs.field(default=16, validator=ge(1))
+    horizon: int = attrs.field(default=16, validator=between(1, 10_000))
     """Length of an action chunk, in control steps. The first action belongs to the newest
     observation."""
-    n_obs_steps: int = attrs.field(default=2, validator=ge(1))
+    n_obs_steps: int = attrs.field(default=2, validator=between(1, 1000))
     """Number of frames that the head observes, ending with the newest."""
     history_stride: int = fields.added_later(default=1, validator=[ge(1), le(1000)])
     """Frames between two observed frames. With 8, the head observes frames t, t - 8, t - 16, ...;
     before the start of an episode, the first frame is repeated. Set it to ``n_action_steps`` for a
     robot or protocol that observes only once per plan."""
-    n_action_steps: int = attrs.field(default=8, validator=ge(1))
+    n_action_steps: int = attrs.field(default=8, validator=between(1, 10_000))
     """Actions of a chunk that are executed before the policy plans again."""
-    steps: int = attrs.field(default=8000, validator=ge(1))
+    steps: int = attrs.field(default=8000, validator=between(1, MOST_STEPS))
     """Optimiser steps."""
-    batch_size: int = attrs.field(default=128, validator=ge(1))
+    batch_size: int = attrs.field(default=128, validator=between(1, MOST))
     """Samples per optimiser step."""
     lr: float = attrs.field(default=1e-3, validator=gt(0))
     """Peak learning rate of AdamW."""
     weight_decay: float = attrs.field(default=1e-4, validator=ge(0))
     """Weight decay of AdamW."""
-    warmup: int = attrs.field(default=200, validator=ge(0))
+    warmup: int = attrs.field(default=200, validator=between(0, MOST_STEPS))
     """Steps of linear warm-up before the cosine decay of the learning rate."""
     grad_clip: float = attrs.field(default=1.0, validator=gt(0))
     """Maximum gradient norm."""
@@ -88,7 +88,7 @@ class PolicySpec:
     """How one policy handles several tasks. ``shared``: the policy does not observe which task it
     is in. ``embedding``: it observes a learned vector per task. ``separate_heads``: each task has
     its own head and action ranges."""
-    task_width: int = fields.added_later(default=16, validator=ge(1))
+    task_width: int = fields.added_later(default=16, validator=between(1, MOST_WIDTH))
     """Size of the task vector for ``tasks = "embedding"``."""
     task_weights: dict[str, float] = fields.added_later(factory=dict, validator=task_weights)
     """Sampling weight of each task's samples, by task name. The default is 1: all samples are

@@ -30,6 +30,7 @@ from .validators import message_of
 Find = Callable[[Kind, str], Component]
 
 
+LARGEST = 2**63 - 1  # of an integer
 WEIGHTS_WORDS = ("hub", "random")  # values of a weights field that are not paths
 
 
@@ -70,26 +71,36 @@ def make_converter(find: Find, folder: Path, files: bool = True) -> Converter:
     return converter
 
 
+def _digits(value: int) -> int:
+    """Return the number of decimal digits; ``str`` refuses to write very large integers."""
+    try:
+        return len(str(abs(value)))
+    except ValueError:  # more than 4300 digits
+        return int((abs(value).bit_length() - 1) * math.log10(2)) + 1
+
+
 def _got(value: Any) -> str:
     """Return a description of a wrong value for a message."""
     if isinstance(value, Mapping):
         return "got a table"
     if isinstance(value, list):
         return "got a list"
+    if type(value) is int and abs(value) > LARGEST:
+        return f"got an int of {_digits(value)} digits"
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return f"got {type(value).__name__} {shown}"
 
 
 def _scalar(value: Any, cls: Any) -> Any:
-    if cls is float and type(value) is int and abs(value) < 2**63:
+    if cls is float and type(value) is int and abs(value) <= LARGEST:
         return float(value)
     if type(value) is not cls:
         raise InvalidValue(f"expected {cls.__name__}, {_got(value)}")
     if cls is float and not math.isfinite(value):
         raise InvalidValue(f"expected a finite float, got {value!r}")
-    if cls is int and not -(2**63) <= value < 2**63:
-        raise InvalidValue(f"expected a 64-bit int, got {value:.3e}")
+    if cls is int and abs(value) > LARGEST:
+        raise InvalidValue(f"expected an int of at most {LARGEST}, {_got(value)}")
     return value
 
 

@@ -12,6 +12,18 @@ _LENGTH = re.compile(r"Length of '\w+' must be (>=|<=|==) (\d+): (\d+)")
 _WORDS = {">=": "at least", ">": "above", "<=": "at most", "<": "below", "==": "exactly"}
 
 
+MOST = 10**6  # episodes, scenes, videos and rows of a batch
+MOST_STEPS = 10**9  # of training
+MOST_WIDTH = 10**8  # sizes of layers, which must also fit into memory
+MOST_LAYERS = 1000
+LARGEST_SEED = 2**31 - 1
+
+
+def between(least: int, most: int) -> list[Any]:
+    """Return validators for a number from ``least`` to ``most``."""
+    return [attrs.validators.ge(least), attrs.validators.le(most)]
+
+
 def task_weights(_: Any, attribute: attrs.Attribute[Any], value: dict[str, float]) -> None:
     """Raise ValueError for a task whose sampling weight is not above 0."""
     for name, weight in value.items():

@@ -36,6 +36,10 @@ def device_of(device: str, threads: int = 0) -> str:
                 f"compute.device: {device!r} does not exist"
                 f" ({torch.cuda.device_count()} GPUs found); use 'auto' or 'cpu'"
             )
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError(
+            "compute.device: 'mps' does not exist on this machine; use 'auto', 'cpu' or 'cuda'"
+        )
     return device
 
 

@@ -5,6 +5,7 @@ Stdout is reserved for the results of a command. ``RGB2ACT_QUIET=1`` turns progr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,8 @@ def say(message: str) -> None:
     """Print a line to stderr, above the progress bars if there are any."""
     if not _quiet():
         console = _live.console if _live else Console(stderr=True)
-        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):  # progress that can't be printed stops no run
+            console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -39,6 +39,17 @@ FAULTS = {
 }
 
 
+PARENTS = {
+    "collect": "episodes",
+    "scenes": "episodes",
+    "extract": "features",
+    "teacher": "embeddings",
+    "align": "align",
+    "train": "policy",
+    "act": "act",
+}  # folders in the store
+
+
 def trip(stage: str, kind: str) -> str:
     function, call, _ = FAULTS[stage]
     return f"{function}:{kind}:{call}"
@@ -75,6 +86,48 @@ def test_interrupted_run_prints_how_to_resume_and_resumes(
     assert done.returncode == 0, done.stderr
     assert files(tmp_path).outcome() == files(puppet_done).outcome()
     assert files(tmp_path).partials() == []
+
+
+@pytest.mark.slow
+def test_sigterm_saves_progress_as_ctrl_c_does(
+    files: Files, cli: Cli, spec_file: SpecFile, tmp_path: Path, puppet_done: Path
+) -> None:
+    spec = spec_file(compute={"checkpoint_seconds": 1000.0})
+    for stage in FAULTS:
+        done = cli("run", spec, "--root", tmp_path, RGB2ACT_PUPPET=trip(stage, "sigterm"))
+        assert done.returncode == 128 + signal.SIGTERM, f"{stage}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+        assert "resource_tracker" not in done.stderr
+        assert "progress is saved" in done.stderr.splitlines()[-1]
+    done = cli("run", spec, "--root", tmp_path)
+    assert "act: runs (resumes" in done.stderr
+    assert files(tmp_path).outcome() == files(puppet_done).outcome()
+    assert files(tmp_path).partials() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "folder"),
+    [
+        ("scenes", "store"),
+        ("extract", "store"),
+        ("train", "store"),
+        ("align", "stage"),
+        ("act", "stage"),
+    ],
+)
+def test_a_folder_deleted_under_a_running_stage_is_one_line(
+    cli: Cli, spec_file: SpecFile, tmp_path: Path, stage: str, folder: str
+) -> None:
+    root = tmp_path / "runs"
+    path = root / "store" if folder == "store" else root / "store" / PARENTS[stage]
+    env = {"RGB2ACT_PUPPET": trip(stage, "delete"), "RGB2ACT_PUPPET_FOLDER": str(path)}
+    done = cli("run", spec_file(), "--root", root, **env)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert str(root / "store") in done.stderr.splitlines()[-1]
+    done = cli("run", spec_file(), "--root", root)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

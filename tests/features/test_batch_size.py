@@ -10,7 +10,8 @@ import torch
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.features import batch_size
-from rgb2act_core.features.batch_size import AutoBatchSize, fitting, out_of_memory
+from rgb2act_core.features.batch_size import AutoBatchSize, fitting
+from rgb2act_core.system.memory import is_out_of_memory
 
 CPU = torch.device("cpu")
 
@@ -85,9 +86,9 @@ def test_a_frame_that_exceeds_the_memory_is_an_error() -> None:
 def test_failed_allocations_are_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
-    assert out_of_memory(caught.value)
+    assert is_out_of_memory(caught.value)
     with pytest.raises(MemoryError) as refused:
         np.empty(1 << 60, np.uint8)
-    assert out_of_memory(refused.value)
-    assert not out_of_memory(RuntimeError("shapes do not match"))
-    assert not out_of_memory(ValueError("out of memory"))
+    assert is_out_of_memory(refused.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("out of memory"))

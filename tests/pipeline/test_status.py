@@ -141,7 +141,7 @@ def test_cached_run_builds_no_component(
     def never(*_: object) -> None:
         raise AssertionError("everything is cached")
 
-    monkeypatch.setattr(chain, "check_weights_load", never)
+    monkeypatch.setattr(chain, "check_buildable", never)
     chain.run_pipeline(read_spec(spec_file()), puppet_root)
 
 

@@ -2,9 +2,10 @@
 
 ``RGB2ACT_PUPPET="call:kind:n"`` fails the n-th call (from 0, counted per process) of:
 demonstrate, scene, screen, encode, embed, fuse, learn, step or import (in a worker). Kinds of
-failure: ``raise``, ``nan``, ``sigint`` (to the process group, as from a terminal), ``sigkill``
-(the process group), ``orphan`` (SIGKILL only to the run), ``die`` (SIGKILL to the process
-itself), ``lose`` (the environment is lost). With a path, ``call:kind:n:path``, the failure
+failure: ``raise``, ``nan``, ``sigint`` (to the process group, as from a terminal), ``sigterm`` (to
+the process group, as from a scheduler), ``delete`` (the folder in ``RGB2ACT_PUPPET_FOLDER``),
+``sigkill`` (the process group), ``orphan`` (SIGKILL only to the run), ``die`` (SIGKILL to the
+process itself), ``lose`` (the environment is lost). With a path, ``call:kind:n:path``, the failure
 happens only once: while the file does not exist.
 
 Shapes: T = steps, B = batch, K = context, V = 1 camera, H W = pixels, N = patches, A = 4 joints,
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from collections import Counter
@@ -66,6 +68,10 @@ def trip(call: str) -> bool:
         raise RuntimeError("the puppet's strings are cut")
     if kind == "sigint":
         os.killpg(os.getpgrp(), signal.SIGINT)
+    if kind == "sigterm":
+        os.killpg(os.getpgrp(), signal.SIGTERM)
+    if kind == "delete":
+        shutil.rmtree(os.environ["RGB2ACT_PUPPET_FOLDER"])
     if kind == "sigkill":
         os.killpg(os.getpgrp(), signal.SIGKILL)
     if kind == "orphan":

@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from attrs.validators import ge, gt
+from attrs.validators import ge, gt, le
+
+LARGEST = 65_536  # channels, and pixels of a patch
 
 
 def _even(_: Any, attribute: attrs.Attribute[Any], value: int) -> None:
-    if value < 2 or value % 2:
-        raise ValueError(f"must be even and at least 2, got {value!r}")
+    if not 2 <= value <= LARGEST or value % 2:
+        raise ValueError(f"must be even and from 2 to {LARGEST}, got {value!r}")
 
 
 @attrs.frozen(kw_only=True)
 class PatchStats:
     """Mean and standard deviation of the colours of each patch: 12 channels."""
 
-    patch: int = attrs.field(default=4, validator=ge(1))
+    patch: int = attrs.field(default=4, validator=[ge(1), le(LARGEST)])
     """Height and width of a patch in pixels; must divide those of the image."""
 
 
@@ -25,11 +27,11 @@ class PatchStats:
 class RandConv:
     """Two random convolution layers."""
 
-    dim: int = attrs.field(default=32, validator=ge(1))
+    dim: int = attrs.field(default=32, validator=[ge(1), le(LARGEST)])
     """Channels of both layers."""
     stride: int = attrs.field(default=4, validator=_even)
     """Pixels between tokens; must divide the height and width of the image."""
-    seed: int = attrs.field(default=0, validator=ge(0))
+    seed: int = attrs.field(default=0, validator=[ge(0), le(2**31 - 1)])
     """Seed of the weights."""
 
 
@@ -49,9 +51,9 @@ class CloudStats:
 class PointNet:
     """A PointNet with random weights."""
 
-    dim: int = attrs.field(default=128, validator=ge(1))
+    dim: int = attrs.field(default=128, validator=[ge(1), le(LARGEST)])
     """Size of the embedding."""
-    points: int = attrs.field(default=512, validator=ge(1))
+    points: int = attrs.field(default=512, validator=[ge(1), le(10**6)])
     """Points used, evenly spaced in the order of the cloud."""
-    seed: int = attrs.field(default=0, validator=ge(0))
+    seed: int = attrs.field(default=0, validator=[ge(0), le(2**31 - 1)])
     """Seed of the weights."""

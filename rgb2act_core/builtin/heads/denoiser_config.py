@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 import attrs
-from attrs.validators import deep_iterable, ge, min_len
+from attrs.validators import and_, deep_iterable, ge, le, max_len, min_len
 
 
 @attrs.frozen(kw_only=True)
 class Mlp:
     """Residual MLP over the flattened plan; small and fast, any horizon."""
 
-    width: int = attrs.field(default=384, validator=ge(1))
+    width: int = attrs.field(default=384, validator=[ge(1), le(10**8)])
     """Width of the hidden layers."""
-    blocks: int = attrs.field(default=3, validator=ge(1))
+    blocks: int = attrs.field(default=3, validator=[ge(1), le(1000)])
     """Residual blocks of two layers each."""
 
 
@@ -26,13 +26,14 @@ class Unet:
     """Conditional 1-D UNet with FiLM (arXiv 2303.04137)."""
 
     down_dims: tuple[int, ...] = attrs.field(
-        default=(256, 512, 1024), validator=[min_len(1), deep_iterable(ge(1))]
+        default=(256, 512, 1024),
+        validator=[min_len(1), max_len(10), deep_iterable(and_(ge(1), le(10**8)))],
     )
     """Channels of each level. Every level after the first halves the plan's length; odd lengths
     are padded internally."""
-    kernel_size: int = attrs.field(default=5, validator=ge(1))
+    kernel_size: int = attrs.field(default=5, validator=[ge(1), le(1001)])
     """Kernel size of the convolutions; odd."""
-    groups: int = attrs.field(default=8, validator=ge(1))
+    groups: int = attrs.field(default=8, validator=[ge(1), le(10**8)])
     """Groups of the group normalisation."""
 
     def __attrs_post_init__(self) -> None:
@@ -55,11 +56,11 @@ class Unet:
 class Transformer:
     """Transformer that attends to the observations by cross-attention."""
 
-    width: int = attrs.field(default=256, validator=ge(1))
+    width: int = attrs.field(default=256, validator=[ge(1), le(10**8)])
     """Width of the tokens."""
-    layers: int = attrs.field(default=4, validator=ge(1))
+    layers: int = attrs.field(default=4, validator=[ge(1), le(1000)])
     """Decoder layers over the plan; one encoder layer reads the observations."""
-    heads: int = attrs.field(default=4, validator=ge(1))
+    heads: int = attrs.field(default=4, validator=[ge(1), le(10**8)])
     """Attention heads."""
 
     def __attrs_post_init__(self) -> None:

@@ -9,7 +9,7 @@ import math
 from typing import Literal
 
 import attrs
-from attrs.validators import ge, gt, lt
+from attrs.validators import ge, gt, le, lt
 
 from .denoiser_config import Mlp, Transformer, Unet, check_denoiser, chosen
 
@@ -29,9 +29,9 @@ class Diffusion:
     """Sizes for ``denoiser = "unet"``."""
     transformer: Transformer | None = None
     """Sizes for ``denoiser = "transformer"``."""
-    step_dim: int = attrs.field(default=128, validator=ge(4))
+    step_dim: int = attrs.field(default=128, validator=[ge(4), le(10**8)])
     """Width of the embedding of the diffusion step; even."""
-    train_steps: int = attrs.field(default=100, validator=ge(2))
+    train_steps: int = attrs.field(default=100, validator=[ge(2), le(10_000)])
     """Noise levels in training."""
     schedule: Literal["squaredcos_cap_v2", "linear"] = "squaredcos_cap_v2"
     """Noise schedule; ``linear`` is scaled to end in pure noise."""
@@ -39,7 +39,7 @@ class Diffusion:
     """What the network predicts: the clean plan, the noise, or the velocity (v-prediction)."""
     sampler: Literal["ddim", "ddpm", "dpm++"] = "ddim"
     """Sampler; ``ddpm`` adds noise in every step, the others only at the start."""
-    sample_steps: int = attrs.field(default=10, validator=ge(1))
+    sample_steps: int = attrs.field(default=10, validator=[ge(1), le(10_000)])
     """Network evaluations per plan."""
     clip_sample: bool = True
     """Clip the predicted clean plan to ``clip_range`` in every step."""

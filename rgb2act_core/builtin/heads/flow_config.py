@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 import attrs
-from attrs.validators import ge
+from attrs.validators import ge, le
 
 from .denoiser_config import Mlp, Transformer, Unet, check_denoiser, chosen
 
@@ -29,11 +29,11 @@ class Flow:
     """Sizes for ``denoiser = "unet"``."""
     transformer: Transformer | None = None
     """Sizes for ``denoiser = "transformer"``."""
-    step_dim: int = attrs.field(default=128, validator=ge(4))
+    step_dim: int = attrs.field(default=128, validator=[ge(4), le(10**8)])
     """Width of the embedding of the time; even."""
     solver: Literal["euler", "midpoint"] = "euler"
     """ODE solver; ``midpoint`` evaluates the network twice per step."""
-    sample_steps: int = attrs.field(default=8, validator=ge(1))
+    sample_steps: int = attrs.field(default=8, validator=[ge(1), le(10_000)])
     """Integration steps per plan."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """Precision of the large layers when plans are sampled; training is float32. ``int8`` is for

@@ -1,0 +1,29 @@
+"""Check that everything a run trains can be built on this machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ..interfaces import EnvironmentInfo
+from ..spec import Spec
+from .component_checks import check_components
+from .size_checks import check_sizes
+
+
+def check_buildable(spec: Spec, info: EnvironmentInfo, root: Path, download: bool) -> None:
+    """Build each needed component, and estimate the size of aligner and policy.
+
+    With ``download``, official weights are downloaded first. Raises UserError with every component
+    that cannot be built, or with the key that makes a network too large.
+    """
+    shapes = check_components(spec, info, download)
+    check_sizes(spec, info, shapes, shutil.disk_usage(existing(root)).free)
+
+
+def existing(path: Path) -> Path:
+    """Return the path, or the closest folder above it that exists."""
+    path = path.resolve()
+    while not path.exists():
+        path = path.parent
+    return path
