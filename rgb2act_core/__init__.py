@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .spec.reader import read_spec
     from .store.file_digests import file_digest
     from .store.keys import key_of
+    from .system.devices import workers_of
     from .system.input_files import (
         check_memory,
         check_regular,
@@ -61,6 +62,7 @@ else:  # ``rgb2act --help`` imports none of these
             "runs": "pipeline.finished_run",
             "say": "system.progress",
             "progress_bar": "system.progress",
+            "workers_of": "system.devices",
             "write_mp4": "data.video",
         },
     )
@@ -95,5 +97,6 @@ __all__ = [
     "read_spec",
     "runs",
     "say",
+    "workers_of",
     "write_mp4",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from typing import Any
 import attrs
 import h5py
 import numpy as np
+import psutil
 import pytest
 from checkout_doubles import MAIN
 from checkout_doubles import build as build_double
 from rgb2act_robotwin import Robotwin, build
-from rgb2act_robotwin.simulator.dataset_recorder import record
+from rgb2act_robotwin.simulator.dataset_recorder import Recording, record
 
 from rgb2act_core import UserError
 
@@ -93,6 +95,64 @@ def test_recording_continues_in_a_new_simulator(
     folder = record(attrs.evolve(config(), python=script), tmp_path / "data", 1)
     assert (folder / "seed.txt").read_text() == "0 "
     assert (folder / "data/episode0.hdf5").exists()
+
+
+def content_of(folder: Path) -> dict[str, Any]:
+    """Return bytes of files and arrays; the images of the double count those taken before."""
+    found: dict[str, Any] = {}
+    for path in filter(Path.is_file, folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        found[name] = None if path.suffix in (".hdf5", ".mp4") else path.read_bytes()
+        if path.suffix == ".hdf5":
+            with h5py.File(path) as file:
+                file.visititems(lambda key, item, name=name: add(found, f"{name}/{key}", item))
+    return found
+
+
+def add(found: dict[str, Any], key: str, item: Any) -> None:
+    if isinstance(item, h5py.Dataset) and not key.endswith("rgb"):
+        found[key] = item[()].tobytes()
+
+
+def test_several_simulators_record_the_same_files(
+    config: Callable[..., Robotwin], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Seeds 2 to 5 of the double are rejected; the second folder is recorded in two parts."""
+    one = content_of(record(config(), tmp_path / "one", 4))
+    capfd.readouterr()
+    record(config(), tmp_path / "three", 1, workers=3)
+    assert "1/1" in capfd.readouterr().err
+    folder = record(config(), tmp_path / "three", 4, workers=3)
+    assert "4/4" in capfd.readouterr().err
+    several = content_of(folder)
+    assert several.keys() == one.keys()
+    assert [name for name in one if several[name] != one[name]] == []
+    assert json.loads(one["recording.json"])["rejected"].keys() == {"2", "3", "4", "5"}
+
+
+def test_no_seed_is_attempted_that_is_not_needed(
+    config: Callable[..., Robotwin], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempted = []
+    attempt = Recording.attempt
+
+    def counted(self: Recording, simulator: Any, seed: int) -> Any:
+        attempted.append(seed)
+        return attempt(self, simulator, seed)
+
+    monkeypatch.setattr(Recording, "attempt", counted)
+    record(config(), tmp_path, 3, workers=3)
+    assert sorted(attempted) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_failure_ends_all_simulators(
+    config: Callable[..., Robotwin], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rgb2act_robotwin.simulator.dataset_recorder.MAX_REJECTED", 1)
+    with pytest.raises(UserError, match="1 seeds in a row"):
+        record(config(), tmp_path, 9, first_seed=2, workers=2)
+    running = [p for p in psutil.Process().children() if "rgb2act_robotwin_worker" in p.cmdline()]
+    assert running == []
 
 
 def test_recording_stops_if_the_expert_never_succeeds(

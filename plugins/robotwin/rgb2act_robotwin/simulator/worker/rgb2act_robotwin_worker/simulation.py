@@ -49,6 +49,7 @@ class Simulation:
         importlib.import_module(f"{self.installation.envs}.{self.task}")
         switched = fallbacks.after_import(self.installation.envs, s.shader, s.planner, s.fps)
         check_objects(self.installation)
+        gc.freeze()  # ``_close`` collects garbage, which need not search what was imported
         self.args = self._arguments()
         digest = self._config_digest()
         with self._scene():

@@ -1,0 +1,104 @@
+"""Measure the CPU time that recording one demonstration of RoboTwin takes.
+
+Each setting has a simulator of its own. After one demonstration to warm up, the same seeds are
+recorded with all settings in alternation. Times are CPU seconds of simulator and writer together,
+without starting. ``plain`` samples point clouds with the numpy loop, as without numba.
+
+    python benchmarks/bench_robotwin_recording.py ROBOTWIN_PYTHON ROBOTWIN_ROOT [--seeds 0 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import psutil
+from rgb2act_robotwin import Robotwin
+from rgb2act_robotwin.simulator.dataset_recorder import Recording
+from rgb2act_robotwin.simulator.simulator import Simulator
+
+SETTINGS = {"plain": "auto", "numba": "auto", "depth": "depth", "none": "none"}
+WITHOUT_NUMBA = """
+import runpy, sys
+sys.modules["numba"] = None
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+def without_numba(python: Path, folder: Path) -> Path:
+    """Return an interpreter that starts a module like ``python -m``, and cannot import numba."""
+    (folder / "without_numba.py").write_text(WITHOUT_NUMBA)
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nshift\nexec "{python}" "{folder}/without_numba.py" "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+class Setting:
+    """A simulator and the folder that it records in."""
+
+    def __init__(self, python: Path, root: Path, task: str, clouds: str, folder: Path) -> None:
+        config = Robotwin(
+            task=task,
+            python=python,
+            root=root,
+            clouds=clouds,
+            shader="default",
+            planner="mplib",
+            fps="numpy",
+        )
+        self.recording = Recording(config=config, folder=folder, recorded={}, seeds=[], rejected={})
+        self.simulator = Simulator(config, recording=True)
+        self.worker = psutil.Process(self.simulator.worker.host.process.pid)  # type: ignore[attr-defined]
+
+    def cpu(self) -> float:
+        times = self.worker.cpu_times()
+        return times.user + times.system + time.process_time()
+
+    def record(self, seed: int) -> float:
+        """Return the CPU seconds of recording a seed."""
+        before = self.cpu()
+        attempt = self.recording.attempt(self.simulator, seed)
+        if attempt.reason:
+            raise SystemExit(f"seed {seed} is rejected: {attempt.reason}; choose other --seeds")
+        return self.cpu() - before
+
+
+def main() -> None:
+    """Print the CPU seconds per demonstration of each setting."""
+    parser = argparse.ArgumentParser(description="measure the cost of recording demonstrations")
+    parser.add_argument("python", type=Path, help="RoboTwin's interpreter")
+    parser.add_argument("root", type=Path, help="checkout of RoboTwin, with assets")
+    parser.add_argument("--task", default="beat_block_hammer")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    options = parser.parse_args()
+    os.environ |= {"LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # of lavapipe and numpy
+    with tempfile.TemporaryDirectory() as name:
+        folder, python = Path(name), options.python.absolute()
+        pythons = {"plain": without_numba(python, folder)}
+        settings = {
+            label: Setting(
+                pythons.get(label, python), options.root, options.task, clouds, folder / label
+            )
+            for label, clouds in SETTINGS.items()
+        }
+        spent: dict[str, list[float]] = {label: [] for label in settings}
+        for seed in (options.seeds[0], *options.seeds):
+            for label, setting in settings.items():
+                spent[label].append(setting.record(seed))
+                print(f"seed {seed} {label}: {spent[label][-1]:.1f} CPU s", flush=True)
+        for setting in settings.values():
+            setting.simulator.close()
+    base = median(spent["plain"][1:])
+    for label, seconds in spent.items():
+        each = median(seconds[1:])
+        print(f"{label}: {each:.1f} CPU s per demonstration, {each / base:.2f} of plain")
+
+
+if __name__ == "__main__":
+    main()
