@@ -80,7 +80,7 @@ def success(run: Run, policy: Policy) -> tuple[int, int]:
     seeds = list(range(act_config.start, act_config.start + act_config.episodes))
     successes = 0
     (task,) = act.evaluation_tasks(run, [""])
-    with task.simulators(planner.batch, planner.frames_needed) as simulators:
+    with task.simulators(planner.batch, planner.frames_observed) as simulators:
         for first in range(0, len(seeds), planner.batch):
             batch = seeds[first : first + planner.batch]
             results = EpisodeBatch(act_config, planner, simulators, batch).run(lambda *_: None)

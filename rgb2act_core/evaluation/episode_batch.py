@@ -124,7 +124,8 @@ class EpisodeBatch:
         names = self.planner.policy.config.states
         for slot, result in results.items():
             states = _true_states(result, names) if names else None
-            running[slot].history.add(result.rgb, result.joints, states, result.clouds)
+            history = running[slot].history
+            history.add(result.rgb, result.joints, states, result.clouds, result.observed)
         self.planner.see([rollout.history for rollout in running.values()])
 
 

@@ -6,7 +6,7 @@ Shapes: n = actions of a chunk, A = actions
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -48,15 +48,22 @@ class _Episode:
 class SimulatorPool:
     """One environment per slot, distributed over worker processes.
 
-    ``frames`` newest observations of each chunk are returned, with ``clouds`` also their point
-    clouds; an environment that can skip images does not render the others. An episode whose
+    Of each chunk, the observations that are ``frames`` steps before its end are returned, with
+    ``clouds`` also their point clouds; an environment that can skip images does not render the
+    others. An episode whose
     environment or worker process is lost is replayed from its seed and actions, and recorded in
     ``lost``; after ``RETRIES`` times the call raises UserError. Any other exception in a worker is
     raised as RuntimeError with its traceback.
     """
 
     def __init__(
-        self, name: str, config: Any, slots: int, frames: int, workers: int, clouds: bool = False
+        self,
+        name: str,
+        config: Any,
+        slots: int,
+        frames: Collection[int],
+        workers: int,
+        clouds: bool = False,
     ) -> None:
         self.count = min(workers, slots)
         self.lost: list[dict[str, Any]] = []  # of each loss: seed, chunk, why

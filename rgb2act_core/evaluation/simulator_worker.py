@@ -37,6 +37,7 @@ class StepResult:
     clouds: list[PointCloud]  # k point clouds; none unless requested, or when done
     hands: NDArray[np.float32]  # (n, X, 3), positions after each action, metres
     steps: int  # since the reset
+    observed: list[int]  # steps after which the k observations were made
     success: bool
     done: bool
     info: Mapping[str, Any] = attrs.field(factory=dict)  # stored with the episode's results
@@ -66,7 +67,7 @@ class EnvLost:
     reason: str
 
 
-def serve(pipe: Connection, name: str, config: Any, keep: int, clouds: bool) -> None:
+def serve(pipe: Connection, name: str, config: Any, keep: Collection[int], clouds: bool) -> None:
     """Answer requests of ``SimulatorPool`` until the pipe is closed."""
     processes.prepare()
     slots: dict[int, _Env] = {}
@@ -119,7 +120,7 @@ class _Env:
     def __init__(
         self,
         env: Any,
-        keep: int,
+        keep: Collection[int],
         clouds: bool,
         info: EnvironmentInfo,
         capabilities: Collection[Capability],
@@ -160,23 +161,24 @@ class _Env:
         self._record(observation)
         hands = [self._hands(info)]
         success = bool(info.get("success"))
-        result = self._result([(observation, info)], hands, success, done=False)
+        result = self._result([(0, observation, info)], hands, success, done=False)
         simulator = {"simulator": self.env.unwrapped.facts} if self.has_facts else {}
         return attrs.evolve(result, info=simulator | _result_entries(info))
 
     def step(self, actions: NDArray[np.float32]) -> StepResult:
-        newest: list[tuple[Any, Any]] = []
+        newest: list[tuple[int, Any, Any]] = []
         hands: list[NDArray[np.float32]] = []
         success = done = False
         for i, action in enumerate(actions):
-            kept = len(actions) - i <= self.keep
+            kept = len(actions) - 1 - i in self.keep
             self._set_observe(self.video is not None or kept, clouds=kept)
             observation, _, terminated, truncated, info = self.env.step(action)
             self.steps += 1
             self._record(observation)
-            newest = [*newest, (observation, info)][-self.keep :]
             hands.append(self._hands(info))
             success, done = bool(info["success"]), bool(terminated or truncated)
+            if kept or done:
+                newest.append((self.steps, observation, info))
             if done:
                 break
         if done:
@@ -221,18 +223,19 @@ class _Env:
 
     def _result(
         self,
-        newest: list[tuple[Any, Any]],
+        newest: list[tuple[int, Any, Any]],
         hands: list[NDArray[np.float32]],
         success: bool,
         done: bool,
     ) -> StepResult:
         return StepResult(
-            rgb=np.stack([o["rgb"] for o, _ in newest]),
-            joints=np.stack([np.asarray(o["joints"], np.float32) for o, _ in newest]),
-            state=[info.get("state", {}) for _, info in newest],
-            clouds=[info["cloud"] for _, info in newest] if self.clouds and not done else [],
+            rgb=np.stack([o["rgb"] for _, o, _ in newest]),
+            joints=np.stack([np.asarray(o["joints"], np.float32) for _, o, _ in newest]),
+            state=[info.get("state", {}) for *_, info in newest],
+            clouds=[info["cloud"] for *_, info in newest] if self.clouds and not done else [],
             hands=np.stack(hands),
             steps=self.steps,
+            observed=[step for step, *_ in newest],
             success=success,
             done=done,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import attrs
@@ -26,10 +27,13 @@ class EvaluationTask:
         """Return the number of simulator processes."""
         return workers_of(self.compute.simulator_workers)
 
-    def simulators(self, slots: int, frames: int, clouds: bool = False) -> SimulatorPool:
+    def simulators(
+        self, slots: int, frames: Collection[int], clouds: bool = False
+    ) -> SimulatorPool:
         """Start simulators for ``slots`` episodes.
 
-        Each returns its newest ``frames`` frames, with ``clouds`` their point clouds too.
+        Each returns the frames that are ``frames`` steps before the end of a chunk, with ``clouds``
+        their point clouds too.
         """
         component, config = self.environment.component, self.environment.config
         return SimulatorPool(component.name, config, slots, frames, self.workers, clouds)

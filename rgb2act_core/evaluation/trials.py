@@ -101,7 +101,7 @@ class Trials:
     ) -> Iterator[SimulatorPool]:
         if self._simulators is None:
             clouds = self.teacher is not None
-            self._simulators = task.simulators(planner.batch, planner.frames_needed, clouds)
+            self._simulators = task.simulators(planner.batch, planner.frames_observed, clouds)
         yield self._simulators
         if len(self.tasks) > 1:
             self.close()

@@ -23,7 +23,7 @@ from ..features.fingerprint_checks import check_encoders
 from ..interfaces import Teacher
 from ..spec import BackboneChoice, TeacherChoice
 from .conditioning import Features, Observation
-from .history import ObservationHistory
+from .history import ObservationHistory, frames_of_chunk
 from .policy import Policy
 
 
@@ -90,6 +90,18 @@ class BatchPlanner:
     def frames_needed(self) -> int:
         """Return the number of newest frames from which a plan can be computed."""
         return self.policy.config.history_span + self.policy.reach + self.encoders.context - 1
+
+    @property
+    def frames_observed(self) -> frozenset[int]:
+        """Return which frames of a chunk this plan or a later one depends on.
+
+        Each is the number of steps from the frame to the end of the chunk.
+        """
+        config = self.policy.config
+        windows = [(config.n_obs_steps, config.history_stride), (self.encoders.context, 1)]
+        if self.policy.aligner is not None and self.policy.reach:
+            windows.append((self.policy.aligner.config.window, self.policy.aligner.config.stride))
+        return frames_of_chunk(windows, config.n_action_steps)
 
     def tokens(self, frames: Sequence[tuple[ObservationHistory, int]]) -> list[Tensor]:
         """Return each backbone's tokens (B, V, N, C) float16 of the frames with these numbers.

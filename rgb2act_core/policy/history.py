@@ -39,6 +39,18 @@ class Frame:
         return self.cloud
 
 
+def frames_of_chunk(windows: Sequence[tuple[int, int]], steps: int) -> frozenset[int]:
+    """Return which frames of a chunk of ``steps`` actions the plan at its end or a later one needs.
+
+    Each is the number of steps from the frame to the end of the chunk. A plan depends on nested
+    windows of frames, given by the number of their frames and the steps between two.
+    """
+    back = np.array([0])
+    for count, stride in windows:
+        back = np.add.outer(back, stride * np.arange(count)).reshape(-1)
+    return frozenset((back % steps).tolist())
+
+
 class ObservationHistory:
     """One episode's newest observations, backbone parts and features, by the number of their step.
 
@@ -72,20 +84,23 @@ class ObservationHistory:
         joints: NDArray[np.float32],
         states: NDArray[np.float32] | None = None,
         clouds: Sequence[PointCloud] = (),
+        steps: Sequence[int] | None = None,
     ) -> None:
         """Append k frames (k, V, H, W, 3) and their joints (k, J).
 
         ``states`` (k, S) and the k ``clouds`` are the true ones, each if the policy observes it.
+        ``steps`` are the numbers of their steps, by default those after the newest frame.
         """
         rows = states if states is not None else [NO_STATE] * len(rgb)
         each: Sequence[PointCloud | None] = clouds or [None] * len(rgb)
-        unused = max(len(rgb) - self.size, 0)
-        self.count += unused
-        for i in range(unused, len(rgb)):
-            # one of several images would keep all of them in memory
-            images = rgb[i].copy() if len(rgb) > 1 else rgb[i]
-            self.frames[self.count] = Frame(images, joints[i], rows[i], each[i])
-            self.count += 1
+        numbers = range(self.count, self.count + len(rgb)) if steps is None else steps
+        oldest = numbers[-1] - self.size  # earlier frames would be dropped at once
+        for i, number in enumerate(numbers):
+            if number > oldest:
+                # one of several images would keep all of them in memory
+                images = rgb[i].copy() if len(rgb) > 1 else rgb[i]
+                self.frames[number] = Frame(images, joints[i], rows[i], each[i])
+        self.count = numbers[-1] + 1
         self._drop_old()
 
     def delay(self, newest: int, steps: int) -> None:

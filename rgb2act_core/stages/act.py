@@ -51,7 +51,7 @@ def act(
             if len(episodes) >= end:
                 continue  # done before an interruption
             videos = video_paths(folder, seeds.accepted[: run.spec.act.videos], evaluation.name)
-            frames, clouds = planner.frames_needed, run.spec.policy.observes.teacher
+            frames, clouds = planner.frames_observed, run.spec.policy.observes.teacher
             with evaluation.simulators(planner.batch, frames, clouds) as simulators:
                 while len(episodes) < end:
                     part = seeds.accepted[len(episodes) - first :][: planner.batch]

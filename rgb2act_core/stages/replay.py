@@ -53,7 +53,7 @@ def replay(
     seeds = _select_seeds(act, recorded)
     write_json(folder / "seeds.json", seeds.plain())
     slots = min(act.parallel_episodes, len(seeds.accepted))
-    with evaluation.simulators(slots, 1) as simulators:
+    with evaluation.simulators(slots, {0}) as simulators:
         episodes = _replay_all(act, task.info, recorded, seeds, folder, simulators, title)
         if simulators.lost:  # kept apart from the results, which losses do not change
             write_json(folder / "lost.json", {"lost": simulators.lost})

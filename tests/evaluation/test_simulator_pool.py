@@ -48,7 +48,7 @@ def test_repeated_losses_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RGB2ACT_PUPPET", "step:die:3")
     config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
     chunk = np.zeros((2, 4), np.float32)
-    with SimulatorPool("puppet", config, 1, 1, 1) as simulators:
+    with SimulatorPool("puppet", config, 1, {0}, 1) as simulators:
         simulators.reset({0: 5}, {})
         simulators.step({0: chunk})
         with pytest.raises(UserError, match="seed 5 failed after 3 retries: a worker"):
@@ -60,7 +60,7 @@ def test_repeated_losses_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_replay_that_diverges_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
     chunk = np.zeros((2, 4), np.float32)
-    with SimulatorPool("puppet", config, 2, 1, 1) as simulators:
+    with SimulatorPool("puppet", config, 2, {0}, 1) as simulators:
         simulators.reset({0: 5, 1: 6}, {})
         simulators._episodes[0].digests[0] = "what a repeat will not give"
         simulators.processes[0].kill()
@@ -72,7 +72,7 @@ def test_a_replay_that_diverges_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
 def test_idle_slots_are_replayed_too() -> None:
     config = registry.find(Kind.ENVIRONMENT, "puppet").tiny
     chunk = np.full((2, 4), 0.25, np.float32)
-    with SimulatorPool("puppet", config, 2, 1, 1) as simulators:
+    with SimulatorPool("puppet", config, 2, {0}, 1) as simulators:
         simulators.reset({0: 5, 1: 6}, {})
         simulators.step({1: chunk})
         simulators.processes[0].kill()
