@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.action_layout import SIDES, side
 from ..interfaces import Finding, Severity
 from .recordings import MOVES, Recording, Recordings, inner_positions
 
@@ -30,12 +31,16 @@ REMEDIES = {
 
 @attrs.frozen(eq=False)
 class _Pair:
-    """Two consecutive frames of an episode, (2, V, H, W, 3)."""
+    """Two consecutive frames of an episode."""
 
     recording: Recording
     frame: int
-    images: NDArray[np.uint8]
-    moved: bool  # whether a joint moves between them
+    images: NDArray[np.uint8]  # (2, V, H, W, 3); (1, ...) in an episode of one frame
+    steps: NDArray[np.float64]  # motion of each joint between them (A,)
+
+    def moved(self, joints: Sequence[int]) -> bool:
+        """Return whether one of some joints moves between the frames."""
+        return bool(self.steps[joints].max(initial=0.0) > MOVES)
 
     def repeats(self, camera: int) -> bool:
         """Return whether a camera has the same image in both frames."""
@@ -45,53 +50,67 @@ class _Pair:
 def _pairs(data: Recordings, recording: Recording) -> list[_Pair]:
     assert data.sample is not None
     frames = recording.episode.rgb.shape[0]
-    starts = inner_positions(max(frames - 1, 1), data.sample.positions)
-    steps_T = np.abs(np.diff(recording.joints, axis=0)).max(1, initial=0.0)
     return [
         _Pair(
             recording,
             start,
             np.asarray(recording.episode.rgb[start : start + 2]),
-            bool(start < len(steps_T) and steps_T[start] > MOVES),
+            np.abs(np.diff(recording.joints[start : start + 2], axis=0)).sum(0),
         )
-        for start in starts
+        for start in inner_positions(max(frames - 1, 1), data.sample.positions)
     ]
 
 
 def cameras(data: Recordings) -> Iterator[Finding]:
     """Find images that are black, saturated or of one colour, and cameras that repeat an image."""
-    repeats: dict[str, list[_Pair]] = {}
-    compared = 0
+    moved: dict[str, list[tuple[_Pair, bool]]] = {}  # by camera: pairs, and whether they are equal
     for recording in data.sampled:
         pairs = _pairs(data, recording)
-        compared += sum(pair.moved for pair in pairs)
         for v, camera in enumerate(recording.episode.cameras):
-            badly_exposed = list(_exposures(recording, pairs, v, camera))
-            yield from badly_exposed
-            if badly_exposed:
-                continue
-            if _is_frozen(recording, pairs, v):
+            joints = _joints_seen_by(camera, data)
+            if badly_exposed := list(_exposures(recording, pairs, v, camera)):
+                yield from badly_exposed
+            elif _is_frozen(recording, pairs, v, joints):
                 problem = "delivers one image in the entire episode, although joints move"
                 yield _finding(recording, camera, "frozen", None, problem)
             else:
-                repeats.setdefault(camera, []).extend(p for p in pairs if p.moved and p.repeats(v))
-    for camera, equal in repeats.items():
-        if compared >= FEWEST and len(equal) >= REPEATED * compared:
-            problem = (
-                f"repeats its image in {len(equal)} of {compared} sampled frames while joints move"
-            )
-            first = equal[0]
-            yield _finding(first.recording, camera, "frozen", first.frame + 1, problem)
+                judged = [(pair, pair.repeats(v)) for pair in pairs if pair.moved(joints)]
+                moved.setdefault(camera, []).extend(judged)
+    for camera, each in moved.items():
+        yield from _repeating(camera, each)
 
 
-def _is_frozen(recording: Recording, pairs: Sequence[_Pair], camera: int) -> bool:
-    moves = recording.joint_range.max() > 5 * MOVES
+def _joints_seen_by(camera: str, data: Recordings) -> list[int]:
+    """Return the joints whose motion changes a camera's image.
+
+    The camera of a hand, such as ``left_camera``, may see nothing of the other arm.
+    """
+    sides = [name for name in SIDES if name in camera]
+    if len(sides) == 1 and (own := [i for i, n in enumerate(data.names) if side(n) == sides[0]]):
+        return own
+    return list(range(len(data.names)))
+
+
+def _is_frozen(
+    recording: Recording, pairs: Sequence[_Pair], camera: int, joints: list[int]
+) -> bool:
+    moves = recording.joint_range[joints].max() > 5 * MOVES
     first_HW3 = pairs[0].images[0, camera]
     return (
         bool(moves)
         and len(pairs) > 1
         and all(np.array_equal(views[camera], first_HW3) for p in pairs for views in p.images)
     )
+
+
+def _repeating(camera: str, moved: Sequence[tuple[_Pair, bool]]) -> Iterator[Finding]:
+    equal = [pair for pair, repeats in moved if repeats]
+    if len(moved) >= FEWEST and len(equal) >= REPEATED * len(moved):
+        first = equal[0]
+        problem = (
+            f"repeats its image in {len(equal)} of {len(moved)} sampled frames while joints move"
+        )
+        yield _finding(first.recording, camera, "frozen", first.frame + 1, problem)
 
 
 def _exposures(

@@ -28,14 +28,13 @@ def outliers(data: Recordings) -> Iterator[Finding]:
     the values on its inner side are outliers.
     """
     for what in ("joints", "actions"):
-        all_NA = np.concatenate([getattr(recording, what) for recording in data.each])
-        sorted_NA = np.sort(all_NA, axis=0)
-        for joint in data.arms:
-            low, high = _limits(sorted_NA[:, joint])
-            if low > sorted_NA[0, joint] or high < sorted_NA[-1, joint]:
-                for recording in data.each:
-                    values_T = getattr(recording, what)[:, joint]
-                    yield from _findings(data, recording, what, int(joint), values_T, (low, high))
+        for joint in data.arms.tolist():
+            columns = [getattr(recording, what)[:, joint] for recording in data.each]
+            sorted_N = np.sort(np.concatenate(columns))
+            limits = _limits(sorted_N)
+            if limits != (sorted_N[0], sorted_N[-1]):
+                for recording, values_T in zip(data.each, columns, strict=True):
+                    yield from _findings(data, recording, what, joint, values_T, limits)
 
 
 def _limits(sorted_N: Floats) -> tuple[float, float]:

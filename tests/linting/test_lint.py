@@ -130,6 +130,36 @@ def test_idle_arm_and_constant_gripper_are_sound(sound: Sound, info: Environment
     assert check_episodes(episodes, info) == []
 
 
+@pytest.mark.parametrize(("camera", "found"), [("left_camera", []), ("head", ["camera"])])
+def test_camera_of_an_idle_hand_may_repeat_its_image(
+    sound: Sound, info: EnvironmentInfo, camera: str, found: list[str]
+) -> None:
+    def one_arm(array: Any) -> Any:
+        array = np.array(array)
+        array[:, :7] = array[0, :7]
+        return array
+
+    episodes = [
+        attrs.evolve(
+            e,
+            cameras=(camera,),
+            rgb=np.repeat(e.rgb[:1], len(e.rgb[:]), axis=0),
+            joints=one_arm(e.joints),
+            actions=one_arm(e.actions),
+        )
+        for e in sound()
+    ]
+    findings = check_episodes(episodes, attrs.evolve(info, cameras=(camera,)), SAMPLE)
+    assert [finding.rule for finding in findings] == found
+
+
+def test_a_camera_that_is_slower_than_the_joints(sound: Sound, info: EnvironmentInfo) -> None:
+    episodes = [attrs.evolve(e, rgb=np.repeat(e.rgb[::3], 3, axis=0)) for e in sound()]
+    (finding,) = check_episodes(episodes, info, Sample(positions=8))
+    assert finding.rule == "camera"
+    assert "repeats its image in" in finding.problem
+
+
 @pytest.mark.parametrize(
     ("times", "message"),
     [
