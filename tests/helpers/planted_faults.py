@@ -178,7 +178,14 @@ def black(episodes: Episodes, rng: np.random.Generator) -> Episodes:
 
 
 def frozen(episodes: Episodes, rng: np.random.Generator) -> Episodes:
-    return _with_images(episodes, rng, lambda images: images[:1])
+    """The first camera, which is not that of a hand, is frozen."""
+
+    def images(episode: Episode) -> Any:
+        rgb = np.array(episode.rgb[:])
+        rgb[:, 0] = rgb[:1, 0]
+        return rgb
+
+    return in_one(episodes, rng, rgb=images)
 
 
 def _with_cloud(
