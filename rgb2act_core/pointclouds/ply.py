@@ -28,10 +28,7 @@ TYPES = {
     **dict.fromkeys(("double", "float64"), "f8"),
 }
 FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
-COLOURS = (
-    ("red", "green", "blue"),
-    ("diffuse_red", "diffuse_green", "diffuse_blue"),
-)
+COLOURS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 SHORT_COLOURS = ("r", "g", "b")  # colours only if a vertex has all three
 HEADER = 1 << 16  # maximal bytes of a header
 LINES = 1000  # maximal lines of a header

@@ -48,7 +48,7 @@ def read_with_digest(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str
     The digest is None for files without checksums, which older versions wrote.
     """
     try:
-        check_memory(path, 2 * check_regular(path).st_size)
+        check_memory(path, check_regular(path).st_size // 2)
         with safe_open(path, "pt") as file:
             stored = file.metadata() or {}
             meta, checksums = parse_json(stored[_META]), parse_json(stored.get(_CHECKSUMS, "null"))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..system.input_files import check_regular, open_regular, read_json_text
+from .torch_archives import can_be_mapped
 
 INDEX = ".index.json"  # suffix of the index of a sharded checkpoint
 SHOWN = 8  # names listed in a message
@@ -27,13 +27,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint.
     """
     path = _in_folder(path) if path.is_dir() else path
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: does not exist; set weights to a checkpoint file")
+    check_regular(path)
     if path.name.endswith(INDEX):
         return _read_shards(path)
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         return _read_safetensors(path)
+    if path.suffix == ".safetensors":  # torch chooses the format by this suffix
+        other = path.with_suffix(".pth").name
+        raise UserError(f"{path}: has the format of torch.save; rename it to {other}")
     return _read_torch(path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file is of this format by its content, or else by its name."""
+    with open_regular(path) as stream:
+        head = stream.read(9)
+    header = int.from_bytes(head[:8], "little")
+    by_content = head[8:] == b"{" and header + 8 <= path.stat().st_size
+    return by_content or (path.suffix == ".safetensors" and head[:2] != b"PK")
 
 
 def _in_folder(folder: Path) -> Path:
@@ -60,7 +73,7 @@ def shards(index: Path) -> list[str]:
     Raises UserError if the index is malformed or lists a file outside its folder.
     """
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json_text(index)["weight_map"].values()))
         plain = all(name == Path(name).name and name not in ("", "..") for name in names)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
         raise UserError(f"{index}: is not an index of shards; download it again") from err
@@ -77,7 +90,9 @@ def _read_shards(index: Path) -> dict[str, Any]:
             " put them in the same folder"
         )
     tensors: dict[str, Any] = {}
-    for name in names:
+    for name in names:  # a shard is never an index itself, so this ends
+        if name.endswith(INDEX) or (index.parent / name).is_dir():
+            raise UserError(f"{index}: lists {name!r}, which is not a shard; download it again")
         tensors |= read_checkpoint(index.parent / name)
     return tensors
 
@@ -96,14 +111,17 @@ def _read_torch(path: Path) -> dict[str, Any]:
     import torch
 
     try:
+        mapped = can_be_mapped(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless()):
             warnings.simplefilter("ignore")  # TorchScript archives warn and are then rejected
             content = torch.load(
                 path,
                 map_location="cpu",
                 weights_only=True,
-                mmap=zipfile.is_zipfile(path),  # files from before torch 1.6 can't be mapped
+                mmap=mapped,
             )
+    except UserError:
+        raise
     except Exception as err:  # a damaged pickle can raise any exception
         raise _unreadable(path, err) from err
     if not isinstance(content, dict):
@@ -133,6 +151,11 @@ def _unreadable(path: Path, err: Exception) -> UserError:
     """Return an error that explains why a file can't be read."""
     with path.open("rb") as stream:
         head = stream.read(64)
+    if re.match(rb"\s*<(!doctype|html|\?xml|head|body)", head, re.IGNORECASE):
+        return UserError(
+            f"{path}: is a web page, not weights; accept the licence on the model's page, log in"
+            " and download the file again"
+        )
     if head.startswith(b"version https://git-lfs"):
         return UserError(f"{path}: is a Git LFS pointer, not the file; run 'git lfs pull'")
     code = re.search(r"(?:GLOBAL|global|class|function) ([\w.]*\w\.\w+)", str(err))
@@ -143,9 +166,17 @@ def _unreadable(path: Path, err: Exception) -> UserError:
             " use the official file"
         )
     size = f"{path.stat().st_size:,} bytes"
-    return UserError(
-        f"{path}: is damaged or not a checkpoint ({size}: {first_line(err)}); {_REPLACE}"
-    )
+    return UserError(f"{path}: is damaged or not a checkpoint ({size}: {_reason(err)}); {_REPLACE}")
+
+
+def _reason(err: Exception) -> str:
+    """Return what torch or safetensors found, without torch's advice on its own arguments."""
+    found = re.search(r"WeightsUnpickler error: (.+)", str(err))
+    if found:
+        return found[1][:120].rstrip(".")
+    if "Weights only load failed" in str(err):
+        return "its pickle cannot be read"
+    return first_line(err)
 
 
 def shorten(names: list[str]) -> str:

@@ -53,6 +53,11 @@ def load_strict(
         key: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for key, tensor in tensors.items()
     }
+    for key, tensor in cast.items():
+        if tensor.is_floating_point() and not tensor.is_meta and not bool(tensor.isfinite().all()):
+            raise UserError(
+                f"{source}: tensor {key!r} contains NaN or infinity; use the official file"
+            )
     module.load_state_dict(cast, strict=True, assign=True)
 
 

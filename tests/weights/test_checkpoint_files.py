@@ -108,7 +108,9 @@ def test_a_file_with_code_is_rejected_and_not_run(tmp_path, modern):
 def test_files_that_are_not_checkpoints_are_named(tmp_path):
     page = tmp_path / "page.pth"
     page.write_text("<html>not found</html>")
-    with pytest.raises(UserError, match=r"page\.pth: is damaged or not a checkpoint"):
+    with pytest.raises(
+        UserError, match=r"page\.pth: is a web page, not weights; accept the licence"
+    ):
         read_checkpoint(page)
     empty = tmp_path / "empty.safetensors"
     empty.touch()

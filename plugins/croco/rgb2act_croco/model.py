@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights import load_strict, locate_weights
+from rgb2act_core.weights import fitting, load_strict, locate_weights
 
 from .config import Architecture, Croco
 from .preprocess import prepare, target
@@ -198,12 +198,13 @@ def load(config: Croco) -> CrocoBackbone:
     if path is None:
         _check(config.architecture, config)
         return CrocoBackbone(_random(config.architecture).to(dtype), config)
-    architecture, tensors = read_encoder(path)
-    _check(architecture, config)
-    with torch.device("meta"):
-        encoder = Encoder(architecture)
-    if architecture.rope is None:  # files may leave out the computed embedding
-        tensors.setdefault("positions", sinusoids(architecture))
+    with fitting(path):
+        architecture, tensors = read_encoder(path)
+        _check(architecture, config)
+        with torch.device("meta"):
+            encoder = Encoder(architecture)
+    if architecture.rope is None and "positions" not in tensors:  # files may leave it out
+        tensors["positions"] = sinusoids(architecture)
     load_strict(encoder, tensors, source=path, dtype=dtype)
     return CrocoBackbone(encoder, config)
 

@@ -10,10 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.weights import read_checkpoint
+from rgb2act_core.weights import listed, named_tensors, read_checkpoint
 
 from .config import Architecture
 
+LARGEST = 100_000  # size of a layer in croco_kwargs
+LARGEST_IMAGE = 4096  # pixels per side
+MARK = "patch_embed.proj.weight"  # only CroCo's
 # official names and ours; '#' is the number of a block, '*' weight or bias
 NAMES = {
     "patch_embed.proj.*": "patches.*",
@@ -72,16 +75,18 @@ def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def read_encoder(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     """Return the architecture in a checkpoint, and the tensors of its encoder."""
     found = read_checkpoint(path)
-    model, stated = found.get("model"), found.get("croco_kwargs", {})
-    if not isinstance(model, dict) or "patch_embed.proj.weight" not in model:
-        keys = ", ".join(map(str, list(found)[:4]))
+    model, stated = named_tensors(found, (MARK,), path), found.get("croco_kwargs", {})
+    if MARK not in model:
         raise UserError(
-            f"{path}: is not a CroCo checkpoint (keys: {keys or 'none'}); give the official"
+            f"{path}: is not a CroCo checkpoint (keys: {listed(found)}); give the official"
             " file, which holds 'model' and 'croco_kwargs'"
         )
     if not isinstance(stated, dict):
         raise UserError(f"{path}: croco_kwargs is {stated!r}, not a dict; give the official file")
-    return architecture(stated, path), rename(model)
+    found_architecture = architecture(stated, path)
+    if found_architecture.depth > len(model):
+        raise _unfit(path, "enc_depth", found_architecture.depth)
+    return found_architecture, rename(model)
 
 
 def architecture(stated: Mapping[str, Any], path: Path) -> Architecture:
@@ -90,7 +95,7 @@ def architecture(stated: Mapping[str, Any], path: Path) -> Architecture:
 
     def integer(key: str, default: int) -> int:
         value = stated.get(key, default)
-        if type(value) is not int or value < 1:
+        if type(value) is not int or not 0 < value <= LARGEST:
             raise _unfit(path, key, value)
         return value
 
@@ -119,7 +124,7 @@ def _rope(value: Any, path: Path) -> float | None:
 
 def _image(value: Any, path: Path) -> tuple[int, int]:
     sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
-    if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
+    if len(sides) != 2 or not all(type(n) is int and 0 < n <= LARGEST_IMAGE for n in sides):
         raise _unfit(path, "img_size", value)
     return sides[0], sides[1]
 

@@ -14,12 +14,18 @@ from torch import Tensor, nn
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights import load_strict, locate_weights, read_checkpoint
+from rgb2act_core.weights import (
+    fitting,
+    load_strict,
+    locate_weights,
+    named_tensors,
+    read_checkpoint,
+)
 
 from .config import DA3, PATCH, VARIANTS, Sizes
 from .model import CHOICE_FROM, Network
 from .preprocess import prepare, target
-from .weights import check_variant, convert, sizes_of
+from .weights import PREFIX, check_variant, convert, sizes_of
 
 DTYPES: dict[Literal["float32", "bfloat16", "float16"], torch.dtype] = {
     "float32": torch.float32,
@@ -119,8 +125,9 @@ def load(config: DA3) -> DA3Backbone:
 
 def read_network(config: DA3, path: Path) -> Network:
     """Return the network with the weights of a file in float32."""
-    tensors = convert(read_checkpoint(path), str(path))
-    sizes = sizes_of(tensors, str(path))
+    with fitting(path):
+        tensors = convert(named_tensors(read_checkpoint(path), (PREFIX,), path), str(path))
+        sizes = sizes_of(tensors, str(path))
     check_variant(config, sizes, str(path))
     if config.variant == "file":
         try:

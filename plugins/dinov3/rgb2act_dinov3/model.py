@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights import load_strict, locate_weights
+from rgb2act_core.weights import fitting, load_strict, locate_weights
 
 from .config import Dinov3, Sizes
 from .preprocess import prepare, target
@@ -112,11 +112,12 @@ def load(config: Dinov3) -> Dinov3Backbone:
     if path is None:
         _check(config.sizes, config)
         return Dinov3Backbone(_random(config.sizes, dtype), config.sizes, config)
-    sizes, tensors = read_network(path, config)
-    _check(sizes, config)
-    periods = tensors.pop(PERIODS, None)
-    with torch.device("meta"):
-        net = network(sizes)
+    with fitting(path):
+        sizes, tensors = read_network(path, config)
+        _check(sizes, config)
+        periods = tensors.pop(PERIODS, None)
+        with torch.device("meta"):
+            net = network(sizes)
     load_strict(net, tensors, source=path, dtype=dtype)
     _fill_buffers(net, sizes, dtype, periods)
     return Dinov3Backbone(net, sizes, config)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rgb2act_core import UserError
-from rgb2act_core.weights import read_checkpoint
+from rgb2act_core.weights import named_tensors, read_checkpoint
 
 from .config import Dinov3, Sizes
 
@@ -131,7 +131,7 @@ def _joined(found: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def read_network(path: Path, config: Dinov3) -> tuple[Sizes, dict[str, Tensor]]:
     """Return the sizes of the network in a file, and its tensors."""
-    tensors = {k: v for k, v in read_checkpoint(path).items() if isinstance(v, Tensor)}
+    tensors = named_tensors(read_checkpoint(path), tuple(LAYOUTS), path)
     found = rename(tensors, path)
     try:
         sizes = _sizes(found)

@@ -20,11 +20,17 @@ from torch.nn import functional
 
 from rgb2act_core import say
 from rgb2act_core.interfaces import PointCloud, TeacherInfo
-from rgb2act_core.weights import load_strict, locate_weights, read_checkpoint
+from rgb2act_core.weights import (
+    fitting,
+    load_strict,
+    locate_weights,
+    named_tensors,
+    read_checkpoint,
+)
 
 from .config import Sizes, Ulip
 from .preprocess import Points, group, prepare
-from .weights import convert, sizes_of
+from .weights import USED, convert, sizes_of
 
 CHUNK = 8  # clouds per batch, to limit memory
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -199,9 +205,11 @@ def load(config: Ulip) -> UlipTeacher:
     path = locate_weights(config.weights, config.official, "ulip")
     if path is None:
         return UlipTeacher(config, draw(config.sizes))
-    tensors = convert(read_checkpoint(path), str(path))
-    with torch.device("meta"):
-        network = Network(sizes_of(tensors, config, str(path)))
+    with fitting(path):
+        held = named_tensors(read_checkpoint(path), USED, path)
+        tensors = convert(held, str(path))
+        with torch.device("meta"):
+            network = Network(sizes_of(tensors, config, str(path)))
     load_strict(network, tensors, source=str(path), dtype=torch.float32)
     return UlipTeacher(config, network)
 

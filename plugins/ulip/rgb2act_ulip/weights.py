@@ -64,11 +64,9 @@ def rename(key: str) -> str | None:
     return key
 
 
-def convert(checkpoint: Mapping[str, object], source: str) -> dict[str, Tensor]:
+def convert(tensors: Mapping[str, object], source: str) -> dict[str, Tensor]:
     """Return the point encoder's tensors under our names; raise UserError if there are none."""
-    held = checkpoint.get("state_dict", checkpoint)
-    tensors = held if isinstance(held, Mapping) else {}
-    named = {rename(str(key)): tensor for key, tensor in tensors.items()}
+    named = {rename(key): tensor for key, tensor in tensors.items()}
     ours = {name: t for name, t in named.items() if name and isinstance(t, Tensor)}
     if "projection" not in ours:
         raise UserError(

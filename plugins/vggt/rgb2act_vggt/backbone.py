@@ -13,12 +13,18 @@ from torch import Tensor, nn
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights import load_strict, locate_weights, read_checkpoint
+from rgb2act_core.weights import (
+    fitting,
+    load_strict,
+    locate_weights,
+    named_tensors,
+    read_checkpoint,
+)
 
 from .config import Sizes, Vggt
 from .model import Network, Turn, turns
 from .preprocess import prepare, target
-from .weights import convert, sizes_of
+from .weights import PREFIX, convert, sizes_of
 
 
 class VggtBackbone:
@@ -114,8 +120,10 @@ def load(config: Vggt) -> VggtBackbone:
     if path is None:
         network = _random(config.sizes)
     else:
-        tensors = convert(read_checkpoint(path), str(path))
-        sizes = sizes_of(tensors, str(path))
+        with fitting(path):
+            held = named_tensors(read_checkpoint(path), (PREFIX,), path)
+            tensors = convert(held, str(path))
+            sizes = sizes_of(tensors, str(path))
         if sizes.heads < 1 or sizes.dim % (4 * sizes.heads):
             raise UserError(
                 f"{path}: {sizes.dim} channels are not divisible by 4 x {sizes.heads} heads; give"

@@ -1,0 +1,118 @@
+"""Named tensors of a checkpoint: without containers and prefixes of training frameworks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..system.progress import say
+from .checkpoint_files import first_line, shorten
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONTAINERS = ("model", "state_dict", "teacher")
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "teacher.", "vision_model.")
+_OFFICIAL = "use the official file"
+LEVELS = 6  # of containers and prefixes together
+LARGEST_INDEX = 1000  # of a block in a name, unless there are more tensors
+_UNFIT = (
+    *(KeyError, IndexError, ValueError, TypeError, AttributeError),
+    *(ZeroDivisionError, OverflowError, RuntimeError),
+)
+
+
+def named_tensors(
+    content: Mapping[Any, Any], marks: Sequence[str], source: str | Path
+) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint by name; entries that are not tensors are left out.
+
+    ``marks`` are beginnings of names that identify the model. While no name begins with one,
+    prefixes that every name has are removed, and containers such as ``state_dict`` are opened;
+    a line is printed. Raises UserError that names a key that is not a text, a tensor without
+    values or data, and an index that is too large. ``source`` names the checkpoint in messages.
+    """
+    removed: list[str] = []
+    tensors = _tensors(content, source)
+    for _ in range(LEVELS):
+        if any(name.startswith(tuple(marks)) for name in tensors):
+            break
+        shared = (p for p in PREFIXES if tensors and all(name.startswith(p) for name in tensors))
+        prefix = next(shared, "")
+        if prefix:
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        elif inner := _container(content):
+            prefix, content = f"[{inner}]", content[inner]
+            tensors = _tensors(content, source)
+        else:
+            break
+        removed.append(prefix)
+    if removed and any(name.startswith(tuple(marks)) for name in tensors):
+        say(f"{source}: reads the names without {' '.join(removed)}, which all tensors have")
+    _check_indices(tensors, source)
+    return tensors
+
+
+@contextlib.contextmanager
+def fitting(source: str | Path) -> Iterator[None]:
+    """Raise UserError in place of the errors of code that converts tensors of another model."""
+    try:
+        yield
+    except _UNFIT as err:
+        raise UserError(
+            f"{source}: its tensors do not fit the network ({type(err).__name__}:"
+            f" {first_line(err)}); use the official file"
+        ) from err
+
+
+def listed(content: Mapping[Any, Any]) -> str:
+    """Return the first keys of a checkpoint and of its containers, for messages."""
+    shown = shorten([str(key)[:60] for key in content]) or "nothing"
+    if inner := _container(content):
+        shown += f"; {inner}: {shorten([str(key)[:60] for key in content[inner]])}"
+    return shown
+
+
+def _container(content: Mapping[Any, Any]) -> str | None:
+    return next((c for c in CONTAINERS if isinstance(content.get(c), Mapping)), None)
+
+
+def _tensors(content: Mapping[Any, Any], source: str | Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
+    found = {}
+    for key, value in content.items():
+        if not isinstance(value, Tensor):
+            continue
+        if not isinstance(key, str):
+            raise UserError(f"{source}: has the key {key!r:.40}, expected a name; {_OFFICIAL}")
+        if fault := _fault(value):
+            raise UserError(f"{source}: tensor {key!r:.80} {fault}; {_OFFICIAL}")
+        found[key] = value
+    return found
+
+
+def _fault(tensor: Tensor) -> str | None:
+    if tensor.is_meta:
+        return "is on the meta device, so it has no values"
+    if str(tensor.layout) != "torch.strided" or tensor.is_quantized:
+        return f"is {tensor.layout}, expected a dense tensor"
+    if not tensor.numel():
+        return f"has shape {list(tensor.shape)}, so it has no values"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"has shape {list(tensor.shape)}, which is more than its stored values"
+    return None
+
+
+def _check_indices(tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    limit = max(LARGEST_INDEX, len(tensors))
+    for name in tensors:
+        for part in name.split("."):
+            if part.isdecimal() and (len(part) > 9 or int(part) > limit):
+                raise UserError(
+                    f"{source}: tensor {name!r:.80} has the index {part:.20}, but there are"
+                    f" {len(tensors)} tensors; {_OFFICIAL}"
+                )

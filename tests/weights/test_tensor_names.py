@@ -1,0 +1,86 @@
+"""Containers and prefixes of training frameworks are removed; odd tensors are refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rgb2act_core import UserError
+from rgb2act_core.weights import fitting, listed, named_tensors
+
+TENSORS = {"stem.weight": torch.ones(3), "blocks.0.bias": torch.zeros(2)}
+
+
+def prefixed(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in TENSORS.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (TENSORS, ""),
+        (prefixed("module."), "without module., which all tensors have"),
+        (prefixed("_orig_mod."), "without _orig_mod."),
+        (prefixed("model."), "without model."),
+        (prefixed("backbone."), "without backbone."),
+        (prefixed("teacher.backbone."), "without teacher. backbone."),
+        (prefixed("vision_model."), "without vision_model."),
+        ({"model": prefixed("module."), "epoch": 3}, "without [model] module."),
+        ({"state_dict": TENSORS}, "without [state_dict]"),
+        ({"teacher": prefixed("backbone.")}, "without [teacher] backbone."),
+    ],
+)
+def test_prefixes_that_all_tensors_have_are_removed(
+    capsys: pytest.CaptureFixture[str], content: dict[str, Any], note: str
+) -> None:
+    found = named_tensors(content, ("stem.",), "a.pth")
+    assert found.keys() == TENSORS.keys()
+    printed = capsys.readouterr().err
+    assert note in printed
+    assert bool(printed) == bool(note)
+
+
+def test_a_prefix_of_some_tensors_is_kept() -> None:
+    content = prefixed("module.") | {"other": torch.ones(1)}
+    assert named_tensors(content, ("stem.",), "a.pth").keys() == content.keys()
+
+
+def test_a_prefix_of_the_official_names_is_kept() -> None:
+    content = prefixed("model.")
+    assert named_tensors(content, ("model.stem.",), "a.pth").keys() == content.keys()
+
+
+def test_keys_inside_a_container_are_listed() -> None:
+    text = listed({"epoch": 1, "model": {"module.x": 1}})
+    assert text == "epoch, model; model: module.x"
+
+
+@pytest.mark.parametrize(
+    ("key", "tensor", "fault"),
+    [
+        (1, torch.ones(2), "has the key 1, expected a name"),
+        ("a", torch.ones(0, 3), r"tensor 'a' has shape \[0, 3\], so it has no values"),
+        ("a", torch.ones(3, device="meta"), "tensor 'a' is on the meta device"),
+        ("a", torch.ones(2, 2).to_sparse(), "expected a dense tensor"),
+        ("a", torch.ones(1).expand(10**6, 10**6), "which is more than its stored values"),
+        ("blocks.1000000000000000000.a", torch.ones(1), "has the index 1000000000000000000"),
+        ("blocks.1001.a", torch.ones(1), "has the index 1001, but there are 3 tensors"),
+    ],
+)
+def test_tensors_that_no_official_file_has_are_refused(
+    key: Any, tensor: torch.Tensor, fault: str
+) -> None:
+    with pytest.raises(UserError, match=f"^a.pth: .*{fault}.*; use the official file$"):
+        named_tensors({**TENSORS, key: tensor}, ("stem.",), "a.pth")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ZeroDivisionError("x"), RuntimeError("x")])
+def test_errors_of_conversions_are_user_errors(error: Exception) -> None:
+    with (
+        pytest.raises(UserError, match=r"a\.pth: its tensors do not fit the network"),
+        fitting(Path("a.pth")),
+    ):
+        raise error
