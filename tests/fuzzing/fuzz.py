@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import hashlib
 import io
 import os
@@ -201,6 +202,8 @@ def main() -> int:
     number = int.from_bytes(os.urandom(4)) if args.seed is None else args.seed
     print(f"seed {number}", flush=True)
     fuzzer = Fuzzer(args.kinds.split(","), args.corpus)
+    gc.collect()
+    gc.freeze()  # forks share this memory
     end = time.monotonic() + args.seconds
     while time.monotonic() < end:
         for name in fuzzer.sound:

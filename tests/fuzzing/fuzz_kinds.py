@@ -268,7 +268,7 @@ def _read_messages(folder: Path) -> None:
     theirs.sendall(data[:100_000])  # fits into the buffer
     theirs.shutdown(socket.SHUT_WR)
     channel = rgb2act_wire.Channel(ours)
-    with contextlib.suppress(rgb2act_wire.Closed):
+    with ours, theirs, contextlib.suppress(rgb2act_wire.Closed):
         while True:
             reply = server._answer(session, channel.receive(2.0))  # type: ignore[arg-type]
             rgb2act_wire.pack(reply)
