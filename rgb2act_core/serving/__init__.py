@@ -9,7 +9,7 @@ from ..system.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from .access import listen, read_token, tokens_equal
     from .command_line import announce, serve_arguments, until_interrupted
-    from .connections import HELLO_SECONDS, Connections
+    from .connections import Connections
     from .policy_info import PolicyInfo, read_policy_info
     from .server import Server, load_server
     from .sessions import Session, Sessions
@@ -17,7 +17,6 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "HELLO_SECONDS": "connections",
             "Connections": "connections",
             "PolicyInfo": "policy_info",
             "Server": "server",
@@ -35,7 +34,6 @@ else:
     )
 
 __all__ = [
-    "HELLO_SECONDS",
     "Connections",
     "PolicyInfo",
     "Server",

@@ -31,7 +31,12 @@ EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Connections:
-    """All open connections of a server. A socket that was closed is no longer counted."""
+    """All open connections of a server. A socket that was closed is no longer counted.
+
+    Servers close a connection that has not shown the token after ``hello_seconds``.
+    """
+
+    hello_seconds = HELLO_SECONDS
 
     def __init__(self, clients: int = CLIENTS, unknown: int = UNKNOWN) -> None:
         """Allow this number of connections, fewer if the process may not open that many files."""

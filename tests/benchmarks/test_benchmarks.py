@@ -1,5 +1,6 @@
 """The benchmarks run against the current API."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,15 @@ def test_gradcache_takes_less_memory_than_a_plain_batch() -> None:
     size, plain, cached, *_ = printed.splitlines()[-1].split()
     assert size == "256"
     assert float(cached) < 0.6 * float(plain)
+
+
+@pytest.mark.slow
+def test_the_policy_server_is_measured_next_to_bad_clients(smoke_done: Path) -> None:
+    command = [sys.executable, BENCHMARKS / "bench_serving.py", "--root", smoke_done]
+    command += ["--seconds", "1", "--requests", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert "ratio of p99" in done.stdout
+    sent = re.search(r"memory: (\d+) MB, with 8 idle clients .* 60 MB (\d+) MB", done.stdout)
+    assert sent is not None, done.stdout
+    assert int(sent[2]) - int(sent[1]) < 240  # half of what they sent: it is not kept

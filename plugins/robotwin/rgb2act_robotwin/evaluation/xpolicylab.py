@@ -18,13 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from rgb2act_wire import LIMIT
 
 from rgb2act_core import UserError
-from rgb2act_core.serving import (
-    HELLO_SECONDS,
-    Connections,
-    PolicyInfo,
-    Sessions,
-    tokens_equal,
-)
+from rgb2act_core.serving import Connections, PolicyInfo, Sessions, tokens_equal
 
 from ..recorded.joint_states import ACTION_NAMES
 from . import xpolicylab_messages
@@ -144,7 +138,7 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> Non
             handler.serve_client,
             sock=bounded,
             process_request=handler.check_token,
-            open_timeout=HELLO_SECONDS,
+            open_timeout=connections.hello_seconds,
             max_size=LIMIT,
             max_queue=QUEUE,
             compression=None,
