@@ -72,6 +72,8 @@ def _overrides(args: argparse.Namespace) -> Callable[[Spec], Spec]:
     """Return a function that puts the options into a spec."""
     import attrs
 
+    from ..spec.validators import message_of
+
     seeds = args.seeds or ()
     if args.episodes and seeds and args.episodes > len(seeds):
         raise UserError(
@@ -84,10 +86,14 @@ def _overrides(args: argparse.Namespace) -> Callable[[Spec], Spec]:
     compute = {"simulator_workers": args.workers} if args.workers else {}
 
     def change(spec: Spec) -> Spec:
-        return attrs.evolve(
-            spec,
-            act=attrs.evolve(spec.act, **act),
-            compute=attrs.evolve(spec.compute, **compute),
-        )
+        try:
+            return attrs.evolve(
+                spec,
+                act=attrs.evolve(spec.act, **act),
+                compute=attrs.evolve(spec.compute, **compute),
+            )
+        except ValueError as err:
+            options = " ".join(n for n in ("episodes", "seeds", "workers") if getattr(args, n))
+            raise UserError(f"--{options}: {message_of(err)}") from None
 
     return change

@@ -9,7 +9,10 @@ from ..errors import UserError
 from ..system.progress import say
 from . import download
 from .checkpoint_files import INDEX, first_line, shards
+from .network import reason_unreachable
 from .official import OfficialWeights
+
+BY_HAND = "download the file by other means and set weights to its path"
 
 
 def locate_weights(weights: str, official: OfficialWeights, component: str) -> Path | None:
@@ -84,6 +87,8 @@ def _download_from_hub(official: OfficialWeights, component: str) -> Path:
         )
 
     source = f"{component}: {official.name} at {official.source}"
+    if reason := reason_unreachable(huggingface_hub.constants.ENDPOINT):
+        raise UserError(f"{source}: cannot be reached ({reason}); run again, or {BY_HAND}")
     try:
         path = get(official.filename)
         for shard in shards(path) if path.name.endswith(INDEX) else ():
@@ -99,9 +104,7 @@ def _download_from_hub(official: OfficialWeights, component: str) -> Path:
             " to a path"
         ) from err
     except errors.LocalEntryNotFoundError as err:
-        raise UserError(
-            f"{source}: cannot be reached; run again, or set weights to a path"
-        ) from err
+        raise UserError(f"{source}: cannot be reached; run again, or {BY_HAND}") from err
     except errors.EntryNotFoundError as err:
         raise UserError(f"{source}: has no {official.filename!r}; set weights to a path") from err
     except OSError as err:

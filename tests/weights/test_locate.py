@@ -121,6 +121,7 @@ def hub(tmp_path, monkeypatch) -> Iterator[ThreadingHTTPServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         server.files, server.error, server.sent = {}, None, []
         cache = tmp_path / "hub"
+        monkeypatch.setattr(locate, "reason_unreachable", lambda url: None)
         get = functools.partial(
             huggingface_hub.hf_hub_download,
             endpoint=f"http://127.0.0.1:{server.server_port}",
