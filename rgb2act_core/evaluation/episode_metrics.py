@@ -12,8 +12,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.action_layout import is_gripper
+from ..data.action_layout import action_index, is_gripper
+from ..data.dataset import Dataset
+from ..interfaces import EnvironmentInfo
 from ..policy.rollout import Rollout
+from ..spec import PolicySpec
 
 REWIND_STEPS = (10, 80)  # how many steps back a rewind can lead
 CLIPPED = 0.05  # half ranges; a joint that clipping moved by more is counted
@@ -27,7 +30,8 @@ class Limits:
     rewind: float  # a jump that ends this close to an earlier position is a rewind
 
 
-JOINTS = Limits(jump=0.15, rewind=0.05)  # radians, norm over all joints
+JOINTS = Limits(jump=0.15, rewind=0.05)  # radians, norm over all joints; the smallest jump
+USUAL = 1.5  # times the 99th percentile of the demonstrations' steps
 HANDS = Limits(jump=0.05, rewind=0.02)  # metres
 
 
@@ -44,7 +48,7 @@ def episode_facts(rollout: Rollout, hands_TX3: NDArray[np.float32]) -> dict[str,
     facts = {
         "plans": len(rollout.commands),
         "seam": float(np.mean(seams)) if seams else 0.0,
-        **smoothness(commands_TA, names, hands_TX3),
+        **smoothness(commands_TA, names, hands_TX3, rollout.config.jump),
     }
     if rollout.clipped_by:
         joints = [i for i, name in enumerate(names) if not is_gripper(name)]
@@ -66,19 +70,39 @@ def _moved_commands(rollout: Rollout, steps: int) -> tuple[NDArray[np.float32], 
     return np.concatenate(rollout.commands)[:steps, moved], names
 
 
+def demonstrated_jump(data: Dataset, info: EnvironmentInfo, policy: PolicySpec) -> float:
+    """Return the length in radians of steps that demonstrations rarely have.
+
+    1.5 times the 99th percentile of the steps between consecutive actions, at least 0.15.
+    """
+    moved = list(action_index(info.action_names, policy))
+    names = [info.action_names[i] for i in moved]
+    lengths = [
+        _lengths(_joints(np.asarray(actions)[:, moved], names))
+        for ref in data.demonstrations
+        if (actions := ref.open().actions) is not None
+    ]
+    steps = np.concatenate(lengths) if lengths else np.zeros(0)
+    usual = float(np.percentile(steps, 99)) if len(steps) else 0.0
+    return max(JOINTS.jump, USUAL * usual)
+
+
 def smoothness(
-    commands_TA: NDArray[np.float32], names: Sequence[str], hands_TX3: NDArray[np.float32]
+    commands_TA: NDArray[np.float32],
+    names: Sequence[str],
+    hands_TX3: NDArray[np.float32],
+    jump: float = JOINTS.jump,
 ) -> dict[str, float | int]:
     """Return how smooth the commanded joints (T, A) and the paths of the hands (T, X, 3) are.
 
     ``largest_step``: longest step of the commands, norm over all joints in radians, without
-    grippers. ``jumps``: steps longer than 0.15. ``rewinds``: jumps that end within 0.05 of a
+    grippers. ``jumps``: steps longer than ``jump``. ``rewinds``: jumps that end within 0.05 of a
     position 10 to 80 steps earlier, as happens when a policy returns to an earlier phase of the
     task. ``largest_hand_step``, ``hand_jumps`` and ``hand_rewinds`` are the same for the hands'
     positions in metres, with limits 0.05 and 0.02, the latter two summed over hands; they are
     absent if the environment does not report hands.
     """
-    found = _path_metrics(_joints(commands_TA, names), JOINTS)
+    found = _path_metrics(_joints(commands_TA, names), attrs.evolve(JOINTS, jump=jump))
     if hands_TX3.shape[1]:
         each = [_path_metrics(hands_TX3[:, x], HANDS) for x in range(hands_TX3.shape[1])]
         found["largest_hand_step"] = max(hand["largest_step"] for hand in each)

@@ -30,6 +30,7 @@ class PolicyConfig:
     tasks: tuple[str, ...] = ()  # names of the tasks that the policy was trained on
     by_task: str = "shared"  # ``[policy] tasks``: how one policy distinguishes its tasks
     task_width: int = 0  # width of the learned task embedding
+    jump: float = 0.15  # radians: longer steps of an episode's commands are counted as jumps
 
     def task_index(self, task: str | None) -> int:
         """Return a task's index; None selects the only task. UserError lists the known tasks."""

@@ -140,7 +140,8 @@ def tables(act: StageResults) -> Iterator[Block]:
     yield _episode_table(act.results)
     yield Paragraph(
         "Seam: distance between consecutive plans over the steps they share, as a share of half"
-        " the action range. Jump: a step of more than 0.15 rad over all joints. Rewind: a jump"
+        " the action range. Jump: a step of the joints of more than"
+        f" {act.results.get('jump', 0.15):.2g} rad. Rewind: a jump"
         " back to where the joints were 10 to 80 steps earlier. Hand jump: a step of more than"
         " 5 cm. Hand rewind: a hand jump that ends within 2 cm of such an earlier position."
         " Clipped steps: share of steps in which action clipping moved a joint by more than 5 % of"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import attrs
 
 from ..pipeline.run_record import RecordedRun, read_run
 from ..policy.config import PolicyConfig
+from ..policy.history import frames_of_chunk
 from ..spec.reader import structure
 from ..store.files import read_json
 from ..store.stage_id import Stage, StageId
@@ -27,6 +29,9 @@ class PolicyInfo:
     n_action_steps: int
     history_stride: int  # steps between two observations that the policy looks at
     batch: int  # episodes that are planned together
+    frames_observed: tuple[int, ...] = (0,)
+    """Frames between two plans that plans depend on, in steps before the newest; (0,) for the
+    newest only."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -43,12 +48,23 @@ def read_policy_info(folder: Path) -> PolicyInfo:
     Raises UserError if ``folder`` is not a run or has no trained policy.
     """
     recorded = read_run(folder)
-    path = recorded.stage_folder(StageId(Stage.TRAIN)) / "policy.json"
-    return info_of(recorded, structure(PolicyConfig, read_json(path).get("config")))
+    stored = read_json(recorded.stage_folder(StageId(Stage.TRAIN)) / "policy.json")
+    config = structure(PolicyConfig, stored.get("config"))
+    aligner = (stored.get("aligner") or {}).get("config") or {}
+    window = (int(aligner.get("window", 1)), int(aligner.get("stride", 1)))
+    # backbones of several frames have them in ``context``
+    context = max(
+        [int(table.get("context", 1)) for table in stored.get("backbones", ())], default=1
+    )
+    windows = [(config.n_obs_steps, config.history_stride), window, (context, 1)]
+    return info_of(recorded, config, frames_of_chunk(windows, config.n_action_steps))
 
 
-def info_of(recorded: RecordedRun, config: PolicyConfig) -> PolicyInfo:
-    """Return the description of a run's policy; ``batch`` is that of the run's evaluation."""
+def info_of(recorded: RecordedRun, config: PolicyConfig, frames: Collection[int]) -> PolicyInfo:
+    """Return the description of a run's policy; ``batch`` is that of the run's evaluation.
+
+    ``frames`` are those that the policy observes between two plans.
+    """
     act = recorded.run.spec.act
     return PolicyInfo(
         run=recorded.run.spec.name,
@@ -59,5 +75,6 @@ def info_of(recorded: RecordedRun, config: PolicyConfig) -> PolicyInfo:
         n_obs_steps=config.n_obs_steps,
         n_action_steps=config.n_action_steps,
         history_stride=config.history_stride,
+        frames_observed=tuple(sorted(frames)),
         batch=min(act.parallel_episodes, act.episodes),
     )

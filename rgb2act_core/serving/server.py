@@ -51,12 +51,13 @@ def load_server(folder: Path, batch: int | None = None) -> tuple[PolicyInfo, Ses
             f"{folder}: the policy needs the environment's true state or point cloud, which clients"
             " do not send; serve a run with another condition"
         )
-    info = info_of(recorded, policy.config)
-    info = attrs.evolve(info, batch=batch or info.batch)
     encoders = open_encoders(policy, policy_backbones(spec), device)
     if spec.act.compile:
         policy.compile_plans()
-    planner = BatchPlanner(policy, encoders, info.batch, device)
+    size = batch or min(spec.act.parallel_episodes, spec.act.episodes)
+    planner = BatchPlanner(policy, encoders, size, device)
+    info = info_of(recorded, policy.config, planner.frames_observed)
+    info = attrs.evolve(info, batch=size)
     if spec.act.compile:
         planner.warm(spec.act.candidates)  # compiles now, so that no client waits for it
     return info, Sessions(planner, spec.act)

@@ -65,7 +65,8 @@ def act(
                         write_json(lost_path, {"lost": [*lost, *simulators.lost]})
                 lost += simulators.lost
     return _results(run, tasks, all_seeds, episodes, folder) | {
-        "fingerprint_errors": list(planner.encoders.fingerprint_errors)
+        "fingerprint_errors": list(planner.encoders.fingerprint_errors),
+        "jump": planner.policy.config.jump,
     }
 
 

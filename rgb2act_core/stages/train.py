@@ -17,6 +17,7 @@ from ..alignment.saving import load_aligner
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
 from ..data.splits import evenly_spaced
+from ..evaluation.episode_metrics import JOINTS, demonstrated_jump
 from ..evaluation.trials import open_trials
 from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_aligner, check_features
@@ -48,6 +49,7 @@ def policy_config(
     parts: tuple[int, ...],
     tokens: tuple[int, int] | None = None,
     tasks: tuple[str, ...] = (),
+    jump: float = JOINTS.jump,
 ) -> PolicyConfig:
     """Return the configuration of the policy for the spec, the environment and its tasks."""
     by_task = policy.tasks if len(tasks) > 1 else "shared"
@@ -68,6 +70,7 @@ def policy_config(
         tasks=tasks,
         by_task=by_task,
         task_width=policy.task_width if by_task == "embedding" else 0,
+        jump=jump,
     )
 
 
@@ -92,7 +95,8 @@ def train(
     aligner = _aligner(run, data, aligner_folder, fingerprints, device)
     embeddings = stored_embeddings(run)
     samples = open_samples(run.spec, data, features, embeddings, info, aligner, device, folder)
-    policy = _new_policy(run, info, aligner, samples, fingerprints).to(device)
+    jump = demonstrated_jump(data, info, run.spec.policy)
+    policy = _new_policy(run, info, aligner, samples, fingerprints, jump).to(device)
     job = _job(run, policy, samples, folder, tensorboard, title)
     if budget is not None:
         job = attrs.evolve(job, steps=steps_within(job, budget))
@@ -146,11 +150,12 @@ def _new_policy(
     aligner: Aligner | None,
     samples: Samples,
     fingerprints: tuple[Fingerprint, ...],
+    jump: float,
 ) -> Policy:
     """Return an untrained policy with the statistics of the training frames."""
     torch.manual_seed(run.spec.seed)
     size = token_size(run.spec.policy.observes, aligner)
-    config = policy_config(run.spec.policy, info, samples.parts, size, samples.tasks)
+    config = policy_config(run.spec.policy, info, samples.parts, size, samples.tasks, jump)
     policy = Policy(
         config,
         run.spec.policy.head.build(),

@@ -57,6 +57,7 @@ def test_policy_stays_at_a_goal_that_is_the_last_frame(
         commands = distances(spec, tmp_path, monkeypatch)
         assert commands[:, 0].mean() > 0.1  # the way to the goal is long
         found[after_end] = float(commands[:, LENGTH:].mean())
-    # joints start 0.2 to 0.5 away from the goal; the policies are trained for a few seconds only
-    assert found["repeat"] < 0.02
-    assert found["mask"] > 4 * found["repeat"]
+    # With training seeds 1 and 2, policies that learned to stay ended 0.0050 and 0.0054 away from
+    # the goal, the others 0.094 and 0.061. The limit is near the geometric mean, so that each may
+    # be wrong by a factor of three.
+    assert found["repeat"] < 0.018 < found["mask"]

@@ -1,6 +1,9 @@
-import numpy as np
+from types import SimpleNamespace
 
-from rgb2act_core.evaluation.episode_metrics import smoothness, step_lengths
+import numpy as np
+import pytest
+
+from rgb2act_core.evaluation.episode_metrics import demonstrated_jump, smoothness, step_lengths
 
 NAMES = ("left_a", "left_b", "left_gripper")
 
@@ -34,6 +37,26 @@ def test_an_immediate_return_to_an_earlier_position_is_a_rewind() -> None:
     assert (found["jumps"], found["rewinds"]) == (1, 0)
     found = measure(path(*path_out[:6], (0.1, 0.0)))  # 5 steps ago is too recent to count
     assert (found["jumps"], found["rewinds"]) == (1, 0)
+
+
+def test_a_jump_is_longer_than_the_given_steps() -> None:
+    way, blind = path(*[(0.3 * i, 0.0) for i in range(5)], (3.0, 0.0)), hands()[:, :0]
+    assert smoothness(way, NAMES, blind)["jumps"] == 5
+    assert smoothness(way, NAMES, blind, 0.45)["jumps"] == 1
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(0.01, 0.15), (0.2, 0.3), (1.0, 1.5)])
+def test_a_jump_follows_the_steps_of_the_demonstrations(scale: float, expected: float) -> None:
+    """Single long steps and grippers do not count."""
+    actions = path(*[(scale * i, 0.0) for i in range(400)])
+    actions[200:, 0] += 50.0
+    actions[::2, 2] = 9.0
+    episode = SimpleNamespace(actions=actions)
+    data = SimpleNamespace(demonstrations=[SimpleNamespace(open=lambda: episode)])
+    info = SimpleNamespace(action_names=(*NAMES, "right_a", "right_b", "right_gripper"))
+    policy = SimpleNamespace(arms="left", gripper=True)
+    found = demonstrated_jump(data, info, policy)  # type: ignore[arg-type]
+    assert round(found, 3) == expected  # float32 actions up to 450
 
 
 def test_grippers_are_ignored_and_short_paths_have_no_jumps() -> None:

@@ -56,8 +56,14 @@ def history_warning(info: PolicyInfo) -> str | None:
     XPolicyLab's client sends one frame per plan, so its frames are ``n_action_steps`` apart.
     """
     steps = info.n_action_steps
-    if info.n_obs_steps == 1 or info.history_stride == steps:
+    if info.frames_observed == (0,):
         return None
+    if info.n_obs_steps == 1 or info.history_stride == steps:
+        return (
+            f"{info.run}: learned from windows of consecutive frames, but XPolicyLab's client sends"
+            f" one frame every {steps} steps; train with [policy] n_action_steps = 1, or with an"
+            " aligner and backbones of single frames ([align] sample = 'step', context = 1)"
+        )
     return (
         f"{info.run}: learned from {info.n_obs_steps} frames with history_stride ="
         f" {info.history_stride}, but XPolicyLab's client sends one frame every {steps} steps;"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -342,5 +344,31 @@ def test_a_history_that_the_client_does_not_send_is_a_warning(run: Path) -> None
         "deployed: learned from 2 frames with history_stride = 1, but XPolicyLab's client sends one"
         " frame every 3 steps; train with [policy] history_stride = 3, or with n_obs_steps = 1"
     )
-    assert history_warning(attrs.evolve(info, history_stride=3)) is None
-    assert history_warning(attrs.evolve(info, n_obs_steps=1)) is None
+    sent = attrs.evolve(info, frames_observed=(0,))
+    assert history_warning(attrs.evolve(sent, history_stride=3)) is None
+    assert history_warning(attrs.evolve(sent, n_obs_steps=1)) is None
+
+
+@pytest.mark.parametrize("part", ["aligner", "backbone"])
+def test_windows_of_frames_that_the_client_does_not_send_are_a_warning(
+    run: Path, tmp_path: Path, part: str
+) -> None:
+    from rgb2act_robotwin.evaluation.xpolicylab import history_warning
+
+    from rgb2act_core.serving import read_policy_info
+
+    root = shutil.copytree(run.parent, tmp_path / "root")
+    (path,) = root.glob("store/policy/*/policy.json")
+    policy = json.loads(path.read_text())
+    policy.pop("record_digest", None)  # files of older versions have none
+    policy["config"]["history_stride"] = policy["config"]["n_action_steps"]
+    path.write_text(json.dumps(policy))
+    assert history_warning(read_policy_info(root / run.name)) is None
+    if part == "aligner":
+        policy["aligner"] = {"config": {"window": 2, "stride": 2}}
+    else:
+        policy["backbones"][0]["context"] = 2
+    path.write_text(json.dumps(policy))
+    warning = history_warning(read_policy_info(root / run.name))
+    assert warning is not None
+    assert "learned from windows of consecutive frames" in warning
