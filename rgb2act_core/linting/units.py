@@ -129,7 +129,7 @@ def millimetres(data: Recordings) -> Iterator[Finding]:
             remedy=DECLARE,
         )
     for recording in data.each:
-        for name in data.info.hand_states:
+        for name in sorted({*data.info.hand_states} & {*recording.episode.state}):
             hands_T = np.abs(recording.episode.state[name]).reshape(len(recording.joints), -1)
             if _often(hands_T.max(1) > FAR):
                 frame = int(np.argmax(hands_T.max(1) > FAR))
