@@ -102,7 +102,7 @@ def check_models(folder: Path) -> None:
 
 
 def _read_weights(path: Path, data: Mapping[str, Any]) -> dict[str, Tensor]:
-    tensors, _, digest = read_with_digest(path)
+    tensors, _, digest = read_with_digest(path, f"delete {path.parent} and run again")
     if data.get(WEIGHTS_DIGEST) not in (None, digest):  # None: written by an older version
         raise UserError(
             f"{path}: does not belong to {path.with_suffix('.json').name}; delete the folder and"

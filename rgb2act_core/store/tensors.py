@@ -42,7 +42,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, meta
 
 
-def read_with_digest(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
+def read_with_digest(
+    path: Path, remedy: str = "delete it and run again"
+) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
     """Return tensors, metadata and the digest that ``write_tensors`` returned.
 
     The digest is None for files without checksums, which older versions wrote.
@@ -54,12 +56,12 @@ def read_with_digest(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str
             meta, checksums = parse_json(stored[_META]), parse_json(stored.get(_CHECKSUMS, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
     except (OSError, SafetensorError, KeyError, ValueError) as err:
-        raise UserError(f"{path}: is damaged ({err}); delete it and run again") from err
+        raise UserError(f"{path}: is damaged ({err}); {remedy}") from err
     if checksums is None:
         return tensors, meta, None
     for name, tensor in tensors.items():
         if not isinstance(checksums, dict) or checksums.get(name) != _checksum(tensor):
-            raise UserError(f"{path}: tensor {name!r} was altered; delete it and run again")
+            raise UserError(f"{path}: tensor {name!r} was altered; {remedy}")
     return tensors, meta, _digest(tensors, checksums)
 
 

@@ -6,7 +6,6 @@ Three layouts are recognised by their keys: Meta (``storage_tokens``), Hugging F
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, parse_json, read_regular
 from rgb2act_core.weights import named_tensors, read_checkpoint
 
 from .config import Dinov3, Sizes
@@ -167,7 +166,7 @@ def _heads(found: Mapping[str, Tensor], dim: int, path: Path) -> int:
         return dim // (4 * max(1, found[PERIODS].numel()))
     config_path = (path if path.is_dir() else path.parent) / "config.json"
     try:
-        stated = json.loads(config_path.read_text(encoding="utf-8"))
+        stated = parse_json(read_regular(config_path))
         heads = stated.get("num_attention_heads") if isinstance(stated, dict) else None
     except (OSError, ValueError):
         heads = None
