@@ -38,7 +38,7 @@ quick: .venv/ready  ## run the tests that give an answer within a minute
 
 SECONDS ?= 60
 fuzz: .venv/ready  ## read mutated inputs of every kind for SECONDS; store those that fail
-	$(BIN)/python tests/fuzzing/fuzz.py --seconds $(SECONDS)
+	RGB2ACT_QUIET=1 OMP_NUM_THREADS=1 $(BIN)/python tests/fuzzing/fuzz.py --seconds $(SECONDS)
 
 check: .venv/ready  ## lint, formatting, import layers, types, metadata
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 import torch
@@ -40,13 +41,18 @@ def scaled(folder: Path, scale: float) -> dict[str, Any]:
 
 
 def spoil(group: Path, name: str, frame: int, value: float) -> None:
-    """Overwrite the first number of a frame in a stored float32 array."""
+    """Overwrite the first number of a frame in a stored float32 array, and its checksum."""
     array = np.array(read_group(group)[name])
     (file,) = (group / name).rglob("c.*") if (group / name).is_dir() else ()
     content = bytearray(file.read_bytes())
     begin = content.index(array[frame].tobytes())
-    content[begin : begin + 4] = np.float32(value).tobytes()
+    array[frame].reshape(-1)[0] = value
+    content[begin : begin + array[frame].nbytes] = array[frame].tobytes()
     file.write_bytes(content)
+    header = group / name / "zarr.json"
+    meta = json.loads(header.read_text())
+    meta["attributes"]["crc32c"][frame] = google_crc32c.value(array[frame].tobytes())
+    header.write_text(json.dumps(meta))
 
 
 def groups(root: Path, kind: str) -> list[Path]:

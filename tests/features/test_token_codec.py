@@ -196,4 +196,4 @@ def test_an_impossible_grid_is_an_error_before_anything_is_recorded(
         assert "extract.tokens.grid: [3, 2] is finer than the backbone's grid [2, 2]" in done.stderr
     assert not (tmp_path / "root").exists()
     bad = cli("check", spec_file(extract={"tokens": {"grid": [0, 2]}}))
-    assert "extract.tokens.grid: must be [rows, columns], each at least 1" in bad.stderr
+    assert "extract.tokens.grid: must be [rows, columns], each from 1 to 10000" in bad.stderr

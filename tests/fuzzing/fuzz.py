@@ -25,9 +25,6 @@ from pathlib import Path
 
 import attrs
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-os.environ.setdefault("RGB2ACT_QUIET", "1")
 for folder in (".", "../helpers", "../../plugins/robotwin/tests/helpers"):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
