@@ -23,6 +23,7 @@ import attrs
 from ..plugins import registry
 from ..plugins.components import Component, Kind
 from . import general
+from .faults import fault
 from .subject import Subject
 
 if TYPE_CHECKING:
@@ -88,4 +89,4 @@ def _check(about: str, call: Callable[[Any], None], subject: Any) -> Check:
     return Check(about, call.__name__, summary, lambda: call(subject))
 
 
-__all__ = ["Check", "checks", "component_checks", "light", "validate_episode"]
+__all__ = ["Check", "checks", "component_checks", "fault", "light", "validate_episode"]

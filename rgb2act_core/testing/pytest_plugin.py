@@ -12,5 +12,5 @@ from .faults import fault
 
 @pytest.fixture
 def file_fault() -> Callable[..., Any]:
-    """Return ``rgb2act_core.testing.faults.fault``, which makes a file operation fail."""
+    """Return ``rgb2act_core.testing.fault``, which makes a file operation fail."""
     return fault

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pytest
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.store.files import read_json, write_record
 from rgb2act_core.store.group_reader import read_group
 from rgb2act_core.store.group_writer import GroupWriter
 
@@ -63,7 +63,6 @@ def test_smoke_run_passes_until_a_frame_is_altered(cli: Cli, smoke_root: Path) -
     poke(groups["episode_0100001"], 4)
     done = cli("verify", "smoke", "--root", smoke_root)
     assert done.returncode == 1
-    assert "episode episode_0100001: frame 4: tokens differ online" in done.stderr
     assert re.search("episode episode_0100001: .*'tokens' frame 4 was altered", done.stderr)
     assert "problems" in done.stdout
 
@@ -116,9 +115,9 @@ def test_features_of_another_episode_are_reported(puppet_root: Path) -> None:
 @pytest.mark.usefixtures("puppet")
 def test_policy_of_other_backbones_is_reported(puppet_root: Path) -> None:
     (path,) = puppet_root.glob("store/policy/*/policy.json")
-    policy = json.loads(path.read_text())
+    policy = read_json(path)
     policy["backbones"][0]["patch"] = 2
-    path.write_text(json.dumps(policy))
+    write_record(path, policy)
     (problem,) = verify(puppet_root / "puppet").problems
     assert problem.startswith(f"{path}: trained on backbones [{{'use': 'puppet'")
 

@@ -480,7 +480,7 @@ def _memory(config: Memory) -> Any:
             self.still = torch.nn.Parameter(torch.zeros(()))
             self.register_buffer("count", torch.zeros((), dtype=torch.long))
             seen = (config.size, shape.n_obs_steps * shape.obs_dim)
-            self.register_buffer("seen", torch.full(seen, torch.inf))
+            self.register_buffer("seen", torch.full(seen, 1e9))
             self.register_buffer("done", torch.zeros(config.size, shape.horizon, shape.action_dim))
 
         def loss(self, obs_BOD: Any, actions_BSA: Any, mask_BS: Any) -> Any:

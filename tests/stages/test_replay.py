@@ -85,6 +85,7 @@ def test_joint_error_shows_recordings_that_are_off_by_one() -> None:
             clouds=[],
             hands=np.zeros((steps, 0, 3), np.float32),
             steps=steps,
+            observed=[steps],
             success=False,
             done=False,
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import edited_records
 import numpy as np
 import pytest
 import rgb2act_process
@@ -320,7 +321,7 @@ def test_an_undeployable_run_is_an_error(run: Path, robotwin: Path, tmp_path: Pa
         deploy(run, robotwin, "my-policy", False)
     other = Path(shutil.copytree(run.parent, tmp_path / "runs")) / run.name
     (policy,) = (tmp_path / "runs").rglob("policy.json")
-    policy.write_text(policy.read_text().replace("left_joint1", "left_elbow"))
+    edited_records.replace(policy, "left_joint1", "left_elbow")
     with pytest.raises(UserError, match=r"has actions left_elbow, .* deploy a run of RoboTwin"):
         deploy(other, robotwin, "RGB2ACT", False)
     assert not list((robotwin / "policy").iterdir())

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import edited_records
 import pytest
 import rgb2act_process
 import robotwin_servers
@@ -86,7 +87,7 @@ def another_machine(started: Path, folder: Path) -> Path:
     """Return the run in a copied root whose other paths do not exist."""
     run = Path(shutil.copytree(started / "runs", folder / "copied")) / "hammer"
     record = run / "run.json"
-    record.write_text(record.read_text().replace(str(started), NOWHERE))
+    edited_records.replace(record, str(started), NOWHERE)
     assert record.read_text().count(NOWHERE) == 3  # data, python, root
     return run
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import rgb2act_process
 import robotwin_servers
+
+from rgb2act_core.store.files import read_json, write_record
 
 pytestmark = pytest.mark.slow
 
@@ -44,9 +45,9 @@ def recorded_run(run: Path, interpreter: Path, tmp_path: Path) -> Path:
     """Return a finished run whose record names the program."""
     runs = Path(shutil.copytree(run.parent, tmp_path / "runs"))
     path = runs / run.name / "run.json"
-    record = json.loads(path.read_text())
+    record = read_json(path)
     record["spec"]["environment"]["python"] = str(interpreter)
-    path.write_text(json.dumps(record))
+    write_record(path, record)
     return runs / run.name
 
 
