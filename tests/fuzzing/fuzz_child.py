@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import resource
 import select
@@ -107,6 +108,7 @@ def _child(
     read: Callable[[Path], None], folder: Path, refusals: tuple[type[Exception], ...], send: int
 ) -> None:
     os.setsid()
+    faulthandler.disable()  # pytest's writes to the terminal; a crash is reported by its outcome
     _silence()
     _limit()
     outcome = Outcome(ACCEPTED)
