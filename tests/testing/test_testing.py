@@ -33,6 +33,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Kind, Compo
         found[kind] = next(iter(getattr(module, kind.hook)()))
     yield found
     sys.path[:] = before
+    for kind in Kind:  # the fixture may be set up again in this process
+        del sys.modules[f"rgb2act_kit{kind}"]
 
 
 @pytest.mark.parametrize("kind", Kind)
