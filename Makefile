@@ -33,7 +33,7 @@ test: .venv/ready  ## run every test, on two processes
 test-robotwin: .venv/ready  ## run against RoboTwin's real code; installs a simulator of some GB
 	$(BIN)/python plugins/robotwin/real/run.py
 
-quick: .venv/ready  ## run the tests that give an answer within a minute
+quick: .venv/ready  ## run the fast tests, in about two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 SECONDS ?= 60
