@@ -5,6 +5,8 @@ Shapes: F = frames, K = frames of a window, D = embedding, equal to the teacher'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,15 +22,28 @@ TOKEN_FRAMES = 2000  # largest number of frames for the statistics of tokens
 GROUP_FRAMES = 100  # largest number of frames for the statistics of group tokens
 
 
-def aligner_config(align: Align, inputs: AlignmentInputs) -> AlignerConfig:
-    """Return the configuration of the aligner."""
+def aligner_config(
+    align: Align,
+    *,
+    backbones: Sequence[str],
+    channels: Sequence[int],
+    grids: Sequence[tuple[int, int]],
+    cameras: int,
+    teacher_dim: int,
+    group_dim: int = 0,
+) -> AlignerConfig:
+    """Return the configuration of the aligner for the shapes of its inputs.
+
+    ``channels`` and ``grids`` are those of each backbone's stored tokens. ``group_dim`` is the
+    width of the teacher's group tokens, 0 if no loss uses them.
+    """
     learned = align.loss.learn_temperature or align.loss.sigmoid
     return AlignerConfig(
-        backbones=inputs.labels,
-        channels=tuple(table.row_shape[2] for table in inputs.frames.tokens),
-        grids=inputs.grids,
-        cameras=inputs.frames.tokens[0].row_shape[0],
-        teacher_dim=inputs.teacher_FD.shape[1],
+        backbones=tuple(backbones),
+        channels=tuple(channels),
+        grids=tuple(grids),
+        cameras=cameras,
+        teacher_dim=teacher_dim,
         teacher_space=align.teacher_space,
         embedding_dim=align.embedding_dim,
         token_dim=align.token_dim,
@@ -42,7 +57,7 @@ def aligner_config(align: Align, inputs: AlignmentInputs) -> AlignerConfig:
         window=align.window if align.sample == "window" else 1,
         stride=align.stride,
         aggregate=align.aggregate,
-        group_dim=0 if inputs.groups is None else inputs.groups.row_shape[1],
+        group_dim=group_dim,
     )
 
 
@@ -52,7 +67,15 @@ def new_aligner(
     """Return an untrained aligner with the statistics of the training frames."""
     torch.manual_seed(seed)
     frames = inputs.frames
-    config = aligner_config(align, inputs)
+    config = aligner_config(
+        align,
+        backbones=inputs.labels,
+        channels=[table.row_shape[2] for table in frames.tokens],
+        grids=inputs.grids,
+        cameras=frames.tokens[0].row_shape[0],
+        teacher_dim=inputs.teacher_FD.shape[1],
+        group_dim=0 if inputs.groups is None else inputs.groups.row_shape[1],
+    )
     aligner = Aligner(config, align.fusion.build(), inputs.fingerprints).to(frames.device)
     sample = frames.gather(frames.evenly_spaced(inputs.train_rows, TOKEN_FRAMES))
     aligner.set_statistics(sample, transform)

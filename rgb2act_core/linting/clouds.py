@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..data.splits import evenly_spaced
 from ..errors import UserError
 from ..interfaces import Finding, PointCloud, Severity
-from .recordings import LEAVE_OUT, Recording, Recordings, evenly_spaced
+from .recordings import LEAVE_OUT, Recording, Recordings
 
 FAR = 20.0  # metres: a workspace is nearer
 SMALL = 0.02  # metres: extent of a cloud that is no scene
@@ -54,7 +55,7 @@ def _frames(data: Recordings, recording: Recording) -> list[int]:
         return []
     if isinstance(clouds, list | tuple):
         return list(range(len(clouds)))
-    return evenly_spaced(len(clouds), data.sample.positions)
+    return [int(t) for t in evenly_spaced(len(clouds), data.sample.positions)]
 
 
 def _problems(cloud: PointCloud) -> Iterator[Problem]:

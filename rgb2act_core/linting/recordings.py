@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.action_layout import is_gripper
+from ..data.splits import evenly_spaced
 from ..interfaces import EnvironmentInfo, Episode, Unit
 
 # Factors from each unit to a common scale on which 1 is a large motion of a joint, as 1 radian is.
@@ -98,8 +99,7 @@ class Recordings:
         """The episodes whose images and clouds are read."""
         if self.sample is None:
             return []
-        count = min(self.sample.episodes, len(self.each))
-        return [self.each[i] for i in evenly_spaced(len(self.each), count)]
+        return [self.each[i] for i in evenly_spaced(len(self.each), self.sample.episodes)]
 
     def value(self, joint: int, scaled: float) -> str:
         """Return a value of a joint in the unit of the data, as text."""
@@ -138,12 +138,6 @@ def recordings_of(
             for episode, joints_TA, actions_TA in pairs
         ),
     )
-
-
-def evenly_spaced(length: int, count: int) -> list[int]:
-    """Return up to ``count`` different indices of ``length``, with the first and the last."""
-    indices = np.linspace(0, length - 1, min(count, length)).astype(np.int64)
-    return [int(index) for index in np.unique(indices)]
 
 
 def inner_positions(length: int, count: int) -> list[int]:

@@ -17,7 +17,8 @@ import attrs
 import torch
 from torch import nn
 
-from ..alignment.aligner import Aligner, AlignerConfig
+from ..alignment.aligner import Aligner
+from ..alignment.building import aligner_config
 from ..data.action_layout import action_index
 from ..errors import UserError
 from ..features.token_grids import finest
@@ -93,22 +94,13 @@ def _aligner(spec: Spec, info: EnvironmentInfo, shapes: InputShapes) -> Estimate
     if not any(condition.aligner for condition in trained_conditions(spec)):
         return None
     cameras = len(info.cameras)
-    config = AlignerConfig(
-        backbones=tuple(map(str, range(len(shapes.channels)))),
+    config = aligner_config(
+        align,
+        backbones=[str(i) for i in range(len(shapes.channels))],
         channels=shapes.channels,
         grids=shapes.grids,
         cameras=cameras,
         teacher_dim=shapes.teacher_dim,
-        teacher_space="raw",
-        embedding_dim=align.embedding_dim,
-        token_dim=align.token_dim,
-        pool=align.pool,
-        keypoint_maps=align.keypoint_maps,
-        keypoint_values=align.keypoint_values,
-        mlp_dim=align.mlp_dim,
-        temperature=None,
-        adapter=align.adapter,
-        context=align.context,
     )
     with torch.device("meta"):
         aligner = Aligner(config, align.fusion.build())

@@ -21,10 +21,10 @@ from typing import Any
 
 import attrs
 import tomli_w
+from replay import FIRST_SEED
 
 from rgb2act_core.evaluation.success_rate import wilson
 
-FIRST_SEED = 100_000
 PATHS = ("data", "python", "root", "assets")  # keys of [environment] that are relative to the spec
 CHANGES: dict[str, dict[str, Any]] = {
     "end_to_end": {"batch_size": 32},  # its steps train the encoder, and cost more
