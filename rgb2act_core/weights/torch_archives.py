@@ -76,7 +76,7 @@ def _check_legacy(path: Path, stream: BinaryIO) -> None:
 
 
 class _Stub:
-    """Stands for an object of any class; it accepts every argument and does nothing."""
+    """Placeholder for objects of all classes; it accepts every argument and does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> _Stub:
         return super().__new__(cls)

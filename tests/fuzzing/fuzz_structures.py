@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import tomli_w
 
-EXTENSION = "__extension__"  # key of a map that stands for a msgpack extension
+EXTENSION = "__extension__"  # key that marks a map as a msgpack extension
 Change = Callable[[bytes], bytes]
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 10**30, -(10**30),

@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ pytestmark = [
     # the child of a process with threads only reads a file and exits
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning"),
 ]
+OUTSIDE = Path(tempfile.gettempdir()) / "rgb2act-canary"  # no folder that an input may change
 FAST = [name for name in KINDS if name != "spec"]
 
 
@@ -66,7 +68,7 @@ def _wait() -> None:
 
 
 def _write() -> None:
-    Path("/tmp/rgb2act-canary").write_text("x")
+    OUTSIDE.write_text("x")
 
 
 ENDS: list[tuple[Any, str]] = [
@@ -80,7 +82,7 @@ ENDS: list[tuple[Any, str]] = [
     (lambda: os.system("true"), CODE),
     (lambda: subprocess.run(["true"], check=False), CODE),
     (_write, CODE),
-    (lambda: Path("/tmp/rgb2act-none").rmdir(), CODE),
+    (lambda: OUTSIDE.rmdir(), CODE),
 ]
 
 

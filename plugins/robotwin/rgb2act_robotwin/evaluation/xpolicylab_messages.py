@@ -79,7 +79,7 @@ def content_digest(frame: Mapping[str, Any]) -> bytes:
 
 
 def _digested(value: Any) -> Any:
-    """Return what stands for an array in a digest; other threads can run while it is computed."""
+    """Encode an array by a digest of its data, during which other threads can run."""
     encoded = _encoded(value)
     return encoded | {b"data": hashlib.blake2b(encoded[b"data"], digest_size=16).digest()}
 
