@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..policy.batch_planner import BatchPlanner, open_encoders
-from ..policy.finite_plans import check_finite
 from ..policy.policy import Policy
 from ..policy.rollout import Rollout, start_rollout, step_rollouts
 from ..spec import Act, BackboneChoice, TeacherChoice
@@ -109,10 +108,7 @@ class EpisodeBatch:
         newest, running = dict(first), dict(rollouts)
         while running:
             self._observe({slot: newest[slot] for slot in running}, running)
-            plans = step_rollouts(self.planner, self.act, running)
-            for slot, actions_nA in plans.items():
-                check_finite(running[slot].config, actions_nA, running[slot].history.newest.joints)
-            newest = self.simulators.step(plans)
+            newest = self.simulators.step(step_rollouts(self.planner, self.act, running))
             for slot, result in newest.items():
                 results[slot].append(result.without_images())
                 if result.done:

@@ -25,7 +25,6 @@ from ..errors import UserError
 from ..spec import Act, BackboneChoice
 from .batch_planner import BatchPlanner, open_encoders
 from .config import PolicyConfig
-from .finite_plans import check_finite
 from .joint_ranges import JointRange, joint_range
 from .observation_checks import check_observation
 from .rollout import Rollout, start_rollout, step_rollouts
@@ -127,8 +126,7 @@ class Planner:
 
         Execute all of them and observe after each, then call ``act`` again. If fewer than n steps
         were observed, they are the last ones: with ``config.history_stride`` equal to n, observing
-        after the last action is enough. Raises UserError if the plan contains NaN or infinity,
-        which ends the episode.
+        after the last action is enough. Raises UserError if the plan contains NaN or infinity.
         """
         if self._seed is None or self._rollout is None or not self._pending:
             raise UserError("act: no observation since the last plan; call observe first")
@@ -137,13 +135,7 @@ class Planner:
             history.delay(self._pending, unobserved)
         self.missing += history.missing()
         self._pending = 0
-        actions_nA = self._plan(self._seed, self._rollout)
-        try:
-            check_finite(self.config, actions_nA, history.newest.joints)
-        except UserError:
-            self._seed = self._rollout = None  # later plans would start from this one
-            raise
-        return actions_nA
+        return self._plan(self._seed, self._rollout)
 
     def _plan_alone(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
         slot = batch_slot(seed, self._act, self._planner)

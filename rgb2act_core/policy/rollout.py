@@ -68,11 +68,7 @@ class Rollout:
 
         Raises UserError if a plan is not finite; the episode then stays as it is.
         """
-        if not np.isfinite(candidates.actions_PSA).all():
-            raise UserError(
-                f"{self.source}: the plan for step {self.step} of the episode contains NaN or"
-                " infinity; check the observed joints and images, or train the policy again"
-            )
+        self._check_finite(candidates.actions_PSA)
         best, steps = self.chunks.add(self.step, candidates.actions_PSA), self.config.n_action_steps
         if candidates.clipped_by_PSA is not None:
             self.clipped_by.append(candidates.clipped_by_PSA[best][:steps])
@@ -80,6 +76,18 @@ class Rollout:
         actions = full_actions(self.config, moved_nA, self.first_A, self.history.newest.joints)
         self.commands.append(actions)
         return actions
+
+    def _check_finite(self, actions_PSA: NDArray[np.float32]) -> None:
+        wrong = np.argwhere(~np.isfinite(actions_PSA))
+        if not len(wrong):
+            return
+        names, joints_A = self.config.action_names, self.history.newest.joints
+        joint, largest = self.config.action_index[wrong[0][2]], int(np.abs(joints_A).argmax())
+        raise UserError(
+            f"{self.source}: in the plan for step {self.step} of the episode, the action of"
+            f" {names[joint]} is {actions_PSA[tuple(wrong[0])]}; check the observed joints"
+            f" ({names[largest]} is {joints_A[largest]:.4g}) and images, or train the policy again"
+        )
 
 
 def start_rollout(
