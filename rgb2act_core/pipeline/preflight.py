@@ -128,7 +128,8 @@ def check_clouds(spec: Spec, data: Dataset) -> None:
         )
 
 
-def _head_shape(spec: Spec, info: EnvironmentInfo) -> HeadShape:
+def head_shape(spec: Spec, info: EnvironmentInfo) -> HeadShape:
+    """Return the shapes of the policy head; 1 for the sizes of its observations."""
     policy = spec.policy
     return HeadShape(
         obs_dim=1,
@@ -140,7 +141,7 @@ def _head_shape(spec: Spec, info: EnvironmentInfo) -> HeadShape:
 
 
 def _check_head(spec: Spec, info: EnvironmentInfo) -> None:
-    problem = spec.policy.head.build().check(_head_shape(spec, info))
+    problem = spec.policy.head.build().check(head_shape(spec, info))
     if problem:
         raise UserError(f"policy.head: {problem}")
 

@@ -19,16 +19,16 @@ from torch import nn
 
 from ..alignment.aligner import Aligner
 from ..alignment.building import aligner_config
-from ..data.action_layout import action_index
 from ..errors import UserError
 from ..features.token_grids import finest
-from ..interfaces import EnvironmentInfo, HeadShape
+from ..interfaces import EnvironmentInfo
 from ..spec import Align, Spec
 from ..spec.requirements import trained_conditions
 from ..system.devices import device_of
 from ..system.formatting import format_bytes
 from ..system.memory import total_memory
 from .component_checks import InputShapes
+from .preflight import head_shape
 
 FLOAT = 4  # bytes of a float32
 KEPT = 2  # checkpoints on the disk while one replaces the other
@@ -131,11 +131,9 @@ def _head(spec: Spec, info: EnvironmentInfo, shapes: InputShapes) -> Estimate:
     policy = spec.policy
     rows, columns = finest(shapes.grids)
     tokens = (len(info.cameras) * rows * columns, spec.align.token_dim)
-    shape = HeadShape(
+    shape = attrs.evolve(
+        head_shape(spec, info),
         obs_dim=shapes.teacher_dim if policy.observes.aligner else 1,
-        n_obs_steps=policy.n_obs_steps,
-        action_dim=max(len(action_index(info.action_names, policy)), 1),
-        horizon=policy.horizon,
         tokens=tokens if policy.observes.tokens else None,
     )
     with torch.device("meta"):

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from ..errors import UserError
+from .memory import available_memory
 
 
 def device_of(device: str, threads: int = 0) -> str:
@@ -78,13 +79,14 @@ def processor() -> str:
 def free_memory(device: str) -> int:
     """Return the free bytes of a device, ``"cpu"`` or ``"cuda[:N]"``.
 
-    On a CPU this includes the page cache that the system can reclaim.
+    On a CPU this includes the page cache that the system can reclaim, up to the limit of the
+    container and of the process.
     """
     if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return available_memory()
 
 
 def peak_memory() -> int:
