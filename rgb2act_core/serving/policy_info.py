@@ -11,6 +11,7 @@ import attrs
 from ..pipeline.run_record import RecordedRun, read_run
 from ..policy.config import PolicyConfig
 from ..policy.history import frames_of_chunk
+from ..spec import Act
 from ..spec.reader import structure
 from ..store.files import read_json
 from ..store.stage_id import Stage, StageId
@@ -57,15 +58,22 @@ def read_policy_info(folder: Path) -> PolicyInfo:
         [int(table.get("context", 1)) for table in stored.get("backbones", ())], default=1
     )
     windows = [(config.n_obs_steps, config.history_stride), window, (context, 1)]
-    return info_of(recorded, config, frames_of_chunk(windows, config.n_action_steps))
+    frames = frames_of_chunk(windows, config.n_action_steps)
+    return info_of(recorded, config, frames, evaluation_batch(recorded.run.spec.act))
 
 
-def info_of(recorded: RecordedRun, config: PolicyConfig, frames: Collection[int]) -> PolicyInfo:
-    """Return the description of a run's policy; ``batch`` is that of the run's evaluation.
+def evaluation_batch(act: Act) -> int:
+    """Return the number of episodes that evaluation plans in a batch."""
+    return min(act.parallel_episodes, act.episodes)
+
+
+def info_of(
+    recorded: RecordedRun, config: PolicyConfig, frames: Collection[int], batch: int
+) -> PolicyInfo:
+    """Return the description of a run's policy.
 
     ``frames`` are those that the policy observes between two plans.
     """
-    act = recorded.run.spec.act
     return PolicyInfo(
         run=recorded.run.spec.name,
         tasks=config.tasks,
@@ -76,5 +84,5 @@ def info_of(recorded: RecordedRun, config: PolicyConfig, frames: Collection[int]
         n_action_steps=config.n_action_steps,
         history_stride=config.history_stride,
         frames_observed=tuple(sorted(frames)),
-        batch=min(act.parallel_episodes, act.episodes),
+        batch=batch,
     )

@@ -13,7 +13,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 from rgb2act_wire import LIMIT, Channel, Closed, WireError, field
 
@@ -26,7 +25,7 @@ from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from .access import tokens_equal
 from .connections import HELLO_SECONDS, Connections
-from .policy_info import PolicyInfo, info_of
+from .policy_info import PolicyInfo, evaluation_batch, info_of
 from .sessions import Session, Sessions
 
 VERSION = 1  # of the protocol, as in rgb2act_client
@@ -54,10 +53,9 @@ def load_server(folder: Path, batch: int | None = None) -> tuple[PolicyInfo, Ses
     encoders = open_encoders(policy, policy_backbones(spec), device)
     if spec.act.compile:
         policy.compile_plans()
-    size = batch or min(spec.act.parallel_episodes, spec.act.episodes)
+    size = batch or evaluation_batch(spec.act)
     planner = BatchPlanner(policy, encoders, size, device)
-    info = info_of(recorded, policy.config, planner.frames_observed)
-    info = attrs.evolve(info, batch=size)
+    info = info_of(recorded, policy.config, planner.frames_observed, size)
     if spec.act.compile:
         planner.warm(spec.act.candidates)  # compiles now, so that no client waits for it
     return info, Sessions(planner, spec.act)
