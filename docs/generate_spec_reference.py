@@ -32,6 +32,14 @@ range are errors that name the line. Values are not converted: `"20"` is not acc
 20 is accepted for 20.0. Relative paths are relative to the spec's folder, and `~` is the home
 folder. `rgb2act check SPEC` validates a spec and lists what a run would do.
 
+Each command that takes a spec also takes `--set KEY=VALUE`, any number of times, which sets a key
+as if it were written in the file: `--set policy.steps=100 --set policy.condition=end_to_end`. A
+key is written with dots, an item of a list by its number, from 0: `--set backbone.0.size=64`. A
+value is read as TOML. A word that is not TOML, such as `end_to_end`, `cuda:0` or `data/lift_pot`,
+is taken as a string; numbers with letters, `True` and the like are errors. `--set
+'policy.head={use="flow"}'` replaces a table. `--seed N` and `--device NAME` set `seed` and
+`compute.device`.
+
 A table with `use` configures a component: `use` is its name, and the other keys are its own.
 `rgb2act plugins` lists the installed components. Those of the core are described below, those of a
 plugin in its README. *Runtime* keys do not change results, so changing them repeats no stage.

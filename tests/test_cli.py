@@ -111,9 +111,9 @@ def test_interrupt_prints_how_to_resume() -> None:
 def test_interrupt_of_a_command_without_progress_is_one_word(tmp_path: Path) -> None:
     code = INSTEAD.format(body="pass").replace(
         "sys.exit",
-        "run.add_spec = call\nfrom rgb2act_core.spec import reader\n"
-        "def read_spec(*args, **kwargs): raise KeyboardInterrupt\n"
-        "reader.read_spec = read_spec\nsys.exit",
+        "from rgb2act_core.spec import command_line\n"
+        "def given_spec(*args, **kwargs): raise KeyboardInterrupt\n"
+        "command_line.given_spec = given_spec\nsys.exit",
     )
     done = python("-c", code, "doctor", "x.toml")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")

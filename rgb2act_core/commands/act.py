@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..plugins.arguments import add_json, add_root, count, seed_range
+from ..plugins.arguments import add_json, add_root, add_spec, count, seed_range
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
@@ -32,9 +33,7 @@ def rgb2act_commands() -> Iterator[Command]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the spec or run and what to override in it."""
-    parser.add_argument(
-        "spec", metavar="SPEC|RUN", help="run spec (TOML file), or folder or name of a finished run"
-    )
+    add_spec(parser, "SPEC|RUN")
     parser.add_argument(
         "--episodes", type=count, metavar="N", help="number of episodes [as in the spec]"
     )
@@ -61,11 +60,31 @@ def run(args: argparse.Namespace) -> int:
     from ..pipeline.reevaluate import act_again
     from ..reporting.terminal import show_episodes
 
-    results = act_again(folder, _overrides(args))
+    results = act_again(folder, _overrides_of_run(args, folder))
     show_episodes(results)
     if args.json:
         print(json.dumps({"run": str(folder), "results": {"act": results}}))
     return 0
+
+
+def _overrides_of_run(args: argparse.Namespace, folder: Path) -> Callable[[Spec], Spec]:
+    """Return a function that puts the options into a finished run's spec.
+
+    Raises UserError for a key that the policy, which is finished, depends on.
+    """
+    from ..spec.overrides import parse_overrides
+    from ..spec.reader import override_spec
+
+    overrides, change = parse_overrides(args.overrides), _overrides(args)
+    problems = [
+        f"{override.origin}: the policy of a finished run does not change; set only keys of act"
+        " and compute, or give the spec"
+        for override in overrides
+        if override.path[0] not in ("act", "compute")
+    ]
+    if problems:
+        raise UserError(*problems)
+    return lambda spec: change(override_spec(spec, overrides, folder).spec)
 
 
 def _overrides(args: argparse.Namespace) -> Callable[[Spec], Spec]:

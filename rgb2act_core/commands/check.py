@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..plugins.arguments import add_json
+from ..plugins.arguments import add_json, add_root, add_spec
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
-from .run import add_spec
 
 if TYPE_CHECKING:
     from ..pipeline.forecast import Forecast
@@ -33,6 +32,7 @@ def rgb2act_commands() -> Iterator[Command]:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the spec, ``--root``, ``--json`` and ``--time``."""
     add_spec(parser)
+    add_root(parser)
     add_json(parser)
     parser.add_argument(
         "--time", action="store_true", help="measure the speed of backbones and teacher first"
@@ -41,12 +41,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check a spec and print the state and the estimated cost of each stage."""
-    from ..spec.reader import read_spec
+    from ..spec.command_line import given_spec
 
-    spec = read_spec(Path(args.spec))
+    source = given_spec(args)
     from ..pipeline.status import check  # torch is imported only for a valid spec
 
-    result = check(spec, Path(args.root), args.time)
+    with source.places.located():
+        result = check(source.spec, Path(args.root), args.time)
     if args.json:
         print(json.dumps(result.to_json()))
     else:

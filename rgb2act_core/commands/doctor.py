@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..plugins.arguments import add_json
+from ..plugins.arguments import add_json, add_spec
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 
@@ -31,7 +30,7 @@ def rgb2act_commands() -> Iterator[Command]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the spec and ``--json``."""
-    parser.add_argument("spec", metavar="SPEC", help="run spec (TOML file)")
+    add_spec(parser)
     add_json(parser)
 
 
@@ -40,9 +39,9 @@ def run(args: argparse.Namespace) -> int:
     import attrs
 
     from ..pipeline.diagnosis import diagnose
-    from ..spec.reader import read_spec
+    from ..spec.command_line import given_spec
 
-    found = list(diagnose(read_spec(Path(args.spec), files=False)))
+    found = list(diagnose(given_spec(args, files=False).spec))
     if args.json:
         print(json.dumps([{"part": part} | attrs.asdict(d) for part, d in found], indent=1))
     else:

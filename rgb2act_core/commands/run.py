@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plugins.arguments import add_json, add_root
+from ..plugins.arguments import add_json, add_root, add_spec
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
@@ -33,14 +33,14 @@ def rgb2act_commands() -> Iterator[Command]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the spec, ``--root`` and ``--json``."""
-    add_spec(parser)
+    without_results(parser)
     add_json(parser)
 
 
-def add_spec(parser: argparse.ArgumentParser) -> None:
+def without_results(parser: argparse.ArgumentParser) -> None:
     """Add the spec and ``--root``; without ``--json``, results are not printed."""
     parser.set_defaults(json=False)
-    parser.add_argument("spec", metavar="SPEC", help="run spec (TOML file)")
+    add_spec(parser)
     add_root(parser)
 
 
@@ -54,14 +54,14 @@ def run_stages(
     Without ``last``, all stages run and the report is written. ``change`` overrides keys of the
     spec.
     """
-    from ..spec.reader import read_spec
+    from ..spec.command_line import given_spec
 
-    spec = read_spec(Path(args.spec))
-    spec = change(spec) if change else spec
-    from ..pipeline.chain import run_pipeline  # torch is imported only for a valid spec
+    source, root = given_spec(args), Path(args.root)
+    with source.places.located():
+        spec = change(source.spec) if change else source.spec
+        from ..pipeline.chain import run_pipeline  # torch is imported only for a valid spec
 
-    root = Path(args.root)
-    folder = run_pipeline(spec, root, last)
+        folder = run_pipeline(spec, root, last)
     results = _results(folder, root, last or Stage.ACT) if last in WITH_RESULTS else {}
     if "measured" in results.get("align", {}):
         from ..reporting.terminal import show_aligner

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
-from .run import WITH_RESULTS, add_spec, arguments, run_stages
+from .run import WITH_RESULTS, arguments, run_stages, without_results
 
 SUMMARIES = {
     Stage.COLLECT: "record the demonstrations",
@@ -25,7 +25,7 @@ def rgb2act_commands() -> Iterator[Command]:
         yield Command(
             name=str(stage),
             summary=summary,
-            arguments=arguments if stage in WITH_RESULTS else add_spec,
+            arguments=arguments if stage in WITH_RESULTS else without_results,
             run=functools.partial(run_stages, last=stage),
             resumable=True,
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..plugins.arguments import add_json
+from ..plugins.arguments import add_json, add_spec
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 
@@ -29,7 +28,7 @@ def rgb2act_commands() -> Iterator[Command]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the spec, ``--json`` and ``--fetch``."""
-    parser.add_argument("spec", metavar="SPEC", help="run spec (TOML file)")
+    add_spec(parser)
     add_json(parser)
     parser.add_argument("--fetch", action="store_true", help="download what is not cached")
 
@@ -38,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
     """List the weights; exit code 1 if a file is missing and cannot be downloaded."""
     import attrs
 
-    from ..spec.reader import read_spec
+    from ..spec.command_line import given_spec
     from ..weights.inventory import fetch, inventory
 
-    spec = read_spec(Path(args.spec), files=False)
+    spec = given_spec(args, files=False).spec
     if args.fetch:
         fetch(spec)
     found = inventory(spec)

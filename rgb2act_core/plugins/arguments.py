@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
+from functools import partial
 
 MOST = 10**6  # episodes and seeds
 LARGEST_SEED = 2**31 - 1
@@ -12,6 +13,31 @@ def add_run(parser: ArgumentParser) -> None:
     """Add ``RUN`` and ``--root``, which name a run together."""
     parser.add_argument("run", metavar="RUN", help="folder of the run, or its name under --root")
     add_root(parser)
+
+
+def add_spec(parser: ArgumentParser, metavar: str = "SPEC") -> None:
+    """Add ``SPEC`` and the options that override its keys."""
+    finished = ", or folder or name of a finished run" if metavar != "SPEC" else ""
+    parser.add_argument("spec", metavar=metavar, help=f"run spec (TOML file){finished}")
+    parser.set_defaults(overrides=[])
+    for option, value, text in (
+        ("--set", "KEY=VALUE", "set a key of the spec, such as policy.steps=100 (repeatable)"),
+        ("--seed", "N", "set the key seed"),
+        ("--device", "NAME", "set the key compute.device"),
+    ):
+        parser.add_argument(
+            option,
+            dest="overrides",
+            action="append",
+            type=partial(_option, option),
+            metavar=value,
+            help=text,
+        )
+
+
+def _option(name: str, text: str) -> tuple[str, str]:
+    """Return an option with its text, as the options of one list keep their order."""
+    return name, text
 
 
 def add_root(parser: ArgumentParser) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+from cattrs import Converter
 from cattrs.errors import (
     AttributeValidationNote,
     BaseValidationError,
@@ -23,6 +24,8 @@ from ..plugins import registry
 from ..plugins.components import Component
 from ..system.input_files import read_regular
 from . import CHOICES, Choice, Spec, retired, toml_lines
+from .overrides import Override, apply_overrides
+from .places import Place, Places
 from .structure import WEIGHTS_WORDS, Find, InvalidValue, make_converter, one_or_many
 from .validators import message_of
 
@@ -36,11 +39,33 @@ class _Problem:
     line_of: toml_lines.Path  # the key on whose line it is reported
 
 
+@attrs.frozen
+class SpecSource:
+    """A spec and where its keys are written."""
+
+    spec: Spec
+    places: Places
+
+
 def read_spec(path: Path, find: Find = registry.find, files: bool = True) -> Spec:
     """Return the spec in a TOML file.
 
     Its paths are absolute. With ``files=False``, files that the spec names need not exist. Raises
     UserError with all problems, sorted by line.
+    """
+    return read_source(path, (), find, files).spec
+
+
+def read_source(
+    path: Path,
+    overrides: Sequence[Override] = (),
+    find: Find = registry.find,
+    files: bool = True,
+) -> SpecSource:
+    """Return the spec in a TOML file with some keys overridden, and where its keys are written.
+
+    Overrides are checked as strictly as the file. Raises UserError as ``read_spec`` does; a
+    problem of an override names its option instead of a line.
     """
     text = _text(path)
     try:
@@ -50,11 +75,29 @@ def read_spec(path: Path, find: Find = registry.find, files: bool = True) -> Spe
         raise UserError(f"{path}: lists or tables are nested too deeply; flatten them") from None
     except ValueError as err:
         raise UserError(_syntax(path, text, str(err))) from None
+    return _overridden(
+        data, overrides, Places(path, lines), make_converter(find, path.parent, files)
+    )
+
+
+def override_spec(spec: Spec, overrides: Sequence[Override], origin: Path) -> SpecSource:
+    """Return a spec that was read before, with some keys overridden.
+
+    ``origin`` names it in messages. Files that it names need not exist.
+    """
+    converter = make_converter(registry.find, Path(), files=False)
+    return _overridden(unstructure(spec), overrides, Places(origin, {}), converter)
+
+
+def _overridden(
+    data: dict[str, Any], overrides: Sequence[Override], places: Places, converter: Converter
+) -> SpecSource:
+    data = apply_overrides(data, overrides, places)
     try:
-        return make_converter(find, path.parent, files).structure(data, Spec)
+        return SpecSource(converter.structure(data, Spec), places)
     except (BaseValidationError, InvalidValue) as err:
-        found = sorted(((_line(p.line_of, lines), p) for p in _problems(err)), key=_order)
-        raise UserError(*(f"{path}:{n}: {_prefix(p)}{p.message}" for n, p in found)) from None
+        found = sorted(_placed(problem, places) for problem in _problems(err))
+        raise UserError(*(f"{place.text}: {message}" for place, message in found)) from None
 
 
 def structure(
@@ -144,14 +187,10 @@ def _syntax(path: Path, text: str, message: str) -> str:
     return f"{path}:{line}: not valid TOML: {reason[:1].lower()}{reason[1:]}"
 
 
-def _order(item: tuple[int, _Problem]) -> tuple[int, str, str]:
-    return item[0], _prefix(item[1]), item[1].message
-
-
-def _line(path: toml_lines.Path, lines: Mapping[toml_lines.Path, int]) -> int:
-    while path and path not in lines:
-        path = path[:-1]
-    return lines.get(path, 1)
+def _placed(problem: _Problem, places: Places) -> tuple[Place, str]:
+    """Return the place and the message of a problem; an option names its key already."""
+    prefix = "" if places.is_option(problem.path) else _prefix(problem)
+    return places.of(problem.line_of), f"{prefix}{problem.message}"
 
 
 def _prefix(problem: _Problem) -> str:
