@@ -15,13 +15,21 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 from rgb2act_robotwin import Robotwin
 from rgb2act_robotwin.simulator.dataset_recorder import Recording
 from rgb2act_robotwin.simulator.simulator import Simulator
 
-SETTINGS = {"plain": "auto", "numba": "auto", "depth": "depth", "none": "none"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "numba": {},
+    "depth": {"clouds": "depth"},
+    "none": {"clouds": "none"},
+    "numba without shadows": {"shadows": False},
+    "none without shadows": {"clouds": "none", "shadows": False},
+}
 WITHOUT_NUMBA = """
 import runpy, sys
 sys.modules["numba"] = None
@@ -42,12 +50,14 @@ def without_numba(python: Path, folder: Path) -> Path:
 class Setting:
     """A simulator and the folder that it records in."""
 
-    def __init__(self, python: Path, root: Path, task: str, clouds: str, folder: Path) -> None:
+    def __init__(
+        self, python: Path, root: Path, task: str, changes: dict[str, Any], folder: Path
+    ) -> None:
         config = Robotwin(
             task=task,
             python=python,
             root=root,
-            clouds=clouds,
+            **changes,
             shader="default",
             planner="mplib",
             fps="numpy",
@@ -83,9 +93,9 @@ def main() -> None:
         pythons = {"plain": without_numba(python, folder)}
         settings = {
             label: Setting(
-                pythons.get(label, python), options.root, options.task, clouds, folder / label
+                pythons.get(label, python), options.root, options.task, changes, folder / label
             )
-            for label, clouds in SETTINGS.items()
+            for label, changes in SETTINGS.items()
         }
         spent: dict[str, list[float]] = {label: [] for label in settings}
         for seed in (options.seeds[0], *options.seeds):

@@ -253,6 +253,7 @@ def settings(config: Robotwin, recording: bool = False) -> dict[str, Any]:
         "head_camera_type": config.camera,
         "wrist_camera_type": config.camera,
         "shader": config.shader,
+        "shadows": config.shadows,
         "planner": config.planner,
         "fps": config.fps,
         "instructions": config.eval_instructions,

@@ -170,6 +170,7 @@ def test_recording_stops_if_the_expert_never_succeeds(
         ({"clouds": "none"}, "clouds 'points', now 'none'"),
         ({"clouds": "depth"}, "clouds 'points', now 'depth'"),
         ({"shader": "rt"}, "shader 'default', now 'rt'"),
+        ({"shadows": False}, "shadows True, now False"),
         ({"planner": "curobo"}, "planner 'mplib', now 'curobo'"),
         ({"camera": "L515"}, "camera 'D435', now 'L515'"),
         ({"embodiment": "piper"}, "embodiment 'aloha-agilex', now 'piper'"),

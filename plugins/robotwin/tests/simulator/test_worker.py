@@ -44,6 +44,14 @@ def test_facts_list_the_fallbacks(ask_tree: Callable[..., Any], tree: str) -> No
     ]
 
 
+def test_scenes_without_shadows_are_listed_and_seen(ask: Any) -> None:
+    facts = ask.start(**CPU, shadows=False)["facts"]
+    assert "no shadows" in facts["fallbacks"]
+    begun = ask("begin", seed=7, instruction_seed=3, info={"info": {}}, observe=True)
+    image = begun["observation"]["rgb"]["head_camera"]
+    assert image[0, 0, 0] == 254  # the scene of this checkout is darker without shadows
+
+
 @pytest.mark.parametrize("missing", ["shader", "planner", "fps"])
 def test_only_what_a_setting_selects_is_replaced(ask: Any, missing: str) -> None:
     reply = ask.start(**{name: value for name, value in CPU.items() if name != missing})

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .sampling import farthest
+from .settings import Settings
 
 CUROBO = (
     "curobo",
@@ -28,6 +29,7 @@ CUROBO = (
 PYTORCH3D = ("pytorch3d", "pytorch3d.ops")
 
 RASTERISER = "rasteriser in place of ray tracing"
+NO_SHADOWS = "no shadows"
 PLANNER = "mplib in place of curobo"
 POINTS = "numpy in place of pytorch3d"
 
@@ -63,13 +65,16 @@ def before_import(planner: str, fps: str) -> None:
         sys.modules[name] = module
 
 
-def after_import(package: str, shader: str, planner: str, fps: str) -> list[str]:
+def after_import(package: str, settings: Settings) -> list[str]:
     """Patch RoboTwin's modules below a package's name; return the names of the fallbacks."""
     fallbacks = []
-    if shader == "default":
+    if settings.shader == "default":
         rasterise(importlib.import_module("sapien.render"))
         fallbacks.append(RASTERISER)
-    if planner == "mplib":
+    if not settings.shadows:
+        without_shadows(importlib.import_module(f"{package}._base_task").Base_Task)
+        fallbacks.append(NO_SHADOWS)
+    if settings.planner == "mplib":
         from .mplib_planner import replace
 
         replace(
@@ -77,7 +82,7 @@ def after_import(package: str, shader: str, planner: str, fps: str) -> list[str]
             importlib.import_module(f"{package}.robot.robot"),
         )
         fallbacks.append(PLANNER)
-    if fps == "numpy":
+    if settings.fps == "numpy":
         importlib.import_module(f"{package}.camera.camera").fps = farthest_of  # type: ignore[attr-defined]
         read_without_cuda(importlib.import_module("sapien.render").RenderCameraComponent)
         fallbacks.append(POINTS)
@@ -88,6 +93,16 @@ def rasterise(render: Any) -> None:
     """Let cameras use the rasteriser, although RoboTwin's code selects ray tracing."""
     original = render.set_camera_shader_dir
     render.set_camera_shader_dir = lambda name: original("default" if name == "rt" else name)
+
+
+def without_shadows(task: Any) -> None:
+    """Let no light of a scene cast shadows."""
+    original = task.setup_scene
+
+    def setup_scene(self: Any, **settings: Any) -> None:
+        original(self, **{**settings, "shadow": False})
+
+    task.setup_scene = setup_scene
 
 
 class ImageBuffer:

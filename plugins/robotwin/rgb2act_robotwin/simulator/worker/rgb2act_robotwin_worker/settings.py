@@ -29,6 +29,7 @@ class Settings:
     depth: bool = False
     pointcloud: bool = False
     shader: str = "rt"
+    shadows: bool = True
     planner: str = "curobo"
     fps: str = "pytorch3d"
     instructions: str = "unseen"

@@ -47,7 +47,7 @@ class Simulation:
         self.installation.enter()
         fallbacks.before_import(s.planner, s.fps)
         importlib.import_module(f"{self.installation.envs}.{self.task}")
-        switched = fallbacks.after_import(self.installation.envs, s.shader, s.planner, s.fps)
+        switched = fallbacks.after_import(self.installation.envs, s)
         check_objects(self.installation)
         gc.freeze()  # ``_close`` collects garbage, which need not search what was imported
         self.args = self._arguments()

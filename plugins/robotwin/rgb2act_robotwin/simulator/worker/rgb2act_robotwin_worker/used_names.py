@@ -33,8 +33,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "Base_Task",
         "_init_task_env_ _take_picture cameras check_success close_env data_type eval_success"
         " get_arm_pose get_obs left_joint_path plan_success play_once record_cluttered_objects"
-        " right_joint_path robot scene set_instruction step_lim table_z_bias take_action"
-        " take_action_cnt",
+        " right_joint_path robot scene set_instruction setup_scene step_lim table_z_bias"
+        " take_action take_action_cnt",
     ),
     ROBOT: of(
         "Robot",

@@ -36,6 +36,9 @@ class Contact:
 
 @like("envs/_base_task.py")
 class Base_Task(Double):  # noqa: N801 as in RoboTwin
+    def setup_scene(self, **kwargs):
+        self._double_shadow = kwargs.get("shadow", True)
+
     def _take_picture(self):
         raise AssertionError("nothing is saved")
 
@@ -45,7 +48,7 @@ class Base_Task(Double):  # noqa: N801 as in RoboTwin
     def get_obs(self):
         self.cameras.update_picture()
         image = np.full((240, 320, 3), int(200 * self._double_noise), np.uint8)
-        image[..., 0], image[:, 160:, 2] = 255, Eye.taken
+        image[..., 0], image[:, 160:, 2] = 255 if self._double_shadow else 254, Eye.taken
         views = {
             name: {
                 "rgb": image,

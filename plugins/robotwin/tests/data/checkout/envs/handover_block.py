@@ -35,6 +35,7 @@ class handover_block(Base_Task):  # noqa: N801 RoboTwin's tasks are named as the
         self._double_args, self._double_seed = args, seed
         self.data_type, self.scene = args["data_type"], Scene()
         self.robot, self.cameras = Robot(None, **args), Camera(**args)
+        self.setup_scene()
         self._double_noise = np.random.rand()
         self._double_vector = np.zeros(14)
         self._double_vector[[6, 13]] = 1.0
