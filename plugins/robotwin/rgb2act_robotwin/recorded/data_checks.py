@@ -5,16 +5,19 @@ Shapes: R = rows of a file, A = 14 joints and grippers, H W = pixels
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, pointclouds
+from rgb2act_core import UserError, parse_json, pointclouds, read_regular
 from rgb2act_core.interfaces import Episode, Finding, Severity
 
 from ..config import Robotwin
+from ..simulator.recording_settings import RECORDING, recorded_settings
 from . import episode_index, hdf5
 from .episode_index import IndexEntry
 from .hdf5 import REMEDY
@@ -25,6 +28,7 @@ from .layouts import SAVE_FREQUENCY, THIRD_VIEW, Camera, Layout, layout_of
 AGREE = 0.02  # largest difference of arrays that store the same joints, radians
 METRES = 20.0  # depth below this is in metres: 20 mm is too close for a camera
 FASTEST = 0.1  # radians per frame; at save_freq 15, the median was 0.02 and at 150, 0.15
+RENDERING = ("task_config", "camera", "shader", "shadows")  # settings that change images
 CLOUD_FILES = 2000  # most point cloud files that are read
 
 FileRule = Callable[[Path, Layout, Robotwin], Iterator[Finding]]
@@ -34,6 +38,7 @@ def check_files(entries: Sequence[IndexEntry], config: Robotwin) -> Iterator[Fin
     """Yield findings about the files of a data set; damaged files are left to the reader."""
     yield from _ignored(config)
     yield from _third_view(config)
+    yield from _rendering(entries, config)
     for entry in entries:
         try:
             with hdf5.open_file(entry.path):
@@ -95,6 +100,33 @@ def _third_view(config: Robotwin) -> Iterator[Finding]:
             f"{THIRD_VIEW!r} exists only in recordings, so the policy cannot act in the simulator",
             "choose one of the cameras that rgb2act inspect lists, such as head_camera",
         )
+
+
+def _rendering(entries: Sequence[IndexEntry], config: Robotwin) -> Iterator[Finding]:
+    """Find recordings whose images the configured simulator would render differently."""
+    folders = {entry.path.parents[1] for entry in entries} if config.python else set()
+    for path in sorted(folder / RECORDING for folder in folders):
+        recorded = _recorded_settings(path)
+        for name in RENDERING:
+            value, now = recorded.get(name), getattr(config, name)
+            if value is not None and value != now:
+                yield _finding(
+                    Severity.WARNING,
+                    "rendering",
+                    path,
+                    f"was recorded with {name} {value!r}, the simulator has {now!r}, so the policy"
+                    " acts on images unlike those that it learned from",
+                    f"set [environment] {name} = {json.dumps(value)}",
+                    subject=name,
+                )
+
+
+def _recorded_settings(path: Path) -> dict[str, Any]:
+    """Return the settings that episodes were recorded with; empty if they are not known."""
+    try:
+        return recorded_settings(parse_json(read_regular(path)))
+    except (OSError, ValueError, UserError, AttributeError, TypeError):  # missing or damaged
+        return {}
 
 
 def _vectors(path: Path, layout: Layout, config: Robotwin) -> Iterator[Finding]:

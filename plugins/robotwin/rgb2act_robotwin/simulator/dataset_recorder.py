@@ -29,7 +29,7 @@ from rgb2act_core import UserError, progress_bar, say
 from ..config import Robotwin
 from .episode_files import frame_of, write_frames, write_video
 from .recorder import RecorderPool
-from .recording_settings import check_same, recorded_settings, settings_of, simulator_of
+from .recording_settings import RECORDING, check_same, recorded_settings, settings_of, simulator_of
 from .simulator import Simulator
 
 MAX_REJECTED = 50  # seeds in a row; more have another cause than the seeds
@@ -79,7 +79,7 @@ def record(
 
 def _open(config: Robotwin, folder: Path) -> Recording:
     seeds = [int(seed) for seed in _text(folder / "seed.txt").split()]
-    known = json.loads(_text(folder / "recording.json") or "{}")
+    known = json.loads(_text(folder / RECORDING) or "{}")
     if seeds and not known:
         raise UserError(
             f"{folder}: has episodes but no recording.json, so their settings are unknown; record"
@@ -155,7 +155,7 @@ class Recording:
             "simulator": attempt.simulator,
             "rejected": self.rejected,
         }
-        _write(self.folder / "recording.json", json.dumps(recording, indent=1))
+        _write(self.folder / RECORDING, json.dumps(recording, indent=1))
         _write(self.folder / "seed.txt", "".join(f"{number} " for number in self.seeds))
         if self.streak.total() >= MAX_REJECTED:
             reasons = "; ".join(f"{n} times {why}" for why, n in self.streak.most_common(3))

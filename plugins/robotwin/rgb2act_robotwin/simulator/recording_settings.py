@@ -10,6 +10,7 @@ from rgb2act_core import UserError
 
 from ..config import Robotwin
 
+RECORDING = "recording.json"
 CONFIG = ("task_config", "embodiment", "camera", "shader", "shadows", "planner")
 SIMULATOR = ("layout", "commit", "config_digest", "low", "high", "actors")
 PACKAGES = ("sapien", "mplib", "toppra", "nvidia-curobo")
@@ -39,7 +40,9 @@ def recorded_settings(recording: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``recording.json`` has of both; older ones do not have all of it."""
     facts = recording.get("simulator", {})
     older = {name: facts[name] for name in (*CONFIG, "cameras") if name in facts}
-    return {"shadows": True, **older, **recording.get("settings", {}), **simulator_of(facts)}
+    if recording:
+        older = {"shadows": True} | older  # earlier versions had no other choice
+    return {**older, **recording.get("settings", {}), **simulator_of(facts)}
 
 
 def check_same(folder: Path, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:

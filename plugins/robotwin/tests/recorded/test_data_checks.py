@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -337,3 +338,31 @@ def test_inspect_opens_all_cameras_of_intact_episodes(copied: Path) -> None:
     (environment,) = found.environments()
     assert environment.info.cameras == ("head_camera", "left_camera")
     assert len(environment.recorded()) == 2
+
+
+RECORDING = {"settings": {"shader": "default", "shadows": False}, "simulator": {"camera": "D435"}}
+
+
+@pytest.mark.parametrize(
+    ("recording", "subjects"),
+    [
+        (RECORDING, ["shader", "shadows"]),
+        ({"simulator": {"shader": "default"}}, ["shader"]),  # recorded before shadows were optional
+        ({"settings": {"shader": "rt"}}, []),
+        ({"settings": [1]}, []),
+        ([], []),
+        (None, []),
+    ],
+)
+def test_other_rendering_than_that_of_the_recording_is_reported(
+    copied: Path, opened: Opened, standin: Path, recording: Any, subjects: list[str]
+) -> None:
+    path = file_of(copied).parents[1] / "recording.json"
+    if recording is not None:
+        path.write_text(json.dumps(recording))
+    environment = opened(copied, python=standin)
+    found = [f for f in environment.check_data() if f.rule == "robotwin.rendering"]
+    assert [f.subject for f in found] == subjects
+    assert all(f.source == str(path) and f.severity is Severity.WARNING for f in found)
+    # without a simulator, nothing is rendered
+    assert "robotwin.rendering" not in {f.rule for f in opened(copied).check_data()}

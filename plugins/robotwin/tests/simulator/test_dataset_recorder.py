@@ -186,6 +186,27 @@ def test_recording_does_not_continue_with_other_settings(
     assert (recorded / "seed.txt").read_text() == "0 "
 
 
+def test_a_folder_recorded_before_shadows_were_optional_has_shadows(
+    recorded: Path, config: Callable[..., Robotwin], tmp_path: Path
+) -> None:
+    shutil.copytree(recorded, folder := tmp_path / TASK / recorded.name)
+    recording = json.loads((folder / "recording.json").read_text())
+    del recording["settings"]["shadows"]
+    (folder / "recording.json").write_text(json.dumps(recording))
+    assert record(config(), tmp_path, 1) == folder
+    with pytest.raises(UserError, match="was recorded with shadows True, now False"):
+        record(config(shadows=False), tmp_path, 1)
+
+
+def test_a_new_folder_can_be_recorded_without_shadows(
+    config: Callable[..., Robotwin], tmp_path: Path
+) -> None:
+    folder = record(config(shadows=False), tmp_path, 1)
+    recording = json.loads((folder / "recording.json").read_text())
+    assert recording["settings"]["shadows"] is False
+    assert "no shadows" in recording["simulator"]["fallbacks"]
+
+
 @pytest.fixture(scope="session")
 def recorded(config: Callable[..., Robotwin], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one episode, which tests must not change."""
