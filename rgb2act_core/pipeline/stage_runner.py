@@ -57,7 +57,7 @@ def finish(
 ) -> None:
     """Do a stage's work in its partial folder and commit the folder."""
     folder = target.open()
-    with timer.measure(), guard(folder), _stage_in_traceback(stage):
+    with timer.measure(), guard(folder, sockets=True), _stage_in_traceback(stage):
         results = work(folder)
     target.commit(seconds=timer.seconds, cpu_seconds=timer.cpu_seconds, results=results)
 

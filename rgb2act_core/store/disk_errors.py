@@ -17,35 +17,42 @@ OTHER_ROOT = "choose another folder with --root"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _OPEN_FILES = (errno.EMFILE, errno.ENFILE)
-# errors of pipes, sockets and processes, which say nothing about a folder
-_NO_DISK = (
-    errno.EPIPE,
-    errno.ECHILD,
-    errno.ESRCH,
+_DEVICE = (errno.EIO, errno.EREMOTEIO)
+# errors of processes and pipes, which are not about a folder
+_PROCESSES = (errno.EPIPE, errno.ECHILD, errno.ESRCH, errno.EBADF, errno.EINTR, errno.ENOMEM)
+# errors of sockets, and of disks that are reached over a network
+_NETWORK = (
     errno.ECONNREFUSED,
     errno.ECONNRESET,
     errno.ECONNABORTED,
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
     errno.EADDRINUSE,
+    errno.ENETDOWN,
     errno.ENETUNREACH,
+    errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
     errno.ETIMEDOUT,
-    errno.EBADF,
-    errno.EINTR,
-    errno.ENOMEM,
+    errno.ECOMM,
 )
 
 
 @contextlib.contextmanager
-def guard(path: Path, *, needed: int = 0, remedy: str = OTHER_ROOT) -> Iterator[None]:
+def guard(
+    path: Path, *, needed: int = 0, remedy: str = OTHER_ROOT, sockets: bool = False
+) -> Iterator[None]:
     """Raise UserError naming ``path`` if the operating system cannot write it.
 
-    ``needed`` is the number of bytes about to be written, for the message. ``remedy`` says what
-    to do about a path that can't be written. Errors of pipes, sockets and processes pass through,
-    and so does an error about a missing file outside of the folder of ``path``.
+    ``needed`` is the number of bytes about to be written, for the message. ``remedy`` is what
+    to do about a path that can't be written. Errors of pipes and processes pass through, and so
+    does an error about a missing file outside of the folder of ``path``. With ``sockets``, the
+    block also uses sockets, and network errors that name no file below ``path`` pass through.
     """
     try:
         yield
     except OSError as err:
+        if sockets and err.errno in _NETWORK and not _names_file_below(path, err):
+            raise
         if (message := _message(path, err, needed, remedy)) is None:
             raise
         raise UserError(message) from err
@@ -59,7 +66,7 @@ def is_read_only(err: UserError) -> bool:
 
 def _message(path: Path, err: OSError, needed: int, remedy: str) -> str | None:
     number = err.errno
-    if number is None or number in _NO_DISK or (number in _MISSING and not _concerns(path, err)):
+    if number is None or number in _PROCESSES or (number in _MISSING and not _concerns(path, err)):
         return None
     reason = os.strerror(number).lower()
     if number in _FULL:
@@ -68,8 +75,10 @@ def _message(path: Path, err: OSError, needed: int, remedy: str) -> str | None:
         return f"{path}: was deleted or moved while it was in use ({reason}); run again"
     if number in _OPEN_FILES:
         return f"{path}: cannot be opened ({reason}); raise the limit with ulimit -n"
-    if number == errno.EIO:
+    if number in _DEVICE:
         return f"{path}: cannot be written ({reason}); check the disk, or {remedy}"
+    if number in _NETWORK:
+        return f"{path}: cannot be written ({reason}); check the network, or {remedy}"
     return f"{path}: cannot be written ({reason}); {remedy}"
 
 
@@ -82,10 +91,14 @@ def _concerns(path: Path, err: OSError) -> bool:
 
 def _was_deleted(path: Path, err: OSError) -> bool:
     """Return whether ``path`` is a folder that was deleted, or a file in one."""
-    below = (
+    deleted = _names_file_below(path, err) and not _exists(path)
+    return deleted or not _exists(path.absolute().parent)
+
+
+def _names_file_below(path: Path, err: OSError) -> bool:
+    return (
         isinstance(err.filename, str) and path.absolute() in Path(err.filename).absolute().parents
     )
-    return not _exists(path.absolute().parent) or (below and not _exists(path))
 
 
 def _exists(path: Path) -> bool:

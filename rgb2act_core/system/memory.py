@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import re
 import resource
-from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")  # of a container
-_NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+from .containers import memory_left, memory_limits
+
+_NO_MEMORY = re.compile(
+    "out of memory|not enough memory|can(no|')t allocate memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
+)
 
 
 def available_memory() -> int:
     """Return the free bytes of the machine, the container or the process limit, the smallest."""
     import psutil
 
-    free = [int(psutil.virtual_memory().available)]
-    with contextlib.suppress(OSError, ValueError):  # "max", or another version of cgroups
-        limit = int((CGROUP / "memory.max").read_text())
-        free.append(limit - int((CGROUP / "memory.current").read_text()))
+    free = [int(psutil.virtual_memory().available), *memory_left()]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         free.append(soft - int(psutil.Process().memory_info().vms))
@@ -34,15 +33,15 @@ def total_memory(device: str) -> int:
     import psutil
 
     total = int(psutil.virtual_memory().total + psutil.swap_memory().total)
-    with contextlib.suppress(OSError, ValueError):  # "max", or another version of cgroups
-        total = min(total, int((CGROUP / "memory.max").read_text()))
-    return total
+    return min([total, *memory_limits()])
 
 
 def is_out_of_memory(err: BaseException) -> bool:
-    """Return whether an error of numpy or torch means that memory ran out."""
+    """Return whether an error of numpy, torch or the system means that memory ran out."""
     if isinstance(err, MemoryError):
         return True
+    if isinstance(err, OSError):  # of a fork or a memory map
+        return err.errno == errno.ENOMEM
     if not isinstance(err, RuntimeError):
         return False
     import torch

@@ -13,7 +13,6 @@ from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.status import check
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.system import memory
 
 SMOKE = Path(__file__).parents[2] / "examples/smoke.toml"
 
@@ -127,12 +126,3 @@ def test_a_device_that_does_not_exist_is_refused(tmp_path: Path, device: str) ->
     spec = read_spec(changed(tmp_path, compute__device=device))
     with pytest.raises(UserError, match=r"compute\.device: .* does not exist"):
         check(spec, tmp_path / "root")
-
-
-def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    limit.write_text("1000000\n")
-    assert memory.total_memory("cpu") == 1_000_000
-    limit.write_text("max\n")
-    assert memory.total_memory("cpu") > 1_000_000

@@ -18,6 +18,11 @@ WRITING = {
     errno.EFBIG: "the disk is full",
     errno.EMFILE: r"cannot be opened \(too many open files\); raise the limit with ulimit -n",
     errno.EIO: r"cannot be written \(input/output error\); check the disk, or choose another",
+    errno.EREMOTEIO: r"cannot be written \(remote i/o error\); check the disk, or choose another",
+    errno.ETIMEDOUT: r"cannot be written \(connection timed out\); check the network, or choose",
+    errno.EHOSTDOWN: r"cannot be written \(host is down\); check the network, or choose another",
+    errno.ENOTCONN: r"cannot be written \(.* is not connected\); check the network, or choose",
+    errno.ECONNABORTED: r"cannot be written \(.* connection abort\); check the network, or choose",
     errno.ESTALE: r"was deleted or moved while it was in use \(stale file handle\); run again",
 }
 DENIED = {
@@ -48,10 +53,18 @@ def test_each_error_names_the_file_and_a_remedy(tmp_path: Path, number: int) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [errno.EPIPE, errno.ECONNRESET, errno.ECHILD, errno.ESRCH])
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ECHILD, errno.ESRCH, errno.EINTR])
 def test_errors_of_pipes_and_processes_pass_through(tmp_path: Path, number: int) -> None:
     with pytest.raises(OSError, match="broken"), guard(tmp_path):
         raise OSError(number, "broken")
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.ETIMEDOUT])
+def test_errors_of_sockets_pass_through_where_they_are_used(tmp_path: Path, number: int) -> None:
+    with pytest.raises(OSError, match="broken"), guard(tmp_path, sockets=True):
+        raise OSError(number, "broken")
+    with pytest.raises(UserError, match="check the network"), guard(tmp_path, sockets=True):
+        raise OSError(number, "broken", str(tmp_path / "a.json"))
 
 
 def test_a_missing_file_elsewhere_is_a_bug(tmp_path: Path) -> None:

@@ -1,25 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.system import devices, memory
+from rgb2act_core.system import devices
 
 
 def test_free_memory_is_positive_and_below_the_total() -> None:
     assert 0 < devices.free_memory("cpu") < devices.psutil.virtual_memory().total
-
-
-def test_free_memory_is_at_most_that_of_the_container(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("2000\n")
-    assert devices.free_memory("cpu") == 3000
 
 
 def test_peak_memory_of_a_block_includes_released_memory() -> None:
