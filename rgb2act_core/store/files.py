@@ -30,8 +30,7 @@ def atomic_write(path: Path, *, remedy: str = OTHER_ROOT) -> Iterator[Path]:
     is deleted and ``path`` stays unchanged. The file's mode follows the umask. Disk errors are
     translated as in ``guard``.
     """
-    unique = f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name}.{unique}.part")
+    temporary = temporary_path(path)
     with guard(path, remedy=remedy):
         try:
             temporary.touch()
@@ -42,6 +41,12 @@ def atomic_write(path: Path, *, remedy: str = OTHER_ROOT) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):  # keep the first error
                 temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new name next to ``path``, which ``sweep_files`` recognises."""
+    unique = f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{unique}.part")
 
 
 def sweep_files(folder: Path) -> None:

@@ -4,6 +4,9 @@
 and FUSE file systems) the existence of the file is the lock. The file names the process and host
 that hold it, and its time is updated every ``BEAT`` seconds. A process that waits takes over a file
 that was not updated for ``STALE`` seconds, or sooner if its process ended on this host.
+
+NFS may be mounted so that ``flock`` only excludes processes of the same host. A file of another
+host is therefore a lock even if ``flock`` succeeds.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import attrs
 from ..system.hosts import host_name, is_running
 from ..system.progress import say
 from .disk_errors import OTHER_ROOT, guard
+from .files import temporary_path
 
 BEAT = 3.0  # seconds
 STALE = 30.0  # seconds without an update: long enough for a stalled network file system
@@ -116,7 +120,7 @@ def _acquire(path: Path) -> _Lock:
 
 
 def _attempt(path: Path) -> tuple[_Lock | None, bool]:
-    """Return the lock, or None if another process holds it, and whether ``flock`` is missing."""
+    """Return the lock, or None if another process holds it, and whether the file is the lock."""
     flags = os.O_RDWR | os.O_CLOEXEC
     try:
         fd, created = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666), True
@@ -128,7 +132,7 @@ def _attempt(path: Path) -> tuple[_Lock | None, bool]:
             return None, False
     lock = _Lock(path=path, fd=fd, token=secrets.token_hex(8))
     try:
-        soft = not _flock(fd)
+        soft = not _flock(fd) or (not created and _of_another_host(path))
         if (soft and not created) or not _is_file(fd, path):
             os.close(fd)
             return None, soft
@@ -145,6 +149,11 @@ def _attempt(path: Path) -> tuple[_Lock | None, bool]:
         os.close(fd)
         raise
     return lock, soft
+
+
+def _of_another_host(path: Path) -> bool:
+    holder = _holder(path)
+    return holder is not None and holder.pid is not None and holder.host != host_name()
 
 
 def _flock(fd: int) -> bool:
@@ -203,7 +212,7 @@ def _remove(path: Path, holder: _Holder) -> None:
 
     The file is renamed first: of several processes that wait, only one can do that.
     """
-    moved = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    moved = temporary_path(path)
     try:
         path.rename(moved)
     except FileNotFoundError:
@@ -217,8 +226,11 @@ def _remove(path: Path, holder: _Holder) -> None:
 
 
 def _update(lock: _Lock, ended: threading.Event) -> None:
-    """Update the time of a lock file until the lock is released."""
+    """Update the time of a lock file until the lock is released or taken over."""
     while not ended.wait(BEAT):
         with contextlib.suppress(OSError):
             if lock.is_own():
                 os.utime(lock.path)
+            elif (holder := _holder(lock.path)) is not None and holder.pid is not None:
+                say(f"{lock.path.name}: was taken over by {holder} while this run did not respond")
+                return

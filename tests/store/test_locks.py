@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.store import locks
+from rgb2act_core.store import files, locks
 from rgb2act_core.store.locks import locked
 from rgb2act_core.system.hosts import host_name
 
@@ -29,12 +29,13 @@ WAITING = """
 DEAD = 999_999_999  # above the largest process id
 
 
-@pytest.fixture(params=[errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.ENOSYS])
+@pytest.fixture
 def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make ``flock`` fail as on a file system that does not have it."""
+    number = getattr(request, "param", errno.ENOLCK)
 
     def fail(fd: int, operation: int) -> None:
-        raise OSError(request.param, os.strerror(request.param))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", fail)
     monkeypatch.setattr(locks, "BEAT", 0.02)
@@ -80,6 +81,9 @@ def test_without_flock_the_file_is_the_lock(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "no_flock", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.ENOSYS], indirect=True
+)
 @pytest.mark.usefixtures("no_flock")
 def test_many_processes_take_turns_without_flock(tmp_path: Path) -> None:
     inside, most = 0, 0
@@ -119,6 +123,21 @@ def test_a_lock_of_an_ended_process_is_named_and_taken_over(
 
 
 @pytest.mark.usefixtures("no_flock")
+def test_a_process_that_lost_its_lock_says_so_and_leaves_the_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, line = tmp_path / "stage.lock", ""
+    with locked(path):
+        path.write_text(f"{DEAD}\notherhost\nanother token\n")
+        while not line:
+            time.sleep(0.01)
+            line = capfd.readouterr().err
+    holder = f"process {DEAD} on otherhost"
+    assert line == f"stage.lock: was taken over by {holder} while this run did not respond\n"
+    assert "another token" in path.read_text()
+
+
+@pytest.mark.usefixtures("no_flock")
 @pytest.mark.parametrize("content", ["", "half", "1" * 40, "\n\n\n"])
 def test_a_lock_file_without_a_process_is_taken_over(tmp_path: Path, content: str) -> None:
     (tmp_path / "stage.lock").write_text(content)
@@ -127,8 +146,47 @@ def test_a_lock_file_without_a_process_is_taken_over(tmp_path: Path, content: st
 
 
 def test_a_file_left_by_a_killed_process_is_no_lock_where_flock_works(tmp_path: Path) -> None:
-    (tmp_path / "stage.lock").write_text(f"{DEAD}\notherhost\n")
+    (tmp_path / "stage.lock").write_text(f"{DEAD}\n{host_name()}\n")
     with locked(tmp_path / "stage.lock"):
+        pass
+
+
+def test_a_lock_of_another_host_holds_where_flock_is_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As on NFS that is mounted with ``nolock`` or ``local_lock=flock``."""
+    path, ended = tmp_path / "stage.lock", threading.Event()
+    path.write_text(f"{DEAD}\notherhost\n")
+    monkeypatch.setattr(locks, "STALE", 0.3)
+    monkeypatch.setattr(locks, "POLL", 0.01)
+
+    def hold() -> None:
+        while not ended.wait(0.02):
+            path.touch()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held = threading.Thread(target=_lock_once, args=(path,))
+    held.start()
+    held.join(0.9)  # three times as long as a lock without updates is respected
+    assert held.is_alive()
+    ended.set()
+    for thread in (other, held):
+        thread.join()
+    assert f"process {DEAD} on otherhost" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_was_being_taken_over_by_a_killed_process_is_swept(tmp_path: Path) -> None:
+    path = tmp_path / "stage.lock"
+    name = files.temporary_path(path).name.replace(f"-{os.getpid()}-", f"-{DEAD}-")
+    (tmp_path / name).touch()
+    files.sweep_files(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _lock_once(path: Path) -> None:
+    with locked(path):
         pass
 
 
