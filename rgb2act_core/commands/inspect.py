@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     import attrs
 
     path = Path(args.path)
-    component, found = _summary(path)
+    with _reading(path):
+        component, found = _summary(path)
     findings = _findings(component, found)
     if args.sheet:
         _sheet(found, Path(args.sheet))
@@ -72,6 +74,19 @@ def run(args: argparse.Namespace) -> int:
         _show_findings(findings)
     damaged = any(episode.problems for episode in found.episodes)
     return 1 if damaged or any(finding.severity == "error" for finding in findings) else 0
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise UserError for a folder or file at or below ``path`` that cannot be read."""
+    try:
+        yield
+    except OSError as err:
+        name = err.filename if isinstance(err.filename, str) else path
+        reason = str(err.strerror or err).lower()
+        raise UserError(
+            f"{name}: cannot be read ({reason}); allow reading and entering it"
+        ) from err
 
 
 def _findings(component: Component, found: DatasetSummary) -> list[Finding]:

@@ -36,6 +36,9 @@ class EnvironmentInfo:
     """Whether ``demonstrate`` and ``scene`` work."""
     scenes: bool = False
     """Whether ``scene`` works although ``demonstrate`` does not, because episodes are recorded."""
+    scene_seeds: bool = True
+    """Whether ``scene`` and episodes with the same seed have the same layout. If so, policies are
+    not evaluated on the seeds of scenes."""
     state_names: tuple[str, ...] = ()
     """Keys of ``Episode.state`` and ``info["state"]``."""
     hand_states: tuple[str, ...] = ()

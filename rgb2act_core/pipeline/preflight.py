@@ -46,7 +46,8 @@ def _check_seeds(spec: Spec, info: EnvironmentInfo) -> None:
         first, scenes = spec.collect.start, spec.collect.scenes
         attempts = 2 * spec.collect.episodes  # some fail
         trained_on["demonstrations"] = _seed_range(first, attempts)
-        trained_on["scenes"] = _seed_range(first + SCENE_SEEDS, scenes)
+        if info.scene_seeds:
+            trained_on["scenes"] = _seed_range(first + SCENE_SEEDS, scenes)
     closed_loop = spec.policy.closed_loop
     if closed_loop:
         trials = _seed_range(closed_loop.first_seed, closed_loop.episodes)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..system.input_files import open_regular
 from ..system.progress import Advance, progress_bar
 from .files import write_text
 
@@ -40,7 +41,10 @@ def cache_folder() -> Path:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of all files in a folder."""
+    """Return the SHA-256 of a file, or of the names and contents of all files in a folder.
+
+    Raises UserError for a named pipe or a device, and OSError if a file can't be read.
+    """
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return _digest(path, tuple(files), _identities(path, files))
 
@@ -72,7 +76,7 @@ def _hash(path: Path, files: tuple[Path, ...]) -> str:
         for file in files:
             if path.is_dir():
                 sha.update(str(file.relative_to(path)).encode() + b"\0")
-            with file.open("rb") as stream:
+            with open_regular(file) as stream:
                 while block := stream.read(BLOCK):
                     sha.update(block)
                     advance(len(block))

@@ -14,7 +14,7 @@ from ..plugins.components import Component, Kind
 from ..plugins.registry import find
 from ..spec.reader import structure_config
 from .files import read_json, write_record
-from .tensors import read_with_digest, write_tensors
+from .tensors import first_unusable, read_with_digest, write_tensors
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -22,15 +22,6 @@ Module = TypeVar("Module", bound=nn.Module)
 WEIGHTS_DIGEST = "weights_digest"
 MODELS = ("aligner", "policy")  # names of the files
 FORMAT = 2  # increase when the content of these files changes
-
-
-def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise UserError that names the first tensor with NaN or infinity."""
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise UserError(
-                f"{path}: tensor {name!r} contains NaN or infinity; delete the folder and run again"
-            )
 
 
 def save_model(folder: Path, name: str, module: nn.Module, data: Mapping[str, Any]) -> None:
@@ -82,10 +73,13 @@ def load_weights(path: Path, module: Module, data: Mapping[str, Any]) -> Module:
     """Load a safetensors file into a module, frozen and in evaluation mode.
 
     ``data`` is the content of the model's JSON file. Raises UserError if the weights were altered,
-    belong to another model, or are not finite.
+    belong to another model, or contain NaN or infinite parameters.
     """
     tensors = _read_weights(path, data)
-    check_finite(path, tensors)
+    if (name := first_unusable(tensors, module)) is not None:
+        raise UserError(
+            f"{path}: tensor {name!r} contains NaN or infinity; delete the folder and run again"
+        )
     try:
         module.load_state_dict(tensors)
     except RuntimeError as err:

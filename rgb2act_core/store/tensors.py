@@ -13,7 +13,7 @@ from typing import Any
 import google_crc32c
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from ..system.input_files import check_memory, check_regular, parse_json
@@ -21,6 +21,21 @@ from .files import atomic_write, json_digest
 from .safetensors_file import write_safetensors
 
 _META, _CHECKSUMS = "rgb2act", "crc32c"
+
+
+def first_unusable(tensors: Mapping[str, Tensor], module: nn.Module) -> str | None:
+    """Return the name of the first tensor with NaN, or of a parameter with infinity, or None.
+
+    Buffers of a module may be infinite, such as a mask that is added to the scores of attention.
+    """
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.is_meta:
+            continue
+        wrong = not bool(tensor.isfinite().all())
+        if wrong and (name in parameters or bool(tensor.isnan().any())):
+            return name
+    return None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:

@@ -25,8 +25,11 @@ def load_strict(
 
     The module may be on the meta device. Floating-point tensors are cast to ``dtype``; those that
     have it already are assigned without a copy. ``source`` names the checkpoint in messages.
-    Raises UserError that lists all missing, unexpected and misshapen keys.
+    Raises UserError that lists all missing, unexpected and misshapen keys, or names a tensor with
+    NaN or a parameter with infinity.
     """
+    from ..store.tensors import first_unusable
+
     expected = module.state_dict()
     wrong = [
         f"{key} {_describe(tensors[key])} instead of {_describe(expected[key])}"
@@ -53,11 +56,10 @@ def load_strict(
         key: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for key, tensor in tensors.items()
     }
-    for key, tensor in cast.items():
-        if tensor.is_floating_point() and not tensor.is_meta and not bool(tensor.isfinite().all()):
-            raise UserError(
-                f"{source}: tensor {key!r} contains NaN or infinity; use the official file"
-            )
+    if (name := first_unusable(cast, module)) is not None:
+        raise UserError(
+            f"{source}: tensor {name!r} contains NaN or infinity; use the official file"
+        )
     module.load_state_dict(cast, strict=True, assign=True)
 
 

@@ -11,6 +11,7 @@ from small_aligner import WEIGHTED, build
 from rgb2act_core.alignment.saving import load_aligner, save_aligner
 from rgb2act_core.errors import UserError
 from rgb2act_core.spec import FusionChoice
+from rgb2act_core.store.model_files import load_weights, read_model_json, save_model
 
 
 @pytest.fixture
@@ -101,3 +102,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -
     save_aligner(tmp_path, aligner, FusionChoice(component=WEIGHTED, config=WEIGHTED.tiny))
     with pytest.raises(UserError, match=f"tensor '{re.escape(name)}' contains NaN or infinity"):
         load_aligner(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_buffers_may_be_infinite_but_not_nan(tmp_path: Path, value: str) -> None:
+    module = torch.nn.Linear(2, 2)
+    module.register_buffer("mask", torch.tensor([0.0, -float(value)]))
+    save_model(tmp_path, "head", module, {})
+    path = tmp_path / "head.safetensors"
+    data = read_model_json(tmp_path / "head.json")
+    if value == "nan":
+        with pytest.raises(UserError, match="tensor 'mask' contains NaN or infinity"):
+            load_weights(path, module, data)
+    else:
+        assert load_weights(path, module, data) is module

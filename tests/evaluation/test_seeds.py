@@ -14,6 +14,7 @@ from rgb2act_core.data.dataset import Dataset
 from rgb2act_core.errors import UserError
 from rgb2act_core.evaluation.seeds import Seeds, select_seeds, verdicts_folder
 from rgb2act_core.evaluation.task import EvaluationTask
+from rgb2act_core.pipeline import preflight
 from rgb2act_core.pipeline.status import check
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.act import evaluation_tasks
@@ -166,3 +167,13 @@ def test_unusable_seed_file_is_an_error_before_any_work(
     spec = read_spec(spec_file(act={"episodes": 2, "seeds": str(path)}))
     with pytest.raises(UserError, match=message):
         check(spec, tmp_path / "root")
+
+
+def test_seeds_of_scenes_may_be_evaluated_if_their_layouts_are_others(
+    spec_file: SpecFile, puppet: Any
+) -> None:
+    spec = read_spec(spec_file(act={"first_seed": 500_001}))
+    info = spec.environment.build().info
+    with pytest.raises(UserError, match="seed 500001 is also one of the seeds of the scenes"):
+        preflight._check_seeds(spec, info)
+    preflight._check_seeds(spec, attrs.evolve(info, scene_seeds=False))

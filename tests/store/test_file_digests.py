@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rgb2act_core.errors import UserError
 from rgb2act_core.store import file_digests
 from rgb2act_core.store.file_digests import file_digest
 
@@ -156,3 +157,14 @@ def test_slow_hashing_shows_progress(
     weights.write_bytes(bytes(20))
     fresh_digest(weights)
     assert "hash weights.pth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "weights.pth"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"weights\.pth: is a"):
+        file_digest(path)

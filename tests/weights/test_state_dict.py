@@ -63,3 +63,28 @@ def test_integers_are_not_accepted_as_weights():
     wrong = {**tensors(), "bias": torch.zeros(3, dtype=torch.int8)}
     with pytest.raises(UserError, match=r"bias \[3\] of integers instead of \[3\]"):
         load_strict(net, wrong, source="a.pth")
+
+
+class Masked(nn.Linear):
+    """A module with a mask that is added to the scores of attention."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+
+
+def test_a_buffer_may_be_infinite() -> None:
+    with torch.device("meta"):
+        net = Masked()
+    mask = torch.full((3, 3), -torch.inf)
+    load_strict(net, {**tensors(), "mask": mask}, source="a.pth")
+    assert net.mask.isinf().all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("mask", "nan"), ("bias", "nan"), ("bias", "-inf")])
+def test_nan_and_infinite_parameters_are_refused(name: str, value: str) -> None:
+    given = {**tensors(), "mask": torch.zeros(3, 3)}
+    given[name] = given[name].clone()
+    given[name].view(-1)[-1] = float(value)
+    with pytest.raises(UserError, match=rf"a\.pth: tensor '{name}' contains NaN or infinity"):
+        load_strict(Masked(), given, source="a.pth")

@@ -58,6 +58,7 @@ class RobotwinEnvironment:
             demonstrates=config.python is not None and config.data is None,
             acts=config.python is not None,
             scenes=config.python is not None,
+            scene_seeds=False,  # scenes have seeds of the simulator that episodes never have
             state_names=self._state_names(),
             clouds=live.clouds != "none" and ("none",) not in self._sources,
             cloud_problem=cloud_sources.problem(self._sources),

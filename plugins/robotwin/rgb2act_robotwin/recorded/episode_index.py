@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from rgb2act_core import UserError, check_within
+from rgb2act_core import UserError, check_within, read_regular
 
 from ..config import SEGMENTS
 from ..tasks import EMBODIMENTS, TASKS
@@ -173,7 +173,7 @@ def missing_numbers(entries: list[IndexEntry]) -> list[int]:
 def _seeds(folder: Path) -> int:
     """Return the number of seeds in ``seed.txt``; 0 if it cannot be read."""
     try:
-        return len((folder / "seed.txt").read_text(encoding="utf-8").split())
+        return len(read_regular(folder / "seed.txt").decode().split())
     except (OSError, UnicodeDecodeError):
         return 0
 
@@ -181,16 +181,22 @@ def _seeds(folder: Path) -> int:
 def _files(folder: Path, depth: int, links: bool = False) -> Iterator[Path]:
     """Yield the files in a folder and below; with ``links``, also links to missing files."""
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(path for path in folder.iterdir() if not _is_ignored(path.name))
+        files = {path for path in entries if path.is_file()}
+        folders = {path for path in entries if path.is_dir()}
     except OSError as err:
-        raise UserError(f"{folder}: cannot be read ({err.strerror}); give it read access") from err
+        raise UserError(
+            f"{folder}: cannot be read ({str(err.strerror).lower()}); allow reading and entering it"
+        ) from err
     for path in entries:
-        if path.name.startswith(".") or path.name in IGNORED:
-            continue
-        if path.is_file() or (links and path.is_symlink() and not path.exists()):
+        if path in files or (links and path.is_symlink() and path not in folders):
             yield path
-        elif depth and path.is_dir():
+        elif depth and path in folders:
             yield from _files(path, depth - 1, links)
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name in IGNORED
 
 
 def _check_numbers(entries: list[IndexEntry]) -> None:

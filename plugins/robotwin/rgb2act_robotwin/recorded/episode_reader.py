@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, did_you_mean, file_digest, key_of
+from rgb2act_core import UserError, did_you_mean, file_digest, key_of, read_regular
 from rgb2act_core.interfaces import Episode, Frames, PointCloud
 
 from ..config import CAMERAS, Robotwin
@@ -104,7 +104,7 @@ def duplicate_marks(joints_TA: NDArray[np.float32], config: Robotwin) -> dict[st
 def seed_of(entry: IndexEntry) -> int | None:
     """Return the seed of an episode's scene from ``seed.txt``; None if it is not there."""
     try:
-        seeds = (entry.folder / "seed.txt").read_text(encoding="utf-8").split()
+        seeds = read_regular(entry.folder / "seed.txt").decode().split()
     except (OSError, ValueError):
         return None
     seed = seeds[entry.number] if entry.number < len(seeds) else ""

@@ -72,6 +72,8 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r", locking=False)  # many network file systems cannot lock
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; list the episodes with rgb2act inspect") from None
+    except PermissionError:
+        raise UserError(f"{path}: cannot be read (permission denied); allow reading it") from None
     except DAMAGE as err:
         raise UserError(f"{path}: cannot be read as HDF5 ({first_line(err)}); {REMEDY}") from err
     _open.files[path] = file

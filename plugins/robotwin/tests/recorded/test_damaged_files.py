@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -333,6 +336,40 @@ def test_named_pipe_in_place_of_an_episode_is_skipped(tmp_path: Path, opened: Op
     assert [episode.name for episode in opened(tmp_path).recorded()] == [
         "demo_clean-episode_0000000"
     ]
+
+
+def test_named_pipe_in_place_of_the_seeds_is_refused(tmp_path: Path, opened: Opened) -> None:
+    write_legacy(tmp_path)
+    os.mkfifo(tmp_path / TASK / "demo_clean" / "seed.txt")
+    assert "seed.txt: is a named pipe" in refused(opened(tmp_path))
+
+
+@pytest.mark.parametrize("call", ["iterdir", "is_file"])
+def test_folder_without_access_is_named(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    folder, original = write_legacy(tmp_path).parent, getattr(Path, call)
+
+    def denied(path: Path) -> Any:
+        if folder == (path if call == "iterdir" else path.parent):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(Path, call, denied)
+    message = f"{folder}: cannot be read (permission denied); allow reading and entering it"
+    assert refused(opened(tmp_path)) == message
+    with pytest.raises(UserError, match=re.escape(message)):
+        inspect(tmp_path)
+
+
+def test_file_without_access_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_legacy(tmp_path)
+
+    def denied(*args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Unable to synchronously open file")
+
+    monkeypatch.setattr(h5py, "File", denied)
+    assert f"{path}: cannot be read (permission denied); allow reading it" in problems(tmp_path)
 
 
 def test_link_that_leaves_the_data_folder_is_refused(tmp_path: Path, opened: Opened) -> None:

@@ -260,6 +260,7 @@ def test_scenes_join_recorded_episodes(config: Callable[..., Robotwin], tmp_path
     environment = build(config(data=tmp_path))
     assert not environment.info.demonstrates
     assert environment.info.scenes
+    assert not environment.info.scene_seeds
     scene = environment.scene(1)
     assert set(scene.state) == {"actors", "contacts"}
     assert scene.clouds is not None
