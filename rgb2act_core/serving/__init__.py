@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .access import listen, read_token, tokens_equal
     from .command_line import announce, serve_arguments, until_interrupted
     from .connections import Connections
+    from .line_limit import client_log
     from .policy_info import PolicyInfo, read_policy_info
     from .server import Server, load_server
     from .sessions import Session, Sessions
@@ -23,6 +24,7 @@ else:
             "Session": "sessions",
             "Sessions": "sessions",
             "announce": "command_line",
+            "client_log": "line_limit",
             "listen": "access",
             "load_server": "server",
             "read_policy_info": "policy_info",
@@ -40,6 +42,7 @@ __all__ = [
     "Session",
     "Sessions",
     "announce",
+    "client_log",
     "listen",
     "load_server",
     "read_policy_info",

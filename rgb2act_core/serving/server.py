@@ -25,6 +25,7 @@ from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from .access import tokens_equal
 from .connections import HELLO_SECONDS, Connections
+from .line_limit import client_log
 from .policy_info import PolicyInfo, evaluation_batch, info_of
 from .sessions import Session, Sessions
 
@@ -85,7 +86,7 @@ class Server:
             except RuntimeError as err:  # the system has no resources for another thread
                 self.threads.remove(thread)
                 connection.close()
-                print(f"client {name} disconnected: {err}", file=sys.stderr, flush=True)
+                client_log.print(f"client {name} disconnected: {err}")
 
     def close(self) -> None:
         """Close all connections and stop."""
@@ -94,6 +95,7 @@ class Server:
         self.sessions.close()
         for thread in self.threads:
             thread.join()
+        client_log.close()
 
     def _serve_client(self, connection: socket.socket, name: str) -> None:
         channel = None
@@ -104,7 +106,7 @@ class Server:
         except (Closed, OSError):
             pass  # by the client
         except (WireError, UserError) as err:
-            print(f"client {name} disconnected: {err}", file=sys.stderr, flush=True)
+            client_log.print(f"client {name} disconnected: {err}")
             with contextlib.suppress(WireError):
                 if channel is not None:
                     channel.send({"kind": "error", "what": str(err)}, SEND_SECONDS)
@@ -118,15 +120,13 @@ class Server:
                     # no name for the message, which would keep its images until the next one
                     reply = self._answer(session, channel.receive())
                     if text := reply.get("warning"):
-                        print(f"client {name}: {text}", file=sys.stderr, flush=True)
+                        client_log.print(f"client {name}: {text}")
                     channel.send(reply, SEND_SECONDS)
             finally:
                 if count := session.far_inputs:
-                    print(
+                    client_log.print(
                         f"client {name}: {count} observations had joints far outside the training"
-                        " data",
-                        file=sys.stderr,
-                        flush=True,
+                        " data"
                     )
 
     def _check_hello(self, channel: Channel) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import traceback
 import uuid
 from http import HTTPStatus
@@ -18,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from rgb2act_wire import LIMIT
 
 from rgb2act_core import UserError
-from rgb2act_core.serving import Connections, PolicyInfo, Sessions, tokens_equal
+from rgb2act_core.serving import Connections, PolicyInfo, Sessions, client_log, tokens_equal
 
 from ..recorded.joint_states import ACTION_NAMES
 from . import xpolicylab_messages
@@ -111,7 +110,7 @@ class _Handler:
             while reply := client.answer(_unpack(connection.recv())):
                 connection.send(reply)
         except FrameError as err:
-            print(f"client {connection.remote_address} disconnected: {err}", file=sys.stderr)
+            client_log.print(f"client {connection.remote_address} disconnected: {err}")
             connection.close(UNREADABLE, str(err)[:100])
         except ConnectionClosed:
             pass  # by the client, or because a message was too large
@@ -152,4 +151,7 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> Non
             logger=logger,
         ) as server,
     ):
-        server.serve_forever()
+        try:
+            server.serve_forever()
+        finally:
+            client_log.close()

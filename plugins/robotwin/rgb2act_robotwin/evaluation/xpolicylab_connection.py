@@ -8,7 +8,6 @@ was lost, and continues on the connection that sends its ids.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import attrs
 
 from rgb2act_core import UserError
-from rgb2act_core.serving import Sessions
+from rgb2act_core.serving import Sessions, client_log
 
 from . import xpolicylab_messages
 from .xpolicylab_trial import Trial
@@ -116,7 +115,7 @@ class Connection:
             return False
         self.trials.leave(self.trial, self, keep=False)
         self.trial = found
-        print(f"trial {frame['trial_id']!r} continues on a new connection", file=sys.stderr)
+        client_log.print(f"trial {frame['trial_id']!r} continues on a new connection")
         return True
 
 

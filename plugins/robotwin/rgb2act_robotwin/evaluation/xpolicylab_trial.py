@@ -9,7 +9,6 @@ Shapes: V = cameras, H W = pixels, n = actions of one chunk
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import Any
 import attrs
 
 from rgb2act_core import UserError
-from rgb2act_core.serving import Session, Sessions
+from rgb2act_core.serving import Session, Sessions, client_log
 
 from . import xpolicylab_messages
 from .deploy_files.xpolicylab import rgb2act_xpolicylab
@@ -151,7 +150,7 @@ class Trial:
     def _trial_end(self, payload: dict[str, Any]) -> dict[str, Any]:
         missing = self._missing()
         if missing:
-            print(f"seed {self.seed}: {missing} steps were not observed", file=sys.stderr)
+            client_log.print(f"seed {self.seed}: {missing} steps were not observed")
         plans = sum(session.plans for session in self.open.values())
         return {"result": {"plans": plans, "missing_steps": missing}}
 
@@ -177,7 +176,7 @@ class Trial:
             joints = rgb2act_xpolicylab.joints(observation)
             warning = self._session(number).observe(rgb_VHW3[None], joints[None])
             if warning:
-                print(f"environment {number}: {warning}", file=sys.stderr, flush=True)
+                client_log.print(f"environment {number}: {warning}")
                 self.warnings.append(warning)
 
     def _plan(self, numbers: list[int]) -> list[list[dict[str, Any]]]:
