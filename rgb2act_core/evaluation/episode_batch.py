@@ -14,9 +14,9 @@ from ..policy.batch_planner import BatchPlanner, open_encoders
 from ..policy.policy import Policy
 from ..policy.rollout import Rollout, start_rollout, step_rollouts
 from ..spec import Act, BackboneChoice, TeacherChoice
-from ..store.files import write_json
-from .episode_metrics import episode_curves, episode_facts
+from .episode_metrics import episode_facts
 from .episode_progress import Ended
+from .rollout_files import RolloutFile
 from .simulator_pool import SimulatorPool
 from .simulator_worker import StepResult
 from .success_rate import wilson
@@ -68,34 +68,52 @@ class EpisodeBatch:
     planner: BatchPlanner
     simulators: SimulatorPool
     seeds: Sequence[int]
-    videos: Mapping[int, Path] = attrs.field(factory=dict)  # paths by seed, for recorded episodes
+    folder: Path | None = None  # of the evaluation, into which rollouts are written
     scenes: Mapping[int, Mapping[str, Any]] = attrs.field(factory=dict)  # by seed, from screening
     task: str | None = None  # None if the policy has one task
 
     def run(self, ended: Ended) -> list[dict[str, Any]]:
         """Return the outcome of each seed; ``ended(success)`` is called when an episode ends."""
         slots = dict(enumerate(self.seeds))
-        videos = {slot: self.videos[seed] for slot, seed in slots.items() if seed in self.videos}
         scenes = {slot: self.scenes[seed] for slot, seed in slots.items() if seed in self.scenes}
-        first = self.simulators.reset(slots, videos, scenes)
+        first = self.simulators.reset(slots, {}, scenes)
         rollouts = {
             slot: start_rollout(self.planner, self.act, seed, first[slot].joints[-1], self.task)
             for slot, seed in slots.items()
         }
         results = self._play(first, rollouts, ended)
         hands = {slot: np.concatenate([r.hands for r in parts]) for slot, parts in results.items()}
-        for slot, video in videos.items():
-            curves = episode_curves(rollouts[slot], hands[slot])
-            write_json(video.with_suffix(".json"), curves)
+        if self.folder is not None:
+            for slot, rollout in rollouts.items():
+                self._file(rollout, slots[slot], results[slot]).save(self.folder)
         task = {"task": self.task} if self.task else {}
         return [
             task
             | {"seed": seed, "success": results[slot][-1].success, "steps": results[slot][-1].steps}
             | episode_facts(rollouts[slot], hands[slot])
             | {**results[slot][0].info, **results[slot][-1].info}
-            | {"video": "/".join(videos[slot].parts[-2:]) if slot in videos else None}
+            | {"video": None}
             for slot, seed in slots.items()
         ]
+
+    def _file(self, rollout: Rollout, seed: int, results: Sequence[StepResult]) -> RolloutFile:
+        steps, n = results[-1].steps, rollout.config.n_action_steps
+        return RolloutFile(
+            seed=seed,
+            success=results[-1].success,
+            task=self.task,
+            scene=self.scenes.get(seed),
+            chunk=n,
+            action_names=list(rollout.config.action_names),
+            commands=np.concatenate(rollout.commands)[:steps],
+            hands=np.concatenate([result.hands for result in results]),
+            joints=np.concatenate([result.joints for result in results]),
+            observed=np.concatenate([result.observed for result in results]),
+            plans=np.stack(rollout.plans),
+            plan_steps=n * np.arange(len(rollout.plans)),
+            seams=np.array(rollout.chunks.seams, np.float64),
+            moved=np.array(rollout.config.action_index),
+        )
 
     def _play(
         self,

@@ -57,12 +57,6 @@ def episode_facts(rollout: Rollout, hands_TX3: NDArray[np.float32]) -> dict[str,
     return facts
 
 
-def episode_curves(rollout: Rollout, hands_TX3: NDArray[np.float32]) -> dict[str, list[float]]:
-    """Return the length of every step and the seam of every plan, for plots."""
-    lengths = step_lengths(*_moved_commands(rollout, len(hands_TX3) - 1), hands_TX3)
-    return lengths | {"seams": rollout.chunks.seams}
-
-
 def _moved_commands(rollout: Rollout, steps: int) -> tuple[NDArray[np.float32], list[str]]:
     """Return the executed commands of the dimensions that the policy moves, and their names."""
     moved = list(rollout.config.action_index)

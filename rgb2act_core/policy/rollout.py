@@ -54,6 +54,7 @@ class Rollout:
     first_A: NDArray[np.float32]  # joints at the start of the episode
     source: str = "policy"  # names the policy in messages
     commands: list[NDArray[np.float32]] = attrs.field(factory=list)  # of each plan, (n, A)
+    plans: list[NDArray[np.float32]] = attrs.field(factory=list)  # (S, A moved), physical units
     clipped_by: list[NDArray[np.float32]] = attrs.field(factory=list)
     """How far clipping moved the executed steps of each plan, (n, A moved), in half ranges; empty
     if the head does not clip."""
@@ -72,6 +73,7 @@ class Rollout:
         best, steps = self.chunks.add(self.step, candidates.actions_PSA), self.config.n_action_steps
         if candidates.clipped_by_PSA is not None:
             self.clipped_by.append(candidates.clipped_by_PSA[best][:steps])
+        self.plans.append(candidates.actions_PSA[best])
         moved_nA = self.chunks.actions(self.step, steps)
         actions = full_actions(self.config, moved_nA, self.first_A, self.history.newest.joints)
         self.commands.append(actions)

@@ -5,6 +5,7 @@ Blocks hold plain text and numbers; ``page`` lays them out with templates that e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Literal, TypeVar
 
@@ -73,12 +74,16 @@ Cell = str | Styled | Image | Bar
 
 @attrs.frozen
 class Table:
-    """A table; a heading that starts with ``#`` aligns its column right."""
+    """A table; a heading that starts with ``#`` aligns its column right.
+
+    A reader can sort the rows of a ``sortable`` table by clicking on a heading.
+    """
 
     kind: ClassVar[str] = "table"
     headings: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     style: Literal["wide", "tall", "images"] = "wide"
+    sortable: bool = False
 
     @property
     def columns(self) -> list[tuple[str, bool]]:
@@ -101,6 +106,11 @@ class Video:
     source: str  # data URI
     caption: str
     outcome: Styled
+
+    @property
+    def label(self) -> str:
+        """The video's name for screen readers."""
+        return f"Video of {self.caption}, {self.outcome.text}"
 
 
 @attrs.frozen
@@ -135,15 +145,20 @@ class Fact:
 
 @attrs.frozen
 class Section:
-    """A titled part of the page."""
+    """A titled part of the page, which the contents link to."""
 
     title: str
     blocks: Sequence[Block]
 
+    @property
+    def anchor(self) -> str:
+        """The section's id in the page's address."""
+        return re.sub("[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
 
 @attrs.frozen
 class Page:
-    """The report of one run."""
+    """The report of one run, or a comparison of several."""
 
     title: str
     subtitle: str

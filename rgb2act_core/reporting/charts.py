@@ -1,4 +1,7 @@
-"""Geometry of the report's charts, which a template draws as SVG in the page's colours."""
+"""Geometry of the report's charts, which a template draws as SVG in the page's colours.
+
+Title and legend are HTML above the SVG: the browser wraps them, so no name is cut off.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ import numpy as np
 
 Points = Sequence[tuple[float, float]]
 
-WIDTH, HEIGHT = 340, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 20, 50, 28  # margins around the plot
-COLOURS = 6  # s0 .. s5 of the page's style
+WIDTH, HEIGHT = 340, 180
+LEFT, RIGHT, TOP, BOTTOM = 52, 20, 10, 28  # margins around the plot
+COLOURS = 10  # s0 .. s9 of the page's style
+DASHES = 4  # d0 .. d3 of the page's style; curves of the same colour have different dashes
+BACKGROUND = "background"  # style of the curves behind the others
 SMOOTHED_POINTS = 60  # curves of at least this many points get a smoothed copy on top
 MAX_POINTS = 600  # drawn per curve
 MAX_LOG_TICKS = 6
@@ -38,9 +43,8 @@ class Tick:
 
 @attrs.frozen
 class LegendEntry:
-    """The name of a curve and where it is written."""
+    """The name of a curve and its style."""
 
-    x: float
     style: str
     text: str
 
@@ -59,6 +63,12 @@ class Chart:
     left: int = LEFT
     right: int = WIDTH - RIGHT
 
+    @property
+    def label(self) -> str:
+        """The chart's name for screen readers: its title and its curves."""
+        names = ", ".join(entry.text for entry in self.legend)
+        return f"{self.title}: {names}" if names not in ("", self.title) else self.title
+
 
 @attrs.frozen(kw_only=True)
 class Bar:
@@ -74,30 +84,50 @@ class Bar:
 
 
 def chart(
-    title: str, series: Mapping[str, Points], *, log: bool = False, unit: bool = False
+    title: str,
+    series: Mapping[str, Points],
+    *,
+    log: bool = False,
+    unit: bool = False,
+    background: Sequence[Points] = (),
+    background_name: str = "demonstrations",
+    smooth: bool = True,
 ) -> Chart:
     """Return a chart of curves over steps; points that are not finite are left out.
 
     ``unit`` fixes the vertical axis to [0, 1]; ``log`` makes it logarithmic and is ignored if a
-    value is not positive.
+    value is not positive. The curves of ``background`` are drawn faintly behind the others and
+    share one entry of the legend. ``smooth`` draws the moving average of long curves on top.
     """
     finite = {name: _finite(points) for name, points in series.items()}
     finite = {name: points for name, points in finite.items() if points}
-    values = [y for points in finite.values() for _, y in points]
+    behind = [points for points in map(_finite, background) if points]
+    everything = [point for points in (*behind, *finite.values()) for point in points]
+    values = [y for _, y in everything]
     log = log and bool(values) and min(values) > 0
-    x_axis = _Axis.of([x for points in finite.values() for x, _ in points], LEFT, WIDTH - RIGHT)
+    x_axis = _Axis.of([x for x, _ in everything], LEFT, WIDTH - RIGHT)
     y_axis = _Axis.of([0.0, 1.0] if unit else values, HEIGHT - BOTTOM, TOP, log=log)
+    drawn = [
+        curve
+        for i, points in enumerate(finite.values())
+        for curve in _curves(points, x_axis, y_axis, _style(i), smooth)
+    ]
+    legend = [LegendEntry(_style(i), name) for i, name in enumerate(finite)]
+    if behind:
+        legend.append(LegendEntry(BACKGROUND, background_name))
     return Chart(
         title=title,
-        curves=[
-            curve
-            for i, points in enumerate(finite.values())
-            for curve in _curves(points, x_axis, y_axis, f"s{i % COLOURS}")
-        ],
+        curves=[*(Curve(BACKGROUND, _in_pixels(p, x_axis, y_axis)) for p in behind), *drawn],
         x_ticks=x_axis.labels(),
         y_ticks=y_axis.labels(),
-        legend=_legend(list(finite)),
+        legend=legend,
     )
+
+
+def _style(number: int) -> str:
+    """Return the style of a curve; the first 40 curves of a chart have different ones."""
+    dash = number // COLOURS % DASHES
+    return f"s{number % COLOURS}" + (f" d{dash}" if dash else "")
 
 
 def bar(rate: float, interval: tuple[float, float], main: bool) -> Bar:
@@ -129,6 +159,8 @@ class _Axis:
         if high - low <= 1e-12 * max(abs(low), abs(high)):
             low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
         step = _round_step((high - low) / 4)
+        if all(float(value).is_integer() for value in values):
+            step = max(math.ceil(step), 1)  # counts have integer ticks
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         return cls([i * step for i in range(first, last + 1)], begin, end, log)
 
@@ -166,14 +198,16 @@ def _finite(points: Points) -> list[tuple[float, float]]:
     return finite[:: -(-len(finite) // MAX_POINTS)] + finite[-1:]
 
 
-def _curves(points: Points, x_axis: _Axis, y_axis: _Axis, style: str) -> list[Curve]:
-    def in_pixels(values: Points) -> list[tuple[float, float]]:
-        return [(x_axis.at(x), y_axis.at(y)) for x, y in values]
+def _in_pixels(values: Points, x_axis: _Axis, y_axis: _Axis) -> list[tuple[float, float]]:
+    return [(x_axis.at(x), y_axis.at(y)) for x, y in values]
 
-    if len(points) < SMOOTHED_POINTS:
-        return [Curve(style, in_pixels(points))]
-    faint = Curve(f"{style} faint", in_pixels(points))
-    return [faint, Curve(style, in_pixels(_smoothed(points)))]
+
+def _curves(points: Points, x_axis: _Axis, y_axis: _Axis, style: str, smooth: bool) -> list[Curve]:
+    exact = _in_pixels(points, x_axis, y_axis)
+    if not smooth or len(points) < SMOOTHED_POINTS:
+        return [Curve(style, exact)]
+    mean = _in_pixels(_smoothed(points), x_axis, y_axis)
+    return [Curve(f"{style} faint", exact), Curve(style, mean)]
 
 
 def _smoothed(points: Points) -> list[tuple[float, float]]:
@@ -193,11 +227,3 @@ def _number(value: float) -> str:
     if value and not 1e-4 <= abs(value) < 1e6:
         return f"{value:.0e}"
     return f"{value:,.6g}" if abs(value) > 1e-12 else "0"
-
-
-def _legend(names: Sequence[str]) -> list[LegendEntry]:
-    entries, x = [], 4.0
-    for i, name in enumerate(names):
-        entries.append(LegendEntry(round(x), f"s{i % COLOURS}", name))
-        x += 34 + 6.4 * len(name)
-    return entries

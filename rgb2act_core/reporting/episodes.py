@@ -8,27 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.video import read_mp4
-from ..errors import UserError
 from ..evaluation.success_rate import wilson
 from ..store.files import read_json
 from ..store.stage_id import Stage, StageId
 from .blocks import (
     Block,
     Cell,
-    Charts,
     Heading,
     Paragraph,
     Styled,
     Table,
-    Video,
-    Videos,
     guarded,
-    note,
 )
-from .charts import Chart, bar, chart
+from .charts import bar
 from .formats import duration, number, percent
-from .media import data_uri
 from .stage_results import StageResults, Stages
 
 SMOOTHNESS = (  # of an episode, and the table's headings
@@ -42,11 +35,6 @@ SMOOTHNESS = (  # of an episode, and the table's headings
     ("hand_rewinds", "#hand rewinds"),
     ("clipped_steps", "#clipped steps"),
 )
-CURVES = (  # of an episode with a video, and the charts' titles
-    ("joints", "joint steps, rad"),
-    ("hands", "steps of the fastest hand, m"),
-    ("seams", "seam per plan"),
-)
 SHOWN_REASONS = SHOWN_SEEDS = 20
 
 
@@ -56,6 +44,11 @@ def count_successes(act: StageResults) -> tuple[int, int]:
     return sum(outcome is True for outcome in outcomes), len(outcomes)
 
 
+def failures_first(episodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the episodes that failed, then those that succeeded, each in their order."""
+    return sorted(episodes, key=lambda episode: episode["success"] is True)
+
+
 def comparison(acted: Sequence[StageResults], stages: Stages) -> Iterator[Block]:
     """Yield a table of the success rates of the run's policy and its baselines."""
 
@@ -63,76 +56,41 @@ def comparison(acted: Sequence[StageResults], stages: Stages) -> Iterator[Block]
         successes, n = count_successes(act)
         low, high = wilson(successes, n)
         rate = successes / n if n else 0.0
-        trained = stages.get(StageId(Stage.TRAIN, act.id.variant))
         return [
             act.policy_name,
             Styled(percent(rate) if n else "-", "bold"),
             bar(rate, (low, high), not act.is_baseline),
             f"{percent(low)} to {percent(high)}",
             f"{successes} of {n}",
-            duration(trained.results.get("cpu_seconds") if trained else None),
+            duration(_training_seconds(act.id.variant, stages)),
         ]
 
     headings = ("policy", "#success", "", "#95 % interval", "#seeds", "#training, CPU time")
     yield Table(headings, list(map(row, acted)))
+    if any(act.is_baseline for act in acted) and StageId(Stage.ALIGN) in stages:
+        yield Paragraph(
+            "The training time of this run's policy includes that of its aligner; each baseline"
+            " trains for as long as both together."
+        )
 
 
-def videos(act: StageResults) -> Iterator[Block]:
-    """Yield the recorded videos, and below them the smoothness of these episodes over time."""
-    recorded = [episode for episode in act.results["episodes"] if episode.get("video")]
-    if not recorded:
-        yield Paragraph("No videos were recorded.")
-        return
-    shown = []
-    for episode in recorded:
-        try:
-            shown.append(_video(act.folder, episode))
-        except UserError as err:
-            yield note(str(err))
-    yield Videos(shown)
-    yield Charts([c for episode in recorded for c in _smoothness_charts(act.folder, episode)])
+def _training_seconds(variant: str, stages: Stages) -> float | None:
+    """Return the CPU time of a policy's training and, of the run's own policy, its aligner's."""
+    ids = [StageId(Stage.TRAIN, variant), *([] if variant else [StageId(Stage.ALIGN)])]
+    seconds = [stages[id].results.get("cpu_seconds") for id in ids if id in stages]
+    known = [value for value in seconds if value is not None]
+    return sum(known) if known and len(known) == len(seconds) else None
 
 
-def _video(folder: Path, episode: Mapping[str, Any]) -> Video:
-    path = _video_path(folder, episode)
-    read_mp4(path)
-    return Video(
-        source=data_uri("video/mp4", path.read_bytes()),
-        caption=f"{_name(episode)}, {int(episode['steps'])} steps",
-        outcome=_outcome(episode["success"]),
-    )
-
-
-def _video_path(folder: Path, episode: Mapping[str, Any]) -> Path:
-    """Return the file of an episode's video.
-
-    Results name the last two parts of its path. A task name with "/" adds more, which are found
-    by the file's name.
-    """
-    path = folder / str(episode["video"])
-    if path.exists():
-        return path
-    found = sorted((folder / "videos").rglob("*.mp4"))
-    ending = Path(str(episode["video"])).parts
-    return next((file for file in found if file.parts[-len(ending) :] == ending), path)
-
-
-def _name(episode: Mapping[str, Any]) -> str:
+def episode_title(episode: Mapping[str, Any]) -> str:
+    """Return the task, if there are several, and the seed of an episode."""
     task = f"{episode['task']}, " if "task" in episode else ""
     return f"{task}seed {int(episode['seed'])}"
 
 
-def _outcome(success: object) -> Styled:
+def outcome(success: object) -> Styled:
+    """Return the outcome of an episode as a table or a caption shows it."""
     return Styled("\u2713 success", "good") if success is True else Styled("\u2717 failed", "bad")
-
-
-def _smoothness_charts(folder: Path, episode: Mapping[str, Any]) -> Iterator[Chart]:
-    path = _video_path(folder, episode).with_suffix(".json")
-    curves = read_json(path) if path.exists() else {}
-    for key, title in CURVES:
-        if curves.get(key):
-            points = list(enumerate(map(float, curves[key]), 1))
-            yield chart(f"{_name(episode)}: {title}", {key: points})
 
 
 def tables(act: StageResults) -> Iterator[Block]:
@@ -159,14 +117,14 @@ def _episode_table(results: Mapping[str, Any]) -> Table:
             f"{episode['task']}, {int(episode['seed'])}"
             if "task" in episode
             else str(int(episode["seed"])),
-            _outcome(episode["success"]),
+            outcome(episode["success"]),
             str(int(episode["steps"])),
             *(number(episode.get(name)) for name, _ in measured),
         ]
-        for episode in episodes
+        for episode in failures_first(episodes)
     ]
     headings = ("#seed", "outcome", f"#steps, of {results.get('max_steps', '?')}")
-    return Table((*headings, *(head for _, head in measured)), rows, "tall")
+    return Table((*headings, *(head for _, head in measured)), rows, "tall", sortable=True)
 
 
 def _rejected_seeds(results: Mapping[str, Any]) -> Iterator[Block]:

@@ -16,11 +16,11 @@ def percent(share: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a count as it is, a metric with four digits, or with two decimals from 1 on."""
+    """Return an integer as it is, a metric with four digits, or with two decimals from 1 on."""
     if value is None:
         return "-"
-    if isinstance(value, int):
-        return f"{value:,}"
+    if float(value).is_integer():
+        return f"{int(value):,}"
     return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
 
 

@@ -45,7 +45,8 @@ def plots(rows: Sequence[metrics_log.Row], *wanted: Plot) -> list[Chart]:
             for name in names
         }
         if any(series.values()):
-            charts.append(chart(title, series, **options))
+            log, unit = options.get("log", False), options.get("unit", False)
+            charts.append(chart(title, series, log=log, unit=unit))
     return charts
 
 

@@ -9,11 +9,24 @@ from typing import Any
 from ..evaluation.success_rate import wilson
 from ..interfaces import Severity
 from ..spec.conditions import CONDITIONS
+from ..spec.differences import without_defaults
 from ..store.run_file import RunFile
 from ..store.stage_id import Stage, StageId
-from .blocks import Block, Cell, Fact, Paragraph, Styled, Table, guarded, note
+from ..system.formatting import format_bytes
+from .blocks import (
+    Block,
+    Cell,
+    Fact,
+    Folded,
+    Paragraph,
+    Preformatted,
+    Styled,
+    Table,
+    guarded,
+    note,
+)
 from .episodes import count_successes
-from .formats import duration, percent
+from .formats import duration, number, percent, toml
 from .stage_results import Stages
 
 KEY_DIGITS = 12  # shown of a stage's key
@@ -83,11 +96,18 @@ def stage_table(stages: Stages) -> Iterator[Block]:
             stage.record.reason,
             duration(stage.record.seconds),
             duration(stage.record.cpu_seconds),
+            "-" if stage.peak_memory is None else format_bytes(stage.peak_memory),
+            "-" if stage.parameters is None else number(stage.parameters),
             Styled(stage.record.key[:KEY_DIGITS], "code"),
         ]
         for stage in stages.values()
     ]
-    yield Table(("stage", "", "reason", "#wall time", "#CPU time", "key"), rows)
+    headings = ("stage", "", "reason", "#wall time", "#CPU time", "#peak memory", "#parameters")
+    yield Table((*headings, "key"), rows)
+    yield Paragraph(
+        "Peak memory is that of the main process until the stage ended, without its simulators."
+        " Parameters are all numbers of the saved model: those of a policy include its aligner."
+    )
 
 
 def findings(record: RunFile) -> Iterator[Block]:
@@ -109,9 +129,15 @@ def findings(record: RunFile) -> Iterator[Block]:
 
 
 def versions(record: RunFile) -> Iterator[Block]:
-    """Yield a table of the library versions that the run used."""
+    """Yield a table of the machine and of the versions that the run used."""
     found = {"rgb2act": record.version, **record.environment}
     yield Table(("", ""), [[str(name), str(version)] for name, version in found.items()])
+
+
+def spec(record: RunFile) -> Iterator[Block]:
+    """Yield the keys of the spec that differ from the defaults, and all keys folded."""
+    yield Preformatted(toml(without_defaults(record.spec)))
+    yield Folded("All keys, with the defaults", [Preformatted(toml(record.spec))])
 
 
 def _aligner_is_trained(policy: Mapping[str, Any]) -> bool:

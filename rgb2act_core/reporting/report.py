@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page without other files, scripts or network access.
+"""The report of a run: one HTML page without other files or network access.
 
 A damaged file of the run becomes a note on the page; only a run without a readable ``run.json``
 has no report.
@@ -13,9 +13,8 @@ from pathlib import Path
 from ..store.files import write_text
 from ..store.run_file import RunFile, read_run_file
 from ..store.stage_id import Stage, StageId
-from . import alignment, episodes, feature_maps, learning_curves, overview, tasks
-from .blocks import Block, Folded, Heading, Page, Preformatted, Section, guarded
-from .formats import toml
+from . import alignment, episodes, feature_maps, learning_curves, overview, rollouts, tasks
+from .blocks import Block, Folded, Heading, Page, Section, guarded
 from .page import render_page
 from .stage_results import StageResults, Stages, read_stages
 
@@ -50,26 +49,36 @@ def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:
     acted = [s for s in stages.values() if s.id.stage is Stage.ACT and not s.problem]
     trained = [s for s in stages.values() if s.id.stage in (Stage.ALIGN, Stage.TRAIN)]
     align = stages.get(StageId(Stage.ALIGN))
+    # results come before charts, also on a narrow screen
     if acted:
         yield _section("Success", partial(episodes.comparison, acted, stages))
     if any(stage.results.get("tasks") for stage in stages.values()):
         yield _section("Tasks", partial(tasks.tables, stages))
     if acted:
-        yield _section("Rollouts", partial(_each, acted, episodes.videos))
+        yield _section("Rollouts", partial(_each, acted, rollouts.videos))
+        yield _section("Episodes", partial(_each, acted, episodes.tables))
     if align and not align.problem:
         yield _section("Alignment", partial(alignment.results, align))
     if trained:
         yield _section("Learning curves", partial(_each, trained, learning_curves.curves))
+    if acted:
+        yield _section("Motion", partial(_motion, acted, stages))
     if record.samples:
         show = partial(feature_maps.tables, run.parent, record.samples)
         yield _section("Features", show)
-    if acted:
-        yield _section("Episodes", partial(_each, acted, episodes.tables))
     if record.findings:
         yield _section("Data", partial(overview.findings, record))
     yield _section("Stages", partial(overview.stage_table, stages))
-    yield _section("Versions", partial(overview.versions, record))
-    yield _section("Spec", lambda: [Preformatted(toml(record.spec))])
+    yield _section("Machine and versions", partial(overview.versions, record))
+    yield _section("Spec", partial(overview.spec, record))
+
+
+def _motion(acted: Sequence[StageResults], stages: Stages) -> Iterator[Block]:
+    """Show the motion of the run's own policy; with one task also that of its demonstrations."""
+    collect = stages.get(StageId(Stage.COLLECT))
+    demonstrations = rollouts.demonstrated_actions(collect.folder if collect else None)
+    own = [stage for stage in acted if not stage.is_baseline]
+    yield from _each(own, lambda stage: rollouts.motion(stage, demonstrations))
 
 
 def _section(title: str, build: Callable[[], Iterable[Block]]) -> Section:

@@ -11,8 +11,10 @@ import attrs
 from ..errors import UserError
 from ..store.files import read_json
 from ..store.run_file import RunFile, StageRecord
+from ..store.safetensors_header import count_parameters
 from ..store.stage_id import Stage, StageId
 
+_MODELS = {Stage.ALIGN: "aligner", Stage.TRAIN: "policy"}
 _WITH_RESULTS = (Stage.ALIGN, Stage.TRAIN, Stage.ACT)
 
 
@@ -25,6 +27,8 @@ class StageResults:
     record: StageRecord
     results: Mapping[str, Any]
     problem: str = ""  # why there are no results
+    peak_memory: int | None = None  # bytes; None if it was not recorded
+    parameters: int | None = None  # of the stage's model; None if it has none
 
     @property
     def is_baseline(self) -> bool:
@@ -46,16 +50,29 @@ def read_stages(run: Path, record: RunFile) -> dict[StageId, StageResults]:
 
 
 def _read_stage(folder: Path, record: StageRecord) -> StageResults:
-    results, problem = None, ""
+    data: Mapping[str, Any] = {}
+    problem = ""
     if record.id.stage in _WITH_RESULTS:
         try:
-            results = read_json(folder / "stage.json").get("results")
+            data = read_json(folder / "stage.json")
         except UserError as err:
             problem = str(err)
+    results, memory = data.get("results"), data.get("peak_memory")
     return StageResults(
         id=record.id,
         folder=folder,
         record=record,
         results=results if isinstance(results, dict) else {},
         problem=problem,
+        peak_memory=memory if isinstance(memory, int) else None,
+        parameters=_parameters(folder, record.id.stage),
     )
+
+
+def _parameters(folder: Path, stage: Stage) -> int | None:
+    """Return the number of parameters in a stage's model; None without a readable model."""
+    path = folder / f"{_MODELS[stage]}.safetensors" if stage in _MODELS else None
+    try:
+        return None if path is None else count_parameters(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # the model is checked when it is loaded

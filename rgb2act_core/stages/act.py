@@ -13,15 +13,19 @@ from typing import Any
 
 from ..evaluation.episode_batch import EpisodeBatch, open_batch_planner, summary
 from ..evaluation.episode_progress import count_episodes
+from ..evaluation.filming import episodes_to_film, film_all
+from ..evaluation.rollout_files import read_rollout, rollout_path, video_path
 from ..evaluation.seeds import Seeds, select_seeds
+from ..evaluation.simulator_pool import SimulatorPool
 from ..evaluation.task import EvaluationTask
 from ..policy.batch_planner import BatchPlanner
 from ..policy.saving import load_policy
+from ..spec import Act
 from ..spec.requirements import policy_backbones, policy_teacher
 from ..store.disk_errors import guard
 from ..store.files import read_json, write_json, write_record
 from ..system.devices import device_of
-from ..system.progress import progress_bar
+from ..system.progress import progress_bar, say
 from .run import Run
 from .tasks import Tasks
 
@@ -47,23 +51,27 @@ def act(
     with progress_bar(title, count, "episodes", done=len(episodes)) as advance:
         ended = count_episodes(advance, [episode["success"] for episode in episodes])
         for evaluation, seeds in zip(evaluations, all_seeds, strict=True):
-            first, end = end, end + len(seeds.accepted)
-            if len(episodes) >= end:
+            first, end, name = end, end + len(seeds.accepted), evaluation.name
+            if len(episodes) >= end and not unfilmed(
+                run.spec.act, folder, episodes[first:end], name
+            ):
                 continue  # done before an interruption
-            videos = video_paths(folder, seeds.accepted[: run.spec.act.videos], evaluation.name)
             frames, clouds = planner.frames_observed, run.spec.policy.observes.teacher
             with evaluation.simulators(planner.batch, frames, clouds) as simulators:
                 while len(episodes) < end:
                     part = seeds.accepted[len(episodes) - first :][: planner.batch]
-                    scenes, name = seeds.scenes_of(part), evaluation.name
+                    scenes = seeds.scenes_of(part)
                     batch = EpisodeBatch(
-                        run.spec.act, planner, simulators, part, videos, scenes, name
+                        run.spec.act, planner, simulators, part, folder, scenes, name
                     )
                     episodes += batch.run(ended)
                     write_record(path, {"episodes": episodes})
                     if simulators.lost:  # kept apart from the results, which losses do not change
                         write_json(lost_path, {"lost": [*lost, *simulators.lost]})
                 lost += simulators.lost
+                film_some(run.spec.act, simulators, folder, episodes[first:end], name)
+    for episode in episodes:
+        enter_video(folder, episode)
     return _results(run, tasks, all_seeds, episodes, folder) | {
         "fingerprint_errors": list(planner.encoders.fingerprint_errors),
         "jump": planner.policy.config.jump,
@@ -84,10 +92,37 @@ def evaluation_tasks(run: Run, names: Sequence[str]) -> tuple[EvaluationTask, ..
     )
 
 
-def video_paths(folder: Path, seeds: Sequence[int], task: str | None = None) -> dict[int, Path]:
-    """Return the paths of the seeds' videos; their names begin with the task, if given."""
-    prefix = f"{task}_" if task else ""
-    return {seed: folder / f"videos/{prefix}seed_{seed:07d}.mp4" for seed in seeds}
+def film_some(
+    act: Act,
+    simulators: SimulatorPool,
+    folder: Path,
+    episodes: Sequence[dict[str, Any]],
+    task: str | None = None,
+) -> None:
+    """Film ``[act] videos`` of a task's episodes, failures first, unless they are filmed.
+
+    An episode that cannot be repeated is reported and stays without a video.
+    """
+    seeds = unfilmed(act, folder, episodes, task)
+    rollouts = [read_rollout(rollout_path(folder, seed, task)) for seed in seeds]
+    for film in film_all(simulators, folder, rollouts, act.parallel_episodes):
+        if film.problem:
+            say(f"act: {film.problem}")
+
+
+def unfilmed(
+    act: Act, folder: Path, episodes: Sequence[dict[str, Any]], task: str | None
+) -> list[int]:
+    """Return the seeds of the episodes that are to be filmed and have no video yet."""
+    chosen = episodes_to_film(episodes, act.videos)
+    return [seed for seed in chosen if not video_path(folder, seed, task).exists()]
+
+
+def enter_video(folder: Path, episode: dict[str, Any]) -> None:
+    """Enter the path of an episode's video in its results, if there is one."""
+    path = video_path(folder, episode["seed"], episode.get("task"))
+    if path.exists():
+        episode["video"] = "/".join(path.parts[-2:])
 
 
 def _write_seeds(path: Path, tasks: Tasks, all_seeds: Sequence[Seeds]) -> None:

@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..evaluation.episode_batch import summary
 from ..evaluation.episode_metrics import smoothness
 from ..evaluation.episode_progress import Ended, count_episodes
+from ..evaluation.rollout_files import RolloutFile
 from ..evaluation.seeds import Seeds, named_seeds
 from ..evaluation.simulator_pool import SimulatorPool
 from ..evaluation.simulator_worker import StepResult
@@ -30,7 +31,7 @@ from ..spec import Act
 from ..store.disk_errors import guard
 from ..store.files import write_json
 from ..system.progress import progress_bar
-from .act import evaluation_tasks, take_simulator, video_paths
+from .act import enter_video, evaluation_tasks, film_some, take_simulator
 from .run import Run
 from .tasks import Tasks
 
@@ -81,7 +82,6 @@ def _replay_all(
     """Replay all selected episodes, in batches of ``act.parallel_episodes``."""
     with guard(folder):
         (folder / "videos").mkdir(exist_ok=True)
-    videos = video_paths(folder, seeds.accepted[: act.videos])
     episodes: list[dict[str, Any]] = []
     with progress_bar(title, len(seeds.accepted), "episodes") as advance:
         ended = count_episodes(advance)
@@ -91,10 +91,13 @@ def _replay_all(
                 info=info,
                 simulators=simulators,
                 recordings={s: _Recording.read(recorded[s], act.replay_stride) for s in part},
-                videos=videos,
+                folder=folder,
                 scenes=seeds.scenes_of(part),
             )
             episodes += batch.run(ended)
+    film_some(act, simulators, folder, episodes)
+    for episode in episodes:
+        enter_video(folder, episode)
     return episodes
 
 
@@ -166,7 +169,7 @@ class _ReplayBatch:
     info: EnvironmentInfo
     simulators: SimulatorPool
     recordings: Mapping[int, _Recording]  # by seed
-    videos: Mapping[int, Path]  # by seed
+    folder: Path  # of the evaluation, into which rollouts are written
     scenes: Mapping[int, Mapping[str, Any]]  # by seed, what screening reported
 
     def run(self, ended: Ended) -> list[dict[str, Any]]:
@@ -174,7 +177,7 @@ class _ReplayBatch:
         slots = dict(enumerate(self.recordings))
         first = self.simulators.reset(
             slots,
-            {slot: self.videos[seed] for slot, seed in slots.items() if seed in self.videos},
+            {},
             {slot: self.scenes[seed] for slot, seed in slots.items() if seed in self.scenes},
         )
         results = {slot: [result.without_images()] for slot, result in first.items()}
@@ -192,10 +195,26 @@ class _ReplayBatch:
         return [self._outcome(seed, results[slot]) for slot, seed in slots.items()]
 
     def _outcome(self, seed: int, results: list[StepResult]) -> dict[str, Any]:
-        recording, video = self.recordings[seed], self.videos.get(seed)
+        recording = self.recordings[seed]
         first, last = results[0], results[-1]
         hands_TX3 = np.concatenate([result.hands for result in results])
         commands_TA = recording.actions(0, last.steps)
+        RolloutFile(
+            seed=seed,
+            success=last.success,
+            task=None,
+            scene=self.scenes.get(seed),
+            chunk=CHUNK,
+            action_names=list(self.info.action_names),
+            commands=commands_TA,
+            hands=hands_TX3,
+            joints=np.concatenate([result.joints for result in results]),
+            observed=np.concatenate([result.observed for result in results]),
+            plans=np.zeros((0, 0, commands_TA.shape[1]), np.float32),
+            plan_steps=np.zeros(0, np.int64),
+            seams=np.zeros(0),
+            moved=np.arange(commands_TA.shape[1]),
+        ).save(self.folder)
         start_error = float(np.abs(first.joints[-1] - recording.joints_TA[0]).max())
         return {
             "seed": seed,
@@ -207,5 +226,5 @@ class _ReplayBatch:
             "joint_error": max(start_error, *map(recording.joint_error, results[1:])),
             **first.info,
             **last.info,
-            "video": None if video is None else "/".join(video.parts[-2:]),
+            "video": None,
         }

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
+from ..system.devices import peak_memory
 from .disk_errors import guard
 from .files import read_json, sync_folder, write_json, write_record
 from .keys import key_of
@@ -77,6 +78,7 @@ class StageFolder:
             "inputs": dict(self.inputs),
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds, 3),
+            "peak_memory": peak_memory(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "results": dict(results),
         }

@@ -62,3 +62,28 @@ def test_bar_ends_at_the_rate_and_its_whisker_at_the_interval():
     html = render_blocks([Table(("", "#success"), [["a", bar]])])
     assert 'class="f0"' in html
     assert "M62.0 10H236.0" in html
+
+
+def test_every_curve_is_named_and_looks_different():
+    names = [f"a metric with quite a long name {i}" for i in range(25)]
+    drawn = charts.chart("t", {name: [(0, float(i)), (1, 2.0)] for i, name in enumerate(names)})
+    assert [entry.text for entry in drawn.legend] == names
+    styles = [entry.style for entry in drawn.legend]
+    assert len(set(styles)) == 25
+    assert [curve.style for curve in drawn.curves] == styles
+    assert len({style.split()[0] for style in styles[:10]}) == 10  # colours, before dashes
+    svg = draw(drawn)
+    assert all(f"</svg>{name}</li>" in svg for name in names)
+
+
+def test_counts_have_integer_ticks():
+    drawn = charts.chart("t", {"a": [(0, 0.0), (3, 2.0)]})
+    assert [tick.text for tick in drawn.x_ticks] == ["0", "1", "2", "3"]
+    assert [tick.text for tick in drawn.y_ticks] == ["0", "1", "2"]
+
+
+def test_background_curves_share_one_entry_of_the_legend():
+    drawn = charts.chart("t", {"a": [(0, 0.0), (1, 0.5)]}, background=[[(0, 1.0)], [(0, 2.0)], []])
+    assert [curve.style for curve in drawn.curves] == ["background", "background", "s0"]
+    assert [entry.text for entry in drawn.legend] == ["a", "demonstrations"]
+    assert drawn.label == "t: a, demonstrations"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 import re
@@ -16,6 +18,7 @@ from PIL import Image
 from rgb2act_core.data.episode_store import write_episode
 from rgb2act_core.data.video import write_mp4
 from rgb2act_core.errors import UserError
+from rgb2act_core.evaluation.rollout_files import RolloutFile
 from rgb2act_core.interfaces import Episode
 from rgb2act_core.reporting import report
 from rgb2act_core.reporting.formats import toml
@@ -119,8 +122,27 @@ def write_stages(root):
     write_stage(root, "act/proprio_only", act_results(1, recorded=()))
     for seed in (0, 29):
         write_mp4(act / f"videos/seed_{seed:07d}.mp4", frames(30, 96), 25)
-    curves = {"joints": [0.1, 0.3, 0.2], "hands": [0.01, 0.06, 0.0], "seams": [0.2]}
-    (act / "videos/seed_0000029.json").write_text(json.dumps(curves))
+    rollout(seed=29).save(act)
+
+
+def rollout(seed, task=None):
+    """Return a failed episode of three steps of an arm with two joints, in two plans."""
+    return RolloutFile(
+        seed=seed,
+        success=False,
+        task=task,
+        scene=None,
+        chunk=2,
+        action_names=["left_shoulder", "left_elbow"],
+        commands=np.array([[0, 0], [0.3, 0.4], [0.3, 0.6]], np.float32),
+        hands=np.zeros((4, 1, 3), np.float32),
+        joints=np.zeros((3, 2), np.float32),
+        observed=np.array([0, 2, 3]),
+        plans=np.zeros((2, 4, 2), np.float32),
+        plan_steps=np.array([0, 2]),
+        seams=np.array([0.2]),
+        moved=np.arange(2),
+    )
 
 
 NAMES = (
@@ -254,7 +276,7 @@ def test_page_has_every_part(run):
     text = page(run)
     for heading in (
         *("Success", "Rollouts", "Alignment", "Fusion", "Learning curves", "Features", "Episodes"),
-        *("Stages", "Versions", "Spec"),
+        *("Motion", "Stages", "Machine and versions", "Spec"),
     ):
         assert re.search(rf"<h[23]>{heading}</h[23]>", text), heading
     assert "probe/object" in text
@@ -264,21 +286,101 @@ def test_page_has_every_part(run):
     assert "1 min 15 s" in text
 
 
-def test_smoothness_of_an_episode_with_a_video_is_drawn(run):
-    rollouts = page(run).partition("<h2>Rollouts</h2>")[2].partition("</section>")[0]
-    titles = re.findall('aria-label="(seed[^"]*)"', rollouts)
-    assert titles == [
-        "seed 29: joint steps, rad",
-        "seed 29: steps of the fastest hand, m",
-        "seed 29: seam per plan",
+def test_motion_of_a_filmed_episode_is_drawn(run):
+    motion = page(run).partition("<h2>Motion</h2>")[2].partition("</section>")[0]
+    assert "<summary>seed 29: \u2717 failed</summary>" in motion
+    assert re.findall('aria-label="([^"]*)"', motion) == [
+        "seed 29: joint steps, rad: joints",
+        "seed 29: steps of the fastest hand, m: hands",
+        "seed 29: seam per plan: seams",
+        "left_shoulder: command, observed",
+        "left_elbow: command, observed",
     ]
 
 
+def test_demonstrations_are_drawn_behind_the_joints(run):
+    edit(run, lambda facts: facts["stages"][0].update(path="../store/episodes/a"))
+    assert 'aria-label="left_elbow: command, observed, demonstrations"' in page(run)
+
+
+def test_failures_come_first(run):
+    text = page(run)
+    captions = re.findall("<figcaption>(seed [0-9]+), ", text)
+    assert captions == ["seed 29", "seed 0"]
+    table = text.partition("<h2>Episodes</h2>")[2].partition("<tbody>")[2]
+    assert re.findall('<tr><td class="n">([0-9]+)<', table)[:6] == [
+        "26",
+        "27",
+        "28",
+        "29",
+        "0",
+        "1",
+    ]
+
+
+def test_results_come_before_charts(run):
+    text = page(run)
+    charts = text.index('<figure class="chart">')
+    assert all(text.index(f"<h2>{title}</h2>") < charts for title in ("Success", "Episodes"))
+    assert text.index("probe/object") < charts
+
+
+def test_contents_link_to_every_section(run):
+    text = page(run)
+    contents = text.partition('<nav aria-label="Contents">')[2].partition("</nav>")[0]
+    assert re.findall('href="#([^"]+)"', contents) == re.findall('<section id="([^"]+)">', text)
+    assert '<section id="machine-and-versions">' in text
+
+
+def test_training_time_includes_the_aligner_as_the_budget_of_baselines_does(run):
+    path = store(run, "align/stage.json")
+    stage = json.loads(path.read_text())
+    stage["results"]["cpu_seconds"] = 120.0
+    path.write_text(json.dumps(stage))
+    comparison = page(run).partition("<h2>Success</h2>")[2].partition("</section>")[0]
+    assert "3 min 1 s" in comparison  # 120 s and 61 s
+
+
+def test_spec_shows_what_differs_and_folds_the_rest(run):
+    edit(run, lambda facts: facts["spec"].update(act={"episodes": 3, "videos": 4}))
+    spec = page(run).partition("<h2>Spec</h2>")[2]
+    shown, _, folded = spec.partition("<details>")
+    assert "episodes = 3" in shown
+    assert "videos" not in shown  # the default
+    assert "videos = 4" in folded
+
+
+def test_memory_and_parameters_of_stages_are_shown(run):
+    path = store(run, "train/stage.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"peak_memory": 3 * 2**30}))
+    header = {"__metadata__": {}, "w": {"dtype": "F32", "shape": [40, 30]}, "n": {"dtype": "I64"}}
+    text = json.dumps(header).encode()
+    store(run, "train/policy.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    stages = page(run).partition("<h2>Stages</h2>")[2].partition("</section>")[0]
+    assert ">1,200<" in stages
+    assert ">3.22 GB<" in stages
+
+
+def test_charts_and_videos_have_accessible_names(run):
+    text = page(run)
+    assert 'aria-label="Video of seed 29, 89 steps, \u2717 failed"' in text
+    drawings = re.findall("<svg[^>]*>", text)
+    assert all("aria-hidden" in svg or 'role="img" aria-label="' in svg for svg in drawings)
+
+
 def test_page_refers_to_no_other_file(run):
-    parser = tags(page(run))
-    assert all(address.startswith("data:") for address in parser.addresses)
-    assert "script" not in parser.tag_names
-    assert not re.search(r"https?://|url\(|@import", page(run))
+    text = page(run)
+    parser = tags(text)
+    assert all(address.startswith(("data:", "#")) for address in parser.addresses)
+    assert not re.search(r"https?://|url\(|@import", text)
+
+
+def test_only_the_script_that_sorts_tables_may_run(run):
+    text = page(run)
+    (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+    assert "default-src 'none'" in text
 
 
 def test_text_from_files_is_escaped(run):
@@ -290,7 +392,7 @@ def test_text_from_files_is_escaped(run):
     episode = {"seed": 30, "success": True, "steps": 3, "task": NASTY, "video": f"videos/{NASTY}"}
     add_episode(run, episode)
     text = page(run)
-    assert "<script" not in text
+    assert text.count("<script") == 1
     assert "alert(&#39;x&#39;)" in text
     assert text.count("&lt;script&gt;") >= 12
     tags(text)
@@ -351,14 +453,16 @@ def test_missing_video_becomes_a_note(run):
 def test_video_of_a_task_with_a_slash_in_its_name_is_shown(run):
     video = "videos/libero/goal_seed_0000030.mp4"
     write_mp4(store(run, "act", video), frames(30, 96), 25)
-    store(run, "act/videos/libero/goal_seed_0000030.json").write_text('{"seams": [0.5, 0.1]}')
+    with_task = rollout(30, "libero/goal")
+    (store(run, "act") / "rollouts/libero").mkdir(parents=True)
+    with_task.save(store(run, "act"))
     named = "/".join(video.split("/")[-2:])  # results name the last two parts
     add_episode(
         run, {"seed": 30, "success": True, "steps": 3, "task": "libero/goal", "video": named}
     )
     text = page(run)
     assert tags(text).tag_names.count("video") == 3
-    assert 'aria-label="libero/goal, seed 30: seam per plan"' in text
+    assert 'aria-label="libero/goal, seed 30: seam per plan: seams"' in text
 
 
 @pytest.mark.parametrize(
