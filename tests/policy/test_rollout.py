@@ -15,6 +15,7 @@ import torch
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.evaluation.episode_metrics import episode_facts
+from rgb2act_core.evaluation.rollout_files import read_rollout, rollout_path
 from rgb2act_core.pipeline import chain
 from rgb2act_core.policy.action_chunks import ActionChunker
 from rgb2act_core.policy.batch_planner import BatchPlanner, Candidates, open_encoders
@@ -214,7 +215,10 @@ def test_hands_are_tracked_if_the_environment_reports_their_positions(
     assert {e["hand_jumps"] for e in found["episodes"]} == {2}
     assert {e["hand_rewinds"] for e in found["episodes"]} == {1}
     assert found["smoothness"]["largest_hand_step"] == 1.0
-    curves = json.loads((stage_path(tmp_path, "act") / "videos/seed_0000000.json").read_text())
+    rollout = read_rollout(rollout_path(stage_path(tmp_path, "act"), seed=0))
+    curves = rollout.curves()
     assert curves["hands"] == [0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]
     assert len(curves["joints"]) == 10
-    assert len(curves["seams"]) == found["episodes"][0]["plans"] - 1
+    assert len(curves["seams"]) == found["episodes"][0]["plans"] - 1 == len(rollout.plans) - 1
+    assert rollout.joints.shape == (len(rollout.observed), 4)
+    assert rollout.plan_steps.tolist() == list(range(0, rollout.steps, rollout.chunk))
