@@ -86,7 +86,7 @@ def bench(run: Run, data: Dataset, rounds: int, steps: int) -> None:
     inputs = open_inputs(run.spec, data, stored_features(run), embeddings, (), "cpu")
     inputs = attrs.evolve(inputs, train_rows=np.arange(len(inputs.teacher_FD)))
     transform = teacher_transform(run.spec, data, embeddings, inputs)
-    aligner = new_aligner(align, inputs, transform, seed=0)
+    aligner = new_aligner(align, inputs, transform, seed=0, groups=inputs.groups)
     target_FD = aligner.teacher_space(inputs.teacher_FD)
     tokens, rows, excluded_BB = one_batch(inputs, align.batch_size)
     weights, target_BD = align.loss, target_FD[rows]

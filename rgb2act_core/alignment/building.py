@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..data.splits import evenly_spaced
 from ..features.frames import TokenFrames
+from ..features.reader import EpisodeArrays
 from ..spec import Align
 from .aligner import Aligner, AlignerConfig
-from .inputs import AlignmentInputs
+from .inputs import AlignerInputs
 from .teacher_space import TeacherTransform
 
 TOKEN_FRAMES = 2000  # largest number of frames for the statistics of tokens
@@ -62,9 +63,17 @@ def aligner_config(
 
 
 def new_aligner(
-    align: Align, inputs: AlignmentInputs, transform: TeacherTransform, seed: int
+    align: Align,
+    inputs: AlignerInputs,
+    transform: TeacherTransform,
+    seed: int,
+    groups: EpisodeArrays | None = None,
 ) -> Aligner:
-    """Return an untrained aligner with the statistics of the training frames."""
+    """Return an untrained aligner with the statistics of the training frames.
+
+    Its embedding is as wide as the transform's. ``groups`` are the teacher's group tokens, if a
+    loss needs them.
+    """
     torch.manual_seed(seed)
     frames = inputs.frames
     config = aligner_config(
@@ -73,17 +82,17 @@ def new_aligner(
         channels=[table.row_shape[2] for table in frames.tokens],
         grids=inputs.grids,
         cameras=frames.tokens[0].row_shape[0],
-        teacher_dim=inputs.teacher_FD.shape[1],
-        group_dim=0 if inputs.groups is None else inputs.groups.row_shape[1],
+        teacher_dim=len(transform.mean),
+        group_dim=0 if groups is None else groups.row_shape[1],
     )
     aligner = Aligner(config, align.fusion.build(), inputs.fingerprints).to(frames.device)
     sample = frames.gather(frames.evenly_spaced(inputs.train_rows, TOKEN_FRAMES))
     aligner.set_statistics(sample, transform)
-    if inputs.groups is not None and aligner.local is not None:
+    if groups is not None and aligner.local is not None:
         last = len(inputs.train_rows) - 1
         at = evenly_spaced(last + 1, GROUP_FRAMES)
-        groups = torch.from_numpy(inputs.groups.gather(inputs.train_rows[at]))
-        aligner.local.set_statistics(groups.to(frames.device))
+        sampled = torch.from_numpy(groups.gather(inputs.train_rows[at]))
+        aligner.local.set_statistics(sampled.to(frames.device))
     return aligner
 
 

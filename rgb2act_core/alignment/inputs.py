@@ -17,13 +17,19 @@ from ..training.sampler import Rows
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class AlignmentInputs:
-    """The opened features and embeddings of a data set."""
+class AlignerInputs:
+    """The opened features of a data set, which every aligner needs."""
 
     labels: tuple[str, ...]  # of the backbones
     grids: tuple[tuple[int, int], ...]  # of the backbones' tokens
     fingerprints: Sequence[Fingerprint]  # of the backbones
     frames: TokenFrames  # tokens of all frames
-    teacher_FD: Tensor  # raw embeddings of all frames, on the device
     train_rows: Rows  # training frames, ascending
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class AlignmentInputs(AlignerInputs):
+    """The opened features and teacher embeddings, on which an aligner is trained."""
+
+    teacher_FD: Tensor  # raw embeddings of all frames, on the device
     groups: EpisodeArrays | None = None  # the teacher's group tokens, if a loss needs them

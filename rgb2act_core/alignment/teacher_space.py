@@ -56,6 +56,11 @@ class TeacherTransform:
         return scaled_FD if self.whitening is None else scaled_FD @ self.whitening
 
 
+def identity_transform(width: int) -> TeacherTransform:
+    """Return the transform of an aligner that no teacher trains."""
+    return TeacherTransform(mean=torch.zeros(width), std=torch.ones(width))
+
+
 def load_or_compute(path: Path, compute: Callable[[], TeacherStatistics]) -> TeacherStatistics:
     """Return the statistics stored at ``path``; compute and store them if there are none."""
     if not path.exists():

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..features.token_codec import stored_grid
 from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, Choice, Spec
-from ..spec.requirements import backbone_labels, needed_backbones, needs_teacher
+from ..spec.requirements import backbone_labels, needed_backbones, needs_aligner, needs_teacher
 from ..system.memory import is_out_of_memory
 from ..weights.inventory import weights_of
 
@@ -36,7 +36,7 @@ def check_components(spec: Spec, info: EnvironmentInfo, download: bool) -> Input
     """
     problems: list[str] = []
     sizes = dict.fromkeys(backbone_labels(spec.backbone), (1, (1, 1)))
-    teacher_dim = 1
+    teacher_dim = spec.align.embedding_dim if spec.align else 1
     for name, choice in _needed(spec):
         if not download and any(n.state == "not downloaded" for n in weights_of("", choice)):
             continue
@@ -59,7 +59,7 @@ def _needed(spec: Spec) -> Iterator[tuple[str, Choice]]:
     for name, choice in zip(backbone_labels(spec.backbone), spec.backbone, strict=True):
         if any(choice is one for one in needed):
             yield name, choice
-    if needs_teacher(spec):
+    if spec.teacher is not None and (needs_teacher(spec) or needs_aligner(spec)):
         yield "teacher", spec.teacher
 
 

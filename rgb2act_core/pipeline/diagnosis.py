@@ -35,8 +35,10 @@ def diagnose(spec: Spec) -> Iterator[tuple[str, Diagnostic]]:
 def _choices(spec: Spec) -> Iterator[tuple[str, Choice]]:
     yield from (("environment", choice) for choice in spec.environments)
     yield from (("backbone", choice) for choice in spec.backbone)
-    yield "teacher", spec.teacher
-    yield "fusion", spec.align.fusion
+    if spec.teacher is not None:
+        yield "teacher", spec.teacher
+    if spec.align is not None:
+        yield "fusion", spec.align.fusion
     yield "policy head", spec.policy.head
 
 

@@ -32,7 +32,8 @@ def stored_frame_bytes(
     float32 embedding, and float16 group tokens if a loss uses them.
     """
     if isinstance(choice, TeacherChoice):
-        groups = built.info.groups if spec.align.loss.grouped else None
+        grouped = spec.align is not None and spec.align.loss.grouped
+        groups = built.info.groups if grouped else None
         return 4 * int(built.info.dim) + (2 * math.prod(groups) if groups else 0)
     cameras, dim = len(info.cameras), int(built.info.dim)
     tokens = bytes_of(spec.extract.tokens, cameras, built.grid(*info.image), dim)

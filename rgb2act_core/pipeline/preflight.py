@@ -215,6 +215,8 @@ def _check_precision(spec: Spec, info: EnvironmentInfo) -> None:
 def _check_fusion(spec: Spec, info: EnvironmentInfo) -> None:
     import torch
 
+    if spec.align is None:
+        return
     fusion, count, width = spec.align.fusion.build(), len(spec.backbone), spec.align.token_dim
     with torch.random.fork_rng(devices=[]):  # the global generator must not advance
         try:
@@ -226,6 +228,8 @@ def _check_fusion(spec: Spec, info: EnvironmentInfo) -> None:
 
 def _check_single_backbone(spec: Spec, info: EnvironmentInfo) -> None:
     """Refuse losses and augmentations between backbones if there is only one."""
+    if spec.align is None:
+        return
     loss, augment = spec.align.loss, spec.align.augment
     several = {
         "loss.self_contrast": loss.self_contrast,
@@ -241,11 +245,13 @@ def _check_single_backbone(spec: Spec, info: EnvironmentInfo) -> None:
 
 
 def _check_keypoint_grid(spec: Spec, info: EnvironmentInfo) -> None:
-    if spec.extract.tokens.grid is not None:  # otherwise known once features are stored
+    if spec.align and spec.extract.tokens.grid:  # otherwise known once features are stored
         check_token_count(spec.align, spec.extract.tokens.grid)
 
 
 def _check_groups(spec: Spec, info: EnvironmentInfo) -> None:
+    if spec.align is None or spec.teacher is None:
+        return
     for name in ("local", "chamfer"):
         if getattr(spec.align.loss, name) and not spec.teacher.can(Capability.GROUP_TOKENS):
             raise UserError(

@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..features.token_grids import finest
 from ..interfaces import EnvironmentInfo
 from ..spec import Align, Spec
-from ..spec.requirements import trained_conditions
+from ..spec.requirements import needs_aligner, trained_conditions
 from ..system.devices import device_of
 from ..system.formatting import format_bytes
 from ..system.memory import total_memory
@@ -91,7 +91,7 @@ def _estimate(
 
 def _aligner(spec: Spec, info: EnvironmentInfo, shapes: InputShapes) -> Estimate | None:
     align = spec.align
-    if not any(condition.aligner for condition in trained_conditions(spec)):
+    if align is None or not needs_aligner(spec):
         return None
     cameras = len(info.cameras)
     config = aligner_config(
@@ -130,7 +130,8 @@ def _frame_activations(align: Align, cameras: int, shapes: InputShapes) -> int:
 def _head(spec: Spec, info: EnvironmentInfo, shapes: InputShapes) -> Estimate:
     policy = spec.policy
     rows, columns = finest(shapes.grids)
-    tokens = (len(info.cameras) * rows * columns, spec.align.token_dim)
+    width = spec.align.token_dim if spec.align else 1
+    tokens = (len(info.cameras) * rows * columns, width)
     shape = attrs.evolve(
         head_shape(spec, info),
         obs_dim=shapes.teacher_dim if policy.observes.aligner else 1,

@@ -92,8 +92,10 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     if data is not None:
         check_clouds(run.spec, data)
         findings = check_data(tasks, data)
-    if data is not None and (grids := stored_grids(stored_features(run), data.episodes)):
-        check_token_count(run.spec.align, finest(grids))
+    if data is not None and run.spec.align is not None:
+        grids = stored_grids(stored_features(run), data.episodes)
+        if grids:
+            check_token_count(run.spec.align, finest(grids))
     statuses = stage_states(run, tasks, data)
     if not tasks.info.acts:
         statuses = tuple(status for status in statuses if status.id.stage is not Stage.ACT)

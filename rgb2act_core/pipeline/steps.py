@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..evaluation.success_rate import success_lines
 from ..features.reader import StoredFeatures
 from ..spec import PolicySpec, Spec
+from ..spec.requirements import align_of
 from ..stages import collect as collect_stage
 from ..stages.keys import act_folder, align_folder, policy_folder
 from ..stages.run import Run
@@ -242,7 +243,8 @@ def run_baselines(pipeline: Pipeline, trained: Trained) -> None:
 def _baseline(run: Run, policy: PolicySpec) -> Run:
     """Return the run of a baseline: another condition, no videos, no baselines."""
     spec = run.spec
-    batch = spec.align.batch_size if policy.observes.trains_aligner else policy.batch_size
+    trained = policy.observes.trains_aligner
+    batch = align_of(spec).batch_size if trained else policy.batch_size
     policy = attrs.evolve(policy, batch_size=batch)
     act = attrs.evolve(spec.act, videos=0, baselines=())
     return attrs.evolve(run, spec=attrs.evolve(spec, policy=policy, act=act))

@@ -21,7 +21,7 @@ import attrs
 from ..errors import UserError
 from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
-from ..spec.requirements import policy_backbones
+from ..spec.requirements import align_of, policy_backbones
 from ..stages.run import Run
 from ..store.files import read_json, write_json
 from ..store.keys import canonical, key_of
@@ -137,7 +137,7 @@ def workload_of(run: Run, stage: Stage) -> Workload:
     """
     spec = run.spec
     if stage is Stage.ALIGN:
-        return Workload(work=align_work(run), units=spec.align.steps, unit="steps")
+        return Workload(work=align_work(run), units=align_of(spec).steps, unit="steps")
     if stage is Stage.TRAIN:
         return Workload(work=train_work(run), units=spec.policy.steps, unit="steps")
     if stage is Stage.ACT:
@@ -169,7 +169,7 @@ def extract_work(run: Run, choice: BackboneChoice | TeacherChoice, info: Environ
 
 def align_work(run: Run) -> Work:
     """Return what the speed of aligning depends on; its units are steps."""
-    align = canonical(run.spec.align)
+    align = canonical(align_of(run.spec))
     del align["steps"]
     backbones = [canonical(choice) for choice in run.spec.backbone]
     return {"stage": Stage.ALIGN, "align": align, "backbones": backbones, "machine": machine(run)}

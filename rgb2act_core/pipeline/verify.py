@@ -36,7 +36,7 @@ from ..policy.conditioning import Features
 from ..policy.policy import Policy
 from ..policy.samples import states_of
 from ..policy.saving import load_policy
-from ..spec.requirements import needs_teacher, policy_backbones, policy_teacher
+from ..spec.requirements import needs_teacher, policy_backbones, policy_teacher, teacher_of
 from ..stages.keys import stored_embeddings, stored_features
 from ..stages.run import Run
 from ..store.files import read_json
@@ -172,7 +172,7 @@ def _extracted(recorded: RecordedRun, run: Run) -> Iterator[tuple[Path, dict[str
     for extraction in backbone_extractions(run):
         yield extraction.stored.folder, {"config": extraction.stored.recipe}
     if needs_teacher(run.spec):
-        folder = recorded.stage_folder(StageId(Stage.TEACHER, run.spec.teacher.component.name))
+        folder = recorded.stage_folder(StageId(Stage.TEACHER, teacher_of(run.spec).component.name))
         yield folder, {"config_key": folder.name.rpartition("-")[2]}
 
 

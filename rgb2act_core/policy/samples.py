@@ -126,7 +126,7 @@ def open_samples(
     spec: Spec,
     data: Dataset,
     stored: Sequence[StoredFeatures],
-    embeddings: StoredEmbeddings,
+    embeddings: StoredEmbeddings | None,
     info: EnvironmentInfo,
     aligner: Aligner | None,
     device: str,
@@ -134,8 +134,8 @@ def open_samples(
 ) -> Samples:
     """Return the samples of a data set; tokens that exceed the memory go to a file in ``folder``.
 
-    ``stored`` are the features of the backbones that the policy observes. ``embeddings`` are read
-    only if it observes the teacher's.
+    ``stored`` are the features of the backbones that the policy observes. ``embeddings`` are the
+    teacher's, if it observes them.
     """
     episodes = [source.open() for source in data.demonstrations]
     frame_index = FrameIndex.of([episode.rgb.shape[0] for episode in episodes])
@@ -145,7 +145,7 @@ def open_samples(
     halves = split_episodes(task_E, policy.holdout, spec.seed)
     frames = open_frames(stored, data.demonstrations, device) if aligner is not None else None
     condition = policy.observes
-    if condition.teacher:
+    if embeddings is not None:
         state_RS = torch.from_numpy(embeddings.embeddings(data.demonstrations)).to(device)
     else:
         state_RS = _states(condition, episodes, info).to(device)

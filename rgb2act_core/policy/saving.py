@@ -28,14 +28,14 @@ from .policy import Policy
 
 
 def save_policy(
-    folder: Path, policy: Policy, head: Choice, fusion: Choice, backbones: tuple[Choice, ...]
+    folder: Path, policy: Policy, head: Choice, fusion: Choice | None, backbones: tuple[Choice, ...]
 ) -> None:
     """Write a policy, its aligner included, with the components that it was built from."""
     data: dict[str, Any] = {"config": attrs.asdict(policy.config), "head": canonical(head)}
     data["backbones"] = [canonical(choice) for choice in backbones]
     data["fingerprints"] = [fingerprint.to_json() for fingerprint in policy.fingerprints]
     data["tokens"] = canonical(policy.token_format)
-    if policy.aligner is not None:
+    if policy.aligner is not None and fusion is not None:
         data["aligner"] = aligner_data(policy.aligner, fusion)
     save_model(folder, "policy", policy, data)
 

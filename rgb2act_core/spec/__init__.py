@@ -116,12 +116,13 @@ class Spec:
     """Demonstrations to record."""
     backbone: tuple[BackboneChoice, ...] = attrs.field(validator=min_len(1))
     """Vision backbones, one table per backbone."""
-    teacher: TeacherChoice
-    """Point-cloud teacher."""
+    teacher: TeacherChoice | None = None
+    """Point-cloud teacher; required if a condition trains an aligner or observes the teacher.
+    For aligners that are not trained on it, it only sets the width of the embedding."""
     extract: Extract = attrs.field(default=Extract())
     """Extraction and storage of features."""
-    align: Align
-    """Alignment of RGB features to the teacher."""
+    align: Align | None = None
+    """Alignment of RGB features to the teacher; required if a condition has an aligner."""
     policy: PolicySpec
     """The policy and its training."""
     act: Act = attrs.field(default=Act())

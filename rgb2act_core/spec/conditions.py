@@ -56,8 +56,11 @@ class Condition:
 
     @property
     def needs_teacher(self) -> bool:
-        """Return whether the teacher's embeddings are extracted: for an aligner or the policy."""
-        return self.aligner is not None or self.teacher
+        """Return whether the teacher's embeddings are extracted: for an aligner or the policy.
+
+        An aligner that is not trained on them needs none.
+        """
+        return self.aligner == "trained" or self.teacher
 
     @property
     def trains_aligner(self) -> bool:

@@ -24,8 +24,10 @@ from ..plugins import registry
 from ..plugins.components import Component
 from ..system.input_files import read_regular
 from . import CHOICES, Choice, Spec, retired, toml_lines
+from .conditions import CONDITIONS
 from .overrides import Override, apply_overrides
 from .places import Place, Places
+from .requirements import missing_table
 from .structure import WEIGHTS_WORDS, Find, InvalidValue, make_converter, one_or_many
 from .validators import message_of
 
@@ -93,11 +95,34 @@ def _overridden(
     data: dict[str, Any], overrides: Sequence[Override], places: Places, converter: Converter
 ) -> SpecSource:
     data = apply_overrides(data, overrides, places)
+    problems = list(_missing_tables(data))
     try:
-        return SpecSource(converter.structure(data, Spec), places)
+        spec = converter.structure(data, Spec)
     except (BaseValidationError, InvalidValue) as err:
-        found = sorted(_placed(problem, places) for problem in _problems(err))
-        raise UserError(*(f"{place.text}: {message}" for place, message in found)) from None
+        problems += _problems(err)
+    if problems:
+        found = sorted(_placed(problem, places) for problem in problems)
+        raise UserError(*(f"{place.text}: {message}" for place, message in found))
+    return SpecSource(spec, places)
+
+
+def _missing_tables(data: Mapping[str, Any]) -> Iterator[_Problem]:
+    """Yield a problem for each of ``[teacher]`` and ``[align]`` that a condition needs.
+
+    The data is not validated yet.
+    """
+    policy, act = data.get("policy", {}), data.get("act", {})
+    policy, act = (table if isinstance(table, Mapping) else {} for table in (policy, act))
+    baselines = act.get("baselines", ())
+    names = [
+        policy.get("condition", "aligned"),
+        *(baselines if isinstance(baselines, list) else ()),
+    ]
+    used = [CONDITIONS[name] for name in names if isinstance(name, str) and name in CONDITIONS]
+    for table in ("teacher", "align") if act.get("replay") is not True else ():
+        needs = [c for c in used if (c.needs_teacher if table == "teacher" else c.aligner)]
+        if table not in data and needs:
+            yield _Problem((table,), missing_table(table, needs[0].name), (table,))
 
 
 def structure(

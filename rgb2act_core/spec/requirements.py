@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..errors import UserError, did_you_mean
 from ..system.formatting import number_duplicates
-from . import BackboneChoice, Spec, TeacherChoice
+from . import Align, BackboneChoice, Spec, TeacherChoice
 from .conditions import CONDITIONS, Condition
 
 
@@ -36,15 +36,40 @@ def policy_backbones(spec: Spec) -> tuple[BackboneChoice, ...]:
 
 def policy_teacher(spec: Spec) -> TeacherChoice | None:
     """Return the teacher if the policy observes its embedding of the true point cloud."""
-    return spec.teacher if spec.policy.observes.teacher else None
+    return teacher_of(spec) if spec.policy.observes.teacher else None
 
 
 def needs_teacher(spec: Spec) -> bool:
-    """Return whether the policy or a baseline has an aligner or observes the teacher's embedding.
+    """Return whether the policy or a baseline learns from the teacher's embedding or observes it.
 
     A replay needs none: it trains nothing.
     """
     return any(condition.needs_teacher for condition in trained_conditions(spec))
+
+
+def needs_aligner(spec: Spec) -> bool:
+    """Return whether the policy or a baseline has an aligner, trained or not."""
+    return any(condition.aligner for condition in trained_conditions(spec))
+
+
+def teacher_of(spec: Spec) -> TeacherChoice:
+    """Return the teacher. Raises UserError if the spec has none."""
+    if spec.teacher is None:
+        raise UserError(f"teacher: {missing_table('teacher', spec.policy.condition)}")
+    return spec.teacher
+
+
+def align_of(spec: Spec) -> Align:
+    """Return the table ``[align]``. Raises UserError if the spec has none."""
+    if spec.align is None:
+        raise UserError(f"align: {missing_table('align', spec.policy.condition)}")
+    return spec.align
+
+
+def missing_table(name: str, condition: str) -> str:
+    """Return the message for a missing table ``teacher`` or ``align`` that a condition needs."""
+    use = "use = ..." if name == "teacher" else "fusion = { use = ... }"
+    return f"missing, and {condition!r} needs it; add a table [{name}] with {use}"
 
 
 def trained_conditions(spec: Spec) -> tuple[Condition, ...]:

@@ -15,7 +15,7 @@ from ..alignment.aligner import Aligner
 from ..alignment.batches import AlignmentBatches
 from ..alignment.building import new_aligner, targets_of
 from ..alignment.evaluation import AlignerEvaluator
-from ..alignment.inputs import AlignmentInputs
+from ..alignment.inputs import AlignerInputs, AlignmentInputs
 from ..alignment.saving import save_aligner
 from ..alignment.teacher_space import (
     TeacherStatistics,
@@ -31,6 +31,7 @@ from ..features.frames import load_into_memory, open_frames, split_rows
 from ..features.reader import EpisodeArrays, StoredEmbeddings, StoredFeatures
 from ..features.token_grids import check_token_count, finest
 from ..spec import Align, Spec
+from ..spec.requirements import align_of
 from ..store.keys import key_of
 from ..store.locks import locked
 from ..system.devices import device_of
@@ -47,22 +48,23 @@ MetricsByTask = dict[str, dict[str, float]]
 
 def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> dict[str, Any]:
     """Train an aligner in ``folder`` and return its metrics before and after, and the cost."""
-    spec, device = run.spec, device_of(run.spec.compute.device, run.spec.compute.threads)
+    spec, settings = run.spec, align_of(run.spec)
+    device = device_of(spec.compute.device, spec.compute.threads)
     features, embeddings = stored_features(run), stored_embeddings(run)
     fingerprints = check_features(features, data.episodes, device)
     inputs = open_inputs(spec, data, features, embeddings, fingerprints, device)
     inputs = attrs.evolve(inputs, frames=load_into_memory(inputs.frames, "align"))
     pooled = [each.pooled(data.episodes) for each in features]
-    _check(spec.align, inputs, features, pooled, embeddings)
-    _, held_rows, counts = split_rows(data, inputs.frames.index, spec.align.holdout, spec.seed)
-    _report_holdout(spec.align.holdout, counts)
+    _check(settings, inputs, features, pooled, embeddings)
+    _, held_rows, counts = split_rows(data, inputs.frames.index, settings.holdout, spec.seed)
+    _report_holdout(settings.holdout, counts)
     transform = teacher_transform(spec, data, embeddings, inputs)
-    aligner = new_aligner(spec.align, inputs, transform, spec.seed)
+    aligner = new_aligner(settings, inputs, transform, spec.seed, inputs.groups)
     target_FD = targets_of(aligner, inputs.frames, inputs.teacher_FD)
     evaluator = AlignerEvaluator(inputs.frames, target_FD, inputs.train_rows, held_rows)
     evaluators = _by_task(evaluator, data)
     before, before_by_task = evaluator.evaluate(aligner), _evaluate(evaluators, aligner)
-    batches = AlignmentBatches(aligner, spec.align, inputs, target_FD, spec.seed)
+    batches = AlignmentBatches(aligner, settings, inputs, target_FD, spec.seed)
 
     def learning_curve(module: Aligner) -> dict[str, float]:
         by_task = _evaluate(evaluators, module, probes=False)
@@ -80,13 +82,13 @@ def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> di
         evaluations=10,
         folder=folder,
         tensorboard=tensorboard,
-        steps=spec.align.steps,
-        optimization=_optimization(spec.align),
+        steps=settings.steps,
+        optimization=_optimization(settings),
         seed=spec.seed,
         checkpoint_seconds=spec.compute.checkpoint_seconds,
     )
     trained = train_loop(job)
-    save_aligner(folder, trained.module, spec.align.fusion)
+    save_aligner(folder, trained.module, settings.fusion)
     after = evaluator.evaluate(trained.module)
     after_by_task = _evaluate(evaluators, trained.module)
     return {
@@ -112,16 +114,34 @@ def open_inputs(
     device: str,
 ) -> AlignmentInputs:
     """Open the stored features of all backbones and the embeddings; tokens are not read yet."""
-    frames = open_frames(features, data.episodes, device)
-    train_rows, _, _ = split_rows(data, frames.index, spec.align.holdout, spec.seed)
+    inputs = open_features(spec, data, features, fingerprints, device)
     return AlignmentInputs(
+        labels=inputs.labels,
+        grids=inputs.grids,
+        fingerprints=inputs.fingerprints,
+        frames=inputs.frames,
+        train_rows=inputs.train_rows,
+        teacher_FD=torch.from_numpy(embeddings.embeddings(data.episodes)).to(device),
+        groups=embeddings.groups(data.episodes) if embeddings.grouped else None,
+    )
+
+
+def open_features(
+    spec: Spec,
+    data: Dataset,
+    features: Sequence[StoredFeatures],
+    fingerprints: Sequence[Fingerprint],
+    device: str,
+) -> AlignerInputs:
+    """Open the stored features of all backbones; tokens are not read yet."""
+    frames = open_frames(features, data.episodes, device)
+    train_rows, _, _ = split_rows(data, frames.index, align_of(spec).holdout, spec.seed)
+    return AlignerInputs(
         labels=tuple(each.label for each in features),
         grids=tuple(each.grid(data.episodes[0]) for each in features),
         fingerprints=fingerprints,
         frames=frames,
-        teacher_FD=torch.from_numpy(embeddings.embeddings(data.episodes)).to(device),
         train_rows=train_rows,
-        groups=embeddings.groups(data.episodes) if embeddings.grouped else None,
     )
 
 
@@ -132,8 +152,9 @@ def teacher_transform(
 
     Its statistics are stored next to the embeddings.
     """
-    whitened = spec.align.teacher_space == "whitened"
-    split = {"data": data.key, "holdout": spec.align.holdout, "seed": spec.seed}
+    settings = align_of(spec)
+    whitened = settings.teacher_space == "whitened"
+    split = {"data": data.key, "holdout": settings.holdout, "seed": spec.seed}
     folder = embeddings.folder
     path = folder / f"statistics-{key_of(split | {'covariance': whitened})}.safetensors"
 
@@ -143,7 +164,7 @@ def teacher_transform(
 
     with locked(folder.with_name(folder.name + ".lock")):
         statistics = load_or_compute(path, compute)
-    return transform_into(spec.align.teacher_space, statistics, spec.align.teacher_floor)
+    return transform_into(settings.teacher_space, statistics, settings.teacher_floor)
 
 
 def _check(
@@ -178,10 +199,11 @@ def _report_holdout(holdout: float, counts: Mapping[str, int]) -> None:
 
 
 def _sampler(spec: Spec, data: Dataset, inputs: AlignmentInputs) -> BatchSampler:
-    weights_E = episode_weights(spec.align.task_weights, data)
+    settings = align_of(spec)
+    weights_E = episode_weights(settings.task_weights, data)
     return BatchSampler(
         inputs.train_rows,
-        spec.align.batch_size,
+        settings.batch_size,
         spec.seed,
         replacement=False,
         weights=weights_E[inputs.frames.index.episode[inputs.train_rows]],

@@ -15,7 +15,7 @@ from ..data.dataset import Dataset
 from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..interfaces.fields import Mark, is_marked
 from ..spec import Act, BackboneChoice, PolicySpec, Spec, Tokens
-from ..spec.requirements import backbone_labels, policy_backbones
+from ..spec.requirements import align_of, backbone_labels, policy_backbones, teacher_of
 from ..store.keys import canonical, key_of
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage
@@ -35,8 +35,13 @@ def feature_recipe(spec: Spec, choice: BackboneChoice) -> dict[str, Any]:
 
 def embedding_recipe(spec: Spec) -> dict[str, Any]:
     """Return the canonical data that determines the teacher's stored embeddings."""
-    recipe: dict[str, Any] = canonical(spec.teacher)
-    return recipe | {"groups": True} if spec.align.loss.grouped else recipe
+    recipe: dict[str, Any] = canonical(teacher_of(spec))
+    return recipe | {"groups": True} if _grouped(spec) else recipe
+
+
+def _grouped(spec: Spec) -> bool:
+    """Return whether a loss of the aligner needs the teacher's group tokens."""
+    return spec.align is not None and spec.align.loss.grouped
 
 
 def stored_features(
@@ -64,12 +69,13 @@ def _features_of(run: Run, number: int) -> StoredFeatures:
 
 def stored_embeddings(run: Run) -> StoredEmbeddings:
     """Return the stored embeddings of the run's teacher, with group tokens if a loss uses them."""
-    name, recipe = run.spec.teacher.component.name, embedding_recipe(run.spec)
+    teacher, recipe = teacher_of(run.spec), embedding_recipe(run.spec)
+    name = teacher.component.name
     return StoredEmbeddings(
         label=name,
         folder=run.store / "embeddings" / f"{name}-{key_of(recipe)}",
-        choice=run.spec.teacher,
-        grouped=run.spec.align.loss.grouped,
+        choice=teacher,
+        grouped=_grouped(run.spec),
         recipe=recipe,
     )
 
@@ -102,7 +108,7 @@ def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
         "data": data.key,
         "backbones": [feature_recipe(run.spec, choice) for choice in run.spec.backbone],
         "teacher": canonical(run.spec.teacher),
-        "align": canonical(run.spec.align),
+        "align": canonical(align_of(run.spec)),
         "seed": run.spec.seed,
     }
 
@@ -131,7 +137,7 @@ def train_inputs(run: Run, data: Dataset, aligner: StageFolder | None) -> dict[s
     elif policy.observes.backbones == "one":
         inputs["backbones"] = [feature_recipe(run.spec, c) for c in policy_backbones(run.spec)]
     if policy.observes.teacher:
-        inputs["teacher"] = canonical(run.spec.teacher)
+        inputs["teacher"] = canonical(teacher_of(run.spec))
     return inputs
 
 

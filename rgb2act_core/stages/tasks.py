@@ -150,7 +150,7 @@ def _check_weights(spec: Spec, names: Sequence[str]) -> None:
         f"{table}.task_weights: there is no task {name!r}{did_you_mean(name, names)}; the run has"
         f" {', '.join(names)}"
         for table, weights in (
-            ("align", spec.align.task_weights),
+            ("align", spec.align.task_weights if spec.align else {}),
             ("policy", spec.policy.task_weights),
         )
         for name in weights

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..alignment.aligner import Aligner
 from ..alignment.building import new_aligner
 from ..alignment.saving import load_aligner
+from ..alignment.teacher_space import identity_transform
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
 from ..data.splits import evenly_spaced
@@ -27,15 +28,15 @@ from ..policy.config import PolicyConfig
 from ..policy.policy import Policy
 from ..policy.samples import SPILLED, Samples, open_samples
 from ..policy.saving import save_policy
-from ..spec import PolicySpec
-from ..spec.requirements import policy_backbones, policy_teacher
+from ..spec import PolicySpec, Spec
+from ..spec.requirements import align_of, policy_backbones, policy_teacher
 from ..system.devices import device_of
 from ..system.progress import say
 from ..training.budget import steps_within
 from ..training.loop import Optimization, TrainingJob, train_loop
 from ..training.sampler import Rows
 from .act import evaluation_tasks
-from .align import open_inputs, teacher_transform
+from .align import open_features
 from .keys import stored_embeddings, stored_features
 from .run import Run
 
@@ -93,7 +94,7 @@ def train(
     features = stored_features(run, backbones)
     fingerprints = check_features(features, data.episodes, device)
     aligner = _aligner(run, data, aligner_folder, fingerprints, device)
-    embeddings = stored_embeddings(run)
+    embeddings = stored_embeddings(run) if policy_teacher(run.spec) else None
     samples = open_samples(run.spec, data, features, embeddings, info, aligner, device, folder)
     jump = demonstrated_jump(data, info, run.spec.policy)
     policy = _new_policy(run, info, aligner, samples, fingerprints, jump).to(device)
@@ -108,7 +109,8 @@ def train(
             job = attrs.evolve(job, attempt=trials.attempt, attempt_every=every)
         trained = train_loop(job)
         best = {"closed_loop": trials.take_best(trained.module)} if trials else {}
-    save_policy(folder, trained.module, run.spec.policy.head, run.spec.align.fusion, backbones)
+    fusion = run.spec.align.fusion if run.spec.align else None
+    save_policy(folder, trained.module, run.spec.policy.head, fusion, backbones)
     (folder / SPILLED).unlink(missing_ok=True)
     torch.manual_seed(run.spec.seed)
     cost = {
@@ -137,11 +139,22 @@ def _aligner(
         return aligner
     if condition.aligner is None:
         return None
-    spec, embeddings = run.spec, stored_embeddings(run)
-    inputs = open_inputs(spec, data, stored_features(run), embeddings, fingerprints, device)
-    transform = teacher_transform(spec, data, embeddings, inputs)
-    aligner = new_aligner(spec.align, attrs.evolve(inputs, groups=None), transform, spec.seed)
+    spec = run.spec
+    inputs = open_features(spec, data, stored_features(run), fingerprints, device)
+    transform = identity_transform(embedding_width(spec))
+    aligner = new_aligner(align_of(spec), inputs, transform, spec.seed)
     return aligner.requires_grad_(condition.trains_aligner)
+
+
+def embedding_width(spec: Spec) -> int:
+    """Return the width of the embedding of an aligner that is not trained on the teacher.
+
+    With a teacher, it is the teacher's, so that the network is the same as that of a trained
+    aligner.
+    """
+    if spec.teacher is None:
+        return align_of(spec).embedding_dim
+    return int(spec.teacher.build().info.dim)
 
 
 def _new_policy(

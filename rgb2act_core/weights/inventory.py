@@ -47,8 +47,8 @@ class WeightsStatus:
 
 def inventory(spec: Spec) -> tuple[WeightsStatus, ...]:
     """Return the weights of a spec's backbones and teacher, in the spec's order."""
-    roles = [*(("backbone", choice) for choice in spec.backbone), ("teacher", spec.teacher)]
-    return tuple(status for role, choice in roles for status in weights_of(role, choice))
+    found = [status for choice in spec.backbone for status in weights_of("backbone", choice)]
+    return (*found, *(weights_of("teacher", spec.teacher) if spec.teacher else ()))
 
 
 def weights_of(role: str, choice: Choice) -> Iterator[WeightsStatus]:
@@ -76,7 +76,7 @@ def fetch(spec: Spec) -> None:
     Raises one UserError that lists every file that could not be downloaded.
     """
     problems: list[str] = []
-    for choice in (*spec.backbone, spec.teacher):
+    for choice in (*spec.backbone, *([spec.teacher] if spec.teacher else [])):
         for field in attrs.fields(type(choice.config)):
             if is_marked(field, Mark.WEIGHTS) and getattr(choice.config, field.name) == "hub":
                 try:

@@ -13,6 +13,9 @@ import torch
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
+from rgb2act_core.pipeline.diagnosis import diagnose
+from rgb2act_core.pipeline.status import check
+from rgb2act_core.pipeline.verify import verify
 from rgb2act_core.spec.reader import read_spec
 
 pytestmark = pytest.mark.slow
@@ -91,6 +94,48 @@ def test_end_to_end_trains_the_aligner_and_random_aligner_does_not(
             )
     assert torch.equal(adapters["random_aligner", 1], adapters["random_aligner", 12])
     assert not torch.equal(adapters["end_to_end", 1], adapters["end_to_end", 12])
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("condition", ["end_to_end", "random_aligner", "proprio_only"])
+def test_policy_without_a_trained_aligner_needs_no_clouds_and_no_teacher(
+    files: Files, spec_file: SpecFile, tmp_path: Path, condition: str
+) -> None:
+    from rgb2act_core.policy.saving import load_policy
+
+    changes: dict[str, Any] = {"align": None} if condition == "proprio_only" else {}
+    spec = read_spec(
+        spec_file(
+            environment={"use": "puppet", "recorded": 3, "fault": "no clouds"},
+            collect={"scenes": 0},
+            teacher=None,
+            policy={"condition": condition},
+            **changes,
+        )
+    )
+    assert check(spec, tmp_path).stages
+    assert all(diagnostic.ok for _, diagnostic in diagnose(spec))
+    folder = chain.run_pipeline(spec, tmp_path, "train")
+    assert not [stage for stage in files(tmp_path).reasons() if "teacher" in stage]
+    aligner = load_policy(files(tmp_path).folder("train")).aligner
+    assert (aligner is None) == (condition == "proprio_only")
+    assert aligner is None or aligner.config.teacher_dim == 4  # align.embedding_dim
+    assert not verify(folder).problems
+
+
+@pytest.mark.usefixtures("puppet")
+def test_teacher_sets_the_width_of_an_aligner_without_its_embeddings(
+    files: Files, spec_file: SpecFile, tmp_path: Path
+) -> None:
+    from rgb2act_core.policy.saving import load_policy
+
+    environment = {"use": "puppet", "recorded": 3, "fault": "no clouds"}
+    changes = {"environment": environment, "collect": {"scenes": 0}}
+    spec = read_spec(spec_file(policy={"condition": "end_to_end", "steps": 1}, **changes))
+    chain.run_pipeline(spec, tmp_path, "train")
+    aligner = load_policy(files(tmp_path).folder("train")).aligner
+    assert aligner is not None
+    assert aligner.config.teacher_dim == 6
 
 
 @pytest.mark.usefixtures("puppet")

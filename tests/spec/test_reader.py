@@ -56,6 +56,39 @@ def test_good_spec_is_read_into_frozen_records() -> None:
     assert spec.act.baselines == ("proprio_only", "end_to_end")
 
 
+@pytest.mark.parametrize(
+    ("condition", "baselines", "replay", "needed"),
+    [
+        ("aligned", [], False, {"teacher": "aligned", "align": "aligned"}),
+        ("proprio_only", [], False, {}),
+        ("proprio_only", ["end_to_end"], False, {"align": "end_to_end"}),
+        ("random_aligner", [], False, {"align": "random_aligner"}),
+        ("teacher", [], False, {"teacher": "teacher"}),
+        ("aligned", [], True, {}),
+    ],
+)
+def test_teacher_and_align_are_needed_where_something_reads_them(
+    tmp_path: Path, condition: str, baselines: list[str], replay: bool, needed: dict[str, str]
+) -> None:
+    text = GOOD.replace('[teacher]\nuse = "shape"\n', "").replace("good.toml", "run.toml")
+    text = text.replace('[align]\nfusion = { use = "sum" }\nsteps = 10\n', "")
+    text = text.replace("[policy.head]", f'[policy]\ncondition = "{condition}"\n[policy.head]')
+    text = text[: text.index("[act]")] + f"[act]\nbaselines = {baselines}\n"
+    text = text + "replay = true\n" if replay else text
+    if not needed:
+        spec = read(text, tmp_path)
+        assert spec.teacher is None
+        assert spec.align is None
+        assert structure(Spec, json.loads(json.dumps(unstructure(spec))), find) == spec
+        return
+    tables = {"teacher": "use = ...", "align": "fusion = { use = ... }"}
+    assert refusal(text, tmp_path) == [
+        f"run.toml:1: {table}: missing, and {needed[table]!r} needs it; add a table [{table}] with"
+        f" {tables[table]}"
+        for table in sorted(needed)
+    ]
+
+
 def test_spec_survives_json() -> None:
     spec = read_spec(SPECS / "good.toml", find)
     plain = unstructure(spec)

@@ -14,10 +14,12 @@ from rgb2act_core.spec.retired import KEYS, VALUES
 
 def table(path: list[str]) -> type:
     """Return the attrs class of a table such as ``align.loss``."""
-    cls: type = Spec
+    cls: Any = Spec
     for name in path:
-        cls = typing.get_type_hints(cls)[name]
-    return cls
+        hint = typing.get_type_hints(cls)[name]
+        cls = next(one for one in (hint, *typing.get_args(hint)) if attrs.has(one))
+    found: type = cls
+    return found
 
 
 def words(hint: Any) -> set[str]:
