@@ -64,7 +64,7 @@ def stage_loop(
                 optimization=OPTIMIZATION,
                 seed=0,
                 folder=folder,
-                tensorboard=None,
+                curves=None,
                 checkpoint_seconds=1e9,
             )
         )

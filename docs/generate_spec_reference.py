@@ -57,6 +57,7 @@ WHERE = {
     Kind.FUSION: "align.fusion",
     Kind.POLICY_HEAD: "policy.head",
     Kind.ENVIRONMENT: "[environment]",
+    Kind.LOGGER: "[[log]]",
 }
 
 

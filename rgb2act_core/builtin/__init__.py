@@ -12,9 +12,10 @@ from .heads.denoiser_config import Mlp
 from .heads.diffusion_config import Diffusion
 from .heads.factories import DiffusionHead, FlowHead
 from .heads.flow_config import Flow
+from .loggers.config import TensorBoard
 
 if TYPE_CHECKING:
-    from ..interfaces import Fusion
+    from ..interfaces import Fusion, Logger
 
 DENOISING = frozenset({Capability.MULTI_PLAN, Capability.COMPILABLE, Capability.PRECISION})
 
@@ -31,6 +32,13 @@ def build_moe(config: Moe) -> Fusion:
     from .fusions.modules import MoeFusion
 
     return MoeFusion(config)
+
+
+def build_tensorboard(config: TensorBoard) -> Logger:
+    """Return the logger that writes event files."""
+    from .loggers.tensorboard import TensorBoardLogger
+
+    return TensorBoardLogger(config)
 
 
 @hookimpl
@@ -70,4 +78,16 @@ def rgb2act_policy_heads() -> Iterator[Component]:
         tiny=Flow(mlp=Mlp(width=16, blocks=1), sample_steps=2),
         summary="flow matching with the same networks",
         capabilities=DENOISING,
+    )
+
+
+@hookimpl
+def rgb2act_loggers() -> Iterator[Component]:
+    """Yield ``tensorboard``."""
+    yield Component(
+        name="tensorboard",
+        config=TensorBoard,
+        build=build_tensorboard,
+        tiny=TensorBoard(video_frames=2),
+        summary="TensorBoard event files: curves, results, images and videos",
     )

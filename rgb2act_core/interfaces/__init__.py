@@ -18,6 +18,7 @@ from .episode import Episode, Frames, PointCloud
 from .finding import DataChecks, Finding, Severity
 from .fusion import FusedTokens, Fusion
 from .inspection import DatasetSummary, Diagnostic, EpisodeOverview, JointMotion
+from .logger import LoggedRun, LoggedStage, Logger
 from .policy_head import Compilable, HeadShape, MultiPlan, Plans, PolicyHead, PolicyModule
 from .teacher import GroupTokenTeacher, Teacher, TeacherInfo
 from .unit import Unit
@@ -40,6 +41,9 @@ __all__ = [
     "GroupTokenTeacher",
     "HeadShape",
     "JointMotion",
+    "LoggedRun",
+    "LoggedStage",
+    "Logger",
     "MultiPlan",
     "Plans",
     "PointCloud",

@@ -14,6 +14,7 @@ from ..store.disk_errors import is_read_only
 from ..store.root_folder import check_root, open_root, resolved
 from ..store.stage_id import STAGES, Stage
 from ..system.progress import say
+from ..tracking.tracker import Tracker
 from . import steps
 from .buildable import check_buildable
 from .data_checks import check_data, report_findings
@@ -39,10 +40,11 @@ def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
     if last is not Stage.COLLECT:
         _check_components(tasks, STAGES[: STAGES.index(last) + 1])
     open_root(run.root, run.folder)
-    pipeline = steps.Pipeline(tasks, RunRecord(tasks.run))
-    _run_until(pipeline, last)
-    if until is None:
-        _write_report(pipeline.run.folder)
+    with Tracker(tasks.run.spec, tasks.run.folder, tasks.run.root) as tracker:
+        pipeline = steps.Pipeline(tasks, RunRecord(tasks.run), tracker)
+        _run_until(pipeline, last)
+        if until is None:
+            _write_report(pipeline.run.folder)
     return pipeline.run.folder
 
 

@@ -40,6 +40,7 @@ def _choices(spec: Spec) -> Iterator[tuple[str, Choice]]:
     if spec.align is not None:
         yield "fusion", spec.align.fusion
     yield "policy head", spec.policy.head
+    yield from (("logger", choice) for choice in spec.log)
 
 
 def _weights(need: WeightsStatus) -> Diagnostic:

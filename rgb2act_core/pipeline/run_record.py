@@ -130,12 +130,14 @@ class RecordedRun:
 def read_run(folder: Path) -> RecordedRun:
     """Return the run that is recorded in ``folder``, such as ``runs/NAME``.
 
-    Files that its spec names need not exist: whoever uses one reports that it is missing. Raises
+    Files that its spec names need not exist: whoever uses one reports that it is missing. Its
+    loggers are left out, so that their plugins need not be installed. Raises
     UserError if there is no ``run.json`` or if it is damaged.
     """
     content, root = read_run_file(folder), folder.resolve().parent
     start = root if content.format > 1 else Path.cwd()
-    spec = structure(Spec, content.spec, folder=start, files=False)
+    plain = {name: value for name, value in content.spec.items() if name != "log"}
+    spec = structure(Spec, plain, folder=start, files=False)
     run = Run(spec=spec, root=root)
     stages = {stage.id: stage for stage in content.stages}
     return RecordedRun(folder=folder, run=run, stages=stages)

@@ -16,6 +16,9 @@ from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState
 from ..system.memory import is_out_of_memory
 from ..system.progress import say
+from ..tracking.tracker import Tracker
+from ..training.metrics_log import Curves
+from .logged_results import send_stage
 from .run_record import RunRecord
 from .timings import Timer, save_stage_timing
 
@@ -27,20 +30,22 @@ LOWER = {
     Stage.ACT: "act.parallel_episodes, act.candidates or compute.simulator_workers",
 }  # what reduces the memory of a stage
 
-StageWork = Callable[[Path, Path], dict[str, Any]]  # (output folder, TensorBoard folder) -> results
+StageWork = Callable[[Path, Curves], dict[str, Any]]  # (output folder, learning curves) -> results
 
 
-def run_stage(record: RunRecord, stage: StageId, target: StageFolder, work: StageWork) -> None:
-    """Run a stage under its lock unless it is cached, and record it."""
+def run_stage(
+    record: RunRecord, tracker: Tracker, stage: StageId, target: StageFolder, work: StageWork
+) -> None:
+    """Run a stage under its lock unless it is cached, record it and send it to the loggers."""
     timer, reason = Timer(), ""
-    tensorboard = record.run.folder / "tensorboard"
+    curves = tracker.stage(stage.title, target.key)
     if not target.done:
         with target.lock():
             if not target.done:  # another run may have finished it while this one waited
                 reason = _reason(record, stage, target)
                 announce(stage, reason)
                 resumed = target.partial.exists()
-                finish(stage, target, timer, lambda folder: work(folder, tensorboard))
+                finish(stage, target, timer, lambda folder: work(folder, curves))
                 if not resumed:
                     save_stage_timing(record.run, stage, target.path, timer.seconds)
     if not reason:
@@ -48,7 +53,7 @@ def run_stage(record: RunRecord, stage: StageId, target: StageFolder, work: Stag
         _check_models(target.path)
         timer = Timer(meta["seconds"], meta["cpu_seconds"])
         announce(stage)
-        _export_curves(target.path / "metrics.jsonl", tensorboard, stage.title)
+    send_stage(tracker, stage, target)
     record_stage(record, stage, target.key, target.path, timer, reason)
 
 
@@ -117,14 +122,6 @@ def _stage_in_traceback(stage: StageId) -> Iterator[None]:
             ) from err
         err.add_note(f"in stage {stage}")
         raise
-
-
-def _export_curves(metrics: Path, tensorboard: Path, title: str) -> None:
-    """Write TensorBoard files of a cached stage that another run trained."""
-    if metrics.exists() and not (tensorboard / title).exists():
-        from ..training import metrics_log
-
-        metrics_log.export_tensorboard(metrics, tensorboard, title)
 
 
 def _reason(record: RunRecord, stage: StageId, target: StageFolder) -> str:

@@ -22,7 +22,10 @@ from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState
 from ..system.formatting import counted
 from ..system.progress import say
+from ..tracking.tracker import Tracker
+from ..training.metrics_log import Curves
 from .extractions import Extraction, backbone_extractions, extractions, unneeded_extractions
+from .logged_results import send_features
 from .reevaluate import acting
 from .run_record import RunRecord
 from .stage_runner import announce, record_stage, run_stage
@@ -31,10 +34,11 @@ from .timings import Timer, collect_work, extract_work, save_timing
 
 @attrs.frozen(eq=False)
 class Pipeline:
-    """A run's tasks and its record, which every step needs."""
+    """A run's tasks, its record and its loggers, which every step needs."""
 
     tasks: Tasks
     record: RunRecord
+    tracker: Tracker
 
     @property
     def run(self) -> Run:
@@ -151,15 +155,15 @@ def _record_samples(pipeline: Pipeline, data: Dataset) -> None:
     """Record the first demonstration and its features, which the report shows."""
     source, root = data.demonstrations[0], pipeline.run.root
     folders = {e.id.variant: e.stored.folder for e in backbone_extractions(pipeline.run)}
-    pipeline.record.add_samples(
-        {
-            "episode": str(source.path.relative_to(root)) if source.path else None,
-            "features": {
-                label: str((folder / source.digest).relative_to(root))
-                for label, folder in folders.items()
-            },
-        }
-    )
+    samples = {
+        "episode": str(source.path.relative_to(root)) if source.path else None,
+        "features": {
+            label: str((folder / source.digest).relative_to(root))
+            for label, folder in folders.items()
+        },
+    }
+    pipeline.record.add_samples(samples)
+    send_features(pipeline.tracker, samples, root)
 
 
 def align(pipeline: Pipeline, extracted: Extracted) -> AlignedData:
@@ -171,7 +175,8 @@ def align(pipeline: Pipeline, extracted: Extracted) -> AlignedData:
         return AlignedData(data, None)
     from ..stages import align as align_stage
 
-    run_stage(pipeline.record, stage, aligner, functools.partial(align_stage.align, run, data))
+    work = functools.partial(align_stage.align, run, data)
+    run_stage(pipeline.record, pipeline.tracker, stage, aligner, work)
     return AlignedData(data, aligner)
 
 
@@ -199,12 +204,12 @@ def _train(
 
     source = aligned.aligner.path if aligned.aligner else None
 
-    def work(folder: Path, tensorboard: Path) -> dict[str, Any]:
+    def work(folder: Path, curves: Curves) -> dict[str, Any]:
         return train_stage.train(
-            run, aligned.data, pipeline.tasks.info, source, folder, tensorboard, stage.title, budget
+            run, aligned.data, pipeline.tasks.info, source, folder, curves, stage.title, budget
         )
 
-    run_stage(pipeline.record, stage, policy, work)
+    run_stage(pipeline.record, pipeline.tracker, stage, policy, work)
 
 
 def act(pipeline: Pipeline, trained: Trained) -> None:
@@ -217,7 +222,11 @@ def _act(
 ) -> None:
     target = act_folder(run, data, policy)
     evaluate = acting(run, pipeline.tasks, data, policy)
-    run_stage(pipeline.record, stage, target, lambda folder, _: evaluate(folder, stage.title))
+
+    def work(folder: Path, _: Curves) -> dict[str, Any]:
+        return evaluate(folder, stage.title)
+
+    run_stage(pipeline.record, pipeline.tracker, stage, target, work)
     for line in success_lines(target.meta()["results"]):
         say(f"{stage}: {line}")
 

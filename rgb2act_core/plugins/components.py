@@ -1,4 +1,4 @@
-"""What a plugin provides: components of five kinds, and commands."""
+"""What a plugin provides: components of six kinds, and commands."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """The five roles a component can play in a run."""
+    """The six roles a component can play in a run."""
 
     BACKBONE = "backbone"
     TEACHER = "teacher"
     FUSION = "fusion"
     POLICY_HEAD = "policy_head"
     ENVIRONMENT = "environment"
+    LOGGER = "logger"
 
     @property
     def label(self) -> str:

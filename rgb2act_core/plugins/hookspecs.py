@@ -1,4 +1,4 @@
-"""The hooks that plugins implement: five for components, one for commands.
+"""The hooks that plugins implement: six for components, one for commands.
 
 A plugin is a module with an entry point in the group ``rgb2act``. A complete backbone plugin::
 
@@ -59,6 +59,11 @@ def rgb2act_policy_heads() -> Iterable[Component]:  # type: ignore[empty-body]
 @hookspec
 def rgb2act_environments() -> Iterable[Component]:  # type: ignore[empty-body]
     """Yield environments: ``build`` returns an ``interfaces.Environment``."""
+
+
+@hookspec
+def rgb2act_loggers() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Yield loggers: ``build`` returns an ``interfaces.Logger``."""
 
 
 @hookspec

@@ -41,6 +41,9 @@ FIRST_PARTY: dict[tuple[Kind, str], str] = {
     (Kind.TEACHER, "pointnet"): "rgb2act-mini",
     (Kind.ENVIRONMENT, "robotwin"): "rgb2act-robotwin",
     (Kind.ENVIRONMENT, "tabletop"): "rgb2act-tabletop",
+    (Kind.LOGGER, "mlflow"): "rgb2act-loggers",
+    (Kind.LOGGER, "trackio"): "rgb2act-loggers",
+    (Kind.LOGGER, "wandb"): "rgb2act-loggers",
 }
 
 

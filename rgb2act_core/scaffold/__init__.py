@@ -21,6 +21,7 @@ PROTOCOLS = {
     Kind.FUSION: "Fusion",
     Kind.POLICY_HEAD: "PolicyHead",
     Kind.ENVIRONMENT: "Environment",
+    Kind.LOGGER: "Logger",
 }
 SUMMARIES = {
     Kind.BACKBONE: "random projection of each patch's pixels",
@@ -28,6 +29,7 @@ SUMMARIES = {
     Kind.FUSION: "weighted mean of backbones, with weights learned per patch",
     Kind.POLICY_HEAD: "flow matching with a small MLP",
     Kind.ENVIRONMENT: "a target on a unit square that the left hand must reach",
+    Kind.LOGGER: "a table of the run's curves and results",
 }
 TINY = {
     Kind.BACKBONE: "dim=8",
@@ -35,6 +37,7 @@ TINY = {
     Kind.FUSION: "hidden=8",
     Kind.POLICY_HEAD: "width=16, steps=2",
     Kind.ENVIRONMENT: "size=16",
+    Kind.LOGGER: "",
 }
 EXAMPLES = {
     Kind.BACKBONE: '[[backbone]]\nuse = "{}"',
@@ -42,6 +45,7 @@ EXAMPLES = {
     Kind.FUSION: '[align]\nfusion = {{ use = "{}" }}',
     Kind.POLICY_HEAD: '[policy]\nhead = {{ use = "{}" }}',
     Kind.ENVIRONMENT: '[environment]\nuse = "{}"',
+    Kind.LOGGER: '[[log]]\nuse = "{}"',
 }
 
 
@@ -96,8 +100,12 @@ def render(name: str, kind: Kind) -> dict[str, str]:
 
 
 def _dependencies(kind: Kind) -> list[str]:
-    heavy = ["gymnasium>=1.0", "numpy>=2.0"] if kind is Kind.ENVIRONMENT else ["torch>=2.6"]
-    return ["rgb2act", "attrs>=25.4", *(["numpy>=2.0"] if kind is Kind.TEACHER else []), *heavy]
+    heavy = {
+        Kind.ENVIRONMENT: ["gymnasium>=1.0", "numpy>=2.0"],
+        Kind.TEACHER: ["numpy>=2.0", "torch>=2.6"],
+        Kind.LOGGER: [],
+    }
+    return ["rgb2act", "attrs>=25.4", *heavy.get(kind, ["torch>=2.6"])]
 
 
 def _class(name: str) -> str:

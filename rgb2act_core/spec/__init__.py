@@ -21,6 +21,7 @@ from .choices import (
     EnvironmentChoice,
     FusionChoice,
     HeadChoice,
+    LoggerChoice,
     TeacherChoice,
 )
 from .data import Collect, Extract, Tokens
@@ -44,6 +45,7 @@ __all__ = [
     "Extract",
     "FusionChoice",
     "HeadChoice",
+    "LoggerChoice",
     "PolicySpec",
     "Spec",
     "TeacherChoice",
@@ -129,6 +131,9 @@ class Spec:
     """Closed-loop evaluation of the policy."""
     compute: Compute = Compute()
     """Device, processes and threads."""
+    log: tuple[LoggerChoice, ...] = fields.runtime(default=())
+    """Loggers that receive curves, results, images and videos, one ``[[log]]`` table per logger.
+    Without a table, ``tensorboard``."""
 
     @property
     def environments(self) -> tuple[EnvironmentChoice, ...]:

@@ -53,10 +53,16 @@ class EnvironmentChoice(Choice):
     """An environment."""
 
 
+@attrs.frozen(kw_only=True)
+class LoggerChoice(Choice):
+    """A logger."""
+
+
 CHOICES: dict[type[Choice], Kind] = {
     BackboneChoice: Kind.BACKBONE,
     TeacherChoice: Kind.TEACHER,
     FusionChoice: Kind.FUSION,
     HeadChoice: Kind.POLICY_HEAD,
     EnvironmentChoice: Kind.ENVIRONMENT,
+    LoggerChoice: Kind.LOGGER,
 }

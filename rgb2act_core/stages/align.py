@@ -37,6 +37,7 @@ from ..store.locks import locked
 from ..system.devices import device_of
 from ..system.progress import say
 from ..training.loop import Optimization, TrainingJob, train_loop
+from ..training.metrics_log import Curves
 from ..training.sampler import BatchSampler
 from .keys import stored_embeddings, stored_features
 from .run import Run
@@ -46,7 +47,7 @@ BETAS = (0.9, 0.999)
 MetricsByTask = dict[str, dict[str, float]]
 
 
-def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> dict[str, Any]:
+def align(run: Run, data: Dataset, folder: Path, curves: Curves | None) -> dict[str, Any]:
     """Train an aligner in ``folder`` and return its metrics before and after, and the cost."""
     spec, settings = run.spec, align_of(run.spec)
     device = device_of(spec.compute.device, spec.compute.threads)
@@ -81,7 +82,7 @@ def align(run: Run, data: Dataset, folder: Path, tensorboard: Path | None) -> di
         evaluate=learning_curve,
         evaluations=10,
         folder=folder,
-        tensorboard=tensorboard,
+        curves=curves,
         steps=settings.steps,
         optimization=_optimization(settings),
         seed=spec.seed,

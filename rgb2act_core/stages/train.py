@@ -34,6 +34,7 @@ from ..system.devices import device_of
 from ..system.progress import say
 from ..training.budget import steps_within
 from ..training.loop import Optimization, TrainingJob, train_loop
+from ..training.metrics_log import Curves
 from ..training.sampler import Rows
 from .act import evaluation_tasks
 from .align import open_features
@@ -81,7 +82,7 @@ def train(
     info: EnvironmentInfo,
     aligner_folder: Path | None,
     folder: Path,
-    tensorboard: Path | None,
+    curves: Curves | None,
     title: str = "train",
     budget: float | None = None,
 ) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def train(
     samples = open_samples(run.spec, data, features, embeddings, info, aligner, device, folder)
     jump = demonstrated_jump(data, info, run.spec.policy)
     policy = _new_policy(run, info, aligner, samples, fingerprints, jump).to(device)
-    job = _job(run, policy, samples, folder, tensorboard, title)
+    job = _job(run, policy, samples, folder, curves, title)
     if budget is not None:
         job = attrs.evolve(job, steps=steps_within(job, budget))
     tasks, closed_loop = evaluation_tasks(run, samples.tasks), run.spec.policy.closed_loop
@@ -213,7 +214,7 @@ def _report_unreachable(policy: Policy, samples: Samples, rows: Rows) -> None:
 
 
 def _job(
-    run: Run, policy: Policy, samples: Samples, folder: Path, tensorboard: Path | None, title: str
+    run: Run, policy: Policy, samples: Samples, folder: Path, curves: Curves | None, title: str
 ) -> TrainingJob[Policy]:
     spec = run.spec.policy
 
@@ -241,7 +242,7 @@ def _job(
         ),
         seed=run.spec.seed,
         folder=folder,
-        tensorboard=tensorboard,
+        curves=curves,
         checkpoint_seconds=run.spec.compute.checkpoint_seconds,
     )
 

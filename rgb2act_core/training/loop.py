@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..system.interrupts import deferred
 from ..system.progress import progress_bar, say
 from .checkpoint import Checkpoint
-from .metrics_log import MetricsLog
+from .metrics_log import Curves, MetricsLog
 from .randomness import seed_modules
 from .sampler import Rows
 
@@ -66,7 +66,7 @@ class TrainingJob(Generic[Module]):
     optimization: Optimization
     seed: int
     folder: Path  # of checkpoint and metrics
-    tensorboard: Path | None  # folder of event files; None writes none
+    curves: Curves | None  # receives the learning curves; None for nobody
     checkpoint_seconds: float  # between checkpoints
     prefetch: Callable[[Rows, int], None] | None = None  # begin to read a later step's rows
     # closed-loop metrics every ``attempt_every`` steps and after the last one, given the module and
@@ -129,7 +129,7 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
         checkpoint.save(step, **spent)
 
     with (
-        MetricsLog(job.folder / "metrics.jsonl", job.tensorboard, job.title, first) as log,
+        MetricsLog(job.folder / "metrics.jsonl", job.curves, first) as log,
         progress_bar(job.title, job.steps, "steps", done=first) as advance,
         deferred() as stopping,
     ):

@@ -1,15 +1,12 @@
-"""Metrics of a training run, one JSON line per row, mirrored to TensorBoard event files.
-
-The JSON lines are authoritative. Event files are derived from them and may be deleted.
-"""
+"""Metrics of a training run, one JSON line per row, which loggers receive as they are written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from ..errors import UserError
 from ..store.files import write_text
@@ -18,39 +15,48 @@ from ..system.input_files import parse_json, read_regular
 Row = dict[str, float]
 
 
+class Curves(Protocol):
+    """Receives the rows of a metrics file as they are written."""
+
+    def start(self, rows: Sequence[Row]) -> None:
+        """Receive the rows that a resumed run keeps; an empty list in a new run."""
+
+    def add(self, row: Row) -> None:
+        """Receive the next row."""
+
+
 class MetricsLog:
-    """Append metrics to a JSON lines file and to event files in ``tensorboard/prefix``.
+    """Append metrics to a JSON lines file and pass them on.
 
     An interrupted run may have logged steps after its last checkpoint. A resumed run drops them,
     and an incomplete last line, so that its file equals that of an uninterrupted run.
 
     Args:
         jsonl: path of the JSON lines file.
-        tensorboard: folder of the event files; None writes none.
-        prefix: subfolder of the event files and first part of their tags.
+        curves: receives the rows; None for nobody.
         start: step that the run starts at; rows from this step on are dropped.
     """
 
-    def __init__(self, jsonl: Path, tensorboard: Path | None, prefix: str, start: int = 0) -> None:
+    def __init__(self, jsonl: Path, curves: Curves | None = None, start: int = 0) -> None:
         jsonl.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for row in read(jsonl) if row["step"] < start] if jsonl.exists() else []
         _rewrite(jsonl, rows)
-        self._events = _EventFile(tensorboard / prefix, prefix, rows) if tensorboard else None
+        self._curves = curves
         self._file = jsonl.open("a", encoding="utf-8")
+        if curves is not None:
+            curves.start(rows)
 
     def write(self, step: int, **values: float) -> None:
         """Append one row and flush it, so that a killed process loses at most this row."""
         row = {"step": step, **{name: float(value) for name, value in values.items()}}
         self._file.write(_line(row))
         self._file.flush()
-        if self._events:
-            self._events.write(row)
+        if self._curves is not None:
+            self._curves.add(row)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the file."""
         self._file.close()
-        if self._events:
-            self._events.close()
 
     def __enter__(self) -> Self:
         return self
@@ -71,17 +77,6 @@ def read(jsonl: Path) -> list[Row]:
     except OSError as err:
         raise UserError(f"{jsonl}: cannot be read: {err.strerror}") from err
     return [_row(jsonl, number, line) for number, line in enumerate(lines[:-1], 1)]
-
-
-def export_tensorboard(jsonl: Path, tensorboard: Path, prefix: str) -> None:
-    """Replace the event files in ``tensorboard/prefix`` by one with all rows of a metrics file.
-
-    This shows the curves of a cached stage in the run that reuses it.
-    """
-    rows = read(jsonl)
-    for old in (tensorboard / prefix).glob("events.out.tfevents.*"):
-        old.unlink()
-    _EventFile(tensorboard / prefix, prefix, rows).close()
 
 
 def _row(jsonl: Path, number: int, line: bytes) -> Row:
@@ -106,33 +101,3 @@ def _line(row: Mapping[str, float]) -> str:
 
 def _rewrite(jsonl: Path, rows: Iterable[Row]) -> None:
     write_text(jsonl, "".join(map(_line, rows)))
-
-
-class _EventFile:
-    """One event file that supersedes all older ones in its folder.
-
-    It starts with all rows so far, because the older files may belong to another run's folder, and
-    with ``purge_step=0``, which makes TensorBoard drop what it has read from the older files. These
-    are kept: a running TensorBoard does not leave a deleted file.
-    """
-
-    def __init__(self, folder: Path, prefix: str, rows: Iterable[Row]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._prefix = prefix
-        self._writer = SummaryWriter(str(folder), purge_step=0)
-        for row in rows:
-            self._add(row)
-        self._writer.flush()
-
-    def write(self, row: Mapping[str, float]) -> None:
-        self._add(row)
-        self._writer.flush()
-
-    def close(self) -> None:
-        self._writer.close()
-
-    def _add(self, row: Mapping[str, float]) -> None:
-        for name, value in row.items():
-            if name != "step":
-                self._writer.add_scalar(f"{self._prefix}/{name}", value, int(row["step"]))

@@ -91,7 +91,7 @@ def write_stage(root, name, results, rows=()):
     folder = root / "store" / name.replace("/", "-")
     folder.mkdir(parents=True)
     (folder / "stage.json").write_text(json.dumps({"stage": name, "results": results}))
-    with MetricsLog(folder / "metrics.jsonl", None, name) as journal:
+    with MetricsLog(folder / "metrics.jsonl") as journal:
         for step, values in rows:
             journal.write(step, **values)
     return folder

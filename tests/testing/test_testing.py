@@ -242,6 +242,53 @@ def test_faulty_fusion_fails(parts: Any, name: str, alter: Any) -> None:
     assert name in failing(Kind.FUSION, altered(parts, Kind.FUSION, alter))
 
 
+def printing(good: Callable[..., Any], *args: Any) -> Any:
+    print("started")
+    return good(*args)
+
+
+def drawing(good: Callable[..., Any], *args: Any) -> Any:
+    torch.randn(())
+    return good(*args)
+
+
+def failing_again(good: Callable[[Any], Any], run: Any) -> Any:
+    if any(run.folder.iterdir()):
+        raise FileExistsError(run.folder)
+    return good(run)
+
+
+def exiting(good: Callable[..., Any], *args: Any) -> Any:
+    raise SystemExit
+
+
+def undecided(built: Any) -> Any:
+    built.replays = None
+    return built
+
+
+LOGGER_FAULTS = [
+    ("replays_is_declared", undecided),
+    ("a_run_is_logged_in_a_thread", wrap("log_stage", exiting)),
+    ("an_interrupted_run_is_resumed", wrap("start", failing_again)),
+    ("random_numbers_are_not_drawn", wrap("log_metrics", drawing)),
+    ("stdout_is_not_used", wrap("start", printing)),
+]
+
+
+@pytest.mark.parametrize(("name", "alter"), LOGGER_FAULTS)
+def test_faulty_logger_fails(parts: Any, name: str, alter: Any) -> None:
+    assert name in failing(Kind.LOGGER, altered(parts, Kind.LOGGER, alter))
+
+
+def test_logger_with_an_option_in_cache_keys_fails(parts: Any) -> None:
+    config = attrs.make_class(
+        "Config", {"path": attrs.field(default="")}, frozen=True, kw_only=True
+    )
+    component = attrs.evolve(parts[Kind.LOGGER], config=config, tiny=config())
+    assert "every_option_is_runtime" in failing(Kind.LOGGER, component)
+
+
 def flow(method: str, fault: Callable[..., Any]) -> Callable[[Any], Any]:
     """Return an alteration of a method of the head's module."""
     return wrap("module", lambda good, shape: wrap(method, fault)(good(shape)))

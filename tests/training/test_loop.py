@@ -49,7 +49,7 @@ def job(
         "optimization": attrs.evolve(OPTIMIZATION, ema=ema),
         "seed": 3,
         "folder": folder,
-        "tensorboard": None,
+        "curves": None,
         "checkpoint_seconds": 0.0,
     }
     return TrainingJob(**(options | changes))

@@ -1,38 +1,16 @@
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
-import time
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.training.metrics_log import MetricsLog, export_tensorboard, read
+from rgb2act_core.training.metrics_log import MetricsLog, read
 
 
-@pytest.fixture(autouse=True)
-def one_second_per_event_file(monkeypatch):
-    """Event files sort by the second they were opened in; resumed runs start seconds later."""
-    from tensorboard.summary.writer import event_file_writer
-
-    clock = itertools.count(int(time.time()))
-
-    class Clock:
-        time = staticmethod(lambda: next(clock))
-
-    monkeypatch.setattr(event_file_writer, "time", Clock)
-
-
-def scalars(folder, tag):
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    return [(event.step, event.value) for event in events.Scalars(tag)]
-
-
-def write(path, steps, tensorboard=None, start=0):
-    with MetricsLog(path, tensorboard, "align", start) as log:
+def write(path, steps, start=0, curves=None):
+    with MetricsLog(path, curves, start) as log:
         for step in steps:
             log.write(step, loss=step / 4, **{"weight/croco": 0.5})
 
@@ -43,10 +21,9 @@ def test_rows_are_read_back(tmp_path):
 
 
 def test_rows_are_on_disk_before_the_log_is_closed(tmp_path):
-    log = MetricsLog(tmp_path / "m.jsonl", tmp_path / "tb", "train")
+    log = MetricsLog(tmp_path / "m.jsonl")
     log.write(0, loss=1.0)
     assert read(tmp_path / "m.jsonl") == [{"step": 0, "loss": 1.0}]
-    assert scalars(tmp_path / "tb/train", "train/loss") == [(0, 1.0)]
     log.close()
 
 
@@ -64,6 +41,20 @@ def test_a_run_from_the_start_drops_old_rows(tmp_path):
     write(tmp_path / "m.jsonl", range(5))
     write(tmp_path / "m.jsonl", range(2))
     assert [row["step"] for row in read(tmp_path / "m.jsonl")] == [0, 1]
+
+
+class Received(list):
+    """Rows that a log passed on."""
+
+    start = list.extend
+    add = list.append
+
+
+def test_a_resumed_log_passes_on_the_rows_that_it_keeps_and_the_new_ones(tmp_path):
+    rows = Received()
+    write(tmp_path / "m.jsonl", range(5))
+    write(tmp_path / "m.jsonl", range(3, 6), start=3, curves=rows)
+    assert rows == read(tmp_path / "m.jsonl")
 
 
 def test_an_incomplete_last_line_is_not_read(tmp_path):
@@ -84,52 +75,9 @@ def test_a_missing_file_is_an_error(tmp_path):
         read(tmp_path / "m.jsonl")
 
 
-def test_tensorboard_shows_each_row_once_after_a_resume(tmp_path):
-    write(tmp_path / "m.jsonl", range(6), tmp_path / "tb")
-    write(tmp_path / "m.jsonl", range(3, 5), tmp_path / "tb", start=3)
-    assert scalars(tmp_path / "tb/align", "align/loss") == [(step, step / 4) for step in range(5)]
-
-
-def test_a_run_resumed_with_another_tensorboard_folder_shows_all_rows(tmp_path):
-    write(tmp_path / "m.jsonl", range(6), tmp_path / "tb")
-    write(tmp_path / "m.jsonl", range(3, 6), tmp_path / "other", start=3)
-    found = scalars(tmp_path / "other/align", "align/loss")
-    assert found == [(step, step / 4) for step in range(6)]
-
-
-def test_a_running_tensorboard_drops_the_steps_after_the_checkpoint(tmp_path):
-    write(tmp_path / "m.jsonl", range(6), tmp_path / "tb")
-    events = EventAccumulator(str(tmp_path / "tb/align"))
-    events.Reload()
-    write(tmp_path / "m.jsonl", [3], tmp_path / "tb", start=3)
-    events.Reload()
-    assert [event.step for event in events.Scalars("align/weight/croco")] == [0, 1, 2, 3]
-
-
-def test_exporting_twice_shows_each_row_once(tmp_path):
-    write(tmp_path / "m.jsonl", range(4))
-    for _ in range(2):
-        export_tensorboard(tmp_path / "m.jsonl", tmp_path / "tb", "align")
-    assert scalars(tmp_path / "tb/align", "align/loss") == [(step, step / 4) for step in range(4)]
-
-
 def test_reading_metrics_needs_neither_torch_nor_tensorboard():
     code = (
         "import sys; import rgb2act_core.training.metrics_log as _;"
         " assert not {'torch', 'tensorboard', 'tensorflow'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-
-
-@pytest.mark.slow
-def test_writing_event_files_emits_no_warnings(tmp_path):
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from rgb2act_core.training.metrics_log import MetricsLog\n"
-        "folder = Path(sys.argv[1])\n"
-        "with MetricsLog(folder / 'm.jsonl', folder / 'tb', 'align') as log:\n"
-        "    log.write(0, loss=1.0)\n"
-    )
-    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stderr == ""

@@ -1,0 +1,1 @@
+"""Send the curves and results of a run to its loggers."""
