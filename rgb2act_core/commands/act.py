@@ -57,13 +57,19 @@ def run(args: argparse.Namespace) -> int:
     folder = run_folder(args.spec, args.root)
     if folder is None:
         return run_stages(args, Stage.ACT, _overrides(args))
+    from ..pipeline.chain import write_report
     from ..pipeline.reevaluate import act_again
     from ..reporting.terminal import show_episodes
 
-    results = act_again(folder, _overrides_of_run(args, folder))
-    show_episodes(results)
+    evaluation = act_again(folder, _overrides_of_run(args, folder))
+    show_episodes(evaluation.results)
+    page = write_report(folder)
+    videos = [str(path) for path in evaluation.videos]
     if args.json:
-        print(json.dumps({"run": str(folder), "results": {"act": results}}))
+        found = {"run": str(folder), "results": {"act": dict(evaluation.results)}}
+        print(json.dumps(found | {"folder": str(evaluation.folder), "videos": videos}))
+    else:
+        print(evaluation.folder / "stage.json", *videos, page, sep="\n")
     return 0
 
 

@@ -44,12 +44,12 @@ def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
         pipeline = steps.Pipeline(tasks, RunRecord(tasks.run), tracker)
         _run_until(pipeline, last)
         if until is None:
-            _write_report(pipeline.run.folder)
+            write_report(pipeline.run.folder)
     return pipeline.run.folder
 
 
-def _write_report(folder: Path) -> None:
-    """Write the report; one on a read-only disk is kept."""
+def write_report(folder: Path) -> Path:
+    """Write the report and return its path; one on a read-only disk is kept."""
     from ..reporting import report
 
     try:
@@ -59,6 +59,7 @@ def _write_report(folder: Path) -> None:
         if not (is_read_only(err) and path.exists()):
             raise
     say(f"report: {path}")
+    return path
 
 
 def _run_until(pipeline: steps.Pipeline, last: Stage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..spec import Spec
 from ..stages.keys import act_folder
 from ..stages.run import Run
 from ..stages.tasks import Tasks
+from ..store.evaluations import add_evaluation
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId
 from .preflight import check_compatibility
@@ -22,11 +23,25 @@ from .stage_runner import finish
 from .timings import Timer
 
 
-def act_again(folder: Path, change: Callable[[Spec], Spec]) -> dict[str, Any]:
+@attrs.frozen(kw_only=True)
+class Evaluation:
+    """An evaluation in the store: its folder and its results."""
+
+    folder: Path
+    results: Mapping[str, Any]
+
+    @property
+    def videos(self) -> list[Path]:
+        """Return the videos of its episodes."""
+        return sorted((self.folder / "videos").rglob("*.mp4"))
+
+
+def act_again(folder: Path, change: Callable[[Spec], Spec]) -> Evaluation:
     """Evaluate a finished run's policy with another ``[act]`` or ``[compute]``.
 
-    Returns the results, which are cached in the store like those of a run. The run's own record
-    and report do not change. Only a replay needs the demonstrations.
+    The evaluation is cached in the store like those of a run, and listed in the run's
+    ``evaluations.json``. The run's own record does not change. Only a replay needs the
+    demonstrations.
     """
     recorded = read_run(folder)
     data: Dataset | None = None
@@ -41,8 +56,11 @@ def act_again(folder: Path, change: Callable[[Spec], Spec]) -> dict[str, Any]:
     with target.lock():
         if not target.done:
             finish(StageId(Stage.ACT), target, Timer(), acting(run, tasks, data, policy))
-    results: dict[str, Any] = target.meta()["results"]
-    return results
+    own = recorded.stages.get(StageId(Stage.ACT))
+    path = str(target.path.relative_to(run.root))
+    if own is None or own.path != path:
+        add_evaluation(folder, path)
+    return Evaluation(folder=target.path, results=target.meta()["results"])
 
 
 def acting(

@@ -78,6 +78,16 @@ def seed_range(text: str) -> range:
     return range(int(first), int(end))
 
 
+def seed_list(text: str) -> list[int]:
+    """Return the seeds of ``A:B``, B excluded, or of a list such as ``60,61``; each once."""
+    if ":" in text:
+        return list(seed_range(text))
+    parts = [part.strip() for part in text.split(",")]
+    if not all(_is_number(part) and int(part) <= LARGEST_SEED for part in parts):
+        raise ArgumentTypeError(f"expected seeds such as 60,61 or 60:62, got {shortened(text)}")
+    return list(dict.fromkeys(map(int, parts)))
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 19
 

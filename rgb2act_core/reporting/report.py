@@ -14,9 +14,10 @@ from ..store.files import write_text
 from ..store.run_file import RunFile, read_run_file
 from ..store.stage_id import Stage, StageId
 from . import alignment, episodes, feature_maps, learning_curves, overview, rollouts, tasks
-from .blocks import Block, Folded, Heading, Page, Section, guarded
+from .blocks import Block, Folded, Heading, Page, Paragraph, Section, guarded
+from .further import evaluations
 from .page import render_page
-from .stage_results import StageResults, Stages, read_stages
+from .stage_results import StageResults, Stages, read_further, read_stages
 
 REPORT = "report.html"
 
@@ -57,6 +58,8 @@ def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:
     if acted:
         yield _section("Rollouts", partial(_each, acted, rollouts.videos))
         yield _section("Episodes", partial(_each, acted, episodes.tables))
+    if further := guarded(partial(read_further, run)):
+        yield _section("Further evaluations", partial(_further, further))
     if align and not align.problem:
         yield _section("Alignment", partial(alignment.results, align))
     if trained:
@@ -79,6 +82,11 @@ def _motion(acted: Sequence[StageResults], stages: Stages) -> Iterator[Block]:
     demonstrations = rollouts.demonstrated_actions(collect.folder if collect else None)
     own = [stage for stage in acted if not stage.is_baseline]
     yield from _each(own, lambda stage: rollouts.motion(stage, demonstrations))
+
+
+def _further(further: Sequence[StageResults | Paragraph]) -> Iterator[Block]:
+    yield from (problem for problem in further if isinstance(problem, Paragraph))
+    yield from evaluations([stage for stage in further if isinstance(stage, StageResults)])
 
 
 def _section(title: str, build: Callable[[], Iterable[Block]]) -> Section:

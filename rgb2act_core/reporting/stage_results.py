@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from ..errors import UserError
+from ..store.evaluations import read_evaluations
 from ..store.files import read_json
 from ..store.run_file import RunFile, StageRecord
 from ..store.safetensors_header import count_parameters
@@ -47,6 +48,19 @@ Stages = Mapping[StageId, StageResults]
 def read_stages(run: Path, record: RunFile) -> dict[StageId, StageResults]:
     """Return the stages of a run, in order. Their paths are relative to the folder of all runs."""
     return {stage.id: _read_stage(run.parent / stage.path, stage) for stage in record.stages}
+
+
+def read_further(run: Path) -> list[StageResults]:
+    """Return the further evaluations of a run's policy, the newest first.
+
+    Those whose folder was deleted are left out. Raises UserError if their list is damaged.
+    """
+    found = [
+        StageRecord(id=StageId(Stage.ACT), key=Path(path).name, path=path, cached=True)
+        for path in reversed(read_evaluations(run))
+        if (run.parent / path / "stage.json").is_file()
+    ]
+    return [_read_stage(run.parent / record.path, record) for record in found]
 
 
 def _read_stage(folder: Path, record: StageRecord) -> StageResults:

@@ -197,6 +197,25 @@ def test_finished_run_is_evaluated_on_other_seeds(cli: Cli, puppet_root: Path) -
     assert [episode["seed"] for episode in found[0]["episodes"]] == [10, 11, 12]
     assert found[0] == found[1]
     assert (puppet_root / "puppet/run.json").read_bytes() == before
+    done = cli("act", "puppet", "--root", puppet_root, "--seeds", "10:13")  # cached
+    stage, video, page = done.stdout.splitlines()
+    assert json.loads(Path(stage).read_text())["results"] == found[0]
+    assert Path(video).is_file()
+    further = Path(page).read_text().partition("<h2>Further evaluations</h2>")[2]
+    assert "Seeds 10 to 12: " in further.partition("</section>")[0]
+    assert "<video" in further.partition("</section>")[0]
+
+    # episodes of the run and of the further evaluation are filmed later
+    done = cli("film", "puppet", "--root", puppet_root, "--seeds", "3,12", "--json")
+    assert done.returncode == 0, done.stderr
+    videos = [Path(video) for video in json.loads(done.stdout)["videos"]]
+    assert [video.name for video in videos] == ["seed_0000003.mp4", "seed_0000012.mp4"]
+    assert all(video.is_file() for video in videos)
+    assert len({video.parent for video in videos}) == 2
+    done = cli("film", "puppet", "--root", puppet_root, "--seeds", "77")
+    assert done.returncode == 2
+    assert "has no episode of seed 77; evaluated seeds are 0, 1, 2, 3, 10, 11" in done.stderr
+    assert "--seeds 77:78" in done.stderr
     assert "95 % interval" in again[0].stderr
     done = cli("act", "puppet", "--root", puppet_root, "--seeds", "10:13", "--episodes", "4")
     assert done.returncode == 2

@@ -84,7 +84,7 @@ def test_trials_act_as_in_the_act_stage(
     chain.run_pipeline(read_spec(spec), puppet_root)
     found = results(puppet_root)["closed_loop"]
     folder = puppet_root / "puppet"
-    again = act_again(folder, lambda spec: _on(spec, found["first_seed"]))
+    again = act_again(folder, lambda spec: _on(spec, found["first_seed"])).results
     assert found["trials"] == [[12, again["rate"]]]
 
 
@@ -115,7 +115,7 @@ def test_trials_run_all_tasks_and_select_by_the_mean(spec_file: SpecFile, tmp_pa
     best = next(row for row in tried if row["step"] + 1 == found["step"])
     assert rates == [best["act/success/puppet"], best["act/success/waltz"]]
     # the act stage gets the same rates
-    again = act_again(folder, lambda spec: _on(spec, found["first_seed"]))["tasks"]
+    again = act_again(folder, lambda spec: _on(spec, found["first_seed"])).results["tasks"]
     tries = [again[name]["successes"] for name in ("puppet", "waltz")]
     assert [4 * rate for rate in rates] == tries
 
