@@ -159,7 +159,7 @@ class _Axis:
         if high - low <= 1e-12 * max(abs(low), abs(high)):
             low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
         step = _round_step((high - low) / 4)
-        if all(float(value).is_integer() for value in values):
+        if all(float(value).is_integer() for value in values) and high - low > 1:
             step = max(math.ceil(step), 1)  # counts have integer ticks
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         return cls([i * step for i in range(first, last + 1)], begin, end, log)

@@ -18,13 +18,15 @@ from ..features.reader import tokens_of
 from ..interfaces import Episode
 from ..store.group_reader import read_group
 from .blocks import Block, Cell, Heading, Image, Paragraph, Table, note
+from .keypoints import draw_keypoints, keypoints
 from .media import png
+from .stage_results import Stages
 
 FRAMES_SHOWN = 5
 
 
-def tables(runs: Path, samples: Mapping[str, Any]) -> Iterator[Block]:
-    """Yield a table per camera: frames of a stored episode, and each backbone's tokens.
+def tables(runs: Path, samples: Mapping[str, Any], stages: Stages) -> Iterator[Block]:
+    """Yield a table per camera: frames of a stored episode, keypoints, each backbone's tokens.
 
     ``samples`` has the paths, relative to ``runs``, of the ``episode`` and of each backbone's
     ``features`` of it. Features that cannot be read become a note.
@@ -36,9 +38,21 @@ def tables(runs: Path, samples: Mapping[str, Any]) -> Iterator[Block]:
         "Frames of one demonstration and the first three principal components of each backbone's"
         f" tokens as colours. {episode.name}: {episode.instruction}"
     )
-    for name, path in samples.get("features", {}).items():
+    features = {name: runs / path for name, path in samples.get("features", {}).items()}
+    try:
+        found = keypoints(stages, features, steps)
+    except UserError as err:
+        found = None
+        yield note(f"keypoints: {err}")
+    if found is not None:
+        yield Paragraph("Keypoints: the positions at which each of the aligner's maps looks.")
+        images["keypoints"] = [
+            [draw_keypoints(*camera) for camera in zip(*frame, strict=True)]
+            for frame in zip(images["frame"], found, strict=True)
+        ]
+    for name, path in features.items():
         try:
-            images[name] = _token_colours(runs / path, episode, steps)
+            images[name] = _token_colours(path, episode, steps)
         except UserError as err:
             yield note(f"{name}: {err}")
     for v, camera in enumerate(episode.cameras):

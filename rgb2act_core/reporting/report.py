@@ -67,7 +67,7 @@ def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:
     if acted:
         yield _section("Motion", partial(_motion, acted, stages))
     if record.samples:
-        show = partial(feature_maps.tables, run.parent, record.samples)
+        show = partial(feature_maps.tables, run.parent, record.samples, stages)
         yield _section("Features", show)
     if record.findings:
         yield _section("Data", partial(overview.findings, record))

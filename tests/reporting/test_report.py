@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import math
 import re
@@ -537,7 +538,7 @@ def browse(tmp_path):
 
 @pytest.mark.slow
 def test_chromium_plays_the_videos_and_shows_the_images(run, browse, tmp_path):
-    text = page(run).replace("default-src 'none'", "script-src 'unsafe-inline'")
+    text = re.sub("script-src '[^']*'", "script-src 'unsafe-inline'", page(run))
     probed = tmp_path / "probed.html"
     probed.write_text(text.replace("</body>", PROBE), encoding="utf-8")
     dom = browse(probed, "--virtual-time-budget=20000", "--dump-dom")
@@ -556,3 +557,51 @@ def test_chromium_draws_the_page(run, browse, tmp_path, dark):
     pixels = np.asarray(Image.open(shot).convert("L"))
     assert len(np.unique(pixels)) > 50  # text, curves and bars: not one flat colour
     assert (pixels.mean() < 100) == dark
+
+
+# reports what a reader of this width would notice, and how the table is sorted after two clicks
+LAYOUT = """<script>
+addEventListener("load", () => {
+  document.querySelectorAll("details").forEach((part) => { part.open = true; });
+  const page = document.documentElement, found = [];
+  if (page.scrollWidth > page.clientWidth) found.push(`scrolls to ${page.scrollWidth}`);
+  for (const figure of document.querySelectorAll("figure.chart")) {
+    const box = figure.getBoundingClientRect();
+    for (const part of figure.querySelectorAll("figcaption b, .legend li, svg text")) {
+      const inner = part.getBoundingClientRect();
+      const clipped = inner.left < box.left - 1 || inner.right > box.right + 1;
+      if (clipped || part.scrollWidth > part.clientWidth + 1) found.push(part.textContent);
+    }
+  }
+  const table = document.querySelector("table.sortable");
+  const seeds = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
+  const orders = [0, 1].map(() => { table.querySelector("th button").click(); return seeds(); });
+  const firsts = orders.map((order) => order.slice(0, 3));
+  const message = JSON.stringify({ width: page.clientWidth, found, orders: firsts });
+  parent === window ? (document.title = message) : parent.postMessage(message, "*");
+});
+</script></body>"""
+FRAME = """<title></title><body style="margin:0"><script>
+addEventListener("message", (event) => { document.title = event.data; });
+</script><iframe src="probed.html" style="border:0;width:390px;height:4000px"></iframe>"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_chromium_clips_no_legend_and_scrolls_no_page(run, browse, tmp_path, width):
+    with store(run, "train/metrics.jsonl").open("a") as stream:
+        for number in range(12):
+            name = f"val/a_metric_with_quite_a_long_name_{number}" + "x" * 40 * (number == 3)
+            stream.write(json.dumps({"step": 8000, name: float(number)}) + "\n")
+    text = page(run).replace("default-src 'none'", "default-src 'unsafe-inline'")
+    text = re.sub("script-src '[^']*'", "script-src 'unsafe-inline'", text)
+    (tmp_path / "probed.html").write_text(text.replace("</body>", LAYOUT), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(FRAME, encoding="utf-8")
+    shown = tmp_path / ("frame.html" if width == 390 else "probed.html")
+    dom = browse(shown, f"--window-size={width},900", "--virtual-time-budget=9000", "--dump-dom")
+    found = json.loads(html.unescape(re.search("<title>(.*?)</title>", dom)[1]))
+    assert found == {
+        "width": width,
+        "found": [],
+        "orders": [["0", "1", "2"], ["29", "28", "27"]],
+    }
