@@ -44,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         root = args.root or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if not (root / "smoke/run.json").exists():
+        if not (root / "smoke").exists():
             subprocess.run(
                 [sys.executable, "-m", "rgb2act_core", "run", str(SPEC), "--root", str(root)],
                 check=True,

@@ -31,6 +31,7 @@ from typing import Any
 import attrs
 import tomli_w
 
+from rgb2act_core import find_run
 from rgb2act_core.evaluation.success_rate import wilson
 from rgb2act_core.store.stage_id import Stage, StageId
 
@@ -86,7 +87,7 @@ def run(path: Path, root: Path, scale: float, seed: int, episodes: int) -> list[
 
 def results_of(root: Path, name: str) -> dict[str, Any]:
     """Return the results of a run's align, train and act stages by stage name."""
-    stages = json.loads((root / name / "run.json").read_text(encoding="utf-8"))["stages"]
+    stages = json.loads((find_run(name, root) / "run.json").read_text(encoding="utf-8"))["stages"]
     return {
         s["stage"]: json.loads((root / s["path"] / "stage.json").read_text("utf-8"))["results"]
         for s in stages

@@ -24,6 +24,7 @@ import attrs
 import matplotlib
 import tomli_w
 
+from rgb2act_core import find_run
 from rgb2act_core.evaluation.success_rate import wilson
 from rgb2act_core.store.stage_id import Stage, StageId
 
@@ -73,7 +74,7 @@ def run(
 
 def outcomes(root: Path, name: str, scale: float, seed: int) -> Any:
     """Yield the outcome of each condition of a finished run."""
-    stages = json.loads((root / name / "run.json").read_text())["stages"]
+    stages = json.loads((find_run(name, root) / "run.json").read_text())["stages"]
     meta = {
         s["stage"]: json.loads((root / s["path"] / "stage.json").read_text())["results"]
         for s in stages

@@ -33,6 +33,7 @@ exit codes:
   143  ended by SIGTERM, as a scheduler sends it; progress is saved as on Ctrl-C
 
 environment variables:
+  RGB2ACT_ROOT=DIR   default of --root, the folder of all runs [runs]
   RGB2ACT_QUIET=1    print no progress
   RGB2ACT_STRICT=1   show the traceback of a plugin that cannot be loaded
   RGB2ACT_CACHE=DIR  folder of downloads and digests [~/.cache/rgb2act]

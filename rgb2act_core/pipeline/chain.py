@@ -11,7 +11,9 @@ from ..spec import Spec
 from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
 from ..store.disk_errors import is_read_only
+from ..store.files import sweep_files
 from ..store.root_folder import check_root, open_root, resolved
+from ..store.run_marks import under_way
 from ..store.stage_id import STAGES, Stage
 from ..system.progress import say
 from ..tracking.tracker import Tracker
@@ -39,13 +41,19 @@ def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
         _check_acts(tasks)
     if last is not Stage.COLLECT:
         _check_components(tasks, STAGES[: STAGES.index(last) + 1])
-    open_root(run.root, run.folder)
-    with Tracker(tasks.run.spec, tasks.run.folder, tasks.run.root) as tracker:
-        pipeline = steps.Pipeline(tasks, RunRecord(tasks.run), tracker)
-        _run_until(pipeline, last)
+    open_root(run.root)
+    record = RunRecord(tasks.run)
+    sweep_files(record.folder)
+    say(f"run: {record.folder}")
+    with (
+        under_way(record.folder),
+        Tracker(tasks.run.spec, record.folder, tasks.run.root) as tracker,
+    ):
+        _run_until(steps.Pipeline(tasks, record, tracker), last)
+        record.finish(last)
         if until is None:
-            write_report(pipeline.run.folder)
-    return pipeline.run.folder
+            write_report(record.folder)
+    return record.folder
 
 
 def write_report(folder: Path) -> Path:

@@ -1,31 +1,51 @@
-"""The folder of a run, by path or by name."""
+"""The folder of a run, by its name, its name and number, or its folder."""
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
-from ..errors import UserError
-from ..store.run_file import RECORD
+from ..errors import UserError, did_you_mean
+from ..store.run_folders import RunId, all_runs, newest, numbered
+from ..system.default_root import default_root
+
+SHOWN_NAMES = 5  # known names in a message
+FORMS = "a run: its name, name@number or folder"
 
 
-def run_folder(run: str | Path, root: str | Path = "runs") -> Path | None:
-    """Return the folder of a run, named by its folder or by its name under ``root``, or None."""
-    for folder in (Path(run), Path(root) / run):
-        with contextlib.suppress(OSError):  # such as a name that is too long
-            if (folder / RECORD).is_file():
-                return folder
-    return None
+def run_folder(run: str | Path, root: str | Path | None = None) -> Path | None:
+    """Return the folder of a run, or None. ``find_run`` describes how it is named."""
+    root = Path(root or default_root())
+    id = RunId.parse(str(run))
+    if id and (path := numbered(root / id.name).get(id.number)):
+        return path
+    return newest(Path(run)) or newest(root / run)
 
 
-def find_run(run: str | Path, root: str | Path = "runs") -> Path:
-    """Return the folder of a run, named by its folder or by its name under ``root``.
+def find_run(run: str | Path, root: str | Path | None = None) -> Path:
+    """Return the folder of a run, such as ``runs/lift_pot/2``.
 
-    Raises UserError if there is none.
+    ``run`` is one of: ``name@number``; a name, for its newest finished run, or else its newest; a
+    run's folder; the folder of a name, for the same run as the name. ``root`` is the folder of all
+    runs, by default ``RGB2ACT_ROOT`` or ``runs``. Raises UserError if there is no such run.
     """
     if folder := run_folder(run, root):
         return folder
-    raise UserError(
-        f"{run}: no such run; give the folder of a run, or its name and --root ({root} has no"
-        f" {run}/{RECORD})"
-    )
+    root = Path(root or default_root())
+    id = RunId.parse(str(run))
+    if id and (numbers := numbered(root / id.name)):
+        known = ", ".join(map(str, numbers))
+        raise UserError(f"{run}: no such run; {id.name} has {known}")
+    if Path(run).is_file():
+        raise UserError(f"{run}: is a file; give {FORMS}")
+    raise UserError(f"{run}: no such run{near_run(str(run), root)}")
+
+
+def near_run(word: str, root: Path) -> str:
+    """Return what to do about a word that names no run: the similar name, or those there are."""
+    names = sorted({id.name for id in all_runs(root)})
+    if hint := did_you_mean(word.partition("@")[0], names):
+        return hint
+    if not names:
+        return f"; {root} has no runs, give another --root"
+    more = ", ..." if len(names) > SHOWN_NAMES else ""
+    return f"; {root} has {', '.join(names[:SHOWN_NAMES])}{more}"

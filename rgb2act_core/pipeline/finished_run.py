@@ -20,8 +20,10 @@ import attrs
 
 from ..errors import UserError
 from ..store.files import read_json
-from ..store.run_file import RECORD, RunFile, StageRecord, read_run_file
+from ..store.run_file import RECORD, RunFile, StageRecord, read_run_file, root_of
+from ..store.run_folders import RunId, all_runs
 from ..store.stage_id import STAGES, Stage, StageId
+from ..system.default_root import default_root
 from .find_run import find_run
 
 if TYPE_CHECKING:
@@ -119,8 +121,8 @@ class FinishedRun:
         return load_planner(folder, policy_backbones(self.spec), self.spec.act, device)
 
 
-def open_run(run: str | Path, root: str | Path = "runs") -> FinishedRun:
-    """Open a run, named by its folder or by its name under ``root``.
+def open_run(run: str | Path, root: str | Path | None = None) -> FinishedRun:
+    """Open a run, named by ``name``, ``name@number`` or its folder as in ``find_run``.
 
     The run need not be complete. Raises UserError if there is none, if its record is damaged or
     if a component of its spec is not installed.
@@ -130,16 +132,17 @@ def open_run(run: str | Path, root: str | Path = "runs") -> FinishedRun:
     return FinishedRun(read_run(find_run(run, root)))
 
 
-def runs(root: str | Path = "runs") -> list[dict[str, Any]]:
+def runs(root: str | Path | None = None) -> list[dict[str, Any]]:
     """Return one row for each run under ``root``, sorted by name, for ``pandas.DataFrame``.
 
-    Columns: ``name``, ``created``, ``version``, ``condition``, ``backbones``; ``success``,
-    ``low``, ``high`` (95% interval) and ``episodes`` of the run's own policy; for each stage its
-    state (``done``, ``deleted``, or None if it did not run) and ``STAGE_seconds``, wall time when
-    it ran; ``error``, the reason if the record cannot be read. Values that are not known are None.
-    No plugin is needed.
+    Columns: ``name``, ``number``, ``created``, ``version``, ``condition``, ``backbones``;
+    ``success``, ``low``, ``high`` (95% interval) and ``episodes`` of the run's own policy; for each
+    stage its state (``done``, ``deleted``, or None if it did not run) and ``STAGE_seconds``, wall
+    time when it ran; ``error``, the reason if the record cannot be read. Values that are not known
+    are None. No plugin is needed.
     """
-    return [_row(path.parent, Path(root)) for path in sorted(Path(root).glob(f"*/{RECORD}"))]
+    found = all_runs(Path(root or default_root()))
+    return [_row(id, folder) for id, folder in found.items()]
 
 
 def _success_rate(results: Mapping[str, Any]) -> SuccessRate:
@@ -153,16 +156,18 @@ def _success_rate(results: Mapping[str, Any]) -> SuccessRate:
     )
 
 
-def _row(folder: Path, root: Path) -> dict[str, Any]:
+def _row(id: RunId, folder: Path) -> dict[str, Any]:
+    row = {"name": id.name, "number": id.number}
     try:
-        return _columns(read_run_file(folder), root) | {"error": None}
+        record = read_run_file(folder)
+        return row | _columns(record, root_of(folder, record)) | {"error": None}
     except UserError as err:
         message = str(err)
     except (KeyError, TypeError, ValueError) as err:
         message = f"{folder / RECORD}: damaged ({type(err).__name__}: {err}); run the spec again"
     columns = ("created", "version", "condition", "backbones", "success", "low", "high", "episodes")
     stages = {column: None for stage in STAGES for column in (stage, f"{stage}_seconds")}
-    return {"name": folder.name} | dict.fromkeys(columns) | stages | {"error": message}
+    return row | dict.fromkeys(columns) | stages | {"error": message}
 
 
 def _columns(record: RunFile, root: Path) -> dict[str, Any]:
@@ -172,7 +177,6 @@ def _columns(record: RunFile, root: Path) -> dict[str, Any]:
     if act is not None and (root / act / "stage.json").is_file():
         success = _success_rate(read_json(root / act / "stage.json")["results"])
     return {
-        "name": record.name,
         "created": record.created,
         "version": record.version,
         "condition": spec["policy"]["condition"],

@@ -20,22 +20,32 @@ from ..spec import Spec
 from ..spec.reader import structure, unstructure
 from ..stages.run import Run
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
-from ..store.disk_errors import guard, is_read_only
-from ..store.files import read_json, write_record
-from ..store.run_file import RECORD, RunFile, StageRecord, read_run_file
+from ..store.disk_errors import is_read_only
+from ..store.files import json_digest, read_json, write_record
+from ..store.run_file import RECORD, RERUN, RunFile, StageRecord, read_run_file, root_of
+from ..store.run_folders import before
+from ..store.run_numbers import claim
 from ..store.stage_folder import StageFolder
-from ..store.stage_id import Stage, StageId
+from ..store.stage_id import STAGES, Stage, StageId
 
 
 class RunRecord:
-    """Writer of a run's ``run.json``."""
+    """Writer of a run's ``run.json``.
+
+    A command that fails never makes the record of a finished run worse: it adds stages to it, or,
+    if a stage has another key than in it, writes to ``rerun.json`` until it has ended.
+    """
 
     def __init__(self, run: Run) -> None:
-        self.run, self.path = run, run.folder / RECORD
-        self.previous = _previous_stages(run.folder)
+        self.run = run
         self._stages: dict[StageId, StageRecord] = {}
         self._samples: dict[str, Any] = {}
         self._findings: tuple[Finding, ...] = ()
+        self.folder = claim(run.root, run.spec.name, spec_identity(run))
+        self.previous = _previous_stages(self.folder)
+        """The stages of an earlier command or, in a new run, of the run before it."""
+        if _readable(self.folder) is None:
+            self._write()
 
     def add(self, stage: StageRecord) -> None:
         """Add a stage and write the file.
@@ -58,10 +68,14 @@ class RunRecord:
         self._findings = tuple(findings)
         self._write()
 
-    def _write(self) -> None:
+    def finish(self, last: Stage) -> None:
+        """Record that a command ended whose last stage was ``last``."""
+        self._write(last)
+
+    def _write(self, last: Stage | None = None) -> None:
         """Write the file; on a read-only disk, the record of a run that is cached is kept."""
         try:
-            self._replace()
+            self._replace(last)
         except UserError as err:
             known = {id: stage.key for id, stage in self.previous.items()}
             stages = self._stages.items()
@@ -69,29 +83,72 @@ class RunRecord:
             if not (cached and is_read_only(err)):
                 raise
 
-    def _replace(self) -> None:
-        with guard(self.run.folder):
-            self.run.folder.mkdir(parents=True, exist_ok=True)
-        earlier = [stage for id, stage in self.previous.items() if id not in self._stages]
-        content = RunFile(
+    def _replace(self, last: Stage | None) -> None:
+        old = _readable(self.folder)
+        differs = old is not None and _differs(old, self._stages)
+        if old is None or (differs and (last or not old.ended)):
+            write_record(self.folder / RECORD, self._content(last).to_json())
+        elif differs:
+            write_record(self.folder / RERUN, self._content(last).to_json())
+        else:
+            write_record(self.folder / RECORD, self._joined(old, last).to_json())
+        if last:
+            (self.folder / RERUN).unlink(missing_ok=True)
+
+    def _content(self, last: Stage | None) -> RunFile:
+        """Return the content without the stages of earlier commands."""
+        return RunFile(
             name=self.run.spec.name,
             version=__version__,
             created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             spec=unstructure(self.run.spec, root=self.run.root),
             stages=tuple(self._stages.values()),
-            earlier_stages=tuple(earlier),
             samples=self._samples,
             environment=versions(),
             findings=self._findings,
+            root=str(self.run.root),
+            ended=str(last or ""),
         )
-        write_record(self.path, content.to_json())
+
+    def _joined(self, old: RunFile, last: Stage | None) -> RunFile:
+        """Return the content with the stages of an earlier command that are still valid."""
+        new, rest = self._content(last), [s for s in old.stages if s.id not in self._stages]
+        ends = [end for end in (old.ended, new.ended) if end]
+        return attrs.evolve(
+            new,
+            stages=(*new.stages, *rest),
+            samples=new.samples or old.samples,
+            findings=new.findings or old.findings,
+            ended=max(ends, key=STAGES.index, default=""),
+        )
+
+
+def spec_identity(run: Run) -> str:
+    """Return a digest of the spec that distinguishes runs of one name.
+
+    It leaves out what changes no result, such as the device and the number of workers.
+    """
+    return json_digest(unstructure(run.spec, runtime=False, root=run.root))
+
+
+def _differs(old: RunFile, stages: Mapping[StageId, StageRecord]) -> bool:
+    """Return whether a stage has another key than in an earlier record."""
+    return any(stage.id in stages and stages[stage.id].key != stage.key for stage in old.stages)
+
+
+def _readable(folder: Path) -> RunFile | None:
+    with contextlib.suppress(UserError):
+        return read_run_file(folder)
+    return None
 
 
 def _previous_stages(folder: Path) -> dict[StageId, StageRecord]:
-    """Return the stages of an earlier record; empty if it is missing or cannot be read."""
-    with contextlib.suppress(UserError):
-        old = read_run_file(folder)
-        return {stage.id: stage for stage in (*old.earlier_stages, *old.stages)}
+    """Return the recorded stages of a run or, if it has none, of the run before it."""
+    earlier: Path | None = folder
+    while earlier:
+        if (old := _readable(earlier)) and (stages := (*old.earlier_stages, *old.stages)):
+            return {stage.id: stage for stage in stages}
+        earlier = before(earlier)
     return {}
 
 
@@ -128,13 +185,14 @@ class RecordedRun:
 
 
 def read_run(folder: Path) -> RecordedRun:
-    """Return the run that is recorded in ``folder``, such as ``runs/NAME``.
+    """Return the run that is recorded in ``folder``, such as ``runs/NAME/1``.
 
     Files that its spec names need not exist: whoever uses one reports that it is missing. Its
     loggers are left out, so that their plugins need not be installed. Raises
     UserError if there is no ``run.json`` or if it is damaged.
     """
-    content, root = read_run_file(folder), folder.resolve().parent
+    content = read_run_file(folder)
+    root = root_of(folder, content)
     start = root if content.format > 1 else Path.cwd()
     plain = {name: value for name, value in content.spec.items() if name != "log"}
     spec = structure(Spec, plain, folder=start, files=False)

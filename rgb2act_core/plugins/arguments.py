@@ -5,19 +5,21 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError
 from functools import partial
 
+from ..system.default_root import VARIABLE, default_root
+
 MOST = 10**6  # episodes and seeds
 LARGEST_SEED = 2**31 - 1
 
 
 def add_run(parser: ArgumentParser) -> None:
     """Add ``RUN`` and ``--root``, which name a run together."""
-    parser.add_argument("run", metavar="RUN", help="folder of the run, or its name under --root")
+    parser.add_argument("run", metavar="RUN", help="name of the run, name@number, or its folder")
     add_root(parser)
 
 
 def add_spec(parser: ArgumentParser, metavar: str = "SPEC") -> None:
     """Add ``SPEC`` and the options that override its keys."""
-    finished = ", or folder or name of a finished run" if metavar != "SPEC" else ""
+    finished = ", or a finished run: its name, name@number or folder" if metavar != "SPEC" else ""
     parser.add_argument("spec", metavar=metavar, help=f"run spec (TOML file){finished}")
     parser.set_defaults(overrides=[])
     for option, value, text in (
@@ -43,7 +45,10 @@ def _option(name: str, text: str) -> tuple[str, str]:
 def add_root(parser: ArgumentParser) -> None:
     """Add ``--root``, the folder of all runs."""
     parser.add_argument(
-        "--root", default="runs", metavar="DIR", help="folder of all runs and their store [runs]"
+        "--root",
+        default=default_root(),
+        metavar="DIR",
+        help=f"folder of all runs and their store [{VARIABLE}, or runs]",
     )
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ..store.files import write_text
-from ..store.run_file import RunFile, read_run_file
+from ..store.run_file import RunFile, read_run_file, root_of
 from ..store.stage_id import Stage, StageId
 from . import alignment, episodes, feature_maps, learning_curves, overview, rollouts, tasks
 from .blocks import Block, Folded, Heading, Page, Paragraph, Section, guarded
@@ -67,7 +67,7 @@ def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:
     if acted:
         yield _section("Motion", partial(_motion, acted, stages))
     if record.samples:
-        show = partial(feature_maps.tables, run.parent, record.samples, stages)
+        show = partial(feature_maps.tables, root_of(run, record), record.samples, stages)
         yield _section("Features", show)
     if record.findings:
         yield _section("Data", partial(overview.findings, record))

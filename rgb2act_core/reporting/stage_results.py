@@ -11,7 +11,7 @@ import attrs
 from ..errors import UserError
 from ..store.evaluations import read_evaluations
 from ..store.files import read_json
-from ..store.run_file import RunFile, StageRecord
+from ..store.run_file import RunFile, StageRecord, root_of
 from ..store.safetensors_header import count_parameters
 from ..store.stage_id import Stage, StageId
 
@@ -47,7 +47,8 @@ Stages = Mapping[StageId, StageResults]
 
 def read_stages(run: Path, record: RunFile) -> dict[StageId, StageResults]:
     """Return the stages of a run, in order. Their paths are relative to the folder of all runs."""
-    return {stage.id: _read_stage(run.parent / stage.path, stage) for stage in record.stages}
+    root = root_of(run, record)
+    return {stage.id: _read_stage(root / stage.path, stage) for stage in record.stages}
 
 
 def read_further(run: Path) -> list[StageResults]:

@@ -11,7 +11,7 @@ from ..spec import EnvironmentChoice, Spec
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """A spec and its root folder: ``root/store`` is shared by all runs, ``root/<name>`` is not."""
+    """A spec and its root folder: ``root/store`` is shared by all runs."""
 
     spec: Spec
     root: Path
@@ -20,11 +20,6 @@ class Run:
     def store(self) -> Path:
         """Return the folder of episodes, features and stages, which runs share."""
         return self.root / "store"
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder of this run's record, report and event files."""
-        return self.root / self.spec.name
 
     @property
     def tasks(self) -> tuple[TaskRun, ...]:

@@ -28,15 +28,14 @@ def check_root(root: Path) -> None:
         raise UserError(f"{root}: {existing} is not a folder; {OTHER_ROOT}")
 
 
-def open_root(root: Path, run: Path) -> None:
+def open_root(root: Path) -> None:
     """Create the folder of all runs, and sweep temporary files of killed processes.
 
-    ``run`` is the folder of one run in it. Raises UserError if the folder cannot be created.
+    Raises UserError if the folder cannot be created.
     """
     check_root(root)
     with guard(root):
         root.mkdir(parents=True, exist_ok=True)
-    sweep_files(run)
     for pattern in _SWEPT:
         for folder in (root / "store").glob(pattern):
             sweep_files(folder)

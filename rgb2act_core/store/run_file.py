@@ -11,10 +11,14 @@ import attrs
 from ..errors import UserError
 from ..interfaces import Finding, Severity
 from .files import read_json
-from .stage_id import StageId
+from .stage_id import Stage, StageId
 
 RECORD = "run.json"
-FORMAT = 2  # in format 1, relative paths of the spec start where the run was started
+RERUN = "rerun.json"  # of a command that repeats a finished run with other data, until it ends
+FORMAT = 3
+"""1: relative paths of the spec start where the run was started. 2: the run's folder has no number
+and is in the folder of all runs. 3: the folder is ``<name>/<number>``."""
+_TRAINED = (Stage.TRAIN, Stage.ACT)
 
 
 @attrs.frozen(kw_only=True)
@@ -64,12 +68,21 @@ class RunFile:
     created: str  # ISO 8601
     spec: Mapping[str, Any]  # the tables as they were run, not checked
     """Paths are absolute, or relative to the folder of all runs if they are below it."""
-    stages: tuple[StageRecord, ...]  # those of the newest command
-    earlier_stages: tuple[StageRecord, ...] = ()  # those that only an earlier command ran
+    stages: tuple[StageRecord, ...]
+    earlier_stages: tuple[StageRecord, ...] = ()  # of older versions: from another spec
     samples: Mapping[str, Any] = attrs.field(factory=dict)  # paths of what the report shows
     environment: Mapping[str, str] = attrs.field(factory=dict)  # versions of the libraries used
     findings: tuple[Finding, ...] = ()  # about the demonstrations
+    root: str = ""  # absolute path of the folder of all runs
+    ended: str = ""  # last stage of the longest command that ended; empty if none did
     format: int = FORMAT
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has a trained policy, or evaluated a replay, and no command failed."""
+        if self.format < 3:
+            return any(stage.id.stage in _TRAINED for stage in self.stages)
+        return self.ended in _TRAINED
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> RunFile:
@@ -87,6 +100,8 @@ class RunFile:
             samples=dict(data.get("samples") or {}),
             environment=dict(data.get("environment") or {}),
             findings=tuple(map(_finding, data.get("findings") or ())),
+            root=str(data.get("root", "")),
+            ended=str(data.get("ended", "")),
             format=int(data.get("format", 1)),
         )
 
@@ -103,6 +118,21 @@ def _finding(data: Mapping[str, Any]) -> Finding:
     return Finding(**{**data, "severity": Severity(data["severity"])})
 
 
+def root_of(folder: Path, content: RunFile) -> Path:
+    """Return the folder of all runs, to which the paths in a run's record are relative.
+
+    It is found from the run's folder, so that it may be moved. If only the run's folder was moved,
+    it is where the run recorded it.
+    """
+    folder = folder.resolve()
+    if content.format < 3:
+        return folder.parent
+    recorded = Path(content.root)
+    nearby = folder.parent.parent
+    is_copied_out = content.root and not (nearby / "store").is_dir() and recorded.is_dir()
+    return recorded if is_copied_out else nearby
+
+
 def read_run_file(folder: Path) -> RunFile:
     """Return the content of ``run.json`` in a run's folder; no plugin is needed.
 
@@ -110,7 +140,7 @@ def read_run_file(folder: Path) -> RunFile:
     """
     path = folder / RECORD
     if not path.exists():
-        raise UserError(f"{folder}: no {RECORD}; name the folder of a run, such as runs/NAME")
+        raise UserError(f"{folder}: no {RECORD}; name the folder of a run, such as runs/NAME/1")
     data = read_json(path)
     try:
         return RunFile.of_json(data)

@@ -45,7 +45,7 @@ def test_commands_of_the_readme_work(tmp_path: Path) -> None:
             command, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    assert (tmp_path / "runs" / "smoke" / "report.html").exists()
+    assert (tmp_path / "runs" / "smoke" / "1" / "report.html").exists()
 
 
 def test_python_of_the_readme_works_on_a_smoke_run(smoke_done: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from run_records import last_stages
 
 
 @attrs.frozen
@@ -19,10 +20,8 @@ class RunFiles:
 
     @property
     def stages(self) -> list[dict[str, Any]]:
-        """The stages of ``run.json``."""
-        record = json.loads((self.root / self.name / "run.json").read_text())
-        stages: list[dict[str, Any]] = record["stages"]
-        return stages
+        """The stages of the run that was written last."""
+        return last_stages(self.root, self.name)
 
     def reasons(self) -> dict[str, str]:
         """Return why each stage ran; cached stages are left out."""

@@ -187,7 +187,7 @@ def test_more_candidates_reduce_the_seam_between_plans(
 
 
 def test_finished_run_is_evaluated_on_other_seeds(cli: Cli, puppet_root: Path) -> None:
-    before = (puppet_root / "puppet/run.json").read_bytes()
+    before = (puppet_root / "puppet/1/run.json").read_bytes()
     again = [
         cli("act", "puppet", "--root", puppet_root, "--seeds", "10:13", "--workers", n, "--json")
         for n in ("1", "2")
@@ -196,7 +196,7 @@ def test_finished_run_is_evaluated_on_other_seeds(cli: Cli, puppet_root: Path) -
     found = [json.loads(done.stdout)["results"]["act"] for done in again]
     assert [episode["seed"] for episode in found[0]["episodes"]] == [10, 11, 12]
     assert found[0] == found[1]
-    assert (puppet_root / "puppet/run.json").read_bytes() == before
+    assert (puppet_root / "puppet/1/run.json").read_bytes() == before
     done = cli("act", "puppet", "--root", puppet_root, "--seeds", "10:13")  # cached
     stage, video, page = done.stdout.splitlines()
     assert json.loads(Path(stage).read_text())["results"] == found[0]

@@ -183,7 +183,7 @@ def test_damaged_policy_is_reported(
 
 @pytest.mark.usefixtures("puppet")
 def test_damaged_record_is_replaced(spec_file: SpecFile, puppet_root: Path) -> None:
-    record = puppet_root / "puppet" / "run.json"
+    record = puppet_root / "puppet" / "1" / "run.json"
     for content in ("{", "[]", "{}", '{"stages": 3}', '{"stages": [3]}'):
         record.write_text(content)
         chain.run_pipeline(read_spec(spec_file()), puppet_root)

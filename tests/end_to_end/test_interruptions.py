@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import socket
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from rgb2act_process import Fork
+from run_records import last_stages
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
@@ -222,8 +222,8 @@ def test_training_of_every_head_resumes_from_its_checkpoint(
         done = cli("train", spec, "--root", root)
         assert done.returncode == 0, done.stderr
         assert ("resuming at step" in done.stderr) is (name == "killed")
-        record = json.loads((root / "puppet" / "run.json").read_text())
-        (path,) = [stage["path"] for stage in record["stages"] if stage["stage"] == "train"]
+        stages = last_stages(root, "puppet")
+        (path,) = [stage["path"] for stage in stages if stage["stage"] == "train"]
         weights.append((root / path / "policy.safetensors").read_bytes())
     assert weights[0] == weights[1]
 

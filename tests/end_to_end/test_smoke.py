@@ -32,10 +32,10 @@ def test_smoke_run_runs_every_stage(files: Files, smoke_done: Path) -> None:
         "act",
     ]
     printed = json.loads((smoke_done / "stdout").read_text())
-    assert printed["run"] == str(smoke_done / "smoke")
+    assert printed["run"] == str(smoke_done / "smoke" / "1")
     assert printed["results"]["act"] == files(smoke_done, "smoke").results()
     assert len(printed["results"]["act"]["episodes"]) == 4
-    assert (smoke_done / "smoke" / "report.html").stat().st_size > 10_000
+    assert (smoke_done / "smoke" / "1" / "report.html").stat().st_size > 10_000
     (video,) = files(smoke_done, "smoke").folder("act").glob("videos/*.mp4")
     assert video.name == "seed_0000000.mp4"
     scratch = ("inputs.json", "checkpoint.safetensors", "episodes.json")
@@ -49,7 +49,7 @@ def test_second_run_is_cached(files: Files, cli: Cli, smoke_root: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert files(smoke_root, "smoke").reasons() == {}
     assert done.stderr.count(": cached\n") == 7
-    record = json.loads((smoke_root / "smoke" / "run.json").read_text())
+    record = json.loads((smoke_root / "smoke" / "1" / "run.json").read_text())
     times = [stage["cpu_seconds"] for stage in record["stages"]]
     assert min(times) > 0  # the times of when each stage ran
     assert json.loads(done.stdout)["results"]["act"] == files(smoke_root, "smoke").results()

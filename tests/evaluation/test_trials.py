@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from run_records import last_stages
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.evaluation import trials as closed_loop
@@ -30,8 +31,8 @@ SKILL = {"use": "puppet", "skill": True}
 
 
 def trained(root: Path) -> Path:
-    record = json.loads((root / "puppet" / "run.json").read_text())
-    (found,) = [s["path"] for s in record["stages"] if s["stage"] == "train"]
+    stages = last_stages(root, "puppet")
+    (found,) = [s["path"] for s in stages if s["stage"] == "train"]
     return root / str(found)
 
 
@@ -81,9 +82,8 @@ def test_trials_act_as_in_the_act_stage(
     """The last weights act in training as they do in the act stage."""
     policy = {"condition": condition, "closed_loop": TRIALS | {"every": 12, "episodes": 4}}
     spec = spec_file(environment=SKILL, policy=policy, act={"candidates": 3})
-    chain.run_pipeline(read_spec(spec), puppet_root)
+    folder = chain.run_pipeline(read_spec(spec), puppet_root)
     found = results(puppet_root)["closed_loop"]
-    folder = puppet_root / "puppet"
     again = act_again(folder, lambda spec: _on(spec, found["first_seed"])).results
     assert found["trials"] == [[12, again["rate"]]]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from run_records import last_stages
 from safetensors.torch import save_file
 
 from rgb2act_core.errors import UserError
@@ -205,8 +206,8 @@ def test_a_small_error_is_accepted_and_recorded(
     # weights are scaled by 1.01; features round to float16, 5e-4 of a value
     assert errors[-1] == pytest.approx(0.01, rel=0.1)
     assert len({a["fingerprint"] for a in found}) == 1
-    record = json.loads((root / "puppet/run.json").read_text())
-    (act,) = [s for s in record["stages"] if s["stage"] == "act"]
+    stages = last_stages(root, "puppet")
+    (act,) = [s for s in stages if s["stage"] == "act"]
     results = json.loads((root / act["path"] / "stage.json").read_text())["results"]
     assert results["fingerprint_errors"] == [pytest.approx(0.01, rel=0.1)]
 

@@ -87,7 +87,7 @@ def _write_record(folder: Path) -> None:
 
 
 def _read_record(folder: Path) -> None:
-    recorded = read_run(folder / "smoke")
+    recorded = read_run(folder / "smoke" / "1")
     for stage in recorded.stages:
         recorded.stage_folder(stage)
 
@@ -319,7 +319,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("spec", _write_spec, _check_spec, "spec.toml"),
-        Kind("run record", _write_record, _read_record, "smoke/run.json"),
+        Kind("run record", _write_record, _read_record, "smoke/1/run.json"),
         Kind("hdf5", _write_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("hdf5 newer", _write_newer_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("ply", _write_clouds("ply", _ply), _read_changed(read_point_cloud)),

@@ -86,7 +86,7 @@ def test_the_smoke_run_works_outside_the_checkout(installed: Path, tmp_path: Pat
     assert "rgb2act-tabletop" in listed
     assert "croco" not in listed
     rgb2act("run", "smoke.toml")
-    assert (tmp_path / "runs/smoke/report.html").is_file()
+    assert (tmp_path / "runs/smoke/1/report.html").is_file()
     assert "passed" in rgb2act("verify", "smoke")
 
 

@@ -18,14 +18,14 @@ from rgb2act_core.store.files import write_record
 def test_open_run_by_name_and_by_folder(smoke_done: Path) -> None:
     for run in (open_run("smoke", root=smoke_done), open_run(smoke_done / "smoke")):
         assert run.name == run.spec.name == "smoke"
-        assert run.folder == smoke_done / "smoke"
-    with pytest.raises(UserError, match=r"^absent: no such run; .*has no absent/run.json"):
-        open_run("absent", root=smoke_done)
+        assert run.folder == smoke_done / "smoke" / "1"
+    with pytest.raises(UserError, match=r"^smok: no such run; did you mean 'smoke'\?"):
+        open_run("smok", root=smoke_done)
 
 
 def test_record_and_results(smoke_done: Path) -> None:
     run = open_run("smoke", root=smoke_done)
-    listed = json.loads((smoke_done / "smoke" / "run.json").read_text())["stages"]
+    listed = json.loads((smoke_done / "smoke" / "1" / "run.json").read_text())["stages"]
     assert list(run.stages) == [stage["stage"] for stage in listed]
     assert run.stages["train"].seconds == listed[-2]["seconds"]
     assert set(run.results) == {"align", "train", "act"}
@@ -49,7 +49,7 @@ def test_models_are_those_of_the_stages(smoke_done: Path) -> None:
 
 
 def test_run_without_an_aligner_or_an_evaluation(smoke_root: Path) -> None:
-    path = smoke_root / "smoke" / "run.json"
+    path = smoke_root / "smoke" / "1" / "run.json"
     record = json.loads(path.read_text())
     record["stages"] = [s for s in record["stages"] if s["stage"] not in ("align", "act")]
     write_record(path, {k: v for k, v in record.items() if k != "record_digest"})
@@ -64,7 +64,7 @@ def test_run_without_an_aligner_or_an_evaluation(smoke_root: Path) -> None:
 
 def test_rows_of_runs(smoke_root: Path) -> None:
     shutil.copytree(smoke_root / "smoke", smoke_root / "other")
-    (smoke_root / "other" / "run.json").write_text("{}")
+    (smoke_root / "other" / "1" / "run.json").write_text("{}")
     other, smoke = runs(smoke_root)
     assert other.keys() == smoke.keys()
     assert other["name"] == "other"

@@ -172,7 +172,7 @@ def test_times_come_from_earlier_runs_of_the_same_work(
     spec_file: SpecFile, puppet_root: Path
 ) -> None:
     changes = {"seed": 7, "align": {"steps": 24}, "act": {"episodes": 8}}
-    record = json.loads((puppet_root / "puppet/run.json").read_text())
+    record = json.loads((puppet_root / "puppet/1/run.json").read_text())
     took = {stage["stage"]: stage["seconds"] for stage in record["stages"]}
     past = {}
     for path in (puppet_root / "store/timings").glob("*.json"):

@@ -78,7 +78,7 @@ def test_finished_run_passes(puppet_done: Path) -> None:
 @pytest.mark.usefixtures("puppet")
 def test_altered_frame_is_reported(puppet_root: Path) -> None:
     poke(feature_groups(puppet_root)["episode_0100004"], 2)  # the last one, which is not replayed
-    (problem,) = verify(puppet_root / "puppet").problems
+    (problem,) = verify(puppet_root / "puppet" / "1").problems
     assert problem.startswith("episode episode_0100004: ")
     assert "array 'tokens' frame 2 was altered" in problem
 
@@ -86,7 +86,7 @@ def test_altered_frame_is_reported(puppet_root: Path) -> None:
 @pytest.mark.usefixtures("puppet")
 def test_altered_frame_with_matching_digests_is_reported(puppet_root: Path) -> None:
     rewrite(feature_groups(puppet_root)["episode_0100001"], 3)
-    problems = verify(puppet_root / "puppet").problems
+    problems = verify(puppet_root / "puppet" / "1").problems
     assert problems[0].startswith("episode episode_0100001: frame 3: tokens differ online")
 
 
@@ -94,7 +94,7 @@ def test_altered_frame_with_matching_digests_is_reported(puppet_root: Path) -> N
 def test_features_of_another_config_are_reported(puppet_root: Path) -> None:
     group = feature_groups(puppet_root)["episode_0100004"]
     rewrite(group, 0, config={"use": "puppet", "version": 1, "patch": 2, "context": 1})
-    (problem,) = verify(puppet_root / "puppet").problems
+    (problem,) = verify(puppet_root / "puppet" / "1").problems
     assert problem.startswith("episode episode_0100004: ")
     assert "config is {'use': 'puppet', 'version': 1, 'patch': 2" in problem
 
@@ -107,7 +107,7 @@ def test_features_of_another_episode_are_reported(puppet_root: Path) -> None:
     one.rename(away)
     other.rename(one)
     away.rename(other)
-    problems = verify(puppet_root / "puppet").problems
+    problems = verify(puppet_root / "puppet" / "1").problems
     assert any(p.startswith("episode episode_0100001: ") for p in problems)
     assert any("episode_digest is" in p for p in problems)
 
@@ -118,14 +118,14 @@ def test_policy_of_other_backbones_is_reported(puppet_root: Path) -> None:
     policy = read_json(path)
     policy["backbones"][0]["patch"] = 2
     write_record(path, policy)
-    (problem,) = verify(puppet_root / "puppet").problems
+    (problem,) = verify(puppet_root / "puppet" / "1").problems
     assert problem.startswith(f"{path}: trained on backbones [{{'use': 'puppet'")
 
 
 @pytest.mark.usefixtures("puppet")
 def test_damaged_features_do_not_stop_verify(puppet_root: Path) -> None:
     (feature_groups(puppet_root)["episode_0100001"] / "zarr.json").write_text("{")
-    found = verify(puppet_root / "puppet")
+    found = verify(puppet_root / "puppet" / "1")
     assert found.episodes == 3
     assert all(p.startswith("episode episode_0100001: ") for p in found.problems)
     assert found.problems

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from run_records import last_stages
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
@@ -25,8 +26,8 @@ SpecFile = Callable[..., Path]
 
 
 def policy_folder(root: Path) -> Path:
-    record = json.loads((root / "puppet" / "run.json").read_text())
-    (path,) = [stage["path"] for stage in record["stages"] if stage["stage"] == "train"]
+    stages = last_stages(root, "puppet")
+    (path,) = [stage["path"] for stage in stages if stage["stage"] == "train"]
     return root / str(path)
 
 

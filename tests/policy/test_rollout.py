@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from run_records import last_stages
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.evaluation.episode_metrics import episode_facts
@@ -34,8 +35,8 @@ HOLD = {"gripper": False, "gripper_when_absent": "hold"}
 
 
 def stage_path(root: Path, stage: str) -> Path:
-    record = json.loads((root / "puppet" / "run.json").read_text())
-    (found,) = [s["path"] for s in record["stages"] if s["stage"] == stage]
+    stages = last_stages(root, "puppet")
+    (found,) = [s["path"] for s in stages if s["stage"] == stage]
     return root / str(found)
 
 

@@ -48,14 +48,14 @@ def stages(folder: Path) -> list[str]:
 def policy_of(folder: Path) -> Path:
     record = json.loads((folder / "run.json").read_text())
     paths = [stage["path"] for stage in record["stages"] if stage["stage"] == "train"]
-    return Path(folder.parent / paths[0])
+    return Path(folder.parents[1] / paths[0])
 
 
 @pytest.mark.slow
 def test_it_needs_embeddings_but_neither_backbones_nor_an_aligner(finished: Path) -> None:
-    assert (finished.parent / "store" / "embeddings").exists()
-    assert not (finished.parent / "store" / "features").exists()
-    assert not (finished.parent / "store" / "align").exists()
+    assert (finished.parents[1] / "store" / "embeddings").exists()
+    assert not (finished.parents[1] / "store" / "features").exists()
+    assert not (finished.parents[1] / "store" / "align").exists()
     policy = json.loads((policy_of(finished) / "policy.json").read_text())
     assert len(policy["config"]["parts"]) == 1
 
@@ -85,7 +85,7 @@ def test_another_teacher_gives_another_policy(
         policy = {"condition": "teacher", "steps": 5}
         changes = {"collect": {"scenes": 0}, "teacher": teacher, "policy": policy}
         spec = read_spec(spec_in(tmp_path, "smoke", name="other", **changes))
-        policies.append(policy_of(chain.run_pipeline(spec, finished.parent, "train")))
+        policies.append(policy_of(chain.run_pipeline(spec, finished.parents[1], "train")))
     assert policies[0] != policies[1]
 
 

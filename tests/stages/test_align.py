@@ -83,7 +83,7 @@ def weights(folder: Path) -> bytes:
     """Return the stored weights of a run's aligner."""
     stages_done = json.loads((folder / "run.json").read_text())["stages"]
     (path,) = [s["path"] for s in stages_done if s["stage"] == "align"]
-    return (folder.parent / path / "aligner.safetensors").read_bytes()
+    return (folder.parents[1] / path / "aligner.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -163,7 +163,7 @@ def test_a_window_does_not_depend_on_how_its_frames_arrive(
     folder = chain.run_pipeline(spec, shutil.copytree(puppets_done, tmp_path / "root"), "train")
     tasks, data = open_dataset(read_run(folder))
     run = tasks.run
-    (path,) = (folder.parent / "store" / "policy").glob("*[0-9a-f]")
+    (path,) = (folder.parents[1] / "store" / "policy").glob("*[0-9a-f]")
     policy = load_policy(path)
     planner = BatchPlanner(policy, open_encoders(policy, run.spec.backbone, "cpu"), 1, "cpu")
     assert planner.frames_needed == 2 + 4

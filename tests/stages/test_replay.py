@@ -37,7 +37,7 @@ def test_replay_succeeds_like_the_expert_and_trains_nothing(
     assert "train: not needed (act.replay)" in done.stderr
     stored = {path.name for path in (root / "store").iterdir()}
     assert stored.isdisjoint({"features", "embeddings", "align", "policy"})
-    assert "success" in (root / "smoke" / "report.html").read_text()
+    assert "success" in (root / "smoke" / "1" / "report.html").read_text()
 
     # other strides and seeds
     spec = spec_file("smoke", **SMOKE | {"act": SMOKE["act"] | {"replay_stride": 2}})

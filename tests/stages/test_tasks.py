@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from run_records import last_stages
 
 from rgb2act_core.data.dataset import Dataset, EpisodeRef, join_tasks
 from rgb2act_core.errors import UserError
@@ -29,13 +30,13 @@ TWO = [{"use": "puppet"}, {"use": "puppet", "task": "waltz"}]
 
 
 def ran(root: Path, name: str = "puppet") -> dict[str, str]:
-    record = json.loads((root / name / "run.json").read_text())
-    return {stage["stage"]: stage["reason"] for stage in record["stages"] if not stage["cached"]}
+    stages = last_stages(root, name)
+    return {stage["stage"]: stage["reason"] for stage in stages if not stage["cached"]}
 
 
 def stage_path(root: Path, stage: str) -> Path:
-    record = json.loads((root / "puppet" / "run.json").read_text())
-    (found,) = [s["path"] for s in record["stages"] if s["stage"] == stage]
+    stages = last_stages(root, "puppet")
+    (found,) = [s["path"] for s in stages if s["stage"] == stage]
     return root / str(found)
 
 
@@ -279,7 +280,7 @@ def test_report_and_reevaluation_show_each_task(
     assert done.returncode == 0, done.stderr
     for stage in ("act", "act/proprio_only"):
         assert f"{stage}: success rate in waltz " in done.stderr
-    page = (tmp_path / "puppet" / "report.html").read_text()
+    page = (tmp_path / "puppet" / "1" / "report.html").read_text()
     assert "<h2>Tasks</h2>" in page
     assert page.count("action RMSE, held out") == 1
     assert "waltz, seed 0" in page

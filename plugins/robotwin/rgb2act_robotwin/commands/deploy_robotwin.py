@@ -11,7 +11,7 @@ from rgb2act_core import find_run
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``deploy-robotwin``."""
-    parser.add_argument("run", metavar="RUN", help="folder of the run, or its name under --root")
+    parser.add_argument("run", metavar="RUN", help="name of the run, name@number, or its folder")
     parser.add_argument(
         "--into", type=Path, required=True, metavar="DIR", help="checkout of RoboTwin"
     )
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="also overwrite files that were changed or that rgb2act did not write",
     )
     parser.add_argument(
-        "--root", default="runs", metavar="DIR", help="folder of runs and their store [runs]"
+        "--root", metavar="DIR", help="folder of all runs and their store [RGB2ACT_ROOT, or runs]"
     )
 
 

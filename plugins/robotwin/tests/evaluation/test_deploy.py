@@ -319,7 +319,7 @@ def test_an_undeployable_run_is_an_error(run: Path, robotwin: Path, tmp_path: Pa
         deploy(run, tmp_path, "RGB2ACT", False)
     with pytest.raises(UserError, match="--name 'my-policy': is not a Python identifier"):
         deploy(run, robotwin, "my-policy", False)
-    other = Path(shutil.copytree(run.parent, tmp_path / "runs")) / run.name
+    other = Path(shutil.copytree(run.parents[1], tmp_path / "runs")) / "deployed/1"
     (policy,) = (tmp_path / "runs").rglob("policy.json")
     edited_records.replace(policy, "left_joint1", "left_elbow")
     with pytest.raises(UserError, match=r"has actions left_elbow, .* deploy a run of RoboTwin"):

@@ -85,10 +85,10 @@ def started(tmp_path_factory: pytest.TempPathFactory, standin: Path) -> Path:
 
 def another_machine(started: Path, folder: Path) -> Path:
     """Return the run in a copied root whose other paths do not exist."""
-    run = Path(shutil.copytree(started / "runs", folder / "copied")) / "hammer"
+    run = Path(shutil.copytree(started / "runs", folder / "copied")) / "hammer" / "1"
     record = run / "run.json"
     edited_records.replace(record, str(started), NOWHERE)
-    assert record.read_text().count(NOWHERE) == 3  # data, python, root
+    assert record.read_text().count(NOWHERE) == 4  # data, python, root, folder of all runs
     return run
 
 
@@ -123,7 +123,7 @@ def deployed(run: Path, folder: Path) -> str:
 
 
 def test_every_command_works_in_another_folder(started: Path, tmp_path: Path) -> None:
-    run = started / "runs/hammer"
+    run = started / "runs/hammer/1"
     assert rgb2act(tmp_path, "report", run).stdout == f"{run}/report.html\n"
     assert "passed" in rgb2act(tmp_path, "verify", run).stdout
     results = json.loads(rgb2act(tmp_path, "act", run, "--seeds", "3:4", "--json").stdout)
@@ -153,6 +153,6 @@ def test_runs_in_two_checkouts_share_the_store(
     root = shutil.copytree(started / "runs", tmp_path / "shared")
     other = project(tmp_path / "other", standin)
     done = rgb2act(other, "run", "spec.toml", "--root", root)
-    record: dict[str, Any] = json.loads((root / "hammer/run.json").read_text())
+    record: dict[str, Any] = json.loads((root / "hammer/1/run.json").read_text())
     assert {stage["cached"] for stage in record["stages"]} == {True}, done.stderr
     assert record["spec"]["environment"]["data"] == str(other / "data")

@@ -71,7 +71,7 @@ def run(
     done = rgb2act_process.run(["run", place, "--root", root, "--json"], env, timeout=240)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)["results"]["act"]
-    stages = json.loads((root / "hammer/run.json").read_text())["stages"]
+    stages = json.loads((root / "hammer/1/run.json").read_text())["stages"]
     folder = next(root / s["path"] for s in stages if s["stage"] == "act")
     return answer | {"folder": folder, "stderr": done.stderr}
 

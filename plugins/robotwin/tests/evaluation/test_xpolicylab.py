@@ -357,18 +357,18 @@ def test_windows_of_frames_that_the_client_does_not_send_are_a_warning(
 
     from rgb2act_core.serving import read_policy_info
 
-    root = shutil.copytree(run.parent, tmp_path / "root")
+    root = shutil.copytree(run.parents[1], tmp_path / "root")
     (path,) = root.glob("store/policy/*/policy.json")
     policy = json.loads(path.read_text())
     policy.pop("record_digest", None)  # files of older versions have none
     policy["config"]["history_stride"] = policy["config"]["n_action_steps"]
     path.write_text(json.dumps(policy))
-    assert history_warning(read_policy_info(root / run.name)) is None
+    assert history_warning(read_policy_info(root / "deployed/1")) is None
     if part == "aligner":
         policy["aligner"] = {"config": {"window": 2, "stride": 2}}
     else:
         policy["backbones"][0]["context"] = 2
     path.write_text(json.dumps(policy))
-    warning = history_warning(read_policy_info(root / run.name))
+    warning = history_warning(read_policy_info(root / "deployed/1"))
     assert warning is not None
     assert "learned from windows of consecutive frames" in warning

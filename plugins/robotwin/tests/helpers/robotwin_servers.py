@@ -61,7 +61,7 @@ def train(root: Path) -> Path:
     spec.write_text(SPEC)
     done = rgb2act_process.run(["train", spec, "--root", runs])
     assert done.returncode == 0, done.stderr
-    return runs / "deployed"
+    return runs / "deployed" / "1"
 
 
 @contextlib.contextmanager

@@ -122,7 +122,7 @@ def test_planned_segments_are_an_error(tmp_path: Path, cli: Cli) -> None:
 @pytest.mark.slow
 def test_example_on_recorded_data_trains(tmp_path: Path, cli: Cli) -> None:
     cli("train", EXAMPLE, "--root", tmp_path / "runs")
-    record = json.loads((tmp_path / "runs" / "robotwin-recorded" / "run.json").read_text())
+    record = json.loads((tmp_path / "runs" / "robotwin-recorded" / "1" / "run.json").read_text())
     assert [stage["stage"] for stage in record["stages"]] == [
         "collect",
         "extract/patchstats",

@@ -43,12 +43,12 @@ def spec(interpreter: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def recorded_run(run: Path, interpreter: Path, tmp_path: Path) -> Path:
     """Return a finished run whose record names the program."""
-    runs = Path(shutil.copytree(run.parent, tmp_path / "runs"))
-    path = runs / run.name / "run.json"
+    runs = Path(shutil.copytree(run.parents[1], tmp_path / "runs"))
+    path = runs / "deployed/1/run.json"
     record = read_json(path)
     record["spec"]["environment"]["python"] = str(interpreter)
     write_record(path, record)
-    return runs / run.name
+    return runs / "deployed/1"
 
 
 def test_check_starts_no_interpreter(spec: Path, tmp_path: Path, marker: Path) -> None:

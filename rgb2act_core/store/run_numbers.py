@@ -1,0 +1,47 @@
+"""Choose the folder of a run: the number of its spec, or the next one of its name."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from .disk_errors import guard
+from .files import write_text
+from .locks import locked
+from .run_folders import NUMBER, UNNUMBERED
+
+IDENTITY = "identity"  # file with a digest of the spec, so that a damaged record keeps its number
+
+
+def claim(root: Path, name: str, identity: str) -> Path:
+    """Return the folder of the run with this identity; a new one has the next number.
+
+    Processes that start different specs of one name at the same time get different numbers, and
+    with the same spec one number.
+    """
+    parent = root / name
+    if known := _with_identity(parent, identity):
+        return known  # without a lock: the disk may be read-only
+    with locked(parent / "numbers.lock"):
+        if known := _with_identity(parent, identity):
+            return known
+        folder = parent / str(max(_folders(parent), default=UNNUMBERED) + 1)
+        with guard(folder):
+            folder.mkdir()
+        write_text(folder / IDENTITY, identity)
+    return folder
+
+
+def _with_identity(parent: Path, identity: str) -> Path | None:
+    for folder in _folders(parent).values():
+        with contextlib.suppress(OSError, ValueError):
+            if (folder / IDENTITY).read_text(encoding="utf-8") == identity:
+                return folder
+    return None
+
+
+def _folders(parent: Path) -> dict[int, Path]:
+    """Return the numbered folders, those without a record included."""
+    if not parent.is_dir():
+        return {}
+    return {int(path.name): path for path in parent.iterdir() if NUMBER.fullmatch(path.name)}
