@@ -58,7 +58,7 @@ def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:
     if acted:
         yield _section("Rollouts", partial(_each, acted, rollouts.videos))
         yield _section("Episodes", partial(_each, acted, episodes.tables))
-    if further := guarded(partial(read_further, run)):
+    if further := guarded(partial(read_further, run, record)):
         yield _section("Further evaluations", partial(_further, further))
     if align and not align.problem:
         yield _section("Alignment", partial(alignment.results, align))

@@ -51,17 +51,18 @@ def read_stages(run: Path, record: RunFile) -> dict[StageId, StageResults]:
     return {stage.id: _read_stage(root / stage.path, stage) for stage in record.stages}
 
 
-def read_further(run: Path) -> list[StageResults]:
+def read_further(run: Path, record: RunFile) -> list[StageResults]:
     """Return the further evaluations of a run's policy, the newest first.
 
     Those whose folder was deleted are left out. Raises UserError if their list is damaged.
     """
+    root = root_of(run, record)
     found = [
         StageRecord(id=StageId(Stage.ACT), key=Path(path).name, path=path, cached=True)
         for path in reversed(read_evaluations(run))
-        if (run.parent / path / "stage.json").is_file()
+        if (root / path / "stage.json").is_file()
     ]
-    return [_read_stage(run.parent / record.path, record) for record in found]
+    return [_read_stage(root / stage.path, stage) for stage in found]
 
 
 def _read_stage(folder: Path, record: StageRecord) -> StageResults:
