@@ -6,6 +6,7 @@ Shapes: P = points
 from __future__ import annotations
 
 import math
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -25,6 +26,7 @@ COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (
     *(OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, TypeError),
     *(zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, SyntaxError),
+    tokenize.TokenError,
 )
 
 

@@ -97,9 +97,17 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{path}: is not a JSON object; delete it and run again")
     digest = data.pop(RECORD_DIGEST, None)  # files of older versions have none
-    if digest is not None and digest != json_digest(data):
+    if digest is not None and digest != digest_or_none(data):
         raise UserError(f"{path}: was altered after it was written; delete it and run again")
     return data
+
+
+def digest_or_none(data: dict[str, Any]) -> str | None:
+    """Return the digest; None if a number is NaN or infinite, which is never written."""
+    try:
+        return json_digest(data)
+    except ValueError:
+        return None
 
 
 def json_digest(value: Any) -> str:

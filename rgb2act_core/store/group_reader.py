@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..system.input_files import check_memory, open_regular, parse_json
 from .array_format import Layout, array_digest, good_name, index, parse
 from .checked_frames import CheckedFrames
-from .files import json_digest
+from .files import digest_or_none
 
 WRITERS = {"episodes": "collect", "features": "extract", "embeddings": "extract"}
 """Folders of the store that hold groups, and the commands that write them."""
@@ -99,7 +99,7 @@ def read_group(path: Path) -> Group:
         raise _damage(path, path / "zarr.json", "has no attributes")
     digest = attributes.pop("digest", None)
     digests = attributes.get("digests")
-    if not isinstance(digests, dict) or not digest or digest != _digest(attributes):
+    if not isinstance(digests, dict) or not digest or digest != digest_or_none(attributes):
         raise _damage(path, path / "zarr.json", "does not match its digest")
     episode = attributes.get("episode", attributes.get("name"))
     named = episode if isinstance(episode, str) else ""
@@ -208,13 +208,6 @@ class Stored:
             if nbytes > _SMALL and (mapped := _map(file.fileno(), nbytes)) is not None:
                 return mapped
             return np.fromfile(file, np.uint8, nbytes)
-
-
-def _digest(attributes: dict[str, Any]) -> str | None:
-    try:
-        return json_digest(attributes)
-    except (ValueError, RecursionError):  # NaN or infinity, which the writer rejects
-        return None
 
 
 def _stored(root: Path, name: str, episode: str) -> Stored:

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError, check_memory, check_regular
 
+from .hdf5_heaps import check_heaps
+
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
 REMEDY = "copy or record it again, or leave it out with [environment] skip"
 CACHED = 4096  # arrays whose shape and offset are cached
@@ -121,6 +123,9 @@ def _array(path: Path, key: str, modified: int, size: int) -> ArrayInfo:
             found = file.get(key)
             if isinstance(found, h5py.Dataset):
                 _check_storage(path, key, found)
+                if found.dtype.kind == "O":
+                    with path.open("rb") as stream:
+                        check_heaps(found, stream, size)
                 return ArrayInfo(found.shape or (), found.dtype, _offset(found, size))
         except DAMAGE as err:
             raise UserError(f"{path}: {key}: cannot be read ({first_line(err)}); {REMEDY}") from err

@@ -5,6 +5,7 @@ Shapes: T = frames, V = cameras, H W = pixels
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rgb2act_core import UserError, check_regular
+from rgb2act_core import UserError, read_regular
 
 from . import hdf5, jpeg
 from .hdf5 import REMEDY, first_line
@@ -88,8 +89,8 @@ class FolderImages:
 def read_image(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Return an image file as uint8 RGB (H, W, 3); raise UserError if it has another size."""
     try:
-        check_regular(path)
-        with Image.open(path, formats=FORMATS) as image:
+        data = io.BytesIO(read_regular(path))  # of a file, Pillow allocates what a chunk declares
+        with Image.open(data, formats=FORMATS) as image:
             found = (image.height, image.width)
             if size is not None and found != size:
                 raise UserError(f"{path}: has {found!r} pixels, the first frame {size!r}; {REMEDY}")

@@ -227,6 +227,7 @@ def lab_sh(
         timeout=120,
         env=os.environ
         | {"PATH": path, "RGB2ACT_TOKEN": "word", "TMPDIR": str(places[1]), "CDPATH": "."}
+        | {"TORCHINDUCTOR_CACHE_DIR": str(robotwin / "cache")}
         | more,
         cwd=robotwin,
     )
