@@ -19,6 +19,7 @@ from .processing import (
     resample,
     select,
     unit_sphere,
+    without_colours,
 )
 from .sampling import (
     farthest_points,
@@ -48,4 +49,5 @@ __all__ = [
     "resample",
     "select",
     "unit_sphere",
+    "without_colours",
 ]

@@ -28,7 +28,8 @@ def read_point_cloud(path: Path, *, grey: bool = False) -> tuple[PointCloud, int
 
     The format is determined by the suffix: .ply, .pcd or .npz. Colours are converted by their
     dtype as in ``colours_to_uint8``. Raises UserError if the file is damaged or has no finite
-    point. A file without colours is an error too, unless ``grey`` colours its points grey.
+    point. A file without colours is an error too. With ``grey``, colours are not used and all
+    points are grey.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -37,7 +38,7 @@ def read_point_cloud(path: Path, *, grey: bool = False) -> tuple[PointCloud, int
     xyz_P3, rgb_P3 = reader(path)
     if rgb_P3 is None and not grey:
         raise UserError(f"{path}: has no colours, which teachers need; add them or pass grey=True")
-    cloud, dropped = clean(xyz_P3, rgb_P3, source=str(path))
+    cloud, dropped = clean(xyz_P3, None if grey else rgb_P3, source=str(path))
     return check_not_empty(cloud, source=str(path)), dropped
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,6 +66,11 @@ def clean(
         good_P &= ~np.isnan(rgb_P3).any(axis=1)
     rgb_P3 = colours_to_uint8(rgb_P3[good_P], source=source)
     return PointCloud(xyz=xyz_P3[good_P], rgb=rgb_P3), int((~good_P).sum())
+
+
+def without_colours(cloud: PointCloud) -> PointCloud:
+    """Return the cloud with all points grey, the colour of points without colours."""
+    return attrs.evolve(cloud, rgb=np.full_like(cloud.rgb, GREY))
 
 
 def colours_to_uint8(rgb_P3: NDArray[Any], *, source: str) -> NDArray[np.uint8]:

@@ -99,6 +99,13 @@ def test_a_file_without_colours_is_grey_on_request(tmp_path):
         files.read_point_cloud(path)
 
 
+def test_colours_that_are_wrong_are_not_read_on_request(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, xyz=XYZ, rgb=np.full(np.shape(XYZ), 255.0))
+    cloud, _ = files.read_point_cloud(path, grey=True)
+    assert (cloud.rgb == 102).all()
+
+
 def test_an_unknown_suffix_is_rejected(tmp_path):
     with pytest.raises(
         UserError, match=r"'\.txt' is not a known point cloud format; use \.ply, \.pcd"

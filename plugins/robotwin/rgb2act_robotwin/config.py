@@ -78,6 +78,9 @@ class Robotwin:
     clouds: Literal["auto", "stored", "depth", "none"] = "auto"
     """Source of point clouds: ``auto`` uses stored ones, else depth, else none. When recording,
     ``depth`` stores depth images and no clouds, ``none`` neither, the others clouds."""
+    cloud_colours: Literal["recorded", "grey"] = fields.added_later(default="recorded")
+    """Colours of point clouds: ``recorded``, or ``grey`` for all points, which reads clouds whose
+    colours are missing or wrong. Clouds of the simulator are treated alike."""
     cloud_cameras: tuple[str, ...] = ()
     """Cameras whose depth is converted to point clouds. Empty: those of ``cameras``."""
     cloud_points: int = 1024
@@ -197,6 +200,11 @@ class Robotwin:
     def views(self) -> tuple[str, ...]:
         """The cameras by RoboTwin's own names."""
         return tuple(camera_name(name) for name in self.cameras)
+
+    @property
+    def grey(self) -> bool:
+        """Whether all points of clouds are grey."""
+        return self.cloud_colours == "grey"
 
     @property
     def depth_views(self) -> tuple[str, ...]:

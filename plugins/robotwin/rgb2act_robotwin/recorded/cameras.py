@@ -126,6 +126,7 @@ class StoredClouds(LazyClouds):
     path: Path
     key: str
     rows: NDArray[np.int64]
+    grey: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -134,9 +135,10 @@ class StoredClouds(LazyClouds):
         """Return the cloud of one frame, in metres, in the world frame."""
         row = int(self.rows[index])
         source = f"{self.path}: {self.key}: frame {row}"
-        found, _ = pointclouds.from_rows(
-            hdf5.read(self.path, self.key, row), source=source, padded=True
-        )
+        points = hdf5.read(self.path, self.key, row)
+        if self.grey:
+            points = points[:, :3]
+        found, _ = pointclouds.from_rows(points, source=source, padded=True)
         return pointclouds.check_not_empty(found, source=source)
 
 
@@ -151,6 +153,7 @@ class DepthClouds(LazyClouds):
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     points: int  # 0 keeps all
+    grey: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -160,7 +163,8 @@ class DepthClouds(LazyClouds):
         row = int(self.rows[index])
         parts = [self._view(name, row) for name in self.names]
         source = f"{self.path}: depth of {', '.join(self.names)}: frame {row}"
-        return join_views(parts, self.low, self.high, self.points, source=source)
+        joined = join_views(parts, self.low, self.high, self.points, source=source)
+        return pointclouds.without_colours(joined) if self.grey else joined
 
     def _view(self, name: str, row: int) -> PointCloud:
         camera = self.layout.cameras[name]
@@ -204,14 +208,20 @@ def join_views(
     return pointclouds.resample(kept, points) if points else kept
 
 
-def read_clouds(path: Path, key: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Return stored clouds (T, P, 6) of some rows; raise UserError if one has no points."""
+def read_clouds(
+    path: Path, key: str, rows: NDArray[np.int64], *, grey: bool = False
+) -> NDArray[Any]:
+    """Return stored clouds (T, P, 6), with ``grey`` (T, P, 3), of some rows.
+
+    Raises UserError if one has no points or wrong colours.
+    """
     shape, count = hdf5.array_info(path, key).shape, int(rows.max(initial=-1)) + 1
     if len(shape) != 3 or shape[2] not in (3, 6) or shape[0] < count:
         raise UserError(
             f"{path}: {key}: is {shape}, expected ({count} or more, points, 6); {REMEDY}"
         )
     clouds = hdf5.read(path, key, slice(0, count))[rows]
+    clouds = clouds[..., :3] if grey else clouds
     points_TP = np.isfinite(clouds[..., :3]).all(2) & (clouds != 0).any(2)
     empty = rows[~points_TP.any(axis=1)]
     if len(empty):
@@ -219,13 +229,13 @@ def read_clouds(path: Path, key: str, rows: NDArray[np.int64]) -> NDArray[Any]:
             f"{path}: {key}: frame {empty[0]}: has no points ({len(empty)} such frames); {REMEDY},"
             " or set clouds = 'none'"
         )
-    if clouds.dtype.kind == "f" and shape[2] == 6:
+    if clouds.dtype.kind == "f" and clouds.shape[2] == 6:
         beyond_TP = points_TP & (clouds[..., 3:] > 1).any(2)
         if beyond_TP.any():
             frame, point = np.argwhere(beyond_TP)[0]
             raise UserError(
                 f"{path}: {key}: frame {rows[frame]}: colours are up to"
                 f" {clouds[frame, point, 3:].max():g}, expected floats from 0 to 1; divide them by"
-                " 255, or set clouds = 'none'"
+                " 255, or set cloud_colours = 'grey'"
             )
     return clouds

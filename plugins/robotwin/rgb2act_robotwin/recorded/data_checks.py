@@ -52,12 +52,14 @@ def check_files(entries: Sequence[IndexEntry], config: Robotwin) -> Iterator[Fin
 def check_cloud_folders(episodes: Sequence[Episode]) -> Iterator[Finding]:
     """Yield point cloud files that cannot be read or have no colours."""
     folders = [e.clouds for e in episodes if isinstance(e.clouds, pointclouds.FolderClouds)]
-    paths = [path for folder in folders for path in folder.paths]
-    for path in paths[:: -(-len(paths) // CLOUD_FILES) or 1]:
+    paths = [(path, folder.grey) for folder in folders for path in folder.paths]
+    for path, grey in paths[:: -(-len(paths) // CLOUD_FILES) or 1]:
         try:
-            pointclouds.read_point_cloud(path)
+            pointclouds.read_point_cloud(path, grey=grey)
         except UserError as err:
             problem, _, remedy = str(err).removeprefix(f"{path}: ").partition("; ")
+            if "colour" in problem:
+                remedy = "correct them, or set [environment] cloud_colours = 'grey'"
             yield _finding(
                 Severity.ERROR, "clouds", path, problem, remedy or REMEDY, subject="clouds"
             )

@@ -191,12 +191,13 @@ def _clouds(
     if config.points is not None:
         stored = hdf5.array_info(entry.path, layout.state[0]).rows
         paired = image_folders.open_clouds(config.points, config, entry, stored, rows)
-        return paired, [file_digest(path) for path in paired.paths]
+        digests = [file_digest(path) for path in paired.paths]
+        return paired, [*digests, "grey"] if config.grey else digests
     path, key = entry.path, layout.clouds
     if key is not None and config.clouds in ("auto", "stored"):
         check_rows(path, layout, key)
-        values = cameras.read_clouds(path, key, rows)
-        return cameras.StoredClouds(path, key, rows), digest(values)
+        values = cameras.read_clouds(path, key, rows, grey=config.grey)
+        return cameras.StoredClouds(path, key, rows, config.grey), digest(values)
     if config.clouds == "stored":
         raise UserError(
             f"{path}: has no point clouds; set clouds = 'depth' if it has depth, else 'none'"
@@ -240,8 +241,10 @@ def _from_depth(
         low=config.crop_low,
         high=config.crop_high,
         points=config.cloud_points,
+        grey=config.grey,
     )
-    return clouds, [parts, list(names), config.crop_low, config.crop_high, config.cloud_points]
+    made = [parts, list(names), config.crop_low, config.crop_high, config.cloud_points]
+    return clouds, [*made, "grey"] if config.grey else made
 
 
 def digest(*arrays: NDArray[Any]) -> str:

@@ -54,8 +54,8 @@ def open_clouds(
     check_within(folder, root)
     found = _numbered(folder, CLOUDS)
     _check(folder, found, rows, "cloud", CLOUDS)
-    paired = open_cloud_folder(folder, len(found))
-    return FolderClouds(tuple(paired.paths[int(t)] for t in wanted_T))
+    paired = open_cloud_folder(folder, len(found), grey=config.grey)
+    return FolderClouds(tuple(paired.paths[int(t)] for t in wanted_T), config.grey)
 
 
 def _task(root: Path, config: Robotwin, entry: IndexEntry, camera: str | None) -> Path:

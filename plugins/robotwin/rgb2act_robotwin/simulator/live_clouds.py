@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rgb2act_core import pointclouds
 from rgb2act_core.interfaces import PointCloud
 
 from ..config import IMAGES, Robotwin
@@ -17,9 +18,12 @@ MAX_DEPTH = 65_535  # millimetres, of uint16
 
 def observed_cloud(observation: Reply, config: Robotwin) -> PointCloud | None:
     """Return the point cloud of an observation, from depth if it has depth images."""
+    cloud = None
     if observation.has("depth"):
-        return cloud_from_depth(observation, config)
-    return point_cloud(observation) if observation.has("clouds") else None
+        cloud = cloud_from_depth(observation, config)
+    elif observation.has("clouds"):
+        cloud = point_cloud(observation)
+    return pointclouds.without_colours(cloud) if cloud is not None and config.grey else cloud
 
 
 def cloud_from_depth(observation: Reply, config: Robotwin) -> PointCloud:

@@ -67,6 +67,7 @@ def inputs(
         **{name: getattr(config, name) for name in CONFIG},
         "cameras": list(config.views),
         "clouds": clouds,
+        **({"cloud_colours": "grey"} if config.grey and clouds != "none" else {}),
         **({} if config.shadows else {"shadows": False}),
         **({"depth": depth | {"cameras": list(config.depth_views)}} if depth else {}),
         "states": list(state_names),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -137,3 +138,25 @@ def test_an_empty_crop_names_the_frame(tmp_path: Path, opened: Opened) -> None:
     assert episode.clouds is not None
     with pytest.raises(UserError, match=r"depth of head_camera: frame 3: the cloud has no points"):
         episode.clouds[3]
+
+
+@pytest.mark.parametrize("clouds", ["stored", "depth"])
+def test_clouds_are_grey_on_request(
+    tmp_path: Path, opened: Callable[..., RobotwinEnvironment], clouds: str
+) -> None:
+    path = write_legacy(tmp_path, depth=True)
+    settings: dict[str, Any] = {"clouds": clouds, **EVERYTHING}
+    (coloured,) = opened(tmp_path, **settings).recorded()
+    before = list(coloured.clouds or ())
+    if clouds == "stored":  # wrong colours are not read
+        with h5py.File(path, "r+") as file:
+            points = file["pointcloud"][:]
+            points[..., 3:] *= 255
+            del file["pointcloud"]
+            file["pointcloud"] = points
+    (grey,) = opened(tmp_path, cloud_colours="grey", **settings).recorded()
+    for one, other in zip(grey.clouds or (), before, strict=True):
+        np.testing.assert_array_equal(one.xyz, other.xyz)
+        assert (one.rgb == 102).all()
+        assert not (other.rgb == 102).all()
+    assert grey.digest != coloured.digest

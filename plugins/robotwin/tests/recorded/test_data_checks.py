@@ -294,6 +294,11 @@ def test_a_point_cloud_file_without_colours(tmp_path: Path, opened: Opened) -> N
     assert (finding.rule, finding.severity) == ("robotwin.clouds", Severity.ERROR)
     assert finding.source.endswith("step_0004.npz")
     assert "has no colours" in finding.problem
+    assert "cloud_colours = 'grey'" in finding.remedy
+    grey = opened(tmp_path / "data", points=tmp_path / "points", cloud_colours="grey")
+    assert list(grey.check_data()) == []
+    (episode,) = grey.recorded()
+    assert {tuple(cloud.rgb.ravel().tolist()) for cloud in episode.clouds or ()} == {(102,) * 27}
 
 
 def image_folder(root: Path, suffix: str, mode: str = "RGB") -> Path:
