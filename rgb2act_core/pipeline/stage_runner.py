@@ -25,6 +25,9 @@ from .timings import Timer, save_stage_timing
 SHOWN_CHANGES = 4  # changed inputs that a reason lists
 
 LOWER = {
+    Stage.COLLECT: "compute.simulator_workers",
+    Stage.EXTRACT: "extract.batch_size or the size of the backbone",
+    Stage.TEACHER: "extract.batch_size or the size of the teacher",
     Stage.ALIGN: "align.batch_size, align.token_dim or align.keypoint_maps, or set align.tokens",
     Stage.TRAIN: "policy.batch_size, policy.horizon or the sizes of policy.head",
     Stage.ACT: "act.parallel_episodes, act.candidates or compute.simulator_workers",
