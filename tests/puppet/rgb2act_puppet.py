@@ -1,4 +1,4 @@
-"""A small, fast test plugin with components of all five kinds that fails on demand.
+"""A small, fast test plugin with components of five kinds that fails on demand.
 
 ``RGB2ACT_PUPPET="call:kind:n"`` fails the n-th call (from 0, counted per process) of:
 demonstrate, scene, screen, encode, embed, fuse, learn, step or import (in a worker). Kinds of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rgb2act_core.interfaces import LoggedRun, LoggedStage
 
@@ -37,15 +39,15 @@ class MlflowLogger:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         self._entities = library("mlflow.entities", "mlflow")
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        uri, local = self.config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"), None
-        if not uri:
-            local = run.root.absolute() / "mlflow"
-            local.mkdir(exist_ok=True)
-            uri = f"sqlite:///{local / 'mlflow.db'}"
-        for module in ("sqlalchemy", "alembic") if uri.startswith("sqlite:") else ():
-            library(module, "mlflow")
-        self._client = library("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=uri)
-        experiment = self._experiment(local)
+        uri = self.config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+        if uri:
+            self._client = self._connect(uri)
+            experiment = self._experiment(None)
+        else:
+            database = run.root.absolute() / "mlflow/mlflow.db"
+            self._create(database)
+            self._client = self._connect(f"sqlite:///{database}")
+            experiment = self._experiment((database.parent / "artifacts").as_uri())
         path = run.folder / f"run-{run.id}"
         if path.exists():
             self._id = path.read_text().strip()
@@ -88,14 +90,32 @@ class MlflowLogger:
         for first in range(0, len(metrics), MOST_METRICS):
             self._client.log_batch(self._id, metrics=metrics[first : first + MOST_METRICS])
 
-    def _experiment(self, local: Path | None) -> str:
-        """Return the id of the experiment; ``local`` is the folder of its database, if any."""
+    def _connect(self, uri: str) -> Any:
+        for module in ("sqlalchemy", "alembic") if uri.startswith("sqlite:") else ():
+            library(module, "mlflow")
+        return library("mlflow.tracking", "mlflow").MlflowClient(tracking_uri=uri)
+
+    def _create(self, database: Path) -> None:
+        """Create a database; one whose creation is interrupted does not appear.
+
+        Creating the tables takes seconds, and MLflow cannot open a database that lacks some.
+        """
+        if database.exists():
+            return
+        database.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=database.parent) as folder:
+            part = Path(folder, "mlflow.db")
+            self._connect(f"sqlite:///{part}")
+            with contextlib.suppress(FileExistsError):  # another run was faster
+                os.link(part, database)
+
+    def _experiment(self, artifacts: str | None) -> str:
+        """Return the id of the experiment; ``artifacts`` is where a new one stores its files."""
         name = self.config.experiment
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        location = None if local is None else (local / "artifacts").as_uri()
-        return str(self._client.create_experiment(name, artifact_location=location))
+        return str(self._client.create_experiment(name, artifact_location=artifacts))
 
 
 def _name(name: str) -> str:

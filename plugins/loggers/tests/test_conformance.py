@@ -31,9 +31,16 @@ def test_listing_components_imports_no_library() -> None:
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_logger_passes_the_conformance_checks(name: str, tmp_path: Path) -> None:
     pytest.importorskip(LIBRARIES[name], exc_type=ImportError)
-    env = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "RGB2ACT_QUIET": "1"}
+    env = os.environ | {
+        "RGB2ACT_QUIET": "1",
+        "TRACKIO_DIR": str(tmp_path / "trackio"),
+        "MLFLOW_TRACKING_URI": f"file:{tmp_path}/mlruns",  # a database takes seconds to create
+        "MLFLOW_ALLOW_FILE_STORE": "true",
+    }
     command = [sys.executable, "-m", "rgb2act_core", "selftest", name, "--kind", "logger"]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=280)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=280
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
