@@ -31,16 +31,13 @@ class LoggerLink:
         label: name of the logger in messages and of its folder.
         build: returns the logger; called in its thread.
         folder: folder of the logger in the run's folder.
-        version: digest of the spec; each version of a spec has its own record of what was sent.
         run: what the logger receives at the start.
     """
 
-    def __init__(
-        self, label: str, build: Callable[[], Logger], folder: Path, version: str, run: RunInfo
-    ) -> None:
+    def __init__(self, label: str, build: Callable[[], Logger], folder: Path, run: RunInfo) -> None:
         self.label = label
         self._build, self._folder, self._run = build, folder, run
-        self._sent = Sent(folder / f"sent-{version}.json")
+        self._sent = Sent(folder / "sent.json")
         self._channel: Channel | None = None
         self._logger: Logger | None = None
         self._streamed: set[str] = set()  # stages whose rows this process sends

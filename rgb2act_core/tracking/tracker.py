@@ -15,7 +15,6 @@ from ..plugins import registry
 from ..plugins.components import Kind
 from ..spec import Choice, LoggerChoice, Spec
 from ..spec.reader import unstructure
-from ..store.files import json_digest
 from .channel import CLOSE_SECONDS
 from .logger_link import LoggerLink, Row, RunInfo
 
@@ -36,10 +35,9 @@ class Tracker:
     """
 
     def __init__(self, spec: Spec, folder: Path, root: Path) -> None:
-        version = json_digest(unstructure(spec, runtime=False))[:16]
         run = _info(spec, root)
         self._links = [
-            LoggerLink(label, choice.build, folder / label, version, run)
+            LoggerLink(label, choice.build, folder / label, run)
             for label, choice in _labelled(spec.log or (_default(),))
         ]
 

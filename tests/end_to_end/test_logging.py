@@ -82,12 +82,12 @@ def test_tensorboard_holds_curves_success_and_video(logged: Path, files: Any) ->
 
     found: Counter[ROW] = Counter()
     for stage in ("align", "train"):
-        events = EventAccumulator(str(logged / "puppet/tensorboard" / stage))
+        events = EventAccumulator(str(logged / "puppet/1/tensorboard" / stage))
         events.Reload()
         for tag in events.Tags()["scalars"]:
             found.update((tag, event.step) for event in events.Scalars(tag))
     assert found == store_rows(logged, files(logged))
-    events = EventAccumulator(str(logged / "puppet/tensorboard"))
+    events = EventAccumulator(str(logged / "puppet/1/tensorboard"))
     events.Reload()
     for tag, value in success(files(logged)).items():
         assert [event.value for event in events.Scalars(tag)] == [pytest.approx(value)]  # float32
@@ -99,7 +99,7 @@ def wandb_records(root: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
     from wandb.sdk.internal.datastore import DataStore
 
-    for path in sorted((root / "puppet/wandb/wandb").glob("offline-run-*/*.wandb")):
+    for path in sorted((root / "puppet/1/wandb/wandb").glob("offline-run-*/*.wandb")):
         store = DataStore()
         store.open_for_scan(str(path))
         while (data := store.scan_data()) is not None:
