@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -13,6 +14,23 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.args)
+
+
+class Problems(list[str]):
+    """Problems found by several checks, which are reported together."""
+
+    @contextlib.contextmanager
+    def collected(self, prefix: str = "") -> Iterator[None]:
+        """Add the problems of a UserError that the block raises, each after ``prefix``."""
+        try:
+            yield
+        except UserError as err:
+            self += [f"{prefix}{problem}" for problem in err.args]
+
+    def raise_any(self) -> None:
+        """Raise UserError with all problems, if there are any, each once."""
+        if self:
+            raise UserError(*dict.fromkeys(self))
 
 
 class EnvironmentLost(Exception):  # noqa: N818 (a state rather than an error)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..data.dataset import Dataset
-from ..errors import UserError
+from ..errors import Problems, UserError
 from ..spec import Spec
 from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
@@ -35,12 +35,16 @@ def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
     run = Run(spec=spec, root=resolved(root))
     check_root(run.root)
     tasks = open_tasks(run)
-    check_compatibility(tasks.run.spec, tasks.info)
-    last = Stage.ACT if until is None else Stage(until)
+    last, problems = Stage.ACT if until is None else Stage(until), Problems()
+    with problems.collected():
+        check_compatibility(tasks.run.spec, tasks.info)
     if last is Stage.ACT:
-        _check_acts(tasks)
+        with problems.collected():
+            _check_acts(tasks)
     if last is not Stage.COLLECT:
-        _check_components(tasks, STAGES[: STAGES.index(last) + 1])
+        with problems.collected():
+            _check_components(tasks, STAGES[: STAGES.index(last) + 1], download=not problems)
+    problems.raise_any()
     open_root(run.root)
     record = RunRecord(tasks.run)
     sweep_files(record.folder)
@@ -105,8 +109,8 @@ def _check_acts(tasks: Tasks) -> None:
             )
 
 
-def _check_components(tasks: Tasks, wanted: Sequence[Stage]) -> None:
+def _check_components(tasks: Tasks, wanted: Sequence[Stage], download: bool) -> None:
     """Build all components now if a wanted stage is pending, so that a bad file fails early."""
     statuses = stage_states(tasks.run, tasks, dataset_of(tasks))
     if any(status.id.command in wanted and status.state.pending for status in statuses):
-        check_buildable(tasks.run.spec, tasks.info, tasks.run.root, download=True)
+        check_buildable(tasks.run.spec, tasks.info, tasks.run.root, download)

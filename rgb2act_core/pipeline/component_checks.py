@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import torch
 
-from ..errors import UserError
+from ..errors import Problems, UserError
 from ..features.token_codec import stored_grid
 from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, Choice, Spec
@@ -34,33 +34,31 @@ def check_components(spec: Spec, info: EnvironmentInfo, download: bool) -> Input
     ``download``; otherwise a component whose files are not downloaded is not built. Raises
     UserError with every problem.
     """
-    problems: list[str] = []
+    problems = Problems()
     sizes = dict.fromkeys(backbone_labels(spec.backbone), (1, (1, 1)))
     teacher_dim = spec.align.embedding_dim if spec.align else 1
-    for name, choice in _needed(spec):
+    for key, name, choice in _needed(spec):
         if not download and any(n.state == "not downloaded" for n in weights_of("", choice)):
             continue
-        try:
+        with problems.collected(f"{key}: "):
             built = _build(name, choice)
             if isinstance(choice, BackboneChoice):
                 sizes[name] = (int(built.info.dim), _grid(name, spec, built, info))
             else:
                 teacher_dim = int(built.info.dim)
-        except UserError as err:
-            problems += err.args
-    if problems:
-        raise UserError(*dict.fromkeys(problems))
+    problems.raise_any()
     channels, grids = zip(*sizes.values(), strict=True)
     return InputShapes(channels=channels, grids=grids, teacher_dim=teacher_dim)
 
 
-def _needed(spec: Spec) -> Iterator[tuple[str, Choice]]:
-    needed = needed_backbones(spec)
-    for name, choice in zip(backbone_labels(spec.backbone), spec.backbone, strict=True):
+def _needed(spec: Spec) -> Iterator[tuple[str, str, Choice]]:
+    """Yield the key, the name and the choice of each component that is built."""
+    needed, labels = needed_backbones(spec), backbone_labels(spec.backbone)
+    for i, (name, choice) in enumerate(zip(labels, spec.backbone, strict=True)):
         if any(choice is one for one in needed):
-            yield name, choice
+            yield f"backbone[{i}]", name, choice
     if spec.teacher is not None and (needs_teacher(spec) or needs_aligner(spec)):
-        yield "teacher", spec.teacher
+        yield "teacher", "teacher", spec.teacher
 
 
 def _build(name: str, choice: Choice) -> Any:

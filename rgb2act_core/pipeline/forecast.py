@@ -164,7 +164,7 @@ def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extracti
     left = inputs.frames
     if data is not None:
         left = sum(map(_length, extraction.stored.missing(data.episodes)))
-    size = _cached_frame_bytes(extraction.stored.folder)
+    size = _cached_frame_bytes(extraction.stored.folder, data)
     timing = load_timing(run, extract_work(run, choice, inputs.info))
     measured, unavailable = False, ""
     if inputs.timed or size is None:
@@ -201,11 +201,14 @@ def _unavailable_weights(choice: BackboneChoice | TeacherChoice) -> str:
     return f"weights {files[0].file} are {files[0].state}" if files else ""
 
 
-def _cached_frame_bytes(folder: Path) -> int | None:
-    """Return the bytes per frame of features already stored in ``folder``; None without any."""
-    for entry in sorted(folder.glob("[!.]*")) if folder.is_dir() else ():
+def _cached_frame_bytes(folder: Path, data: Dataset | None) -> int | None:
+    """Return the bytes per frame of the run's features in ``folder``; None without any.
+
+    Features of other episodes may be those of other cameras or of another image size.
+    """
+    for episode in data.episodes if data is not None else ():
         try:
-            group = read_group(entry)
+            group = read_group(folder / episode.digest)
         except UserError:
             continue
         layouts = [group.layout(name) for name in group.arrays]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..data.action_layout import action_index, check_grippers
 from ..data.dataset import Dataset
-from ..errors import UserError
+from ..errors import Problems, UserError
 from ..evaluation.seeds import named_seeds
 from ..features.token_grids import check_token_count
 from ..interfaces import EnvironmentInfo, HeadShape
@@ -23,14 +23,11 @@ from ..system.devices import device_of
 
 def check_compatibility(spec: Spec, info: EnvironmentInfo) -> None:
     """Raise UserError with every setting that is incompatible with the environment or another."""
-    problems: list[str] = []
+    problems = Problems()
     for check in REPLAY_CHECKS if spec.act.replay else CHECKS:
-        try:
+        with problems.collected():
             check(spec, info)
-        except UserError as err:
-            problems += err.args
-    if problems:
-        raise UserError(*problems)
+    problems.raise_any()
 
 
 def _check_layout(spec: Spec, info: EnvironmentInfo) -> None:
@@ -142,9 +139,11 @@ def head_shape(spec: Spec, info: EnvironmentInfo) -> HeadShape:
 
 
 def _check_head(spec: Spec, info: EnvironmentInfo) -> None:
-    problem = spec.policy.head.build().check(head_shape(spec, info))
-    if problem:
-        raise UserError(f"policy.head: {problem}")
+    problems = Problems()
+    with problems.collected("policy.head: "):
+        if problem := spec.policy.head.build().check(head_shape(spec, info)):
+            raise UserError(problem)
+    problems.raise_any()
 
 
 def _check_warm_start(spec: Spec, info: EnvironmentInfo) -> None:
@@ -217,13 +216,15 @@ def _check_fusion(spec: Spec, info: EnvironmentInfo) -> None:
 
     if spec.align is None:
         return
-    fusion, count, width = spec.align.fusion.build(), len(spec.backbone), spec.align.token_dim
-    with torch.random.fork_rng(devices=[]):  # the global generator must not advance
+    problems, count, width = Problems(), len(spec.backbone), spec.align.token_dim
+    with problems.collected("align.fusion: "), torch.random.fork_rng(devices=[]):
+        fusion = spec.align.fusion.build()  # the global generator must not advance
         try:
             with torch.device("meta"):  # takes no memory, however wide the tokens are
                 fusion.module(count, width)
         except (RuntimeError, NotImplementedError):  # a plugin's module that needs real tensors
             fusion.module(count, width)
+    problems.raise_any()
 
 
 def _check_single_backbone(spec: Spec, info: EnvironmentInfo) -> None:

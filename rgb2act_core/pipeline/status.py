@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from ..data.dataset import Dataset
-from ..errors import UserError
+from ..errors import Problems, UserError
 from ..features.reader import StoredEmbeddings, StoredFeatures, stored_grids
 from ..features.token_grids import check_token_count, finest
 from ..interfaces import Finding
@@ -86,21 +86,26 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     check_root(root := resolved(root))
     tasks = open_tasks(Run(spec=spec, root=root))
     run = tasks.run
-    check_compatibility(run.spec, tasks.info)
+    problems, findings = Problems(), tuple[Finding, ...]()
+    with problems.collected():
+        check_compatibility(run.spec, tasks.info)
     data = dataset_of(tasks)
-    findings: tuple[Finding, ...] = ()
     if data is not None:
-        check_clouds(run.spec, data)
-        findings = check_data(tasks, data)
+        with problems.collected():
+            check_clouds(run.spec, data)
+            findings = check_data(tasks, data)
     if data is not None and run.spec.align is not None:
         grids = stored_grids(stored_features(run), data.episodes)
         if grids:
-            check_token_count(run.spec.align, finest(grids))
+            with problems.collected():
+                check_token_count(run.spec.align, finest(grids))
     statuses = stage_states(run, tasks, data)
     if not tasks.info.acts:
         statuses = tuple(status for status in statuses if status.id.stage is not Stage.ACT)
     if any(status.state.pending for status in statuses):
-        check_buildable(run.spec, tasks.info, root, download=False)
+        with problems.collected():
+            check_buildable(run.spec, tasks.info, root, download=False)
+    problems.raise_any()
     stages, frames = forecast(run, tasks, data, statuses, timed)
     free = shutil.disk_usage(existing(root)).free
     result = CheckResult(

@@ -111,7 +111,8 @@ def test_demonstrations_that_fill_the_disk_are_refused(tmp_path: Path) -> None:
 def test_a_backbone_without_tokens_for_the_images_is_refused(tmp_path: Path) -> None:
     spec = read_spec(changed(tmp_path, backbone__1__stride=4096))
     with pytest.raises(
-        UserError, match=r"^randconv: image is \d+x\d+, not a multiple of stride 4096; "
+        UserError,
+        match=r"^backbone\[1\]: randconv: image is \d+x\d+, not a multiple of stride 4096; ",
     ):
         check(spec, tmp_path / "root")
 

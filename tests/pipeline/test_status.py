@@ -252,3 +252,33 @@ def test_check_measures_a_few_frames_on_request(
     assert "align           waits for collect" in shown
     assert "unknown for align, train, act;" in shown
     assert "\ntime: unknown\n" in shown
+
+
+def test_forecast_is_that_of_this_image_size(
+    smoke_root: Path, spec_file: SpecFile, tmp_path: Path
+) -> None:
+    spec = read_spec(spec_file("smoke", environment={"size": 64}))
+    found = [
+        {str(stage.status.id): stage.bytes for stage in check(spec, root).stages}
+        for root in (smoke_root, tmp_path / "fresh")
+    ]
+    for name in ("extract/patchstats", "extract/randconv"):
+        assert found[0][name] == found[1][name]
+
+
+def test_problems_of_all_kinds_are_reported_at_once_with_their_places(
+    spec_file: SpecFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = spec_file("smoke", align={"fusion": {"use": "moe", "k": 5}})
+    options = ["--set", "environment.size=30", "--device", "cuda:99", "--root", str(tmp_path)]
+    assert main(["check", str(path), *options]) == 2
+    lines = path.read_text().splitlines()
+    fusion = lines.index("[align.fusion]") + 1
+    number = {name: i for i, line in enumerate(lines, 1) for name in line.split('"')[1:2]}
+    small = "image is 30x30, not a multiple of"
+    assert [line.partition(";")[0] for line in capsys.readouterr().err.splitlines()] == [
+        f"{path}:{number['patchstats']}: backbone[0]: patchstats: {small} patch 4",
+        f"{path}:{number['randconv']}: backbone[1]: randconv: {small} stride 4",
+        f"{path}:{fusion}: align.fusion: moe: k is 5, but the run has 2 backbones",
+        "--device cuda:99: 'cuda:99' does not exist (0 GPUs found)",
+    ]
