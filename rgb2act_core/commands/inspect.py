@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..plugins import registry
 from ..plugins.arguments import add_json
 from ..plugins.components import Capability, Command, Kind
 from ..plugins.hookspecs import hookimpl
-from ..spec.conditions import CONDITIONS
 from ..system.formatting import format_bytes
 
 if TYPE_CHECKING:
@@ -27,11 +25,6 @@ if TYPE_CHECKING:
 LISTED = 30  # episodes printed one by one
 POSITIONS = 8  # in each episode, at which the data checks read images and point clouds
 CALLED = ("images", "environments")  # of the summary: functions
-HEAD = """\
-# Written by rgb2act inspect as a starting point. The backbone and the teacher need no weights and
-# are enough to check that the data is read correctly. Replace them with pretrained ones;
-# rgb2act plugins lists what is installed.
-"""
 
 
 @hookimpl
@@ -58,13 +51,12 @@ def run(args: argparse.Namespace) -> int:
     import attrs
 
     path = Path(args.path)
-    with _reading(path):
-        component, found = _summary(path)
+    component, found = summary_of(path)
     findings = _findings(component, found)
     if args.sheet:
         _sheet(found, Path(args.sheet))
     if args.write_spec:
-        _write_spec(found, Path(args.write_spec))
+        _write_spec(component, found, Path(args.write_spec))
     if args.json:
         fields = attrs.asdict(found, filter=lambda field, _: field.name not in CALLED)
         fields["findings"] = [attrs.asdict(finding) for finding in findings]
@@ -105,19 +97,26 @@ def _findings(component: Component, found: DatasetSummary) -> list[Finding]:
     return findings
 
 
-def _summary(path: Path) -> tuple[Component, DatasetSummary]:
+def summary_of(path: Path, component: Component | None = None) -> tuple[Component, DatasetSummary]:
+    """Return the environment that reads a data set, and its summary of it.
+
+    ``component`` is the only one that is asked, if it is given. Raises UserError if none reads it.
+    """
+    with _reading(path):
+        return _summary(path, component)
+
+
+def _summary(path: Path, component: Component | None) -> tuple[Component, DatasetSummary]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give the path of a data set")
-    readers = [
-        component
-        for kind, component in registry.components()
-        if kind is Kind.ENVIRONMENT and component.inspect is not None
-    ]
-    for component in readers:
-        assert component.inspect is not None
-        if (found := component.inspect(path)) is not None:
-            return component, found
-    known = ", ".join(component.name for component in readers) or "none"
+    environments = [each for kind, each in registry.components() if kind is Kind.ENVIRONMENT]
+    asked = environments if component is None else [component]
+    readers = [each for each in asked if each.inspect is not None]
+    for reader in readers:
+        assert reader.inspect is not None
+        if (found := reader.inspect(path)) is not None:
+            return reader, found
+    known = ", ".join(reader.name for reader in readers) or "none"
     raise UserError(
         f"{path}: no installed plugin finds episodes in it (tried {known}); give the folder with"
         " the episodes' files"
@@ -204,50 +203,12 @@ def _sheet(found: DatasetSummary, path: Path) -> None:
         raise UserError(f"{path}: {str(err.strerror).lower()}; choose another file name") from err
 
 
-def _write_spec(found: DatasetSummary, path: Path) -> None:
+def _write_spec(component: Component, found: DatasetSummary, path: Path) -> None:
     """Write a spec that passes ``rgb2act check``; never overwrite a file."""
-    from ..reporting.formats import toml
+    from ..scaffold.run_spec import of_data_set, spec_text, write_spec
 
-    for kind, name in ((Kind.BACKBONE, "patchstats"), (Kind.TEACHER, "cloudstats")):
-        registry.find(kind, name)  # raises UserError if it is not installed
     if not any(not episode.problems for episode in found.episodes):
         raise UserError(
             f"{found.path}: has no intact episode to train on; repair or record one first"
         )
-    folder = path.resolve().parent
-    environment = {
-        key: os.path.relpath(value, folder) if isinstance(value, Path) else value
-        for key, value in found.environment.items()
-    }
-    text = f"{HEAD}{toml(_spec(environment, found.clouds))}\n"
-    try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise UserError(f"{path}: already exists; choose another file name") from None
-    except OSError as err:
-        raise UserError(f"{path}: {str(err.strerror).lower()}; choose another file name") from err
-
-
-def _spec(environment: Mapping[str, Any], clouds: bool) -> dict[str, Any]:
-    """Return a spec; alignment needs point clouds."""
-    return {
-        "name": str(environment.get("task", "recorded")).replace("_", "-"),
-        "seed": 0,
-        "environment": dict(environment),
-        "backbone": [{"use": "patchstats"}],
-        "teacher": {"use": "cloudstats"},
-        "align": {"fusion": {"use": "weighted"}},
-        "policy": {
-            "head": {"use": "diffusion"},
-            "condition": _condition(clouds),
-        },
-    }
-
-
-def _condition(clouds: bool) -> str:
-    """Return the first condition with a trained aligner; without clouds, with one backbone."""
-    conditions = CONDITIONS.values()
-    if clouds:
-        return next(c.name for c in conditions if c.aligner == "trained")
-    return next(c.name for c in conditions if c.backbones == "one")
+    write_spec(path, spec_text(of_data_set(component, found), folder=path.parent))
