@@ -93,7 +93,7 @@ class FinishedRun:
     @property
     def success_rate(self) -> SuccessRate | None:
         """Return the success rate of the run's policy; None if it was not evaluated."""
-        return _success_rate(act) if (act := self.results.get(Stage.ACT)) else None
+        return success_rate_of(act) if (act := self.results.get(Stage.ACT)) else None
 
     def policy(self, device: str = "auto") -> Policy:
         """Return the trained policy. Raises UserError if there is none."""
@@ -145,7 +145,8 @@ def runs(root: str | Path | None = None) -> list[dict[str, Any]]:
     return [_row(id, folder) for id, folder in found.items()]
 
 
-def _success_rate(results: Mapping[str, Any]) -> SuccessRate:
+def success_rate_of(results: Mapping[str, Any]) -> SuccessRate:
+    """Return the success rate in the results of an act stage."""
     low, high = results["interval"]
     return SuccessRate(
         rate=results["rate"],
@@ -175,7 +176,7 @@ def _columns(record: RunFile, root: Path) -> dict[str, Any]:
     act = next((stage.path for stage in stages if stage.id.stage is Stage.ACT), None)
     success = None
     if act is not None and (root / act / "stage.json").is_file():
-        success = _success_rate(read_json(root / act / "stage.json")["results"])
+        success = success_rate_of(read_json(root / act / "stage.json")["results"])
     return {
         "created": record.created,
         "version": record.version,

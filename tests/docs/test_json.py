@@ -114,6 +114,8 @@ def test_example_has_documented_fields(section: str) -> None:
         ("plugins", ["plugins"]),
         ("weights", ["weights", "{root}/smoke.toml"]),
         ("doctor", ["doctor", "{root}/smoke.toml"]),
+        ("runs", ["runs", "--root", "{root}"]),
+        ("show", ["show", "smoke", "--root", "{root}"]),
     ],
 )
 def test_output_has_documented_fields(
