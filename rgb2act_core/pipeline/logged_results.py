@@ -1,4 +1,4 @@
-"""What the loggers of a run receive of each stage: results, feature images and videos.
+"""What the loggers of a run receive of each stage: results, images and videos.
 
 Shapes: V = cameras, N = patches, C = channels, h w = token grid, H W = pixels
 """
@@ -56,6 +56,20 @@ def send_features(tracker: Tracker, samples: Mapping[str, Any], root: Path) -> N
     _add(tracker, str(Stage.EXTRACT), key_of(samples), list, results)
 
 
+def send_keypoints(
+    tracker: Tracker, samples: Mapping[str, Any], root: Path, aligner: StageFolder
+) -> None:
+    """Send the aligner's keypoints on a frame of a stored demonstration as images."""
+    if samples["episode"] is None:
+        return
+
+    def results() -> LoggedStage:
+        images = dict(_keypoint_images(samples, root, aligner.path))
+        return LoggedStage(name="keypoints", values={}, images=images)
+
+    _add(tracker, "keypoints", key_of({"samples": samples, "align": aligner.key}), list, results)
+
+
 def _add(tracker: Tracker, name: str, key: str, rows: Any, results: Any) -> None:
     try:
         tracker.add(name, key, rows, results)
@@ -100,6 +114,23 @@ def _feature_images(samples: Mapping[str, Any], root: Path) -> Iterator[tuple[st
             episode.cameras, pca_rgb(tokens_VNC, group.attributes["grid"])[0], strict=True
         ):
             yield f"{camera}/{label}", _png(colours_hw3, (width, height))
+
+
+def _keypoint_images(
+    samples: Mapping[str, Any], root: Path, aligner: Path
+) -> Iterator[tuple[str, bytes]]:
+    """Yield a PNG file per camera: the middle frame with the aligner's keypoints."""
+    from ..reporting.keypoints import aligner_keypoints, draw_keypoints
+
+    episode = read_episode(root / samples["episode"])
+    step = episode.rgb.shape[0] // 2
+    features = {label: root / path for label, path in samples["features"].items()}
+    found_FVJ2 = aligner_keypoints(aligner, features, [step])
+    if found_FVJ2 is not None:
+        for camera, image_HW3, found_J2 in zip(
+            episode.cameras, episode.rgb[step], found_FVJ2[0], strict=True
+        ):
+            yield camera, _png(draw_keypoints(image_HW3, found_J2))
 
 
 def _png(image_HW3: NDArray[np.uint8], size: tuple[int, int] | None = None) -> bytes:

@@ -25,7 +25,7 @@ from ..system.progress import say
 from ..tracking.tracker import Tracker
 from ..training.metrics_log import Curves
 from .extractions import Extraction, backbone_extractions, extractions, unneeded_extractions
-from .logged_results import send_features
+from .logged_results import send_features, send_keypoints
 from .reevaluate import acting
 from .run_record import RunRecord
 from .stage_runner import announce, record_stage, run_stage
@@ -127,7 +127,9 @@ def extract(pipeline: Pipeline, collected: Collected) -> Extracted:
         _announce_unneeded(stage, pipeline.run.spec)
     for extraction in extractions(pipeline.run):
         _extract(pipeline, extraction, collected.data)
-    _record_samples(pipeline, collected.data)
+    samples = _samples(pipeline, collected.data)
+    pipeline.record.add_samples(samples)
+    send_features(pipeline.tracker, samples, pipeline.run.root)
     return Extracted(collected.data)
 
 
@@ -151,19 +153,17 @@ def _extract(pipeline: Pipeline, extraction: Extraction, data: Dataset) -> None:
     record_stage(pipeline.record, extraction.id, extraction.key, stored.folder, timer, reason)
 
 
-def _record_samples(pipeline: Pipeline, data: Dataset) -> None:
-    """Record the first demonstration and its features, which the report shows."""
+def _samples(pipeline: Pipeline, data: Dataset) -> dict[str, Any]:
+    """Return the paths of the first demonstration and its features, which the report shows."""
     source, root = data.demonstrations[0], pipeline.run.root
     folders = {e.id.variant: e.stored.folder for e in backbone_extractions(pipeline.run)}
-    samples = {
+    return {
         "episode": str(source.path.relative_to(root)) if source.path else None,
         "features": {
             label: str((folder / source.digest).relative_to(root))
             for label, folder in folders.items()
         },
     }
-    pipeline.record.add_samples(samples)
-    send_features(pipeline.tracker, samples, root)
 
 
 def align(pipeline: Pipeline, extracted: Extracted) -> AlignedData:
@@ -177,6 +177,7 @@ def align(pipeline: Pipeline, extracted: Extracted) -> AlignedData:
 
     work = functools.partial(align_stage.align, run, data)
     run_stage(pipeline.record, pipeline.tracker, stage, aligner, work)
+    send_keypoints(pipeline.tracker, _samples(pipeline, data), run.root, aligner)
     return AlignedData(data, aligner)
 
 

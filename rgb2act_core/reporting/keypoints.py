@@ -31,14 +31,21 @@ def keypoints(
     trained aligner with keypoints. Raises UserError if its files cannot be read.
     """
     align = stages.get(StageId(Stage.ALIGN))
-    if align is None or not (align.folder / "aligner.json").exists():
+    return None if align is None else aligner_keypoints(align.folder, features, steps)
+
+
+def aligner_keypoints(
+    folder: Path, features: Mapping[str, Path], steps: Sequence[int]
+) -> NDArray[np.floating] | None:
+    """Return the keypoints (F, V, J, 2) that the aligner in ``folder`` finds; None without any."""
+    if not (folder / "aligner.json").exists():
         return None
     import torch
 
     from ..alignment.keypoints import keypoints_of
     from ..alignment.saving import load_aligner
 
-    aligner = load_aligner(align.folder)
+    aligner = load_aligner(folder)
     if not set(aligner.config.backbones) <= set(features):
         return None
     groups = [read_group(features[label]) for label in aligner.config.backbones]

@@ -91,7 +91,10 @@ def test_tensorboard_holds_curves_success_and_video(logged: Path, files: Any) ->
     events.Reload()
     for tag, value in success(files(logged)).items():
         assert [event.value for event in events.Scalars(tag)] == [pytest.approx(value)]  # float32
-    assert "act/seed_0000000" in events.Tags()["images"]
+    images = events.Tags()["images"]
+    assert "act/seed_0000000" in images
+    assert [tag for tag in images if tag.startswith("keypoints/")]
+    assert [tag for tag in images if tag.startswith("extract/")]
 
 
 def wandb_records(root: Path) -> Iterator[Any]:

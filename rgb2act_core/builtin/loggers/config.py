@@ -13,7 +13,7 @@ from ...interfaces import fields
 
 @attrs.frozen(kw_only=True)
 class TensorBoard:
-    """TensorBoard event files in ``tensorboard/`` of the run's folder."""
+    """TensorBoard event files in the folder ``tensorboard`` of the run's folder."""
 
     images: bool = fields.runtime(default=True)
     """Write images of frames and features."""
