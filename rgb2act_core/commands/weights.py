@@ -72,9 +72,11 @@ def _lines(status: WeightsStatus) -> list[str]:
         lines.append(f"  source   {status.source}")
     if status.accept:
         lines.append(f"  gated    accept the licence at {status.accept}")
+    if status.sha256:
+        lines.append(f"  sha256   {status.sha256}")
     if status.licence:
         lines.append(f"  licence  {status.licence}")
-    if status.state == "missing" and not status.path:
+    if status.state == "missing" and not status.path and not status.source:
         name = status.name or status.file
         lines.append(f"  {name} has no official URL; set weights to a path")
     return lines

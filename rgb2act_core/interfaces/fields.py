@@ -47,10 +47,11 @@ def file(*, runtime: bool = False, **options: Any) -> Any:
 
 
 def weights(**options: Any) -> Any:
-    """Return a ``str`` field for weights: ``"hub"``, ``"random"`` or the path of a file.
+    """Return a ``str`` field for weights: ``"hub"``, ``"package"``, ``"random"`` or a path.
 
-    The default is ``"hub"``, the official file. The config needs a property ``official`` that
-    returns a ``rgb2act_core.weights.OfficialWeights``.
+    The default is ``"hub"``, the official file. ``"package"`` is the file that an installed
+    distribution contains, if the model's ``OfficialWeights`` names one. The config needs a
+    property ``official`` that returns a ``rgb2act_core.weights.OfficialWeights``.
     """
     return marked(Mark.WEIGHTS, **{"default": "hub", **options})
 

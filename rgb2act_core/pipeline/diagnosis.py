@@ -53,6 +53,10 @@ def _weights(need: WeightsStatus) -> Diagnostic:
         "not downloaded": "rgb2act weights SPEC --fetch",
         "missing": "set weights to an existing file; rgb2act weights SPEC lists the official one",
     }.get(need.state, "")
+    if need.state == "available" and need.sha256:
+        detail += f" ({need.licence}, SHA-256 {need.sha256[:16]}...)"
+    if need.state == "missing" and need.source:
+        remedy = need.source
     ok = need.state in ("available", "random", "none")
     return Diagnostic(name="weights", ok=ok, detail=detail, remedy=remedy)
 

@@ -34,6 +34,7 @@ FIRST_PARTY: dict[tuple[Kind, str], str] = {
     (Kind.BACKBONE, "vggt"): "rgb2act-vggt",
     (Kind.BACKBONE, "dinov3"): "rgb2act-dinov3",
     (Kind.BACKBONE, "da3"): "rgb2act-da3",
+    (Kind.BACKBONE, "timm"): "rgb2act-timm",
     (Kind.BACKBONE, "patchstats"): "rgb2act-mini",
     (Kind.BACKBONE, "randconv"): "rgb2act-mini",
     (Kind.TEACHER, "ulip"): "rgb2act-ulip",

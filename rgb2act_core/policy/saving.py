@@ -78,8 +78,8 @@ def _backbone(path: Path, entry: Any) -> BackboneChoice:
     component = find(Kind.BACKBONE, entry["use"])
     options = {k: v for k, v in entry.items() if k not in ("use", "version")}
     for name, value in options.items():
-        if isinstance(value, Mapping) and "hub" in value:
-            options[name] = "hub"
+        if isinstance(value, Mapping) and (origin := {"hub", "package"} & {*value}):
+            options[name] = origin.pop()
         elif isinstance(value, Mapping) and "sha256" in value:
             raise UserError(
                 f"{path}: backbone {component.name!r} read {name} from a local file whose location"

@@ -31,7 +31,7 @@ Find = Callable[[Kind, str], Component]
 
 
 LARGEST = 2**63 - 1  # of an integer
-WEIGHTS_WORDS = ("hub", "random")  # values of a weights field that are not paths
+WEIGHTS_WORDS = ("hub", "package", "random")  # values of a weights field that are not paths
 
 
 class InvalidValue(ValueError):  # noqa: N818 (the user's error, not the program's)

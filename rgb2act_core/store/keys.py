@@ -59,6 +59,9 @@ def _field(config: Any, field: attrs.Attribute[Any]) -> Any:
     if is_marked(field, Mark.WEIGHTS) and value == "hub":
         official = config.official
         return {"hub": f"{official.source}/{official.filename}", "sha256": official.sha256}
+    if is_marked(field, Mark.WEIGHTS) and value == "package":
+        official = config.official
+        return {"package": official.package, "sha256": official.sha256}
     if is_marked(field, Mark.WEIGHTS) and value != "random":
         value = Path(value)
     elif not is_marked(field, Mark.FILE):

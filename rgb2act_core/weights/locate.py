@@ -1,4 +1,4 @@
-"""Find the weights of a model: a local path, the Hugging Face cache, or a download."""
+"""Find the weights of a model: a path, a Python package, the Hugging Face cache, or a download."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from . import download
 from .checkpoint_files import INDEX, first_line, shards
 from .network import reason_unreachable
 from .official import OfficialWeights
+from .packaged import packaged_weights
 
 BY_HAND = "download the file by other means and set weights to its path"
 
@@ -18,8 +19,9 @@ BY_HAND = "download the file by other means and set weights to its path"
 def locate_weights(weights: str, official: OfficialWeights, component: str) -> Path | None:
     """Return the local path of the weights, downloading the official file if necessary.
 
-    ``weights`` is a path, ``"hub"`` for the official file, or ``"random"``, for which a warning
-    is printed and None is returned. ``component`` names the component in messages. With
+    ``weights`` is a path, ``"hub"`` for the official file, ``"package"`` for the file that an
+    installed package contains, or ``"random"``, for which a warning is printed and None is
+    returned. ``component`` names the component in messages. With
     ``HF_HUB_OFFLINE=1`` nothing is downloaded. Raises UserError if the weights are not available.
     """
     if weights == "random":
@@ -27,6 +29,8 @@ def locate_weights(weights: str, official: OfficialWeights, component: str) -> P
         return None
     if weights == "hub":
         return find_cached(official) or _download(official, component)
+    if weights == "package":
+        return packaged_weights(official, component)
     path = Path(weights).expanduser()
     if not path.exists():
         raise UserError(

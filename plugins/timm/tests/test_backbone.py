@@ -1,0 +1,126 @@
+"""The backbone follows its config."""
+
+import pytest
+import timm
+import torch
+from rgb2act_timm.config import Timm
+from rgb2act_timm.model import load
+
+from rgb2act_core import UserError
+
+
+def frames(b=2, k=1, v=2, h=64, w=96):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (b, k, v, h, w, 3), dtype=torch.uint8, generator=generator)
+
+
+def backbone(model="test_efficientnet", **config):
+    return load(Timm(model=model, weights="random", **config))
+
+
+def test_tokens_do_not_depend_on_the_sizes_of_earlier_images():
+    vit = backbone("test_vit")
+    first = vit.encode(frames())
+    vit.encode(frames(h=160, w=160))
+    assert torch.equal(vit.encode(frames()), first)
+
+
+@pytest.mark.parametrize(
+    ("config", "grid"),
+    [
+        ({}, (4, 6)),
+        ({"layer": "stride8"}, (8, 12)),
+        ({"layer": -1}, (2, 3)),
+        ({"layer": 1}, (16, 24)),
+        ({"layers": ("stride16", "stride8")}, (8, 12)),
+        ({"scale": 2.0}, (8, 12)),
+        ({"size": 160}, (10, 10)),
+    ],
+)
+def test_the_grid_follows_layer_scale_and_size(config, grid):
+    built = backbone(**config)
+    assert built.grid(64, 96) == grid
+    tokens = built.encode(frames())
+    assert tokens.shape == (2, 2, grid[0] * grid[1], built.info.dim)
+
+
+def test_several_layers_are_the_single_ones_side_by_side():
+    rgb = frames(h=32, w=32)
+    both = backbone(layers=("stride16", "stride8")).encode(rgb)
+    fine = backbone(layer="stride8").encode(rgb)
+    coarse = backbone(layer="stride16").encode(rgb)
+    channels = fine.shape[-1]
+    assert torch.equal(both[..., :channels], fine)
+    # the mean of bilinear resampling by 2 is that of the map, up to its borders
+    assert both[..., channels:].shape[-1] == coarse.shape[-1]
+    assert both[..., channels:].min() >= coarse.min() - 1e-5
+    assert both[..., channels:].max() <= coarse.max() + 1e-5
+
+
+def test_native_sizes_are_rounded_to_the_stride():
+    assert backbone().grid(70, 100) == (4, 6)
+    assert backbone().grid(73, 105) == (5, 7)
+    assert backbone("test_vit").grid(1, 1) == (1, 1)
+
+
+def test_a_crop_leaves_the_border_out():
+    rgb = frames(b=1, v=1, h=160, w=160)
+    changed = rgb.clone()
+    changed[..., :8, :, :] = 0  # test_efficientnet crops to 0.95: 4 pixels at each side
+    whole = backbone(size=160)
+    assert not torch.equal(whole.encode(rgb), whole.encode(changed))
+    changed = rgb.clone()
+    changed[..., :4, :, :] = 0
+    cropped = backbone(size=160, crop=True)
+    assert torch.equal(cropped.encode(rgb), cropped.encode(changed))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_returns_float32_tokens(precision):
+    exact = backbone("test_vit").encode(frames())
+    tokens = backbone("test_vit", precision=precision).encode(frames())
+    assert tokens.dtype is torch.float32
+    assert 0 < (tokens - exact).abs().max() / exact.abs().max() < 0.1  # 8 bits in six blocks
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model": "vit_base_patch14_dinov3"}, r"no model 'vit_base_patch14_dinov3'; did you mean"),
+        ({"model": "resnet18.a9_in1k"}, r"no model 'resnet18.a9_in1k'; did you mean 'resnet18.a"),
+        ({"layer": 9}, r"layer 9 does not exist; 'test_efficientnet' has layers 0 to 4"),
+        ({"layer": "stride64"}, r"no layer 'stride64'; it has 'stride2', 'stride4'"),
+        ({"layers": ("stride8", 2)}, r"name a layer of 'test_efficientnet' twice"),
+        ({"size": 100}, r"size 100 is not a multiple of the stride, 16; set size = 96"),
+    ],
+)
+def test_a_wrong_config_is_refused(config, message):
+    with pytest.raises(UserError, match=message):
+        backbone(**config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"layer": "deep"}, "'stride16', got 'deep'"),
+        ({"layer": 1, "layers": (2,)}, "layer and layers are both set"),
+        ({"size": 64, "scale": 2.0}, "size and scale are both set"),
+        ({"scale": 100.0}, "scale"),
+    ],
+)
+def test_a_contradictory_config_is_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        Timm(weights="random", **config)
+
+
+def test_a_model_without_token_maps_is_refused(monkeypatch):
+    monkeypatch.delattr(timm.models.resnet.ResNet, "forward_intermediates")
+    with pytest.raises(UserError, match="'test_resnet' has no token map in timm, only a class"):
+        backbone("test_resnet")
+
+
+def test_a_model_of_one_size_names_that_size():
+    mixer = backbone("mixer_s32_224")
+    assert mixer.grid(224, 224) == (7, 7)
+    with pytest.raises(UserError, match=r"images of 224x224, does not take images of 64x64"):
+        mixer.grid(64, 64)

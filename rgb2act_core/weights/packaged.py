@@ -1,0 +1,42 @@
+"""Weights that an installed Python distribution contains."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from ..errors import UserError
+from ..store.file_digests import file_digest
+from .official import OfficialWeights
+
+
+def packaged_weights(official: OfficialWeights, component: str) -> Path:
+    """Return the path of the file in its installed package; no code of the package runs.
+
+    Raises UserError if no package is known to have it, if the package is not installed, or if the
+    file is missing or has another SHA-256 than the official one.
+    """
+    if official.package is None or official.sha256 is None:
+        raise UserError(
+            f"{component}: no Python package is known to contain {official.name}; set weights to"
+            " 'hub' or to a path"
+        )
+    try:
+        files = metadata.distribution(official.package).files or []
+    except metadata.PackageNotFoundError:
+        raise UserError(
+            f"{component}: the package {official.package}, which contains {official.name}, is not"
+            f" installed; run pip install {official.package}"
+        ) from None
+    again = f"run pip install --force-reinstall {official.package}"
+    paths = [Path(str(file.locate())) for file in files if file.name == official.filename]
+    if not paths or not paths[0].is_file():
+        raise UserError(
+            f"{component}: the package {official.package} has no file {official.filename}; {again}"
+        )
+    if (digest := file_digest(paths[0])) != official.sha256:
+        raise UserError(
+            f"{paths[0]}: has the SHA-256 {digest[:16]}..., not that of {official.name},"
+            f" {official.sha256[:16]}...; {again}"
+        )
+    return paths[0]
