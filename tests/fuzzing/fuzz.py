@@ -30,13 +30,14 @@ for folder in (".", "../helpers", "../../plugins/robotwin/tests/helpers"):
 
 from fuzz_child import ACCEPTED, FAILURES, REFUSED, Outcome, read_in_child  # noqa: E402
 from fuzz_kinds import KINDS, Kind  # noqa: E402
-from fuzz_mutations import Mutation, programs  # noqa: E402
+from fuzz_mutations import numbers, program  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
 
 from rgb2act_core.errors import UserError  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
 ROUND = 25  # inputs of a kind before the next kind's turn
+SHARE = 5  # of a kind with its own mutations, one of this number of inputs has general ones
 KEPT = 5  # failing inputs per kind and sort of failure
 
 
@@ -60,6 +61,15 @@ class Sound:
             with contextlib.suppress(UserError, *kind.refusals), _quiet(folder):
                 kind.read(folder)
         return cls(kind, files, tuple(path for path in files if path in matching))
+
+    def mutated(self, path: str, number: int) -> bytes:
+        """Return the changed content of a file; ``number`` seeds the change."""
+        data = self.files[path]
+        if self.kind.mutate is not None and number % SHARE:
+            return self.kind.mutate(data, number)
+        for mutation in program(number):
+            data = mutation.apply(data)
+        return data
 
     def restore(self, folder: Path, only: str | None) -> None:
         """Write the files; of the independent ones in a flat folder only one."""
@@ -105,17 +115,15 @@ class Fuzzer:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(programs)
-        def one(program: list[Mutation]) -> None:
+        @given(numbers)
+        def one(number: int) -> None:
             if time.monotonic() < end:
-                self._read(sound, pick.choice(sound.changing), program)
+                self._read(sound, pick.choice(sound.changing), number)
 
         one()
 
-    def _read(self, sound: Sound, path: str, program: list[Mutation]) -> None:
-        data = sound.files[path]
-        for mutation in program:
-            data = mutation.apply(data)
+    def _read(self, sound: Sound, path: str, number: int) -> None:
+        data = sound.mutated(path, number)
         outcome = self.outcome(sound, path, data)
         tally = self.tallies[sound.kind.name]
         tally.counts[outcome.name] += 1

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import attrs
+import fuzz_specs
 import msgpack
 import numpy as np
 import rgb2act_wire
@@ -48,6 +49,7 @@ with contextlib.suppress(
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "examples/smoke.toml"
+SPECS = ("smoke.toml", "quickstart_baselines.toml", "two_tasks.toml")
 POINTS = 5
 
 
@@ -60,16 +62,17 @@ class Kind:
     read: Callable[[Path], None]
     files: str = "*"  # pattern below the folder
     refusals: tuple[type[Exception], ...] = ()
+    mutate: Callable[[bytes, int], bytes] | None = None  # of this kind; the number is a seed
 
 
-def _write_spec(folder: Path) -> None:
-    text = SMOKE.read_text(encoding="utf-8")
-    folder.joinpath("spec.toml").write_text(text, encoding="utf-8")
+def _write_specs(folder: Path) -> None:
+    for name in SPECS:
+        (folder / name).write_bytes((SMOKE.parent / name).read_bytes())
 
 
-def _check_spec(folder: Path) -> None:
-    os.chdir(folder)
-    code = cli.main(["check", str(folder / "spec.toml"), "--root", str(folder / "runs")])
+def _check_spec(path: Path) -> None:
+    os.chdir(path.parent)
+    code = cli.main(["check", str(path), "--root", str(path.parent / "runs")])
     if code == 2:
         raise UserError("refused")
     if code != 0:
@@ -318,7 +321,7 @@ def _read_frames(folder: Path) -> None:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("spec", _write_spec, _check_spec, "spec.toml"),
+        Kind("spec", _write_specs, _read_changed(_check_spec), mutate=fuzz_specs.mutated),
         Kind("run record", _write_record, _read_record, "smoke/1/run.json"),
         Kind("hdf5", _write_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("hdf5 newer", _write_newer_hdf5, _read_hdf5, "**/*.hdf5"),
