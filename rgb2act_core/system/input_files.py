@@ -88,7 +88,8 @@ def check_within(path: Path, folder: Path) -> None:
     target = path.resolve()
     if not target.is_relative_to(folder.resolve()):
         raise UserError(
-            f"{path}: is a link to {target}, outside {folder}; copy the file into the folder"
+            f"{path}: is a link to {target}, outside {folder}; give the folder that has the files,"
+            " or copy them into one folder (cp -rL follows links)"
         )
 
 

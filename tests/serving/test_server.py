@@ -336,7 +336,7 @@ def planned(acted: Path, puppet: None) -> Callable[[float, tuple[int, int]], lis
     """Return the batch sizes when two sessions send requests at the same time."""
     from rgb2act_core.serving import Sessions, load_server
 
-    _, loaded = load_server(acted / "served", batch=2)
+    _, loaded = load_server(acted / "served" / "1", batch=2)
     loaded.close()
     observation, _ = environment().reset(seed=7)
     draw = loaded.planner.plan
@@ -385,7 +385,7 @@ def test_a_session_that_is_late_is_awaited_once(planned: Any, acted: Path) -> No
     """A client that observes and then requests nothing delays others by one window at most."""
     from rgb2act_core.serving import Sessions, load_server
 
-    _, loaded = load_server(acted / "served", batch=2)
+    _, loaded = load_server(acted / "served" / "1", batch=2)
     loaded.close()
     sessions = Sessions(loaded.planner, loaded.act, window=0.01)
     late, good = sessions.begin(), sessions.begin()

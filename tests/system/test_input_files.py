@@ -68,7 +68,9 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     (folder / "good").symlink_to(folder / "inside")
     (folder / "bad").symlink_to(tmp_path / "outside")
     input_files.check_within(folder / "good", folder)
-    with pytest.raises(UserError, match=r"bad: is a link to .*outside, outside .*data; copy"):
+    with pytest.raises(
+        UserError, match=r"bad: is a link to .*outside, outside .*data; give the folder"
+    ):
         input_files.check_within(folder / "bad", folder)
 
 
