@@ -59,18 +59,22 @@ def film(simulators: SimulatorPool, folder: Path, rollouts: Sequence[RolloutFile
 
 
 def _outcome(rollout: RolloutFile, result: StepResult, path: Path) -> Film:
-    """Return the film of an episode, or refuse it if the episode ended differently."""
+    """Return the film of an episode; delete the video if the episode ended differently."""
+    if problem := replay_problem(rollout, result):
+        path.unlink(missing_ok=True)
+        return Film(rollout.seed, None, problem)
+    return Film(rollout.seed, path)
+
+
+def replay_problem(rollout: RolloutFile, result: StepResult) -> str:
+    """Return how an episode that was executed again ended differently; empty if it did not."""
     if (result.done, result.success, result.steps) == (True, rollout.success, rollout.steps):
-        return Film(rollout.seed, path)
-    path.unlink(missing_ok=True)
+        return ""
     recorded = f"{_ending(rollout.success, True)} after {rollout.steps} steps"
     found = f"{_ending(result.success, result.done)} after {result.steps} steps"
-    return Film(
-        rollout.seed,
-        None,
+    return (
         f"seed {rollout.seed}: its recorded actions gave another episode ({found}, recorded:"
-        f" {recorded}); no video was written, as this simulator is not deterministic or has"
-        " changed",
+        f" {recorded}), so it cannot be shown; the simulator is not deterministic or has changed"
     )
 
 

@@ -1,0 +1,1 @@
+"""Episodes and rollouts as recordings of the Rerun viewer."""
