@@ -32,7 +32,7 @@ def rgb2act_commands() -> Iterator[Command]:
     """Yield ``inspect``."""
     yield Command(
         name="inspect",
-        summary="summarise a recorded data set and list damaged episodes",
+        summary="summarise a data set or episodes of the store and list damaged episodes",
         arguments=arguments,
         run=run,
     )
@@ -51,8 +51,17 @@ def run(args: argparse.Namespace) -> int:
     import attrs
 
     path = Path(args.path)
-    component, found = summary_of(path)
-    findings = _findings(component, found)
+    stored = stored_summary_of(path)
+    if stored is None:
+        component, found = summary_of(path)
+        findings = _findings(component, found)
+    elif args.write_spec:
+        raise UserError(
+            f"{path}: these episodes belong to the environment that recorded them; write a spec of"
+            " it with rgb2act new-spec --env NAME"
+        )
+    else:
+        found, findings = stored, []
     if args.sheet:
         _sheet(found, Path(args.sheet))
     if args.write_spec:
@@ -95,6 +104,14 @@ def _findings(component: Component, found: DatasetSummary) -> list[Finding]:
     except UserError as err:
         findings += [linting.invalid(str(message), found.path) for message in err.args]
     return findings
+
+
+def stored_summary_of(path: Path) -> DatasetSummary | None:
+    """Return a summary of episodes of the store; None if the path has none."""
+    from ..data.episode_summary import stored_episodes, summarise_stored
+
+    with _reading(path):
+        return summarise_stored(path) if stored_episodes(path) else None
 
 
 def summary_of(path: Path, component: Component | None = None) -> tuple[Component, DatasetSummary]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from .._version import __version__
 from ..data.dataset import Dataset
 from ..errors import UserError
 from ..interfaces import Finding
+from ..plugins.validation import GROUP
 from ..spec import Spec
 from ..spec.reader import structure, unstructure
 from ..stages.run import Run
@@ -27,6 +26,7 @@ from ..store.run_folders import before
 from ..store.run_numbers import claim
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import STAGES, Stage, StageId
+from ..system import machine
 
 
 class RunRecord:
@@ -153,12 +153,8 @@ def _previous_stages(folder: Path) -> dict[StageId, StageRecord]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the numeric libraries, and the processor type."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in ("torch", "numpy", "zarr", "diffusers", "mujoco"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    """Return the machine, and the versions of Python, of numeric libraries and of plugins."""
+    return machine.machine() | machine.versions(GROUP)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ import attrs
 
 from ..data.dataset import EpisodeRef
 from ..data.episode_store import read_episode
+from ..data.episode_summary import stored_episodes
 from ..data.splits import split_episodes, task_indices
 from ..errors import UserError, did_you_mean
 from ..evaluation.filming import episodes_to_film
@@ -59,13 +60,6 @@ def find_episode(path: Path, name: str | None = None) -> FoundEpisode:
     raise UserError(
         f"{path}: no episode in it; give an episode of the store or a recorded data set"
     )
-
-
-def stored_episodes(path: Path) -> list[Path]:
-    """Return the episodes of the store that a path is, or that are in the folder."""
-    if (path / "zarr.json").is_file():
-        return [path]
-    return sorted(p.parent for p in path.glob("*/zarr.json")) if path.is_dir() else []
 
 
 def _named(paths: Sequence[Path], name: str | None, source: Path) -> Path:

@@ -29,13 +29,14 @@ def test_failures_are_filmed_before_successes() -> None:
 @pytest.mark.usefixtures("puppet")
 def test_an_episode_that_ends_differently_is_refused(puppet_root: Path) -> None:
     """An episode that ends as recorded is filmed; one that does not leaves no video."""
+    from rgb2act_core.pipeline.find_run import find_run
     from rgb2act_core.pipeline.run_record import read_run
 
     folder = acted(puppet_root)
     episodes = read_json(folder / "stage.json")["results"]["episodes"]
     rollouts = [read_rollout(rollout_path(folder, episode["seed"])) for episode in episodes[:2]]
     wrong = attrs.evolve(rollouts[1], success=not rollouts[1].success)
-    config = read_run(puppet_root / "puppet").run.spec.environments[0].config
+    config = read_run(find_run("puppet", puppet_root)).run.spec.environments[0].config
     with SimulatorPool("puppet", config, 2, {0}, 1) as simulators:
         films = film_all(simulators, folder, [rollouts[0], wrong], 2)
     assert films[0].path is not None

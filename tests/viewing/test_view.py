@@ -14,6 +14,7 @@ from rgb2act_core import cli
 from rgb2act_core.data.episode_store import read_episode
 from rgb2act_core.errors import UserError
 from rgb2act_core.evaluation.rollout_files import read_rollout, rollout_path
+from rgb2act_core.pipeline.find_run import find_run
 from rgb2act_core.viewing import recording, view
 
 pytest.importorskip("rerun")
@@ -87,7 +88,7 @@ def test_a_tabletop_rollout_is_recorded(
     steps = rollout.plan_steps.tolist()
     keypoints = rows[f"{root}/camera/head/keypoints"]
     assert [row["step"] for row in keypoints] == steps
-    assert np.shape(keypoints[0]["Points2D:positions"]) == (2, 2)  # align.keypoint_maps = 2
+    assert np.shape(keypoints[0]["Points2D:positions"]) == (16, 2)  # align.keypoint_maps
     for backbone in ("patchstats", "randconv"):
         assert [row["step"] for row in rows[f"{root}/features/head/{backbone}"]] == steps
     assert len(rows[f"{root}/world/hands"]) == rollout.steps + 1
@@ -153,7 +154,7 @@ def test_plans_on_a_held_out_demonstration_are_recorded(
 ) -> None:
     """Offline, the policy plans on the frames of a demonstration that it was not trained on."""
     request = view.Request(seeds=[0], offline=True)
-    shown = view.show_run(puppet_done / "puppet", request, tmp_path / "both.rrd")
+    shown = view.show_run(find_run("puppet", puppet_done), request, tmp_path / "both.rrd")
     assert [text.partition(",")[0] for text in shown] == ["online", "offline"]
     rows = read_rrd(tmp_path / "both.rrd")
     (root,) = {"/".join(path.split("/")[:2]) for path in rows if path.startswith("offline/")}
