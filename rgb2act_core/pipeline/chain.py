@@ -14,6 +14,7 @@ from ..store.disk_errors import is_read_only
 from ..store.files import sweep_files
 from ..store.root_folder import check_root, open_root, resolved
 from ..store.run_marks import under_way
+from ..store.run_needs import Needs, settle_needs, write_needs
 from ..store.stage_id import STAGES, Stage
 from ..system.progress import say
 from ..tracking.tracker import Tracker
@@ -21,6 +22,7 @@ from . import steps
 from .buildable import check_buildable
 from .data_checks import check_data, report_findings
 from .preflight import check_clouds, check_compatibility
+from .run_plan import needs_of, provisional_needs
 from .run_record import RunRecord
 from .status import stage_states
 
@@ -53,8 +55,11 @@ def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
         under_way(record.folder),
         Tracker(tasks.run.spec, record.folder, tasks.run.root) as tracker,
     ):
-        _run_until(steps.Pipeline(tasks, record, tracker), last)
+        pipeline = steps.Pipeline(tasks, record, tracker)
+        write_needs(record.folder, run.root, provisional_needs(tasks, last))
+        needs = _run_until(pipeline, last)
         record.finish(last)
+        settle_needs(record.folder, run.root, needs)
         if until is None:
             write_report(record.folder)
     return record.folder
@@ -74,23 +79,33 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _run_until(pipeline: steps.Pipeline, last: Stage) -> None:
+def _run_until(pipeline: steps.Pipeline, last: Stage) -> Needs:
+    """Run the stages and return what the run needs of the store."""
     collected = steps.collect(pipeline)
+    needs = _state_needs(pipeline, last, collected.data)
     if last is Stage.COLLECT:
-        return
+        return needs
     check_clouds(pipeline.run.spec, collected.data)
     _check_data(pipeline, collected.data)
     extracted = steps.extract(pipeline, collected)
     if last is Stage.EXTRACT:
-        return
+        return needs
     aligned = steps.align(pipeline, extracted)
     if last is Stage.ALIGN:
-        return
+        return needs
     trained = steps.train(pipeline, aligned)
     if last is Stage.TRAIN:
-        return
+        return needs
     steps.act(pipeline, trained)
+    needs = _state_needs(pipeline, last, collected.data)  # with the baselines
     steps.run_baselines(pipeline, trained)
+    return needs
+
+
+def _state_needs(pipeline: steps.Pipeline, last: Stage, data: Dataset) -> Needs:
+    needs = needs_of(pipeline.tasks, last, data)
+    write_needs(pipeline.record.folder, pipeline.run.root, needs)
+    return needs
 
 
 def _check_data(pipeline: steps.Pipeline, data: Dataset) -> None:

@@ -19,6 +19,7 @@ from ..store.run_file import RunFile, StageRecord, read_run_file, root_of
 from ..store.run_folders import RunId, all_runs, before
 from ..store.run_marks import is_under_way
 from ..store.stage_id import Stage, StageId
+from ..store.unneeded import size_of
 from .finished_run import SuccessRate, success_rate_of
 
 ACT = StageId(Stage.ACT)
@@ -110,7 +111,7 @@ def summary(folder: Path) -> RunSummary:
         record=record,
         changes=tuple(changes),
         results=_results(root, record),
-        bytes=sum(folder_bytes(root / path) for path in {stage.path for stage in record.stages}),
+        bytes=sum(size_of(root / path) for path in {stage.path for stage in record.stages}),
     )
 
 
@@ -130,16 +131,6 @@ def _results(root: Path, record: RunFile) -> Mapping[str, Any]:
         if isinstance(results, dict) and {"interval", "episodes", "rate"} <= results.keys():
             return results
     return {}
-
-
-def folder_bytes(path: Path) -> int:
-    """Return the size of all files in a folder; 0 if it does not exist."""
-    total = 0
-    for file in path.rglob("*"):
-        with contextlib.suppress(OSError):
-            if file.is_file() and not file.is_symlink():
-                total += file.stat().st_size
-    return total
 
 
 def spec_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -238,16 +239,24 @@ def run_baselines(pipeline: Pipeline, trained: Trained) -> None:
     A baseline that trains an aligner end to end uses the aligner's batch size: each step encodes
     ``n_obs_steps`` frames per sample, so the policy's batch size would leave too few steps.
     """
-    spec = pipeline.run.spec
-    if not spec.act.baselines or trained.policy is None:
+    for run, limit in baselines(pipeline.run, trained.aligner, trained.policy):
+        _run_baseline(pipeline, run, trained, limit)
+
+
+def baselines(
+    run: Run, aligner: StageFolder | None, policy: StageFolder | None
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Yield the run of each baseline and its budget, which needs a finished policy."""
+    spec = run.spec
+    if not spec.act.baselines or policy is None:
         return
-    spent = trained.policy.meta()["results"]["cpu_seconds"]
-    if trained.aligner is not None:
-        spent += trained.aligner.meta()["results"]["cpu_seconds"]
+    spent = policy.meta()["results"]["cpu_seconds"]
+    if aligner is not None:
+        spent += aligner.meta()["results"]["cpu_seconds"]
     for condition in spec.act.baselines:
-        policy = attrs.evolve(spec.policy, condition=condition, backbone="")
-        limit = {"as": trained.policy.key, "cpu_seconds": round(spent, 1)}
-        _run_baseline(pipeline, _baseline(pipeline.run, policy), trained, limit)
+        changed = attrs.evolve(spec.policy, condition=condition, backbone="")
+        limit = {"as": policy.key, "cpu_seconds": round(spent, 1)}
+        yield _baseline(run, changed), limit
 
 
 def _baseline(run: Run, policy: PolicySpec) -> Run:

@@ -64,6 +64,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def days(text: str) -> float:
+    """Return a number of days from 0 to a million."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= MOST:
+        raise ArgumentTypeError(f"expected days from 0 to {MOST}, got {shortened(text)}")
+    return value
+
+
 def port(text: str) -> int:
     """Return a TCP port; 0 lets the system choose one."""
     if not _is_number(text) or int(text) > 65535:

@@ -141,6 +141,11 @@ def read_run_file(folder: Path) -> RunFile:
     path = folder / RECORD
     if not path.exists():
         raise UserError(f"{folder}: no {RECORD}; name the folder of a run, such as runs/NAME/1")
+    return read_record(path)
+
+
+def read_record(path: Path) -> RunFile:
+    """Return the content of a record. Raises UserError if it is missing or damaged."""
     data = read_json(path)
     try:
         return RunFile.of_json(data)
