@@ -1,0 +1,78 @@
+"""A sweep runs all combinations, reports those that fail, and resumes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rgb2act_process import Fork
+
+pytestmark = pytest.mark.slow
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+SpecFile = Callable[..., Path]
+
+
+def test_combination_that_fails_does_not_stop_the_others(
+    cli: Cli, spec_file: SpecFile, puppet_root: Path
+) -> None:
+    spec = spec_file(policy={"condition": "proprio_only"})
+    options = ("--set", "policy.n_action_steps=2,99", "--set", "seed=0,1", "--jobs", "2")
+    done = cli("sweep", spec, "--root", puppet_root, "--json", *options)
+    assert done.returncode == 1, done.stderr
+    failed = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert [line.partition(": ")[2].partition(": ")[0] for line in failed] == [
+        "policy.n_action_steps=99 seed=0",
+        "policy.n_action_steps=99 seed=1",
+    ]
+    assert all("n_action_steps = 99 exceeds horizon" in line for line in failed)
+    found = json.loads(done.stdout)
+    assert found["schema"] == "rgb2act.sweep/1"
+    (row,) = found["table"]
+    assert row["values"] == {"policy.n_action_steps": "2"}
+    assert (row["seeds"], row["episodes"]) == (["0", "1"], 8)
+    folders = [run["run"] for run in found["runs"]]
+    assert folders[2:] == [None, None]
+    assert len(set(folders[:2])) == 2
+    assert Path(found["page"]).is_file()
+
+    again = cli("sweep", spec, "--root", puppet_root, *options)
+    assert "train: runs" not in again.stderr
+    assert again.stdout.splitlines()[0].split()[0] == "policy.n_action_steps"
+    assert [run["run"] for run in found["runs"]][:2] == folders[:2]
+
+
+def test_keys_that_no_combination_has_are_refused_before_any_work(
+    cli: Cli, spec_file: SpecFile, tmp_path: Path
+) -> None:
+    done = cli("sweep", spec_file(), "--root", tmp_path / "runs", "--set", "policy.stps=1,2")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"--set policy.stps={n}: unknown key; did you mean 'steps'?" for n in (1, 2)
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_saves_what_runs_and_prints_how_to_resume(
+    spec_file: SpecFile, smoke_root: Path
+) -> None:
+    spec = spec_file("smoke", policy={"condition": "proprio_only", "steps": 10**7})
+    args = ["sweep", spec, "--root", smoke_root, "--set", "seed=0,1", "--jobs", "2"]
+    with Fork(args) as process:
+        assert process.stderr is not None
+        training = set()
+        for line in process.stderr:
+            if "train: 0/" in line:
+                training.add(line[:5])
+            if len(training) == 2:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read().splitlines()
+        assert process.wait() == 130
+    assert "resume with: rgb2act sweep" in rest[-1]
+    assert sum("progress is saved, resume with: rgb2act run" in line for line in rest) == 2
+    assert len(list(smoke_root.glob("store/policy/**/checkpoint*"))) == 2
