@@ -75,4 +75,4 @@ def test_ctrl_c_saves_what_runs_and_prints_how_to_resume(
         assert process.wait() == 130
     assert "resume with: rgb2act sweep" in rest[-1]
     assert sum("progress is saved, resume with: rgb2act run" in line for line in rest) == 2
-    assert len(list(smoke_root.glob("store/policy/**/checkpoint*"))) == 2
+    assert len(list(smoke_root.glob("store/policy/*.partial/*checkpoint*"))) == 2
