@@ -24,6 +24,7 @@ from ..features.token_grids import finest
 from ..interfaces import EnvironmentInfo
 from ..spec import Align, Spec
 from ..spec.requirements import needs_aligner, trained_conditions
+from ..store.disk_errors import OTHER_ROOT
 from ..system.devices import device_of
 from ..system.formatting import format_bytes
 from ..system.memory import total_memory
@@ -52,6 +53,10 @@ class Estimate:
         """Return bytes of memory, with gradients."""
         return FLOAT * (self.states + self.parameters + self.activations)
 
+    def bytes(self, of_disk: bool) -> int:
+        """Return bytes of disk space or of memory."""
+        return self.disk if of_disk else self.memory
+
     @property
     def disk(self) -> int:
         """Return bytes of the checkpoints."""
@@ -68,15 +73,21 @@ def check_sizes(spec: Spec, info: EnvironmentInfo, shapes: InputShapes, free_dis
         need = _estimate(table, spec, info, shapes)
         if need is None or (need.memory <= memory and need.disk <= free_disk):
             continue
-        path, value = _largest(table, spec, info, shapes)
-        size = (
-            f"{format_bytes(need.memory)} of memory, but this machine has {format_bytes(memory)}"
-            if need.memory > memory
-            else f"{format_bytes(need.disk)} of disk space, but {format_bytes(free_disk)} are free"
+        of_disk = need.memory <= memory
+        largest = _largest(table, need, of_disk, spec, info, shapes)
+        what, remedy = (
+            (f"{table}: the network", "") if largest is None else (largest, "lower it, or ")
         )
-        raise UserError(
-            f"{path}: {value} needs at least {size} ({need.parameters:,} parameters); lower it"
-        )
+        if of_disk:
+            size = (
+                f"{format_bytes(need.disk)} of disk space, but {format_bytes(free_disk)} are free"
+            )
+            remedy += f"free some space or {OTHER_ROOT}"
+        else:
+            size = f"{format_bytes(need.memory)} of memory, but this machine has"
+            size += f" {format_bytes(memory)}"
+            remedy += "use a machine with more memory"
+        raise UserError(f"{what} needs at least {size} ({need.parameters:,} parameters); {remedy}")
 
 
 def _estimate(
@@ -152,19 +163,27 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _largest(
-    table: str, spec: Spec, info: EnvironmentInfo, shapes: InputShapes
-) -> tuple[str, object]:
-    """Return the key, and its value, whose default reduces the estimate most."""
+    table: str,
+    need: Estimate,
+    of_disk: bool,
+    spec: Spec,
+    info: EnvironmentInfo,
+    shapes: InputShapes,
+) -> str | None:
+    """Return ``key: value`` of the key whose default needs the least memory or disk space.
+
+    None if no default needs less.
+    """
     found: list[tuple[int, str, object]] = []
     for path, value, changed in _changes(getattr(spec, table), table):
         with contextlib.suppress(ValueError, TypeError, UserError):
             lower = _estimate(table, attrs.evolve(spec, **{table: changed()}), info, shapes)
-            if lower is not None:
-                found.append((lower.memory, path, value))
+            if lower is not None and lower.bytes(of_disk) < need.bytes(of_disk):
+                found.append((lower.bytes(of_disk), path, value))
     if not found:
-        return table, "the network"
+        return None
     _, path, value = min(found, key=lambda one: one[0])
-    return path, value
+    return f"{path}: {value}"
 
 
 def _changes(config: Any, path: str) -> Iterator[tuple[str, object, Any]]:

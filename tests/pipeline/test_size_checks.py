@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.pipeline import chain
+from rgb2act_core.pipeline import chain, size_checks
 from rgb2act_core.pipeline.status import check
 from rgb2act_core.spec.reader import read_spec
 
@@ -93,6 +93,17 @@ def test_checkpoints_beyond_the_disk_are_refused(
     monkeypatch.setattr("rgb2act_core.pipeline.size_checks.total_memory", lambda _: 2**62)
     spec = read_spec(changed(tmp_path, align__mlp_dim=10**8))
     with pytest.raises(UserError, match=r"^align\.mlp_dim: .* of disk space, but .* are free"):
+        check(spec, tmp_path / "root")
+
+
+def test_a_disk_without_space_is_no_fault_of_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(size_checks.Estimate, "disk", 10**18)
+    spec = read_spec(changed(tmp_path))
+    with pytest.raises(
+        UserError, match=r"^align: the network needs .* are free .*; free some space or choose"
+    ):
         check(spec, tmp_path / "root")
 
 
