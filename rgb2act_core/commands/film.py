@@ -29,8 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds",
         type=seed_list,
         metavar="A,B",
-        required=True,
-        help="seeds of the episodes: a list such as 60,61, or a range A:B without B",
+        help="seeds of the episodes, such as 60,61 or 60:62 [the next 4 failures without a video]",
     )
     parser.add_argument("--task", metavar="NAME", help="one of the run's tasks [all]")
     add_json(parser)

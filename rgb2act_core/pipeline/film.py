@@ -14,8 +14,11 @@ from ..evaluation.task import EvaluationTask
 from ..stages.act import evaluation_tasks
 from ..store.disk_errors import guard
 from ..store.evaluations import read_evaluations
+from ..store.files import read_json
 from ..store.stage_id import Stage, StageId
 from .run_record import RecordedRun, read_run, recorded_tasks
+
+NEXT = 4  # failures that are filmed if no seeds are named
 
 
 @attrs.frozen(kw_only=True)
@@ -37,14 +40,17 @@ class RecordedEpisode:
         return video_path(self.folder, self.seed, self.evaluation.name)
 
 
-def film_episodes(folder: Path, seeds: Sequence[int], task: str | None = None) -> list[Path]:
+def film_episodes(
+    folder: Path, seeds: Sequence[int] | None = None, task: str | None = None
+) -> list[Path]:
     """Film the episodes of some seeds, of one or all tasks, and return their videos.
 
-    Videos that exist are kept. Raises UserError if an episode was not evaluated, or if executing
-    its actions again gives another episode.
+    Without ``seeds``, the next failures without a video are filmed. Videos that exist are kept.
+    Raises UserError if an episode was not evaluated, or if executing its actions again gives
+    another episode.
     """
     recorded = read_run(folder)
-    episodes = find_episodes(recorded, seeds, task)
+    episodes = find_episodes(recorded, _unfilmed(recorded) if seeds is None else seeds, task)
     for group in _groups(episode for episode in episodes if not episode.video.exists()):
         how, path = group[0].evaluation, group[0].folder
         slots = min(len(group), how.act.parallel_episodes)
@@ -53,6 +59,21 @@ def film_episodes(folder: Path, seeds: Sequence[int], task: str | None = None) -
             (path / "videos").mkdir(exist_ok=True)
             refuse_problems(film_all(simulators, path, rollouts, slots))
     return [episode.video for episode in episodes]
+
+
+def _unfilmed(recorded: RecordedRun) -> list[int]:
+    """Return the seeds of the first failed episodes without a video."""
+    found: list[int] = []
+    for folder in evaluation_folders(recorded):
+        for episode in read_json(folder / "stage.json")["results"]["episodes"]:
+            video = video_path(folder, episode["seed"], episode.get("task"))
+            if not episode["success"] and not video.exists():
+                found.append(episode["seed"])
+    if not found:
+        raise UserError(
+            f"{recorded.folder}: every failed episode has a video; name other seeds with --seeds"
+        )
+    return list(dict.fromkeys(found))[:NEXT]
 
 
 def _groups(episodes: Iterable[RecordedEpisode]) -> list[list[RecordedEpisode]]:

@@ -50,7 +50,8 @@ class Act:
     in 0.84 to 0.88 of the time. Needs a C++ compiler. Evaluations during training are not
     compiled."""
     videos: int = marked(Mark.EVALUATION_ONLY, default=4, validator=between(0, MOST))
-    """Episodes to record as videos."""
+    """Episodes to film after the evaluation, failures first. Any other can be filmed later, with
+    ``rgb2act film``."""
     baselines: tuple[BaselineName, ...] = marked(Mark.EVALUATION_ONLY, default=())
     """Policy conditions to compare with. Each is trained for the CPU time that the run's
     alignment and policy training took together, and evaluated on the same seeds."""

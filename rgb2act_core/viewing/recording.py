@@ -139,7 +139,7 @@ def add_layout(
     world: bool,
     features: Sequence[str] = (),
 ) -> None:
-    """Arrange an episode: cameras and points on top, feature maps and one chart per joint below.
+    """Arrange an episode: cameras, points and feature maps, and a chart per joint next to them.
 
     ``features`` are the names of the backbones that have feature maps.
     """
@@ -154,6 +154,7 @@ def add_layout(
     ]
     charts = [rrb.TimeSeriesView(origin=f"{root}/joint/{name}", name=name) for name in joints]
     text = rrb.TextDocumentView(origin=f"{root}/text", name="episode")
-    rows: list[Any] = [rrb.Horizontal(*images, *space, text)]
-    rows += [rrb.Grid(*row) for row in (maps, charts) if row]
-    recording.layouts.append(rrb.Vertical(*rows, name=root))
+    images_and_text = rrb.Horizontal(*images, *space, text)
+    left = rrb.Vertical(images_and_text, rrb.Grid(*maps)) if maps else images_and_text
+    parts = [left, rrb.Grid(*charts, grid_columns=2)] if charts else [left]
+    recording.layouts.append(rrb.Horizontal(*parts, name=root))

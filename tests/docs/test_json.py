@@ -114,6 +114,7 @@ def test_example_has_documented_fields(section: str) -> None:
         ("plugins", ["plugins"]),
         ("weights", ["weights", "{root}/smoke.toml"]),
         ("doctor", ["doctor", "{root}/smoke.toml"]),
+        ("film", ["film", "smoke", "--root", "{root}", "--seeds", "0"]),
         ("runs", ["runs", "--root", "{root}"]),
         ("show", ["show", "smoke", "--root", "{root}"]),
     ],
