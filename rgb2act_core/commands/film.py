@@ -10,6 +10,8 @@ from ..plugins.arguments import add_json, add_run, seed_list
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 
+SCHEMA = "rgb2act.film/1"
+
 
 @hookimpl
 def rgb2act_commands() -> Iterator[Command]:
@@ -46,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     videos = film_episodes(folder, args.seeds, args.task)
     page = report.write(folder)
     if args.json:
-        print(json.dumps({"run": str(folder), "videos": [*map(str, videos)], "report": str(page)}))
+        found = {"run": str(folder), "videos": [*map(str, videos)], "report": str(page)}
+        print(json.dumps({"schema": SCHEMA, **found}))
     else:
         print(*videos, page, sep="\n")
     return 0

@@ -11,6 +11,8 @@ from ..plugins.arguments import add_json, add_root, seed_list
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 
+SCHEMA = "rgb2act.view/1"
+
 
 @hookimpl
 def rgb2act_commands() -> Iterator[Command]:
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         )
         shown = view.show_run(folder, request, output)
     if args.json:
-        print(json.dumps({"shown": shown, "output": args.output}))
+        print(json.dumps({"schema": SCHEMA, "shown": shown, "output": args.output}))
     else:
         print(*shown, *([args.output] if args.output else []), sep="\n")
     return 0
