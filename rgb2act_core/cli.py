@@ -129,9 +129,16 @@ def _add_plugin_command(parser: argparse.ArgumentParser, commands: Commands, nam
     command = registry.plugin_command(name)
     if command is None:
         known = [*commands.choices, *registry.plugin_commands()]
-        hint = did_you_mean(name, known) or "; rgb2act --help lists them"
+        hint = did_you_mean(name, known) or _run_hint(name) or "; rgb2act --help lists them"
         parser.error(f"no command {name!r}{hint}")
     _add(commands, command)
+
+
+def _run_hint(name: str) -> str:
+    """Return what to type if a name is that of a run."""
+    from .pipeline.find_run import run_folder
+
+    return f"; {name} is a run, as in rgb2act show {name}" if run_folder(name) else ""
 
 
 def _interrupted(resumable: bool, given: Sequence[str]) -> str:

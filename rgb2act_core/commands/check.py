@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check a spec and print the state and the estimated cost of each stage."""
-    from ..spec.command_line import given_spec
+    from ..pipeline.find_spec import given_spec
 
     source = given_spec(args)
     from ..pipeline.status import check  # torch is imported only for a valid spec

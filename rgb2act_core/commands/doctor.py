@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     import attrs
 
     from ..pipeline.diagnosis import diagnose
-    from ..spec.command_line import given_spec
+    from ..pipeline.find_spec import given_spec
 
     found = list(diagnose(given_spec(args, files=False).spec))
     if args.json:

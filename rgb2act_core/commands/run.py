@@ -54,7 +54,7 @@ def run_stages(
     Without ``last``, all stages run and the report is written. ``change`` overrides keys of the
     spec.
     """
-    from ..spec.command_line import given_spec
+    from ..pipeline.find_spec import given_spec
 
     source, root = given_spec(args), Path(args.root)
     with source.places.located():

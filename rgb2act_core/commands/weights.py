@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """List the weights; exit code 1 if a file is missing and cannot be downloaded."""
     import attrs
 
-    from ..spec.command_line import given_spec
+    from ..pipeline.find_spec import given_spec
     from ..weights.inventory import fetch, inventory
 
     spec = given_spec(args, files=False).spec

@@ -21,7 +21,7 @@ def add_spec(parser: ArgumentParser, metavar: str = "SPEC") -> None:
     """Add ``SPEC`` and the options that override its keys."""
     finished = ", or a finished run: its name, name@number or folder" if metavar != "SPEC" else ""
     parser.add_argument("spec", metavar=metavar, help=f"run spec (TOML file){finished}")
-    parser.set_defaults(overrides=[])
+    parser.set_defaults(overrides=[], takes_runs=metavar != "SPEC")
     for option, value, text in (
         ("--set", "KEY=VALUE", "set a key of the spec, such as policy.steps=100 (repeatable)"),
         ("--seed", "N", "set the key seed"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import attrs
 import pytest
 
 from rgb2act_core.errors import UserError
+from rgb2act_core.pipeline.find_run import find_run
 from rgb2act_core.pipeline.run_record import RunRecord, read_run
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.run import Run
@@ -75,6 +77,28 @@ def test_settings_that_change_no_result_share_a_folder(run: Run) -> None:
 def test_a_new_run_compares_its_stages_with_the_run_before(run: Run) -> None:
     RunRecord(run).add(RAN)
     assert RunRecord(changed(run, steps=13)).previous == {TRAIN: RAN}
+
+
+def test_a_run_of_an_earlier_version_is_kept_as_it_is(run: Run) -> None:
+    """It has no number, and its folder contains those of the numbered runs."""
+    RunRecord(run).add(RAN)
+    old = run.root / "puppet"
+    content = json.loads((old / "1" / "run.json").read_text()) | {"format": 2}
+    shutil.rmtree(old / "1")
+    del content["record_digest"]
+    (old / "run.json").write_text(json.dumps(content))
+    before = (old / "run.json").read_bytes()
+    assert find_run("puppet", run.root) == old
+    assert read_run(old).stage_folder(TRAIN) == run.root / "store/policy/abc"
+
+    record = RunRecord(run)
+    assert record.folder == old / "1"
+    assert record.previous == {TRAIN: RAN}
+    record.add(attrs.evolve(RAN, cached=True))
+    record.finish(Stage.TRAIN)
+    assert (old / "run.json").read_bytes() == before
+    assert find_run("puppet", run.root) == old / "1"
+    assert find_run("puppet@0", run.root) == old
 
 
 def test_a_shorter_command_keeps_the_stages_of_a_longer_one(run: Run) -> None:

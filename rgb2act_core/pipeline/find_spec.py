@@ -1,0 +1,54 @@
+"""The spec that a command names, with the closest known name if there is none."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import UserError, closest
+from ..spec import command_line
+from ..spec.reader import SpecSource
+from ..store.run_folders import all_runs
+from ..system.default_root import default_root
+from .find_run import run_folder
+
+
+def given_spec(args: argparse.Namespace, files: bool = True) -> SpecSource:
+    """Return the spec of the arguments that ``plugins.arguments.add_spec`` added.
+
+    With ``files=False``, files that the spec names need not exist. Raises UserError with all
+    problems of the spec and of the options, or if the name is that of a run or of nothing.
+    """
+    root = Path(getattr(args, "root", None) or default_root())
+    _check(args.spec, args.command, root, args.takes_runs)
+    return command_line.given_spec(args, files)
+
+
+def _check(text: str, command: str, root: Path, takes_runs: bool) -> None:
+    path = Path(text)
+    if path.is_file():
+        return
+    if run_folder(text, root):
+        raise UserError(
+            f"{text}: is a run; rgb2act {command} takes a spec, which is a TOML file; rgb2act show"
+            f" {text} prints that of the run"
+        )
+    specs = {name: p.name for p in _specs(path.parent) for name in (p.name, p.stem)}
+    runs = {id.name: id.name for id in all_runs(root)} if takes_runs else {}
+    near = closest(path.name, [*specs, *runs])
+    if near is not None and not path.exists():
+        found = specs.get(near) or runs[near]
+        what = "is neither a spec nor a run" if takes_runs else "no such spec"
+        raise UserError(f"{text}: {what}; did you mean {found!r}?")
+    if takes_runs and not path.exists():
+        raise UserError(
+            f"{text}: is neither a spec nor a run; give a TOML file, or a run that rgb2act runs"
+            " lists"
+        )
+
+
+def _specs(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob("*.toml"))
+    except OSError:
+        return []
