@@ -10,7 +10,6 @@ from ..errors import UserError
 from ..system.progress import say
 
 LARGEST_BACKLOG = 10_000  # calls that wait; a logger that is further behind is left out
-CLOSE_SECONDS = 60.0  # to send what is left at the end of a run
 
 
 class Channel:
@@ -29,25 +28,27 @@ class Channel:
 
     def send(self, call: Callable[[], None]) -> None:
         """Let the thread do a call after those before it; return at once."""
+        self._put(call)
+
+    def end(self) -> None:
+        """Let the thread end after the calls that are left; return at once."""
+        self._put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the thread to end, but not longer than ``seconds``."""
+        if self.failed:
+            return
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._fail("did not finish in time")
+
+    def _put(self, call: Callable[[], None] | None) -> None:
         if self.failed:
             return
         try:
             self._calls.put_nowait(call)
         except queue.Full:
             self._fail(f"does not respond: {LARGEST_BACKLOG} entries wait")
-
-    def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Wait for the calls that are left, but not longer than ``seconds``."""
-        if self.failed:
-            return
-        try:
-            self._calls.put_nowait(None)
-        except queue.Full:
-            self._fail(f"does not respond: {LARGEST_BACKLOG} entries wait")
-            return
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            self._fail(f"did not finish within {seconds:g} s")
 
     def _work(self) -> None:
         while not self.failed and (call := self._calls.get()) is not None:

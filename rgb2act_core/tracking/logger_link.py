@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from ..interfaces import LoggedRun, LoggedStage, Logger
-from .channel import CLOSE_SECONDS, Channel
+from .channel import Channel
 from .sent import Sent, SentStage
 
 Row = Mapping[str, float]
@@ -82,11 +82,16 @@ class LoggerLink:
 
         self._send(call)
 
-    def close(self, complete: bool, seconds: float = CLOSE_SECONDS) -> None:
-        """Disconnect the logger if it was started."""
+    def finish(self, complete: bool) -> None:
+        """Let the logger disconnect if it was started; return at once."""
         if self._channel is not None:
             self._send(lambda: self._started.finish(complete))
-            self._channel.close(seconds)
+            self._channel.end()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the logger to disconnect, but not longer than ``seconds``."""
+        if self._channel is not None:
+            self._channel.wait(seconds)
 
     @property
     def _started(self) -> Logger:

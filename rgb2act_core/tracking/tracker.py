@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,11 @@ from ..plugins import registry
 from ..plugins.components import Kind
 from ..spec import Choice, LoggerChoice, Spec
 from ..spec.reader import unstructure
-from .channel import CLOSE_SECONDS
 from .logger_link import LoggerLink, Row, RunInfo
 
 DEFAULT = "tensorboard"  # the logger of a spec without [[log]]
-STOP_SECONDS = 5.0  # that a stopped run waits for its loggers
+CLOSE_SECONDS = 60.0  # that a run waits for its loggers at the end
+STOP_SECONDS = 5.0  # that a stopped run waits for them
 
 
 class Tracker:
@@ -67,7 +68,10 @@ class Tracker:
     def close(self, complete: bool) -> None:
         """Disconnect all loggers that were started."""
         for link in self._links:
-            link.close(complete, CLOSE_SECONDS if complete else STOP_SECONDS)
+            link.finish(complete)
+        end = time.monotonic() + (CLOSE_SECONDS if complete else STOP_SECONDS)
+        for link in self._links:
+            link.wait(max(end - time.monotonic(), 0))
 
     def __enter__(self) -> Self:
         return self

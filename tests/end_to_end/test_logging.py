@@ -37,13 +37,9 @@ def rgb2act(site: Path, *args: str | Path, **env: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.fixture(scope="module")
-def logged(
-    puppet_site: Path, spec_in: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def interrupted_run(puppet_site: Path, spec_file: Callable[..., Path], root: Path) -> Path:
     """Return the root of a run that was interrupted while it trained, and resumed."""
-    root = tmp_path_factory.mktemp("logged")
-    spec = spec_in(root, log=[{"use": name} for name in ("tensorboard", *INSTALLED)])
+    spec = spec_file(log=[{"use": name} for name in ("tensorboard", *INSTALLED)])
     command, trackio = ("run", spec, "--root", root, "--json"), str(root / "trackio")
     fault = "learn:sigint:6"
     done = rgb2act(puppet_site, *command, TRACKIO_DIR=trackio, RGB2ACT_PUPPET=fault)
@@ -73,11 +69,7 @@ def success(record: Any) -> dict[str, float]:
     return {f"results/act/{name}": value for name, value in values.items()}
 
 
-def test_logging_changes_no_bit(logged: Path, puppet_done: Path, files: Any) -> None:
-    assert files(logged).outcome() == files(puppet_done).outcome()
-
-
-def test_tensorboard_holds_curves_success_and_video(logged: Path, files: Any) -> None:
+def check_tensorboard(logged: Path, files: Any) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found: Counter[ROW] = Counter()
@@ -109,9 +101,7 @@ def wandb_records(root: Path) -> Iterator[Any]:
             yield wandb_internal_pb2.Record.FromString(data)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_offline_files_of_wandb_hold_curves_spec_and_success(logged: Path, files: Any) -> None:
-    pytest.importorskip("wandb", exc_type=ImportError)
+def check_wandb(logged: Path, files: Any) -> None:
     found: Counter[ROW] = Counter()
     steps, ids, config, summary = list[int](), set[str](), dict[str, Any](), dict[str, Any]()
     for record in wandb_records(logged):
@@ -137,10 +127,10 @@ def test_offline_files_of_wandb_hold_curves_spec_and_success(logged: Path, files
     assert success(files(logged)).items() <= summary.items()
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_a_store_of_mlflow_holds_curves_spec_and_success(logged: Path, files: Any) -> None:
-    tracking = pytest.importorskip("mlflow.tracking", exc_type=ImportError)
-    client = tracking.MlflowClient(f"sqlite:///{logged}/mlflow/mlflow.db")
+def check_mlflow(logged: Path, files: Any) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{logged}/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("rgb2act")
     (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.info.status) == ("puppet", "FINISHED")
@@ -160,9 +150,7 @@ def test_a_store_of_mlflow_holds_curves_spec_and_success(logged: Path, files: An
     assert list((artifacts / "extract").glob("*.png"))
 
 
-def test_a_database_of_trackio_holds_curves_spec_and_success(logged: Path, files: Any) -> None:
-    if "trackio" not in INSTALLED:
-        pytest.skip("trackio is not installed")
+def check_trackio(logged: Path, files: Any) -> None:
     connection = sqlite3.connect(logged / "trackio/rgb2act.db")
     rows = connection.execute("select run_name, step, metrics from metrics").fetchall()
     (config,) = (row[0] for row in connection.execute("select config from configs"))
@@ -178,3 +166,25 @@ def test_a_database_of_trackio_holds_curves_spec_and_success(logged: Path, files
     assert found == store_rows(logged, files(logged))
     assert json.loads(config)["policy.steps"] == 12
     assert success(files(logged)).items() <= values.items()
+
+
+CHECKS = {
+    "tensorboard": check_tensorboard,
+    "wandb": check_wandb,
+    "mlflow": check_mlflow,
+    "trackio": check_trackio,
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries that read the stores
+def test_each_installed_logger_holds_an_interrupted_run_once_and_no_bit_changes(
+    puppet_site: Path,
+    spec_file: Callable[..., Path],
+    puppet_done: Path,
+    files: Any,
+    tmp_path: Path,
+) -> None:
+    root = interrupted_run(puppet_site, spec_file, tmp_path)
+    assert files(root).outcome() == files(puppet_done).outcome()
+    for name in ("tensorboard", *INSTALLED):
+        CHECKS[name](root, files)
