@@ -145,5 +145,5 @@ def test_written_plugins_install_pass_their_tests_and_run_in_a_spec(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["results"]["act"]["successes"] in range(3)
-    table = (tmp_path / "runs/mine/ledger/table.csv").read_text()
+    table = (tmp_path / "runs/mine/1/ledger/table.csv").read_text()
     assert "\nact,,success_rate," in table
