@@ -73,12 +73,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(found: Comparison) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from ..pipeline.comparison_page import paired_cells
     from ..pipeline.run_summary import shown
+    from ..system.console import open_console
 
     specs = Table("key", *found.names, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for row in found.differences:
@@ -92,7 +92,7 @@ def _show(found: Comparison) -> None:
             interval = f"{success.low:.0%} to {success.high:.0%}"
             rate = [f"{success.rate:.0%}", interval, str(success.episodes)]
         rates.add_row(*map(Text, (name, *rate, *paired)))
-    console = Console()
+    console = open_console()
     console.print(specs if found.differences else "the specs are equal")
     console.print()
     console.print(rates)

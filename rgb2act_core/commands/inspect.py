@@ -141,10 +141,11 @@ def _summary(path: Path, component: Component | None) -> tuple[Component, Datase
 
 
 def _show(found: DatasetSummary) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from ..system.console import open_console
+
+    console = open_console()
     intact = [episode for episode in found.episodes if not episode.problems]
     facts = [
         ("path", found.path),
@@ -173,10 +174,11 @@ def _show(found: DatasetSummary) -> None:
 
 
 def _show_findings(findings: Iterable[Finding]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from ..system.console import open_console
+
+    console = open_console()
     for finding in findings:
         console.print(Text(f"{finding.severity}: {finding}"), soft_wrap=True)
 

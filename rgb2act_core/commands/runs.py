@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(found: Sequence[RunSummary]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from ..system.console import open_console
     from ..system.formatting import format_bytes, format_duration
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -79,7 +79,7 @@ def _show(found: Sequence[RunSummary]) -> None:
             format_bytes(each.bytes),
         )
         table.add_row(*map(Text, cells))
-    Console().print(table)
+    open_console().print(table)
 
 
 def _changes(each: RunSummary) -> str:

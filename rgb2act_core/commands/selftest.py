@@ -41,10 +41,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the conformance checks of one component; exit code 1 if one fails."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from ..system.console import open_console
     from ..system.progress import progress_bar
     from ..testing import component_checks, light
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             table.add_row(plain(check.summary), result, seconds)
             problems += [f"{check}: {problem}"] if problem else []
             advance()
-    Console().print(table)
+    open_console().print(table)
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

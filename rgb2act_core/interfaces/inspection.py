@@ -98,4 +98,4 @@ class Diagnostic:
     detail: str = ""
     """What was found."""
     remedy: str = ""
-    """How to get it, if it is missing."""
+    """How to get it, if it is missing. The word ``SPEC`` is replaced by the path of the spec."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +13,13 @@ from ..errors import UserError
 from ..interfaces import Diagnostic
 from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice, Spec
+from ..store.disk_errors import OTHER_ROOT
+from ..store.root_folder import check_root
+from ..system.formatting import format_bytes
 from ..weights.inventory import WeightsStatus, inventory
 
 
-def diagnose(spec: Spec) -> Iterator[tuple[str, Diagnostic]]:
+def diagnose(spec: Spec, root: Path) -> Iterator[tuple[str, Diagnostic]]:
     """Yield a part of the spec, such as ``backbone dinov3``, and a diagnostic, for each need."""
     for need in inventory(spec):
         yield f"{need.role} {need.component}", _weights(need)
@@ -30,6 +35,7 @@ def diagnose(spec: Spec) -> Iterator[tuple[str, Diagnostic]]:
     if spec.act.seeds is not None:
         yield "act", _file("seeds", spec.act.seeds)
     yield "compute", _device(spec)
+    yield "runs", _root(root)
 
 
 def _choices(spec: Spec) -> Iterator[tuple[str, Choice]]:
@@ -59,6 +65,20 @@ def _weights(need: WeightsStatus) -> Diagnostic:
         remedy = need.source
     ok = need.state in ("available", "random", "none")
     return Diagnostic(name="weights", ok=ok, detail=detail, remedy=remedy)
+
+
+def _root(root: Path) -> Diagnostic:
+    """Return whether the folder of all runs can be written."""
+    try:
+        check_root(root)
+        existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    except UserError as err:
+        return Diagnostic(name="root", ok=False, detail=str(root), remedy=str(err))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        detail = f"{existing} cannot be written"
+        return Diagnostic(name="root", ok=False, detail=detail, remedy=OTHER_ROOT)
+    free = format_bytes(shutil.disk_usage(existing).free)
+    return Diagnostic(name="root", ok=True, detail=f"{root}, {free} free")
 
 
 def _file(name: str, path: Path) -> Diagnostic:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ..evaluation.success_rate import success_lines
+from ..system.console import open_console
 
 
 def show_aligner(results: Mapping[str, Any]) -> None:
@@ -22,18 +22,16 @@ def show_aligner(results: Mapping[str, Any]) -> None:
     for name, value in results["after"].items():
         old = (results[when].get(name) for when in ("pooled", "before"))
         table.add_row(name, *("" if v is None else f"{v:.4f}" for v in (*old, value)))
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     console.print(table)
     console.print(
         "retrieval: among all of these frames, among those of the same episode, or in random pools"
         f" of {measured['pool']}; probe: RMSE of a ridge regression, in units of the state; pooled"
         " features: mean over patches, backbones concatenated",
-        highlight=False,
     )
     console.print(
         f"{results['frames_per_second']:,.0f} samples/s,"
         f" {100 * results['waiting']:.1f}% of the time waiting for data",
-        highlight=False,
     )
 
 
@@ -55,7 +53,7 @@ def show_episodes(results: Mapping[str, Any]) -> None:
             *(str(episode[name]) for name in counts),
             *(f"{episode[name]:.1%}" for name in clips),
         )
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     console.print(table)
     for line in success_lines(results):
-        console.print(line, highlight=False)
+        console.print(line)

@@ -40,3 +40,24 @@ def test_missing_parts_are_listed(cli: Cli, spec_file: Callable[..., Path]) -> N
     assert "environment puppet: legs: carve new ones" in shown.stdout
     assert "4 of " in shown.stdout
     assert "requirements missing" in shown.stdout
+
+
+def test_a_pipe_gets_complete_lines_and_the_name_of_the_spec(
+    cli: Cli, spec_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec = spec_file(backbone=[{"use": "puppet", "weights": "hub"}])
+    done = cli("doctor", spec, "--root", tmp_path / "runs", RGB2ACT_CACHE=str(tmp_path / "cache"))
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert any(line.endswith("not downloaded yet: http://127.0.0.1:9/puppet") for line in lines)
+    assert f"weights: rgb2act weights {spec} --fetch\n" in done.stdout
+    assert f"{tmp_path / 'runs'}, " in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_root_that_cannot_be_a_folder_is_a_finding(
+    cli: Cli, spec_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = cli("doctor", spec_file(), "--root", tmp_path / "file" / "runs")
+    assert done.returncode == 1
+    assert "is not a folder" in done.stdout

@@ -114,7 +114,7 @@ def test_policy_without_a_trained_aligner_needs_no_clouds_and_no_teacher(
         )
     )
     assert check(spec, tmp_path).stages
-    assert all(diagnostic.ok for _, diagnostic in diagnose(spec))
+    assert all(diagnostic.ok for _, diagnostic in diagnose(spec, tmp_path))
     folder = chain.run_pipeline(spec, tmp_path, "train")
     assert not [stage for stage in files(tmp_path).reasons() if "teacher" in stage]
     aligner = load_policy(files(tmp_path).folder("train")).aligner
