@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from ..store.files import write_text
 
     found, page = compare(folders), args.page or Path(args.root) / PAGE
-    write_text(page, render_page(comparison_page(found)))
+    write_text(page, render_page(comparison_page(found)), remedy="choose another with --page")
     if args.json:
         print(json.dumps({"schema": SCHEMA, **found.to_json(), "page": str(page)}))
         return 0

@@ -78,7 +78,7 @@ def _show(found: Pruned, removed: bool) -> None:
         totals[item.kind].append(item.bytes)
         print(f"{item.kind}: {item.path}, {format_bytes(item.bytes)}")
     if not (found.items or found.runs):
-        print("nothing to remove: a run needs everything")
+        print("nothing to remove: runs need everything in the store")
         return
     parts = [counted(len(sizes), "folder") + f" of {kind}" for kind, sizes in totals.items()]
     parts = [counted(len(found.runs), "run")] * bool(found.runs) + parts

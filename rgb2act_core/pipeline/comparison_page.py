@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Iterator
 
 from .._version import __version__
 from ..evaluation.paired_success import PairedDifference
-from ..reporting.blocks import Block, Cell, Charts, Page, Paragraph, Section, Styled, Table
+from ..reporting.blocks import (
+    Block,
+    Cell,
+    Charts,
+    Heading,
+    Page,
+    Paragraph,
+    Section,
+    Styled,
+    Table,
+)
 from ..reporting.charts import bar, chart
 from ..reporting.formats import duration, percent
 from ..system.formatting import format_bytes
@@ -15,9 +24,8 @@ from .comparison import Comparison
 from .run_summary import RunSummary, shown
 
 EXPLANATION = (
-    "Difference to the first run, in percentage points, on the episodes that both were evaluated"
-    " on, with the 95 % interval of a bootstrap over these episodes. p is that of McNemar's exact"
-    " test."
+    "In percentage points, on the episodes that both were evaluated on. The interval is that of a"
+    " bootstrap over these episodes, and p that of McNemar's exact test."
 )
 
 
@@ -47,13 +55,12 @@ def paired_cells(pair: PairedDifference | None) -> list[str]:
 
 
 def _success(found: Comparison) -> Iterator[Block]:
-    rows: list[Sequence[Cell]] = []
-    for name, each, pair in zip_longest(found.names, found.runs, (None, *found.paired)):
-        paired = ["", "", "", ""] if each is found.runs[0] else paired_cells(pair)
-        rows.append([name, *_rate(each), *paired])
-    headings = ("run", "#success", "", "#95 % interval", "#seeds")
-    others = ("#difference", "#95 % interval", "#p", "#shared seeds")
-    yield Table((*headings, *others), rows)
+    rates = [[name, *_rate(each)] for name, each in zip(found.names, found.runs, strict=True)]
+    yield Table(("run", "#success", "", "#95 % interval", "#seeds"), rates)
+    yield Heading(f"Difference to {found.names[0]}")
+    pairs = zip(found.names[1:], found.paired, strict=True)
+    headings = ("run", "#difference", "#95 % interval", "#p", "#shared seeds")
+    yield Table(headings, [[name, *paired_cells(pair)] for name, pair in pairs])
     yield Paragraph(EXPLANATION)
 
 

@@ -10,6 +10,7 @@ from .files import write_text
 from .locks import locked
 from .run_folders import NUMBER, UNNUMBERED
 
+LAST = "last-number"  # file of a name: the number of a removed run is not given again
 IDENTITY = "identity"  # file with a digest of the spec, so that a damaged record keeps its number
 
 
@@ -25,11 +26,20 @@ def claim(root: Path, name: str, identity: str) -> Path:
     with locked(parent / "numbers.lock"):
         if known := _with_identity(parent, identity):
             return known
-        folder = parent / str(max(_folders(parent), default=UNNUMBERED) + 1)
+        number = max(_last(parent), *_folders(parent), UNNUMBERED) + 1
+        folder = parent / str(number)
         with guard(folder):
             folder.mkdir()
         write_text(folder / IDENTITY, identity)
+        write_text(parent / LAST, str(number))
     return folder
+
+
+def _last(parent: Path) -> int:
+    """Return the number of the newest run, which may have been removed; 0 if it is unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        return int((parent / LAST).read_text(encoding="utf-8"))
+    return UNNUMBERED
 
 
 def _with_identity(parent: Path, identity: str) -> Path | None:
