@@ -113,9 +113,13 @@ def film_some(
 def unfilmed(
     act: Act, folder: Path, episodes: Sequence[dict[str, Any]], task: str | None
 ) -> list[int]:
-    """Return the seeds of the episodes that are to be filmed and have no video yet."""
+    """Return the seeds of the episodes that are to be filmed and have no video yet.
+
+    An episode whose actions are not stored cannot be filmed.
+    """
     chosen = episodes_to_film(episodes, act.videos)
-    return [seed for seed in chosen if not video_path(folder, seed, task).exists()]
+    left = [seed for seed in chosen if not video_path(folder, seed, task).exists()]
+    return [seed for seed in left if rollout_path(folder, seed, task).exists()]
 
 
 def enter_video(folder: Path, episode: dict[str, Any]) -> None:

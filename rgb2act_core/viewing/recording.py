@@ -152,9 +152,14 @@ def add_layout(
         for camera in cameras
         for name in features
     ]
-    charts = [rrb.TimeSeriesView(origin=f"{root}/joint/{name}", name=name) for name in joints]
+    hidden = rrb.PlotLegend(visible=False)
+    charts = [
+        rrb.TimeSeriesView(origin=f"{root}/joint/{name}", name=name, plot_legend=hidden)
+        for name in joints
+    ]
     text = rrb.TextDocumentView(origin=f"{root}/text", name="episode")
-    images_and_text = rrb.Horizontal(*images, *space, text)
-    left = rrb.Vertical(images_and_text, rrb.Grid(*maps)) if maps else images_and_text
+    rows: list[Any] = [rrb.Grid(*part) for part in ([*images, *space], maps) if part]
+    shares = [*[3] * len(rows), 1]
+    left = rrb.Vertical(*rows, text, row_shares=shares)
     parts = [left, rrb.Grid(*charts, grid_columns=2)] if charts else [left]
     recording.layouts.append(rrb.Horizontal(*parts, name=root))

@@ -322,9 +322,10 @@ def test_act_resumes_in_the_task_where_it_stopped(
     spec = read_spec(spec_file(environment=TWO))
     chain.run_pipeline(spec, tmp_path)
     finished, folder = results(tmp_path, "act"), stage_path(tmp_path, "act")
-    shutil.rmtree(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     partial.mkdir()
+    shutil.move(folder / "rollouts", partial / "rollouts")
+    shutil.rmtree(folder)
     (partial / "episodes.json").write_text(json.dumps({"episodes": finished["episodes"][:6]}))
     played: list[Any] = []
     play = EpisodeBatch.run
@@ -334,6 +335,7 @@ def test_act_resumes_in_the_task_where_it_stopped(
     chain.run_pipeline(spec, tmp_path)
     assert played == [("waltz", (2, 3))]
     assert results(tmp_path, "act") == finished
+    assert len(list(folder.glob("videos/*.mp4"))) == 2  # of both tasks
 
 
 @pytest.mark.usefixtures("puppet")
