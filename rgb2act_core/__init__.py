@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .alignment.saving import load_aligner
     from .data.video import write_mp4
     from .features.image_encoder import ImageEncoder, backbone
+    from .pipeline.demonstrations import Demonstrations, open_demonstrations
     from .pipeline.find_run import find_run
     from .pipeline.finished_run import FinishedRun, SuccessRate, open_run, runs
     from .plugins.components import Capability, Command, Component, Kind
@@ -40,6 +41,7 @@ else:  # ``rgb2act --help`` imports none of these
             "Capability": "plugins.components",
             "Command": "plugins.components",
             "Component": "plugins.components",
+            "Demonstrations": "pipeline.demonstrations",
             "FinishedRun": "pipeline.finished_run",
             "SuccessRate": "pipeline.finished_run",
             "ImageEncoder": "features.image_encoder",
@@ -55,6 +57,7 @@ else:  # ``rgb2act --help`` imports none of these
             "key_of": "store.keys",
             "load_aligner": "alignment.saving",
             "load_policy": "policy.saving",
+            "open_demonstrations": "pipeline.demonstrations",
             "open_run": "pipeline.finished_run",
             "parse_json": "system.input_files",
             "read_regular": "system.input_files",
@@ -71,6 +74,7 @@ __all__ = [
     "Capability",
     "Command",
     "Component",
+    "Demonstrations",
     "EnvironmentLost",
     "FinishedRun",
     "ImageEncoder",
@@ -90,6 +94,7 @@ __all__ = [
     "key_of",
     "load_aligner",
     "load_policy",
+    "open_demonstrations",
     "open_run",
     "parse_json",
     "progress_bar",

@@ -1,0 +1,57 @@
+"""``rgb2act export-lerobot SOURCE --into DIR``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rgb2act_core import UserError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export-lerobot``."""
+    parser.add_argument(
+        "source",
+        metavar="RUN|SPEC|DATASET",
+        help="a run (name, name@number or folder), a spec whose demonstrations are collected, or a"
+        " recorded data set",
+    )
+    parser.add_argument(
+        "--into", type=Path, required=True, metavar="DIR", help="new folder of the data set"
+    )
+    parser.add_argument(
+        "--codec",
+        choices=("av1", "h264"),
+        default="av1",
+        help="av1, as LeRobot writes, or h264 for older players [av1]",
+    )
+    parser.add_argument(
+        "--crf",
+        type=int,
+        default=23,
+        metavar="N",
+        help="quality of the videos, 0 to 51, lower is better; LeRobot records with 30 [23]",
+    )
+    parser.add_argument(
+        "--robot",
+        default="",
+        metavar="NAME",
+        help="robot_type of the data set [bimanual or single_arm]",
+    )
+    parser.add_argument(
+        "--root", metavar="DIR", help="folder of all runs and their store [RGB2ACT_ROOT, or runs]"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the data set and print its folder."""
+    from rgb2act_core import open_demonstrations
+
+    from ..export.dataset_writer import ExportOptions, export
+
+    if not 0 <= args.crf <= 51:
+        raise UserError(f"--crf: expected a number from 0 to 51, got {args.crf}")
+    options = ExportOptions(codec=args.codec, crf=args.crf, robot=args.robot)
+    export(open_demonstrations(args.source, args.root), args.into, options)
+    print(args.into)
+    return 0

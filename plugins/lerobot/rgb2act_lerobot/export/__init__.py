@@ -1,0 +1,1 @@
+"""Write episodes as a LeRobotDataset of format v3.0."""

@@ -1,0 +1,246 @@
+"""Frames of an episode in a video file: found by their number, each checked by its time.
+
+Shapes: T = frames of the episode, H W = pixels
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import attrs
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from rgb2act_core import UserError, check_memory
+
+from .files import REMEDY, check_file
+
+LARGEST = 16384  # pixels per side
+OPEN = 8  # videos that stay open per thread
+AHEAD = 64  # frames that are decoded rather than sought
+SAME_RATE = 0.05  # largest relative difference of the video's own frame rate from the data set's
+
+_PROBLEMS = (av.error.FFmpegError, OSError, ValueError, EOFError, IndexError)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class VideoClip:
+    """The frames of an episode in a video file."""
+
+    path: Path
+    label: str
+    """Episode and camera, for messages."""
+    ticks: NDArray[np.int64]
+    """Times of the frames (T,), in the time base of the video."""
+    size: tuple[int, int]
+    digest: str
+    """Digest of the encoded frames."""
+
+    def frames(self, indices: NDArray[np.int64], form: str = "rgb24") -> Iterator[NDArray[Any]]:
+        """Yield the frames of ascending indices as arrays of a pixel format of FFmpeg."""
+        for index in indices.tolist():
+            frame = self._decode(index)
+            if (frame.height, frame.width) != self.size:
+                raise self.damaged(index, f"is {frame.height}x{frame.width}, not {self.size!r}")
+            yield frame.to_ndarray(format=form)
+
+    def _decode(self, index: int) -> VideoFrame:
+        tick = int(self.ticks[index])
+        try:
+            with _reader(self.path) as reader:
+                frame = reader.frame_at(tick, int(self.ticks[max(0, index - AHEAD)]))
+        except _PROBLEMS as err:
+            raise self.damaged(index, f"cannot be decoded ({_first_line(err)})") from err
+        if frame is None:
+            raise self.damaged(index, "cannot be decoded (the decoder leaves it out)")
+        return frame
+
+    def damaged(self, index: int, problem: str) -> UserError:
+        """Return the error for a frame that cannot be read."""
+        return UserError(f"{self.path}: {self.label}: frame {index}: {problem}; {REMEDY}")
+
+
+def open_clip(
+    path: Path, root: Path, label: str, start: float, length: int, fps: float
+) -> VideoClip:
+    """Find the frames of an episode, whose first is at ``start`` seconds, without decoding them.
+
+    Frames are counted from the first one, and each must be within half a frame of its place.
+    Raises UserError that names the first frame that is missing or elsewhere.
+    """
+    check_file(path, root)
+    try:
+        with _opened(path) as (container, stream):
+            size = _size(path, label, stream)
+            packets = _packets(container, stream, start, length, fps)
+            rate, base, first = _rate(stream, fps), stream.time_base, stream.start_time or 0
+    except _PROBLEMS as err:
+        raise UserError(
+            f"{path}: {label}: is not a readable video ({_first_line(err)}); {REMEDY}"
+        ) from err
+    ticks = np.array(sorted(packets), np.int64)
+    times = (ticks - first) * float(base or 1)
+    ticks = ticks[times > start - 0.5 / rate][:length]
+    expected = start + np.arange(len(ticks)) / rate
+    apart = np.abs((ticks - first) * float(base or 1) - expected) * rate
+    wrong = np.flatnonzero(apart > 0.5)
+    if len(wrong):
+        k = int(wrong[0])
+        when = (ticks[k] - first) * float(base or 1)
+        raise UserError(
+            f"{path}: {label}: frame {k}: is at {when:.4f} s, expected {expected[k]:.4f} s at"
+            f" {rate:g} frames per second; {REMEDY}"
+        )
+    if len(ticks) < length:
+        raise UserError(
+            f"{path}: {label}: frame {len(ticks)}: is missing: the video has {len(ticks)} frames"
+            f" from {start:.4f} s on, expected {length}; {REMEDY}"
+        )
+    return VideoClip(path=path, label=label, ticks=ticks, size=size, digest=_digest(packets, ticks))
+
+
+def _rate(stream: VideoStream, fps: float) -> float:
+    """Return the frame rate of the video if it is close to that of the data set, which may be cut.
+
+    Data sets that were converted or edited by hand have 29 for 29.97 frames per second.
+    """
+    own = float(stream.average_rate or 0)
+    return own if abs(own - fps) <= SAME_RATE * fps else fps
+
+
+def _size(path: Path, label: str, stream: VideoStream) -> tuple[int, int]:
+    height, width = stream.codec_context.height, stream.codec_context.width
+    if not (0 < height <= LARGEST and 0 < width <= LARGEST):
+        raise UserError(
+            f"{path}: {label}: has {height}x{width} pixels; at most {LARGEST} per side are"
+            " supported"
+        )
+    check_memory(path, height * width * 3 * 16, "a few decoded frames")
+    return height, width
+
+
+def _packets(
+    container: InputContainer, stream: VideoStream, start: float, length: int, fps: float
+) -> dict[int, bytes]:
+    """Return the digests of encoded frames by their time in ticks, from the key frame on."""
+    base, first = stream.time_base or Fraction(1, 1000), stream.start_time or 0
+    wanted = first + round(start / base)
+    last = first + int((start + (length + 1) / (fps * (1 - SAME_RATE))) / base) + 1
+    for back in (1, round(2 / base), None):
+        container.seek(max(0, wanted - back) if back else 0, stream=stream, backward=True)
+        found: dict[int, bytes] = {}
+        for packet in container.demux(stream):
+            if packet.pts is None:
+                continue
+            if packet.is_corrupt:  # of a file that was cut: the caller counts the frames
+                break
+            found[packet.pts] = hashlib.blake2b(bytes(packet), digest_size=16).digest()
+            if packet.dts is not None and packet.dts > last:
+                break
+        if found and min(found) <= wanted + 0.5 / fps / base:
+            break
+    return found
+
+
+def _digest(packets: dict[int, bytes], ticks: NDArray[np.int64]) -> str:
+    state = hashlib.blake2b(digest_size=16)
+    for tick in ticks.tolist():
+        state.update(packets[tick])
+    return state.hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video, always as MP4: other formats may name other files or addresses to open."""
+    with av.open(str(path), format="mp4", metadata_errors="ignore") as container:
+        if not container.streams.video:
+            raise ValueError("has no video stream")
+        yield container, container.streams.video[0]
+
+
+class _Reader:
+    """An open video and its decoder, which continues where it stopped."""
+
+    def __init__(self, path: Path) -> None:
+        self._opened = _opened(path)
+        self._container, self._stream = self._opened.__enter__()
+        self._stream.codec_context.options = {"err_detect": "explode"}  # damage is an error
+        self._frames: Iterator[VideoFrame] | None = None
+        self._last: VideoFrame | None = None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._frames = self._last = None
+        self._opened.__exit__(None, None, None)
+
+    def frame_at(self, tick: int, near: int) -> VideoFrame | None:
+        """Return the frame at a time in ticks; None if there is none.
+
+        A position from ``near`` on is decoded onwards, any other is sought.
+        """
+        base = self._stream.time_base or Fraction(1, 1000)
+        if self._last is not None and near <= (self._last.pts or 0) <= tick:
+            return self._onwards(tick)
+        for back in (1, round(2 / base), None):
+            self._frames = self._last = None
+            position = max(0, tick - back) if back else 0
+            self._container.seek(position, stream=self._stream, backward=True)
+            frame = self._onwards(tick)
+            if frame is not None:
+                return frame
+        return None
+
+    def _onwards(self, tick: int) -> VideoFrame | None:
+        if self._last is not None and self._last.pts == tick:
+            return self._last
+        if self._frames is None:
+            self._frames = self._container.decode(self._stream)
+        for frame in self._frames:
+            self._last = frame
+            if frame.pts is not None and frame.pts >= tick:
+                return frame if frame.pts == tick else None
+        self._frames = self._last = None
+        return None
+
+
+class _OpenReaders(threading.local):
+    """The open videos of a thread; a forked process opens its own."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.readers: OrderedDict[Path, _Reader] = OrderedDict()
+
+
+_open = _OpenReaders()
+
+
+@contextmanager
+def _reader(path: Path) -> Iterator[_Reader]:
+    """Yield the open reader of a video, which is closed if decoding fails."""
+    if _open.process != os.getpid():
+        _open.__init__()  # type: ignore[misc]
+    reader = _open.readers.pop(path, None) or _Reader(path)
+    try:
+        yield reader
+    except BaseException:
+        reader.close()
+        raise
+    _open.readers[path] = reader
+    if len(_open.readers) > OPEN:
+        _open.readers.popitem(last=False)[1].close()
+
+
+def _first_line(err: BaseException) -> str:
+    return next(iter(str(err).splitlines()), type(err).__name__)[:160]
