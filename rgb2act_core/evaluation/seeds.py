@@ -145,7 +145,7 @@ class _Screening:
                 self._screen(first, wanted, advance)
         finally:
             if self.pool is not None:
-                self.pool.shutdown(wait=True, cancel_futures=True)
+                processes.stop(self.pool)
         return {seed: self.known[seed] for seed in self._needed(first, wanted)}
 
     def _needed(self, first: int, wanted: int) -> range:

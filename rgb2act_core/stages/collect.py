@@ -178,7 +178,7 @@ def _executor(count: int, component: Component, config: Any) -> Iterator[Executo
             " compute.simulator_workers and run again"
         ) from err
     except BaseException:
-        executor.shutdown(wait=True, cancel_futures=True)  # running episodes are finished first
+        processes.stop(executor)
         raise
     executor.shutdown()
 

@@ -6,11 +6,16 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
+
+from .progress import say
+
+FINISHING = 10.0  # seconds that running work has to finish when a run is stopped
 
 
 class _Worker(SpawnProcess):
@@ -51,6 +56,23 @@ def pool(workers: int, initialise: Callable[..., None], *args: Any) -> ProcessPo
     return ProcessPoolExecutor(
         workers, mp_context=SPAWN, initializer=_start, initargs=(initialise, args)
     )
+
+
+def stop(executor: ProcessPoolExecutor, seconds: float = FINISHING) -> None:
+    """Cancel what an executor has not begun, and stop its workers after at most ``seconds``.
+
+    A worker that is stopped leaves its result unfinished, so results must be written atomically.
+    """
+    workers = list((executor._processes or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    until = time.monotonic() + seconds
+    for worker in workers:
+        worker.join(max(0.0, until - time.monotonic()))
+    if unfinished := [worker for worker in workers if worker.is_alive()]:
+        say(f"stopped {len(unfinished)} worker processes before they finished")
+        for worker in unfinished:
+            worker.kill()
+    executor.shutdown(wait=True)
 
 
 def _start(initialise: Callable[..., None], args: tuple[Any, ...]) -> None:
