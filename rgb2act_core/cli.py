@@ -7,6 +7,7 @@ it runs, so that ``rgb2act --help`` is fast.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -18,6 +19,7 @@ from .errors import UserError, did_you_mean
 from .plugins import registry
 from .plugins.components import Command
 from .system import interrupts, streams
+from .system.json_output import print_json_error
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -35,6 +37,7 @@ exit codes:
 environment variables:
   RGB2ACT_ROOT=DIR   default of --root, the folder of all runs [runs]
   RGB2ACT_QUIET=1    print no progress
+  RGB2ACT_PROGRESS=json  print progress as JSON, one object a line
   RGB2ACT_STRICT=1   show the traceback of a plugin that cannot be loaded
   RGB2ACT_CACHE=DIR  folder of downloads and digests [~/.cache/rgb2act]
   RGB2ACT_TOKEN=...  access token of the policy server and its client
@@ -54,14 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str], received: Callable[[], int | None]) -> int:
-    resumable = False
+    resumable = as_json = False
     try:
         args = parse(given)
-        resumable = args.resumable
+        resumable, as_json = args.resumable, getattr(args, "json", False)
+        if progress := getattr(args, "progress", None):
+            os.environ["RGB2ACT_PROGRESS"] = progress
         return int(args.run_command(args))
     except UserError as err:
         if not received():
             streams.print_error(err)
+            if as_json:
+                print_json_error(err.args, 2)
             return 2
     except KeyboardInterrupt:
         pass

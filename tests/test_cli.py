@@ -261,8 +261,18 @@ def test_broken_pipe_of_something_else_is_a_bug() -> None:
     assert "Traceback" in done.stderr
 
 
+def test_errors_are_json_where_results_would_be(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("sede = 3\n")
+    done = rgb2act("check", "bad.toml", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    found = json.loads(done.stdout)
+    assert found["schema"] == "rgb2act.error/1"
+    assert found["error"]["exit_code"] == 2
+    assert "\n".join(found["error"]["problems"]) == done.stderr.rstrip("\n")
+
+
 def test_plugins_are_listed_for_scripts() -> None:
-    listed = json.loads(rgb2act("plugins", "--json").stdout)
+    listed = json.loads(rgb2act("plugins", "--json").stdout)["plugins"]
     core = listed[0]
     assert core["name"] == "builtin"
     assert core["error"] is None

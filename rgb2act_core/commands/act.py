@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..plugins.arguments import add_json, add_root, add_spec, count, seed_range
+from ..plugins.arguments import add_json, add_progress, add_root, add_spec, count, seed_range
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
+from ..system.json_output import print_json
 from .run import run_stages
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_root(parser)
     add_json(parser)
+    add_progress(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     videos = [str(path) for path in evaluation.videos]
     if args.json:
         found = {"run": str(folder), "results": {"act": dict(evaluation.results)}}
-        print(json.dumps(found | {"folder": str(evaluation.folder), "videos": videos}))
+        print_json("act", found | {"folder": str(evaluation.folder), "videos": videos})
     else:
         print(evaluation.folder / "stage.json", *videos, page, sep="\n")
     return 0

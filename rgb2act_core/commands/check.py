@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..plugins.arguments import add_json, add_root, add_spec
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from ..pipeline.forecast import Forecast
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     with source.places.located():
         result = check(source.spec, Path(args.root), args.time)
     if args.json:
-        print(json.dumps(result.to_json()))
+        print_json("check", result.to_json())
     else:
         _show(result)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..plugins.arguments import add_json, add_root, add_spec
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from ..interfaces import Diagnostic
@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     named = shlex.quote(args.spec)
     found = [(part, of_spec(each, named)) for part, each in diagnose(spec, root)]
     if args.json:
-        print(json.dumps([{"part": part} | attrs.asdict(d) for part, d in found], indent=1))
+        rows = [{"part": part} | attrs.asdict(d) for part, d in found]
+        print_json("doctor", {"requirements": rows})
     else:
         _show(found)
     return int(not all(diagnostic.ok for _, diagnostic in found))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 
 from ..plugins.arguments import add_json, add_run, seed_list
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
-
-SCHEMA = "rgb2act.film/1"
+from ..system.json_output import print_json
 
 
 @hookimpl
@@ -48,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
     videos = film_episodes(folder, args.seeds, args.task)
     page = report.write(folder)
     if args.json:
-        found = {"run": str(folder), "videos": [*map(str, videos)], "report": str(page)}
-        print(json.dumps({"schema": SCHEMA, **found}))
+        print_json("film", {"run": folder, "videos": videos, "report": page})
     else:
         print(*videos, page, sep="\n")
     return 0

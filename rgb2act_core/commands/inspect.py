@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from ..plugins.arguments import add_json
 from ..plugins.components import Capability, Command, Kind
 from ..plugins.hookspecs import hookimpl
 from ..system.formatting import format_bytes
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         fields = attrs.asdict(found, filter=lambda field, _: field.name not in CALLED)
         fields["findings"] = [attrs.asdict(finding) for finding in findings]
-        print(json.dumps(fields, indent=1, default=str))
+        print_json("inspect", fields)
     else:
         _show(found)
         _show_findings(findings)

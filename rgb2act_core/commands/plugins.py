@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 
 from ..plugins import registry
 from ..plugins.arguments import add_json
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
+from ..system.json_output import print_json
 
 
 @hookimpl
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """List components by kind, then commands, then the errors of broken plugins."""
     statuses = registry.statuses()
     if args.json:
-        print(json.dumps([_to_json(status) for status in statuses], indent=1))
+        print_json("plugins", {"plugins": [_to_json(status) for status in statuses]})
         return 0
     rows = sorted(
         (kind.label, name, _origin(status), summary)

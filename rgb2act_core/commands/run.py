@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plugins.arguments import add_json, add_root, add_spec
+from ..plugins.arguments import add_json, add_progress, add_root, add_spec
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -42,6 +42,7 @@ def without_results(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(json=False)
     add_spec(parser)
     add_root(parser)
+    add_progress(parser)
 
 
 def run_stages(
@@ -68,7 +69,7 @@ def run_stages(
 
         show_aligner(results["align"])
     if args.json:
-        print(json.dumps({"run": str(folder), "results": results}))
+        print_json(args.command, {"run": str(folder), "results": results})
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Problems
-from ..plugins.arguments import add_json, add_root, add_spec, count
+from ..plugins.arguments import add_json, add_progress, add_root, add_spec, count
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from ..pipeline.sweep import Outcome
     from ..spec.axes import Axis
 
-SCHEMA = "rgb2act.sweep/1"
 EPILOG = """\
 The values of a key are a TOML array without its brackets; words that are not TOML are strings:
   --set seed=0,1,2 --set policy.condition=aligned,end_to_end --set 'extract.tokens.grid=[4,4],[8,8]'
@@ -45,6 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_spec(parser)
     add_root(parser)
     add_json(parser)
+    add_progress(parser)
     parser.add_argument("--jobs", type=count, default=1, metavar="N", help="runs at once [1]")
 
 
@@ -106,22 +106,20 @@ def _show(
         if outcome.error:
             print(f"failed: {label_of(outcome.values, axes)}: {outcome.error}", file=sys.stderr)
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "schema": SCHEMA,
-                    "table": [row.to_json() for row in rows],
-                    "runs": [
-                        {
-                            "set": dict(outcome.values),
-                            "run": str(outcome.folder) if outcome.folder else None,
-                            "error": outcome.error or None,
-                        }
-                        for outcome in outcomes
-                    ],
-                    "page": str(page) if rows else None,
-                }
-            )
+        print_json(
+            "sweep",
+            {
+                "table": [row.to_json() for row in rows],
+                "runs": [
+                    {
+                        "set": dict(outcome.values),
+                        "run": str(outcome.folder) if outcome.folder else None,
+                        "error": outcome.error or None,
+                    }
+                    for outcome in outcomes
+                ],
+                "page": str(page) if rows else None,
+            },
         )
     elif rows:
         print(text_table(rows))

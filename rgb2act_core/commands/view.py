@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..plugins.arguments import add_json, add_root, seed_list
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
-
-SCHEMA = "rgb2act.view/1"
+from ..system.json_output import print_json
 
 
 @hookimpl
@@ -69,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         )
         shown = view.show_run(folder, request, output)
     if args.json:
-        print(json.dumps({"schema": SCHEMA, "shown": shown, "output": args.output}))
+        print_json("view", {"shown": shown, "output": args.output})
     else:
         print(*shown, *([args.output] if args.output else []), sep="\n")
     return 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..plugins.arguments import add_json, add_spec
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from ..weights.inventory import WeightsStatus
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         fetch(spec)
     found = inventory(spec)
     if args.json:
-        print(json.dumps([attrs.asdict(status) for status in found], indent=1))
+        print_json("weights", {"weights": [attrs.asdict(status) for status in found]})
     else:
         for status in found:
             print("\n".join(_lines(status)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..system.progress import Advance
+from ..system.progress_json import Advance
 
 Ended = Callable[[bool], None]
 

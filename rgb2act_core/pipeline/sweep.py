@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -98,6 +99,7 @@ class _Sweep:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | {"RGB2ACT_PROGRESS": ""},  # its lines become messages of this process
             start_new_session=True,  # a Ctrl-C of the terminal reaches only this process
         )
 

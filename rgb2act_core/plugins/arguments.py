@@ -42,6 +42,15 @@ def _option(name: str, text: str) -> tuple[str, str]:
     return name, text
 
 
+def add_progress(parser: ArgumentParser) -> None:
+    """Add ``--progress``."""
+    parser.add_argument(
+        "--progress",
+        choices=("text", "json"),
+        help="how to print progress to stderr; json is one object a line [text]",
+    )
+
+
 def add_root(parser: ArgumentParser) -> None:
     """Add ``--root``, the folder of all runs."""
     parser.add_argument(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..plugins.arguments import add_json, add_run, count, port
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from .policy_info import PolicyInfo
@@ -45,7 +45,7 @@ def announce(args: argparse.Namespace, address: tuple[str, int], info: PolicyInf
     """Print the server's address and the policy it serves."""
     host, port = address[:2]
     if args.json:
-        print(json.dumps({"host": host, "port": port, **info.to_json()}), flush=True)
+        print_json("serve", {"host": host, "port": port, **info.to_json()})
         return
     height, width = info.image
     print(

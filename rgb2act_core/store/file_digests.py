@@ -21,7 +21,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..system.input_files import open_regular
-from ..system.progress import Advance, progress_bar
+from ..system.progress import progress_bar
+from ..system.progress_json import Advance
 from .files import write_text
 
 BLOCK = 1 << 22  # bytes

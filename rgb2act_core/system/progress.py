@@ -1,6 +1,7 @@
 """Progress on stderr: bars on a terminal, otherwise a line every ten seconds.
 
-Stdout is reserved for the results of a command. ``RGB2ACT_QUIET=1`` turns progress off.
+Stdout is reserved for the results of a command. ``RGB2ACT_QUIET=1`` turns progress off, and
+``RGB2ACT_PROGRESS=json`` prints it as JSON, one object a line, which docs/json.md describes.
 """
 
 from __future__ import annotations
@@ -8,26 +9,31 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
+from . import progress_json
 from .formatting import format_duration, format_rate
+from .progress_json import Advance
 
 EVERY = 10.0  # seconds between plain lines
 PERIOD = 600.0  # seconds over which a bar averages its rate; large models need long for a batch
+SHORTEST = 0.1  # seconds; units that end within less have no meaningful rate
+NARROW, WIDE = 80, 100  # columns of a terminal below which the bar is left out, or shorter
 _clock = time.monotonic
 _live: Progress | None = None  # the bars on the screen; rich allows one group at a time
-
-Advance = Callable[..., None]
 
 
 def say(message: str) -> None:
     """Print a line to stderr, above the progress bars if there are any."""
-    if not _quiet():
+    if progress_json.is_on():
+        progress_json.message(message)
+    elif not _quiet():
         console = _live.console if _live else Console(stderr=True)
         with contextlib.suppress(OSError):  # progress that can't be printed stops no run
             console.print(message, markup=False, highlight=False, soft_wrap=True)
@@ -41,7 +47,10 @@ def progress_bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[A
     which adds n units and shows the values, such as ``loss=0.5``, next to the bar. Tasks can be
     nested. The terminal is restored however the block ends.
     """
-    if _quiet():
+    if progress_json.is_on():
+        with progress_json.task(title, total, unit, done) as advance:
+            yield advance
+    elif _quiet():
         yield lambda n=1, **values: None
     elif Console(stderr=True).is_terminal:
         with _bar(title, total, unit, done) as advance:
@@ -78,14 +87,10 @@ def _bars() -> Iterator[Progress]:
     if _live:
         yield _live
         return
+    console = Console(stderr=True)
     _live = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=28),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        _Rate(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[values]}", markup=False),
-        console=Console(stderr=True),
+        *_columns(console.width),
+        console=console,
         redirect_stdout=False,  # results on stdout stay unchanged
         get_time=lambda: _clock(),
         speed_estimate_period=PERIOD,
@@ -97,10 +102,29 @@ def _bars() -> Iterator[Progress]:
         _live = None
 
 
+def _columns(width: int) -> tuple[ProgressColumn, ...]:
+    """Return what a bar shows, on one line of a terminal with ``width`` columns."""
+    text = (
+        TextColumn("{task.description}", markup=False, table_column=_one_line()),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", table_column=_one_line()),
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=_one_line()),
+        TextColumn("{task.fields[values]}", markup=False, table_column=_one_line()),
+    )
+    if width < NARROW:
+        return text
+    bar = BarColumn(bar_width=28 if width >= WIDE else 10)
+    return (text[0], bar, text[1], _Rate(table_column=_one_line()), *text[2:])
+
+
+def _one_line() -> Column:
+    return Column(no_wrap=True, overflow="ellipsis")
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        text = "" if speed is None else format_rate(speed, task.fields["unit"])
+        known = speed is not None and (task.elapsed or 0.0) >= SHORTEST
+        text = format_rate(speed, task.fields["unit"]) if speed is not None and known else ""
         return Text(text, style="progress.data.speed")
 
 
@@ -128,7 +152,8 @@ def _lines(title: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         word = "in"
     finally:
         now = _clock()
-        rate = f", {format_rate(speed(now), unit)}" if count > done else ""
+        known = count > done and now - start >= SHORTEST
+        rate = f", {format_rate(speed(now), unit)}" if known else ""
         spent = format_duration(now - start)
         say(f"{title}: {count:,}/{total:,} {unit} {word} {spent}{rate}{suffix}")
 

@@ -26,7 +26,11 @@ def test_missing_parts_are_listed(cli: Cli, spec_file: Callable[..., Path]) -> N
     )
     done = cli("doctor", spec, "--json")
     assert done.returncode == 1, done.stderr
-    lacks = {(row["part"], row["name"]): row for row in json.loads(done.stdout) if not row["ok"]}
+    lacks = {
+        (row["part"], row["name"]): row
+        for row in json.loads(done.stdout)["requirements"]
+        if not row["ok"]
+    }
     assert set(lacks) == {
         ("backbone puppet", "weights"),
         ("environment puppet", "legs"),

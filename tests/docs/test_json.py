@@ -19,7 +19,7 @@ from rgb2act_core.interfaces import DatasetSummary, EpisodeOverview, JointMotion
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 SECTIONS = dict(
-    re.findall(r"^## ([\w, ]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE),
+    re.findall(r"^## ([a-z][\w, ]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE),
 )
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -149,12 +149,21 @@ def test_output_of_serve_has_documented_fields(smoke_done: Path) -> None:
 def test_inspect_documents_the_fields_of_a_summary() -> None:
     documented = {re.split(r"[.\[]", field.path)[0] for field in fields("inspect")}
     names = {f.name for f in attrs.fields(DatasetSummary)} - {"images", "environments"}
-    assert documented == names | {"findings"}
+    assert documented == names | {"findings", "schema"}
     of_episode = {f.path for f in fields("inspect") if f.path.startswith("episodes[].")}
     names = {path.removeprefix("episodes[].").rstrip("[]") for path in of_episode}
     assert names == {f.name for f in attrs.fields(EpisodeOverview)}
     of_motion = {f.path.partition(".")[2] for f in fields("inspect") if f.path[:7] == "motion."}
     assert of_motion == {f.name for f in attrs.fields(JointMotion)}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_object_names_its_format(section: str) -> None:
+    assert fields(section)[0].path == "schema"
+    (example,) = re.findall(r"```json\n(.*?)```", SECTIONS[section], re.DOTALL)
+    name, version = json.loads(example)["schema"].split("/")
+    assert name.removeprefix("rgb2act.") in section.split(", ")
+    assert version == "1"
 
 
 def test_every_command_with_json_has_a_section() -> None:

@@ -134,7 +134,7 @@ def test_written_plugins_install_pass_their_tests_and_run_in_a_spec(tmp_path: Pa
     done = run(*pip, "--target", str(site), *folders, path=tmp_path)
     assert done.returncode == 0, done.stderr
     listed = json.loads(run("-m", "rgb2act_core", "plugins", "--json", path=site).stdout)
-    errors = {plugin["name"]: plugin["error"] for plugin in listed}
+    errors = {plugin["name"]: plugin["error"] for plugin in listed["plugins"]}
     assert {name: errors[name] for name in PARTS.values()} == dict.fromkeys(PARTS.values())
     done = run("-m", "pytest", "-q", "--import-mode=importlib", "-W", "error", *folders, path=site)
     assert done.returncode == 0, done.stdout

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import io
+import json
 import os
 import pty
 import subprocess
 import sys
+from functools import partial
 
 import pytest
+from rich.console import Console
 
 from rgb2act_core.system import progress
 
@@ -78,6 +82,52 @@ def test_quiet_mode_prints_nothing(capsys, monkeypatch):
         advance(3, loss=1.0)
         progress.say("nothing")
     assert capsys.readouterr().err == ""
+
+
+def test_progress_as_json_is_one_object_a_line(capsys, monkeypatch):
+    monkeypatch.setenv("RGB2ACT_PROGRESS", "json")
+    with progress.progress_bar("train", 5, "steps", done=2) as advance:
+        advance(3, loss=0.5)
+        progress.say("a [bold] word")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {line["schema"] for line in lines} == {"rgb2act.progress/1"}
+    first, message, last = lines
+    assert (first["event"], first["state"], first["done"], first["total"]) == (
+        "task",
+        "running",
+        2,
+        5,
+    )
+    assert (message["event"], message["text"]) == ("message", "a [bold] word")
+    assert (last["state"], last["done"], last["values"]) == ("ended", 5, {"loss": 0.5})
+
+
+def test_task_that_fails_is_stopped(capsys, monkeypatch):
+    monkeypatch.setenv("RGB2ACT_PROGRESS", "json")
+    with pytest.raises(KeyError), progress.progress_bar("act", 8, "episodes"):
+        raise KeyError
+    assert json.loads(capsys.readouterr().err.splitlines()[-1])["state"] == "stopped"
+
+
+def test_units_that_end_at_once_have_no_rate(capsys, clock):
+    with progress.progress_bar("act", 4, "episodes") as advance:
+        clock[0] += 0.00001
+        advance(4)
+    assert capsys.readouterr().err.splitlines()[-1] == "act: 4/4 episodes in 0.0 s"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_bar_takes_one_line_of_a_terminal(monkeypatch, width):
+    screen = io.StringIO()
+    console = partial(Console, file=screen, force_terminal=True, width=width)
+    monkeypatch.setattr(progress, "Console", lambda **options: console())
+    with progress._bar("act end_to_end", 100, "episodes", 0) as advance:
+        advance(93, success=0.9139)
+        shown = progress._live.console.render_lines(progress._live.get_renderable())
+    assert len(shown) == 1
+    text = "".join(segment.text for segment in shown[0])
+    assert "93/100" in text
+    assert "success 0.9139" in text
 
 
 ON_TERMINAL = """

@@ -59,7 +59,9 @@ def test_every_state_is_listed(cli: Cli, spec_file: SpecFile, tmp_path: Path) ->
     env = {"RGB2ACT_CACHE": str(tmp_path / "cache")}
     done = cli("weights", spec, "--json", **env)
     assert done.returncode == 1  # one is missing
-    hub, local, absent, random, teacher = (WeightsStatus(**row) for row in json.loads(done.stdout))
+    hub, local, absent, random, teacher = (
+        WeightsStatus(**row) for row in json.loads(done.stdout)["weights"]
+    )
     assert hub == WeightsStatus(
         role="backbone",
         component="puppet",
@@ -87,12 +89,12 @@ def test_fetch_downloads_missing_files(
     env = {"RGB2ACT_CACHE": str(tmp_path / "cache"), "RGB2ACT_PUPPET_URL": url, "no_proxy": "*"}
     done = cli("weights", spec, "--fetch", "--json", **env)
     assert done.returncode == 0, done.stderr
-    status = WeightsStatus(**json.loads(done.stdout)[0])
+    status = WeightsStatus(**json.loads(done.stdout)["weights"][0])
     assert (status.state, status.size) == ("available", len(BODY))
     assert status.path is not None
     assert Path(status.path).read_bytes() == BODY
     again = cli("weights", spec, "--json", **(env | {"HF_HUB_OFFLINE": "1"}))
-    assert json.loads(again.stdout)[0]["state"] == "available"
+    assert json.loads(again.stdout)["weights"][0]["state"] == "available"
 
 
 def test_fetch_reports_what_cannot_be_downloaded(

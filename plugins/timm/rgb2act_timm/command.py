@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from rgb2act_core import UserError, progress_bar
+from rgb2act_core import UserError
 
 SHOWN = 20  # models, unless --all is given
 COLUMNS = ("model", "parameters", "channels", "tokens", "licence")
@@ -24,6 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the models; exit code 1 if there are none."""
+    from rgb2act_core import progress_bar
+
     from .catalogue import names
     from .listing import describe
 
