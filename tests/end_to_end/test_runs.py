@@ -36,7 +36,7 @@ def test_runs_are_kept_compared_and_removed(cli: Callable[..., Any], puppet_root
     first = puppet_root / "puppet" / "1"
     before = files_of(first)
 
-    # a changed spec fails while it trains: the first run is still the one that the name stands for
+    # a changed spec fails while it trains: the name still means the first run
     failed = ("run", spec, "--set", "policy.steps=14")
     rgb2act(*failed, code=1, RGB2ACT_PUPPET="learn:raise:5")
     assert files_of(first) == before

@@ -1,4 +1,4 @@
-"""Numbered run folders: ids, which run a name stands for, and concurrent claims."""
+"""Numbered run folders: ids, which run a name means, and concurrent claims."""
 
 from __future__ import annotations
 
