@@ -124,6 +124,6 @@ def test_compiling_is_part_of_the_evaluation_key(
         assert ("train: cached" in done.stderr) == bool(act)
     assert rates[0] == rates[1]
     capfd.readouterr()
-    _, sessions = load_server(tmp_path / "puppet")
+    _, sessions = load_server(tmp_path / "puppet" / "1")
     sessions.close()
     assert "policy: compiled in" in capfd.readouterr().err  # before a client connects

@@ -69,10 +69,10 @@ def test_smoke_run_passes_until_a_frame_is_altered(cli: Cli, smoke_root: Path) -
 
 @pytest.mark.usefixtures("puppet")
 def test_finished_run_passes(puppet_done: Path) -> None:
-    found = verify(puppet_done / "puppet")
+    found = verify(puppet_done / "puppet" / "1")
     assert found.problems == ()
     assert (found.stores, found.episodes) == (15, 3)
-    assert verify(puppet_done / "puppet", 1).episodes == 1
+    assert verify(puppet_done / "puppet" / "1", 1).episodes == 1
 
 
 @pytest.mark.usefixtures("puppet")

@@ -99,7 +99,7 @@ def test_every_option_trains_resumes_with_the_same_bits_and_is_verified(
     uninterrupted = shutil.copytree(puppets_done, tmp_path / "uninterrupted")
     interrupted = shutil.copytree(puppets_done, tmp_path / "interrupted")
     folder = chain.run_pipeline(spec, uninterrupted, "train")
-    assert weights(folder) != weights(puppets_done / "puppets")
+    assert weights(folder) != weights(puppets_done / "puppets" / "1")
     assert verify(folder, 2).problems == ()
     steps: list[int] = []
     loss = AlignmentBatches.loss
