@@ -1,9 +1,9 @@
 """Compare two policies on the episodes that both were evaluated on.
 
 Two evaluations with the same seeds have the same scenes, so differences per episode are more
-informative than two success rates. McNemar's exact test (McNemar 1947) asks whether the episodes in which
-only one of them succeeds favour one side; the interval of the mean difference is that of a
-percentile bootstrap over episodes (Efron and Tibshirani 1993).
+informative than two success rates. McNemar's exact test (McNemar 1947) asks whether the episodes
+in which only one of them succeeds favour one side. The interval of the mean difference is that of
+a percentile bootstrap over episodes (Efron and Tibshirani 1993).
 """
 
 from __future__ import annotations

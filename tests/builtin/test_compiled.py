@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from rgb2act_core import find_run
 from rgb2act_core.builtin.heads.denoiser_config import Mlp, Transformer, Unet
 from rgb2act_core.builtin.heads.diffusion_config import Diffusion
 from rgb2act_core.builtin.heads.factories import DiffusionHead
@@ -124,6 +125,6 @@ def test_compiling_is_part_of_the_evaluation_key(
         assert ("train: cached" in done.stderr) == bool(act)
     assert rates[0] == rates[1]
     capfd.readouterr()
-    _, sessions = load_server(tmp_path / "puppet" / "1")
+    _, sessions = load_server(find_run("puppet", tmp_path))
     sessions.close()
     assert "policy: compiled in" in capfd.readouterr().err  # before a client connects
