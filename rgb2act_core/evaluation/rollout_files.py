@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..store.disk_errors import guard
 from ..store.files import atomic_write
 from .episode_metrics import step_lengths
 
@@ -62,7 +63,8 @@ class RolloutFile:
             for name in ("seed", "success", "task", "scene", "chunk", "action_names")
         }
         path = rollout_path(folder, self.seed, self.task)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with guard(path):  # a folder that was deleted meanwhile is an error
+            path.parent.mkdir(exist_ok=True)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with atomic_write(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, info=np.array(json.dumps(info)), **arrays)
