@@ -10,13 +10,18 @@ DEMO := $(patsubst %/pyproject.toml,%,$(CLIENT)) plugins/tabletop plugins/mini
 
 .PHONY: demo test test-robotwin quick fuzz check format docs bench dist clean
 
+# stops at once where pip would only fail after it has downloaded everything
+VENV = test -x $(BIN)/python || { $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) \
+	else "make: python " + sys.version.split()[0] + " is too old; install Python 3.11 to 3.14, and name it:" \
+	" make PYTHON=python3.11")' && $(PYTHON) -m venv .venv; }
+
 .venv/demo: $(PROJECTS)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(VENV)
 	$(PIP) --editable . $(addprefix --editable ./,$(DEMO))
 	touch $@
 
 .venv/ready: $(PROJECTS)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(VENV)
 	$(PIP) --editable '.[dev]' $(addprefix --editable ./,$(LOCAL))
 	touch $@ .venv/demo
 

@@ -122,12 +122,22 @@ def _parser() -> tuple[argparse.ArgumentParser, Commands]:
     return parser, commands
 
 
+def complete_parser() -> tuple[argparse.ArgumentParser, Commands]:
+    """Return the parser with all commands, those of plugins included."""
+    parser, commands = _parser()
+    for name in registry.plugin_commands():
+        _add_plugin_command(parser, commands, name)
+    return parser, commands
+
+
 def _add(commands: Commands, command: Command) -> None:
     text = command.summary
     child: argparse.ArgumentParser = commands.add_parser(
         command.name, help=text, description=f"{text[:1].upper()}{text[1:]}.", allow_abbrev=False
     )
-    child.set_defaults(run_command=command.run, resumable=command.resumable)
+    child.set_defaults(
+        run_command=command.run, resumable=command.resumable, complete_parser=complete_parser
+    )
     command.arguments(child)
 
 

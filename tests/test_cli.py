@@ -63,7 +63,7 @@ def test_bad_spec_is_reported_before_torch_is_loaded(tmp_path: Path) -> None:
 def test_every_command_has_its_help() -> None:
     names = (
         "run check collect extract align train act plugins weights doctor inspect selftest"
-        " new-plugin new-spec sweep report verify serve"
+        " new-plugin new-spec sweep completion report verify serve"
     )
     text = rgb2act("--help").stdout
     for name in names.split():
