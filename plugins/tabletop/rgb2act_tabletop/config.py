@@ -8,13 +8,17 @@ from typing import Literal, get_args
 import attrs
 
 from rgb2act_core import UserError, did_you_mean
+from rgb2act_core.interfaces import fields
 
-Task = Literal["reach", "lift", "lift_pedestal", "lift_distractors", "transfer"]
+Task = Literal["reach", "lift", "lift_pedestal", "lift_distractors", "lift_shape", "transfer"]
 Camera = Literal["head", "top", "front"]
 Renderer = Literal["raycast", "gl"]
+CloudColours = Literal["image", "labels"]
 TASKS: tuple[str, ...] = get_args(Task)
 CAMERAS: tuple[str, ...] = get_args(Camera)
 RENDERERS: tuple[str, ...] = get_args(Renderer)
+CLOUD_COLOURS: tuple[str, ...] = get_args(CloudColours)
+JITTERS = {"colour_jitter": 1.0, "light_jitter": 0.5, "camera_jitter": 0.1}  # largest values
 SIZES = (16, 512)
 
 
@@ -30,7 +34,20 @@ class Tabletop:
     """Height and width of each camera's image, in pixels."""
     renderer: Renderer = "raycast"
     """``raycast`` needs only mujoco and is faster for images of up to about 96 pixels. ``gl`` needs
-    OpenGL (EGL, OSMesa or a display), and takes nearly the same time for all sizes."""
+    OpenGL (EGL, OSMesa or a display), and takes nearly the same time for all sizes. It cannot draw
+    the patterns of ``lift_shape``."""
+    cloud_colours: CloudColours = fields.added_later(default="image")
+    """Colours of the point clouds. ``image`` takes them from the images. ``labels`` gives each part
+    its flat colour, without light, patterns and jitter: the target is red, distractors are blue and
+    green. Images are the same."""
+    colour_jitter: float = fields.added_later(default=0.0)
+    """Largest change of each material's red, green and blue in an episode, 0 to 1. All objects of
+    ``lift_shape`` keep the same two colours."""
+    light_jitter: float = fields.added_later(default=0.0)
+    """Largest relative change of the lights' strength in an episode, and of their direction."""
+    camera_jitter: float = fields.added_later(default=0.0)
+    """Largest shift of a camera and of the point that it looks at in an episode, along each axis,
+    in metres. Point clouds stay in the world frame."""
 
     def __attrs_post_init__(self) -> None:
         if problems := list(self._problems()):
@@ -39,6 +56,7 @@ class Tabletop:
     def _problems(self) -> Iterator[str]:
         yield from _unknown("task", self.task, TASKS)
         yield from _unknown("renderer", self.renderer, RENDERERS)
+        yield from _unknown("cloud_colours", self.cloud_colours, CLOUD_COLOURS)
         for camera in self.cameras:
             yield from _unknown("cameras", camera, CAMERAS)
         if not self.cameras or len(set(self.cameras)) < len(self.cameras):
@@ -51,6 +69,17 @@ class Tabletop:
             yield (
                 f"tabletop.size: {self.size!r} is out of range; "
                 f"choose a size in pixels from {low} to {high}"
+            )
+        for name, most in JITTERS.items():
+            if not 0 <= getattr(self, name) <= most:
+                yield (
+                    f"tabletop.{name}: {getattr(self, name)!r} is out of range; "
+                    f"choose a number from 0 to {most}"
+                )
+        if self.task == "lift_shape" and self.renderer == "gl":
+            yield (
+                "tabletop.renderer: 'gl' cannot draw the patterns of lift_shape; "
+                "set renderer = 'raycast'"
             )
 
 

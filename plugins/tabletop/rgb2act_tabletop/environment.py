@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from rgb2act_core.interfaces import PointCloud
 
+from .appearance import Appearance, Dresser, draw
 from .config import CAMERAS, Tabletop
 from .raycast import View
-from .tasks import HOLD_STEPS, TASKS, Layout, holds, layout
+from .tasks import HOLD_STEPS, TASKS, holds, layout
 from .views import Renderer, Views, renderer
 from .world import ACTION_NAMES, CONTROL_HZ, HIGH_A, LOW_A, World
 
@@ -45,7 +46,9 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
         self.observe_clouds = False
         self._render_view = (render_camera, *render_size)
         self._renderers: dict[tuple[str, int, int], Renderer] = {}
-        self._views = Views(config.renderer, self.world.model, config.cameras, config.size)
+        self._views = Views(config, self.world.model)
+        self._dresser = Dresser(self.world.model)
+        self._appearance = Appearance()
         self._steps = self._held = 0
         shape = (len(config.cameras), config.size, config.size, 3)
         self.observation_space = spaces.Dict(
@@ -58,13 +61,20 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Sample a new layout from the seed; there are no options."""
         super().reset(seed=seed)
-        return self.start(layout(self.task, self.np_random))
+        self.start(self.np_random)
+        return self._result()
 
-    def start(self, where: Layout) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Start an episode with a given layout of the objects."""
+    def start(self, rng: np.random.Generator) -> None:
+        """Sample the layout of the objects and the appearance of an episode, and start it."""
+        where = layout(self.task, rng)
+        self._appearance = draw(self.task, self.config, rng)
+        if self._appearance != Appearance():
+            self._dresser.apply(self._appearance)
+            self._views.show(self._appearance)
+            for each in self._renderers.values():
+                each.show(self._appearance)
         self.world.reset(where)
         self._steps = self._held = 0
-        return self._result()
 
     def step(
         self, action: NDArray[np.float32]
@@ -113,7 +123,8 @@ class TabletopEnv(gymnasium.Env[dict[str, NDArray[Any]], NDArray[np.float32]]): 
             raise ValueError(f"there is no camera {camera!r}; choose from {', '.join(CAMERAS)}")
         key = (camera, height, width)
         if key not in self._renderers:
-            self._renderers[key] = renderer(self.config.renderer, self.world.model, *key)
+            self._renderers[key] = renderer(self.config, self.world.model, *key)
+            self._renderers[key].show(self._appearance)
         return self._renderers[key].render(self.world.data).rgb
 
 

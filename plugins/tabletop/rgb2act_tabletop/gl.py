@@ -9,6 +9,7 @@ import numpy as np
 
 from rgb2act_core import UserError
 
+from .appearance import Appearance
 from .raycast import Lens, View, lens
 
 
@@ -16,9 +17,13 @@ class GLRenderer:
     """Renderer of one camera at one size; use it only in the thread that created it."""
 
     def __init__(self, model: Any, camera: str, height: int, width: int) -> None:
+        self._model, self._camera, self._shape = model, camera, (height, width)
         self.lens: Lens = lens(model, camera, height, width)
-        self._camera = camera
         self._renderer = _open(model, height, width)
+
+    def show(self, appearance: Appearance) -> None:
+        """Read the camera of the model; OpenGL reads colours and lights itself."""
+        self.lens = lens(self._model, self._camera, *self._shape)
 
     def render(self, data: Any) -> View:
         """Render a state whose positions are up to date."""

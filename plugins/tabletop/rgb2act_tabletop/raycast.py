@@ -12,7 +12,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from .scene import AMBIENT, FLOOR, LIGHTS
+from .appearance import Appearance
+from .patterns import is_second
+from .scene import FLOOR
+from .tasks import Task
 
 BACKGROUND = (0.0, 0.0, 0.0)  # pixels whose ray hits nothing
 # mj_multiRay drops some rays to geometry that spreads far around the camera (seen in 4.0), so
@@ -52,9 +55,32 @@ def lens(model: Any, camera: str, height: int, width: int) -> Lens:
 class Raycaster:
     """Renderer of one camera at one size; the same state gives the same bytes."""
 
-    def __init__(self, model: Any, camera: str, height: int, width: int) -> None:
-        self._model = model
-        self.lens = lens(model, camera, height, width)
+    def __init__(self, model: Any, task: Task, camera: str, height: int, width: int) -> None:
+        self._model, self._camera = model, camera
+        self._shape = (height, width)
+        self._patterned = [
+            (model.geom(body.name).id, body.pattern) for body in task.bodies if body.pattern
+        ]
+        self._geom_N = np.empty(height * width, np.int32)
+        self._dist_N = np.empty(height * width)
+        self._normal = np.empty(height * width * 3)
+        self.show(Appearance())
+
+    def show(self, appearance: Appearance) -> None:
+        """Read the camera and the colours of the model, and take lights and patterns as given."""
+        self.lens = lens(self._model, self._camera, *self._shape)
+        self._cast()
+        self._albedo = _albedo(self._model)
+        self._inks = 255 * np.array(appearance.inks, np.float32)
+        self._phases = appearance.phases
+        self._ambient = appearance.ambient
+        travel = np.array([direction for direction, _ in appearance.lights])
+        towards = -travel / np.linalg.norm(travel, axis=1, keepdims=True)
+        self._lights_3L = towards.T.astype(np.float32)
+        self._strength_L = np.array([strength for _, strength in appearance.lights], np.float32)
+
+    def _cast(self) -> None:
+        """Prepare the rays and their distances to the floor."""
         rays_N3 = self.lens.rays.reshape(-1, 3)
         lengths_N1 = np.linalg.norm(rays_N3, axis=1, keepdims=True)
         self._unit = (rays_N3 / lengths_N1).ravel()
@@ -63,16 +89,7 @@ class Raycaster:
         drop_N = rays_N3[:, 2] / lengths_N1[:, 0]
         distance_N = (FLOOR - self._position[2, 0]) / np.where(drop_N < 0, drop_N, -1)
         self._floor_N = np.where(drop_N < 0, distance_N, 0)
-        self._under_N = np.where(drop_N < 0, model.geom("floor").id, -1)
-        self._shape = (height, width)
-        self._geom_N = np.empty(height * width, np.int32)
-        self._dist_N = np.empty(height * width)
-        self._normal = np.empty(height * width * 3)
-        self._albedo = _albedo(model)
-        travel = np.array([direction for direction, _ in LIGHTS])
-        towards = -travel / np.linalg.norm(travel, axis=1, keepdims=True)
-        self._lights_3L = towards.T.astype(np.float32)
-        self._strength_L = np.array([strength for _, strength in LIGHTS], np.float32)
+        self._under_N = np.where(drop_N < 0, self._model.geom("floor").id, -1)
 
     def render(self, data: Any) -> View:
         """Render a state whose positions are up to date."""
@@ -87,13 +104,24 @@ class Raycaster:
         normals_N3 = self._normal.astype(np.float32).reshape(n, 3)
         normals_N3[miss_N] = (0, 0, 1)
         facing_NL = np.maximum(normals_N3 @ self._lights_3L, 0)
-        shade_N = AMBIENT + facing_NL @ self._strength_L
-        rgb_N3 = self._albedo[geom_N] * shade_N[:, None]
+        shade_N = self._ambient + facing_NL @ self._strength_L
+        rgb_N3 = self._albedo[geom_N]
+        self._paint(data, rgb_N3)
+        rgb_N3 *= shade_N[:, None]
         return View(
             rgb=np.minimum(rgb_N3, 255).astype(np.uint8).reshape(*self._shape, 3),
             depth=depth_N.reshape(self._shape),
             segmentation=geom_N.reshape(self._shape).astype(np.int32),
         )
+
+    def _paint(self, data: Any, rgb_N3: NDArray[np.float32]) -> None:
+        """Replace the colours of objects that have a pattern, at the points that the rays hit."""
+        for (geom, pattern), phase in zip(self._patterned, self._phases, strict=False):
+            hit_P = np.flatnonzero(self._geom_N == geom)
+            along_P3 = self._dist_N[hit_P, None] * self._unit.reshape(-1, 3)[hit_P]
+            world_P3 = self._position[:, 0] + along_P3 - data.geom_xpos[geom]
+            own_P3 = world_P3 @ data.geom_xmat[geom].reshape(3, 3)
+            rgb_N3[hit_P] = self._inks[is_second(pattern, phase, own_P3).astype(np.intp)]
 
 
 def _albedo(model: Any) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from .config import Tabletop
 from .environment import TabletopEnv
 from .expert import Expert
 from .kinematics import Kinematics
-from .tasks import TASKS, layout
+from .tasks import TASKS
 from .world import ACTION_NAMES, CONTROL_HZ, HANDS, HIGH_A, LOW_A
 
 _SHAKE = 0.02  # radians: deviation of the arms in a scene from the expert's path
@@ -98,7 +98,7 @@ class TabletopEnvironment:
         env = self._env
         rng = np.random.default_rng((seed, 2))
         for _ in range(_TRIES):
-            env.start(layout(self.task, rng))
+            env.start(rng)
             script = self._expert.script(self.task, env.world.layout)
             at = float(rng.uniform(0, script.steps))
             joints_A = self._expert.snapshot(script, at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .tasks import CUBE, DISTRACTOR_NAMES, PEDESTAL, Task
+from .tasks import PEDESTAL, Body, Task
 
 SIDES = ("left", "right")
 STEP = 0.002  # seconds per physics step
@@ -48,12 +48,14 @@ _RGB = {
     "table": "0.52 0.50 0.47 1",
     "floor": "0.28 0.29 0.31 1",
 }
+# red, green and blue of each material, 0 to 1
+MATERIALS = {name: tuple(float(part) for part in rgba.split()[:3]) for name, rgba in _RGB.items()}
+ROUND = 1.08  # radius of a cylinder / half an edge of a box with about the same visible area
 
 
 def mjcf(task: Task) -> str:
     """Return the model of a task as MJCF."""
-    objects = [_cube("cube", "red")]
-    objects += [_cube(name, name) for name in DISTRACTOR_NAMES[: task.distractors]]
+    objects = [_object(body) for body in task.bodies]
     if task.pedestal:
         objects.append(_pedestal())
     return f"""
@@ -104,11 +106,16 @@ def _camera(name: str) -> str:
     return f'<camera name="{name}" pos="{px} {py} {pz}" xyaxes="{axes}" fovy="{fovy}"/>'
 
 
-def _cube(name: str, colour: str) -> str:
+def _object(body: Body) -> str:
+    half = body.half
+    if body.shape == "cylinder":
+        shape = f'type="cylinder" size="{ROUND * half} {half}"'
+    else:
+        shape = f'size="{half} {half} {half}"'
     return f"""
-    <body name="{name}" pos="0 0 {CUBE}"><freejoint name="{name}"/>
-      <geom name="{name}" class="object" size="{CUBE} {CUBE} {CUBE}" mass="0.05"
-        {_GRIP} rgba="{_RGB[colour]}"/>
+    <body name="{body.name}" pos="0 0 {half}"><freejoint name="{body.name}"/>
+      <geom name="{body.name}" class="object" {shape} mass="0.05"
+        {_GRIP} rgba="{_RGB[body.colour]}"/>
     </body>"""
 
 

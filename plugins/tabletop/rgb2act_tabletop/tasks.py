@@ -6,6 +6,8 @@ the table's surface. Sides: 0 = left arm (x < 0), 1 = right arm (x > 0).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 import numpy as np
 
@@ -15,7 +17,30 @@ LIFTED = 0.05  # height above its start at which the cube counts as lifted
 REACHED = 0.02  # distance of a hand from the cube's centre that counts as reached
 PEDESTAL = (0.0, 0.14)  # range of heights
 APART = 0.10  # minimum distance of a distractor from the cube and the other distractor
-DISTRACTOR_NAMES = ("blue", "green")
+SHAPE_APART = 0.12  # the same, for the wider objects of lift_shape
+SHAPE = 0.028  # half an edge of the objects of lift_shape
+
+Pattern = Literal["", "stripes", "checks"]
+
+
+@attrs.frozen(kw_only=True)
+class Body:
+    """An object that can be moved."""
+
+    name: str
+    colour: str  # material of the scene
+    shape: Literal["box", "cylinder"] = "box"
+    half: float = CUBE  # half an edge; a cylinder is as high
+    pattern: Pattern = ""  # drawn instead of the colour
+
+
+_CUBE = Body(name="cube", colour="red")
+_COLOURED = (_CUBE, Body(name="blue", colour="blue"), Body(name="green", colour="green"))
+_SHAPES = (
+    Body(name="cube", colour="red", half=SHAPE, pattern="stripes"),
+    Body(name="checked_box", colour="blue", half=SHAPE, pattern="checks"),
+    Body(name="cylinder", colour="green", shape="cylinder", half=SHAPE, pattern="checks"),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +51,14 @@ class Task:
     instruction: str
     max_steps: int
     pedestal: bool = False
-    distractors: int = 0
+    bodies: tuple[Body, ...] = (_CUBE,)  # the target, then the distractors
+    apart: float = APART
+    turned: bool = True  # distractors have random yaw angles; the target has none
+
+    @property
+    def distractors(self) -> tuple[Body, ...]:
+        """Return the objects that must not be taken for the target."""
+        return self.bodies[1:]
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -47,7 +79,15 @@ TASKS = {
             instruction=_LIFT,
             max_steps=70,
             pedestal=True,
-            distractors=2,
+            bodies=_COLOURED,
+        ),
+        Task(
+            name="lift_shape",
+            instruction="lift the striped box with the nearer hand",
+            max_steps=70,
+            bodies=_SHAPES,
+            apart=SHAPE_APART,
+            turned=False,  # otherwise the only box without a yaw angle would be the target
         ),
         Task(
             name="transfer",
@@ -79,18 +119,20 @@ def layout(task: Task, rng: np.random.Generator) -> Layout:
     height = float(rng.uniform(*PEDESTAL)) if task.pedestal else None
     taken = [(float(x), float(y))]
     spots: list[tuple[float, float, float]] = []
-    for _ in range(task.distractors):
-        spot = _free(taken, rng)
+    for _ in task.distractors:
+        spot = _free(taken, task.apart, rng)
         taken.append(spot)
-        spots.append((*spot, float(rng.uniform(0, np.pi / 2))))
-    z = CUBE + (height or 0.0)
+        spots.append((*spot, float(rng.uniform(0, np.pi / 2)) if task.turned else 0.0))
+    z = task.bodies[0].half + (height or 0.0)
     return Layout(cube=(*taken[0], z), pedestal=height, distractors=tuple(spots))
 
 
-def _free(taken: list[tuple[float, float]], rng: np.random.Generator) -> tuple[float, float]:
+def _free(
+    taken: list[tuple[float, float]], apart: float, rng: np.random.Generator
+) -> tuple[float, float]:
     while True:
         x, y = float(rng.uniform(-0.22, 0.22)), float(rng.uniform(0.36, 0.64))
-        if all(np.hypot(x - other[0], y - other[1]) >= APART for other in taken):
+        if all(np.hypot(x - other[0], y - other[1]) >= apart for other in taken):
             return x, y
 
 

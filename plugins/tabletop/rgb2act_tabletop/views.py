@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from rgb2act_core.interfaces import PointCloud
 
+from .appearance import Appearance, labels
+from .config import Tabletop
 from .raycast import Lens, Raycaster, View
+from .tasks import TASKS
 
 WORKSPACE = (
     (-0.4, 0.2, 0.008),
@@ -25,24 +28,34 @@ class Renderer(Protocol):
 
     lens: Lens
 
+    def show(self, appearance: Appearance) -> None:
+        """Prepare for an episode whose appearance was written into the model."""
+
     def render(self, data: Any) -> View:
         """Render the camera."""
 
 
-def renderer(kind: str, model: Any, camera: str, height: int, width: int) -> Renderer:
-    """Return a renderer, ``raycast`` or ``gl``."""
-    if kind == "gl":
+def renderer(config: Tabletop, model: Any, camera: str, height: int, width: int) -> Renderer:
+    """Return a renderer of the config's kind, ``raycast`` or ``gl``."""
+    if config.renderer == "gl":
         from .gl import GLRenderer  # imported here, because raycast needs no OpenGL
 
         return GLRenderer(model, camera, height, width)
-    return Raycaster(model, camera, height, width)
+    return Raycaster(model, TASKS[config.task], camera, height, width)
 
 
 class Views:
-    """Renderers of several cameras at one size."""
+    """Renderers of the config's cameras."""
 
-    def __init__(self, kind: str, model: Any, cameras: tuple[str, ...], size: int) -> None:
-        self._renderers = [renderer(kind, model, camera, size, size) for camera in cameras]
+    def __init__(self, config: Tabletop, model: Any) -> None:
+        size = config.size
+        self._renderers = [renderer(config, model, each, size, size) for each in config.cameras]
+        self._labels = labels(model) if config.cloud_colours == "labels" else None
+
+    def show(self, appearance: Appearance) -> None:
+        """Prepare for an episode whose appearance was written into the model."""
+        for each in self._renderers:
+            each.show(appearance)
 
     def look(self, data: Any) -> list[View]:
         """Return one view per camera."""
@@ -50,14 +63,21 @@ class Views:
 
     def cloud(self, views: list[View]) -> PointCloud:
         """Return the points of all views that are in the workspace."""
-        parts = [crop(each.lens, view) for each, view in zip(self._renderers, views, strict=True)]
+        pairs = zip(self._renderers, views, strict=True)
+        parts = [crop(each.lens, view, self._labels) for each, view in pairs]
         xyz_P3, rgb_P3 = (np.concatenate(part) for part in zip(*parts, strict=True))
         return PointCloud(xyz=xyz_P3, rgb=rgb_P3)
 
 
-def crop(lens: Lens, view: View) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return the points (P, 3) and colours (P, 3) of one view that are in the workspace."""
+def crop(
+    lens: Lens, view: View, labels: NDArray[np.uint8] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return the points (P, 3) and colours (P, 3) of one view that are in the workspace.
+
+    Colours are those of the image, or of ``labels`` (G + 1, 3) by geom id.
+    """
     xyz = lens.position + view.depth[..., None] * lens.rays
     low, high = np.array(WORKSPACE)
     inside = ((xyz > low) & (xyz < high)).all(axis=-1) & (view.depth > 0)
-    return xyz[inside].astype(np.float32), view.rgb[inside]
+    rgb = view.rgb if labels is None else labels[view.segmentation]
+    return xyz[inside].astype(np.float32), rgb[inside]

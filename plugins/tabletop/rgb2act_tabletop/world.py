@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .kinematics import rotation
 from .scene import FINGER, HOME, JOINTS, SIDES, STEP, mjcf
-from .tasks import CUBE, DISTRACTOR_NAMES, Grip, Layout, Task
+from .tasks import CUBE, Grip, Layout, Task
 
 CONTROL_HZ = 10.0
 ACTION_NAMES = tuple(f"{side}_{name}" for side in SIDES for name in (*JOINTS, "gripper"))
@@ -42,9 +42,7 @@ class World:
         self._fingers = [[self.model.geom(name).id for name in hand] for hand in fingers]
         first, last = self.model.body("left_base").id, self.model.body("right_finger_b").id
         self._is_arm = [first <= body <= last for body in self.model.geom_bodyid]
-        self._distractors = [
-            self.model.body(name).id for name in DISTRACTOR_NAMES[: task.distractors]
-        ]
+        self._distractors = [self.model.body(body.name).id for body in task.distractors]
         self.layout = Layout(cube=(0.1, 0.5, CUBE), pedestal=None, distractors=())
 
     def _joint_qpos(self, name: str) -> int:
@@ -57,13 +55,12 @@ class World:
         if layout.pedestal is not None:
             self.data.mocap_pos[0] = (*layout.cube[:2], layout.pedestal)
         self.place("cube", layout.cube, 0.0)
-        names = DISTRACTOR_NAMES[: len(layout.distractors)]
-        for name, (x, y, yaw) in zip(names, layout.distractors, strict=True):
-            self.place(name, (x, y, CUBE), yaw)
+        for body, (x, y, yaw) in zip(self.task.distractors, layout.distractors, strict=True):
+            self.place(body.name, (x, y, body.half), yaw)
         self.pose(HOME_A)
 
     def place(self, name: str, xyz: Any, yaw: float) -> None:
-        """Place a cube upright."""
+        """Place an object upright."""
         start = self._joint_qpos(name)
         self.data.qpos[start : start + 3] = xyz
         self.data.qpos[start + 3 : start + 7] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
