@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from .alignment.saving import load_aligner
     from .data.video import write_mp4
     from .features.image_encoder import ImageEncoder, backbone
+    from .hub.transfer import push_folder
     from .pipeline.demonstrations import Demonstrations, open_demonstrations
     from .pipeline.find_run import find_run
     from .pipeline.finished_run import FinishedRun, SuccessRate, open_run, runs
     from .plugins.components import Capability, Command, Component, Kind
     from .plugins.hookspecs import hookimpl
-    from .policy.planner import Planner
+    from .policy.planner import Planner, load_planner
     from .policy.saving import load_policy
     from .spec.reader import read_spec
     from .store.file_digests import file_digest
@@ -56,9 +57,11 @@ else:  # ``rgb2act --help`` imports none of these
             "hookimpl": "plugins.hookspecs",
             "key_of": "store.keys",
             "load_aligner": "alignment.saving",
+            "load_planner": "policy.planner",
             "load_policy": "policy.saving",
             "open_demonstrations": "pipeline.demonstrations",
             "open_run": "pipeline.finished_run",
+            "push_folder": "hub.transfer",
             "parse_json": "system.input_files",
             "read_regular": "system.input_files",
             "read_spec": "spec.reader",
@@ -93,11 +96,13 @@ __all__ = [
     "hookimpl",
     "key_of",
     "load_aligner",
+    "load_planner",
     "load_policy",
     "open_demonstrations",
     "open_run",
     "parse_json",
     "progress_bar",
+    "push_folder",
     "read_regular",
     "read_spec",
     "runs",

@@ -61,6 +61,7 @@ def _to_json(found: RunSummary, spec: dict[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         **found.to_json(),
+        "origin": dict(found.record.origin) or None,
         "spec": spec,
         "stages": stages,
         "versions": {"rgb2act": found.record.version, **found.record.environment},
@@ -75,6 +76,9 @@ def _lines(found: RunSummary) -> Iterator[str]:
     assert record is not None
     yield f"{found.id}, {found.state}, {record.created}"
     yield f"folder: {found.folder}"
+    if origin := record.origin:
+        at = f" at commit {origin['commit']}" if origin.get("commit") else ""
+        yield f"pulled from {origin.get('repository')}{at}; its success is what was stated there"
     if success := found.success:
         yield (
             f"success: {success.rate:.0%}, {success.successes} of {success.episodes} episodes, 95%"

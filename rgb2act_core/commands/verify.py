@@ -41,6 +41,12 @@ def run(args: argparse.Namespace) -> int:
     found = verify(folder, args.episodes)
     for problem in found.problems:
         print(problem, file=sys.stderr)
+    if found.unchecked and not found.problems:
+        print(
+            "weights match their digests and backbones compute the features that the policy was"
+            f" trained on; stores, features and plans were not checked ({found.unchecked})"
+        )
+        return 0
     verdict = f"{len(found.problems)} problems" if found.problems else "passed"
     print(
         f"{found.stores} zarr groups checked, {found.episodes} episodes replayed ({found.frames}"

@@ -43,6 +43,7 @@ from ..store.files import read_json
 from ..store.group_reader import check_group, read_group
 from ..store.keys import canonical, key_of
 from ..store.model_files import check_models
+from ..store.run_file import read_run_file
 from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from ..system.progress import progress_bar
@@ -68,14 +69,18 @@ class Verified:
     feature_error: float  # largest, in standard deviations
     action_error: float  # largest, in half ranges
     problems: tuple[str, ...]
+    unchecked: str = ""  # what could not be checked of a run that was pulled, and why
 
 
 def verify(folder: Path, episodes: int | None = None) -> Verified:
     """Check a finished run's stores, and replay ``episodes`` demonstrations of each task online.
 
-    Raises UserError if the run has no trained policy or its demonstrations are missing.
+    Raises UserError if the run has no trained policy or its demonstrations are missing. Of a run
+    that was pulled without its demonstrations, only the models and the backbones are checked.
     """
     recorded = read_run(folder)
+    if read_run_file(folder).origin and (reason := _reason_without_data(recorded)):
+        return _verify_models(recorded, reason)
     tasks, data = open_dataset(recorded)
     run = tasks.run
     stores, problems = _check_stores(recorded, run, data)
@@ -105,6 +110,41 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
         feature_error=float(largest["features"]),
         action_error=float(largest["actions"]),
         problems=tuple(problems),
+    )
+
+
+def _reason_without_data(recorded: RecordedRun) -> str | None:
+    """Return why demonstrations or their features are not on this machine; None if they are."""
+    try:
+        tasks, _ = open_dataset(recorded)
+    except UserError as err:
+        return str(err.args[0])
+    folders = [features.folder for features in stored_features(tasks.run)]
+    if needs_teacher(recorded.run.spec):
+        folders.append(stored_embeddings(tasks.run).folder)
+    missing = [folder for folder in folders if not folder.is_dir()]
+    return f"{missing[0]}: features are missing; extract them with the spec" if missing else None
+
+
+def _verify_models(recorded: RecordedRun, reason: str) -> Verified:
+    """Check weights against their digests, and backbones against the policy's fingerprints."""
+    folder, wanted = (
+        recorded.stage_folder(StageId(Stage.TRAIN)),
+        policy_backbones(recorded.run.spec),
+    )
+    problems = _check_models(recorded)
+    if not problems:
+        problems += _check_backbones(folder, [canonical(choice) for choice in wanted])
+        _open_planner(recorded.run, folder)
+    return Verified(
+        stores=0,
+        episodes=0,
+        frames=0,
+        token_error=0.0,
+        feature_error=0.0,
+        action_error=0.0,
+        problems=tuple(problems),
+        unchecked=reason,
     )
 
 

@@ -31,13 +31,13 @@ def add_spec(parser: ArgumentParser, metavar: str = "SPEC") -> None:
             option,
             dest="overrides",
             action="append",
-            type=partial(_option, option),
+            type=partial(option_text, option),
             metavar=value,
             help=text,
         )
 
 
-def _option(name: str, text: str) -> tuple[str, str]:
+def option_text(name: str, text: str) -> tuple[str, str]:
     """Return an option with its text, as the options of one list keep their order."""
     return name, text
 

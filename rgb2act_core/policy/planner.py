@@ -28,7 +28,7 @@ from .config import PolicyConfig
 from .joint_ranges import JointRange, joint_range
 from .observation_checks import check_observation
 from .rollout import Rollout, start_rollout, step_rollouts
-from .saving import load_policy, saved_backbones
+from .saving import load_policy, saved_act, saved_backbones
 
 PlanRollout: TypeAlias = Callable[[int, Rollout], NDArray[np.float32]]  # seed, episode -> (n, A)
 
@@ -64,6 +64,10 @@ class Planner:
         self.warning: str | None = None
         """Which joints were far outside that range, in the first observation where some were."""
         self._range: JointRange | None = None
+
+    def another(self) -> Planner:
+        """Return a planner of the same policy for another environment; they share its weights."""
+        return Planner(self._planner, self._act)
 
     @property
     def config(self) -> PolicyConfig:
@@ -149,17 +153,24 @@ def load_planner(
     act: Act | None = None,
     device: str = "auto",
 ) -> Planner:
-    """Return a planner for the policy saved in ``folder``, the train stage's folder of a run.
+    """Return a planner for the policy saved in ``folder``, which needs no other file of its run.
 
-    ``backbones`` default to those recorded with the policy; pass the spec's choices if one of them
-    reads its weights from a local file. ``act`` sets candidates, warm start, temporal ensemble and
-    compilation as ``[act]`` does, by default none of them. Raises UserError if a component is not
-    installed or if a backbone's features differ from those that the policy was trained with.
+    Args:
+        folder: the train stage's folder of a run, or a folder that ``rgb2act push`` wrote.
+        backbones: default to those recorded with the policy; pass the spec's choices if one of
+            them reads its weights from a local file.
+        act: candidates, warm start, temporal ensemble and compilation as in ``[act]``; by default
+            those of the run if it was pushed, or else none.
+        device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+
+    Raises UserError if a file is missing or damaged, if a component is not installed, or if a
+    backbone's features differ from those that the policy was trained with.
     """
     policy = load_policy(folder, device)
     name = policy.action_half.device.type
     choices = saved_backbones(folder) if backbones is None else backbones
     encoders = open_encoders(policy, choices, name)
+    act = act or saved_act(folder)
     if act is not None and act.compile:
         policy.compile_plans()
     return Planner(BatchPlanner(policy, encoders, 1, name), act)

@@ -12,8 +12,9 @@ from ..alignment.saving import aligner_data, build_aligner, read_fingerprints
 from ..errors import UserError
 from ..plugins.components import Kind
 from ..plugins.registry import find
-from ..spec import BackboneChoice, Choice, Compute, Tokens
+from ..spec import Act, BackboneChoice, Choice, Compute, Tokens
 from ..spec.reader import structure_config
+from ..store.files import read_json
 from ..store.keys import canonical
 from ..store.model_files import (
     build_component,
@@ -25,6 +26,9 @@ from ..store.model_files import (
 from ..system.devices import device_of
 from .config import PolicyConfig
 from .policy import Policy
+
+WEIGHTS = ("policy.safetensors", "model.safetensors")  # of a stage, and as LeRobot names them
+PUSHED = "rgb2act.json"  # next to a policy that was pushed
 
 
 def save_policy(
@@ -57,9 +61,33 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
         token_format=structure_part(path, Tokens, _without_none(data.get("tokens"))),
         fingerprints=read_fingerprints(path, data),
     )
-    load_weights(folder / "policy.safetensors", policy, data)
+    load_weights(weights_file(folder), policy, data)
     policy.source = str(folder)
     return policy.to(device_of(Compute(device=device).device))
+
+
+def weights_file(folder: Path) -> Path:
+    """Return the weights of the policy in a folder, ``model.safetensors`` if it was pushed.
+
+    Raises UserError if there are none.
+    """
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(
+        f"{folder}: has no {WEIGHTS[0]}, the weights of policy.json; give the folder of a trained"
+        " policy"
+    )
+
+
+def saved_act(folder: Path) -> Act | None:
+    """Return the table ``[act]`` of a policy that was pushed; None in the folder of a stage."""
+    path = folder / PUSHED
+    if not path.is_file():
+        return None
+    spec = read_json(path).get("spec")
+    act: Act = structure_part(path, Act, spec.get("act") if isinstance(spec, Mapping) else None)
+    return act
 
 
 def saved_backbones(folder: Path) -> tuple[BackboneChoice, ...]:

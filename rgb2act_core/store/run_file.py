@@ -74,6 +74,8 @@ class RunFile:
     environment: Mapping[str, str] = attrs.field(factory=dict)  # versions of the libraries used
     findings: tuple[Finding, ...] = ()  # about the demonstrations
     root: str = ""  # absolute path of the folder of all runs
+    origin: Mapping[str, str] = attrs.field(factory=dict)
+    """``repository`` and ``commit`` of a run that was pulled, whose results are stated there."""
     ended: str = ""  # last stage of the longest command that ended; empty if none did
     format: int = FORMAT
 
@@ -101,6 +103,7 @@ class RunFile:
             environment=dict(data.get("environment") or {}),
             findings=tuple(map(_finding, data.get("findings") or ())),
             root=str(data.get("root", "")),
+            origin={k: str(v) for k, v in (data.get("origin") or {}).items()},
             ended=str(data.get("ended", "")),
             format=int(data.get("format", 1)),
         )
@@ -110,6 +113,8 @@ class RunFile:
         values = attrs.asdict(self, recurse=False)
         for name in ("stages", "earlier_stages"):
             values[name] = [stage.to_json() for stage in values[name]]
+        if not self.origin:
+            del values["origin"]
         values["findings"] = [attrs.asdict(finding) for finding in self.findings]
         return values
 

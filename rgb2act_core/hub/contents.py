@@ -1,0 +1,89 @@
+"""The files of a repository with a run's policy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..pipeline.run_record import RecordedRun, read_run
+from ..spec import Spec
+from ..spec.requirements import policy_backbones
+from ..store.files import read_json
+from ..store.model_files import check_models
+from ..store.run_file import read_run_file
+from ..store.stage_id import Stage, StageId
+from ..weights.inventory import weights_of
+from .card import model_card
+from .manifest import CARD, MANIFEST, POLICY, WEIGHTS, FileEntry, Manifest, Weights
+from .shared_spec import shared_spec
+
+_OF_MACHINE = ("machine", "processor", "memory", "system", "gpu")  # not pushed
+
+
+def policy_contents(folder: Path) -> dict[str, bytes | Path]:
+    """Return the files to push for the run in a folder: their content, or a path to it.
+
+    Raises UserError if the run has no trained policy or if its weights were altered.
+    """
+    recorded = read_run(folder)
+    policy = recorded.policy_folder().path
+    check_models(policy)
+    files: dict[str, bytes | Path] = {
+        POLICY: policy / "policy.json",
+        WEIGHTS: policy / "policy.safetensors",
+    }
+    entries = {name: FileEntry.of(content) for name, content in files.items()}
+    manifest = _manifest(recorded, policy, entries)
+    data = json.dumps(manifest.to_json(), indent=1, allow_nan=False)
+    return {**files, MANIFEST: data.encode(), CARD: model_card(manifest).encode()}
+
+
+def _manifest(recorded: RecordedRun, policy: Path, files: dict[str, FileEntry]) -> Manifest:
+    spec, record = recorded.run.spec, read_run_file(recorded.folder)
+    versions = {k: v for k, v in record.environment.items() if k not in _OF_MACHINE}
+    return Manifest(
+        name=spec.name,
+        version=record.version,
+        created=record.created,
+        spec=shared_spec(spec),
+        train=read_json(policy / "stage.json")["results"],
+        act=_evaluation(recorded),
+        versions=versions,
+        weights=_weights(spec),
+        files=files,
+    )
+
+
+def _evaluation(recorded: RecordedRun) -> dict[str, Any]:
+    """Return the results of the run's own evaluation; empty if there are none."""
+    try:
+        path = recorded.stage_folder(StageId(Stage.ACT)) / "stage.json"
+    except UserError:
+        return {}
+    results: dict[str, Any] = read_json(path)["results"] if path.is_file() else {}
+    return results
+
+
+def _weights(spec: Spec) -> tuple[Weights, ...]:
+    """Return the pretrained weights that the policy's backbones need."""
+    found = [status for choice in policy_backbones(spec) for status in weights_of("", choice)]
+    return tuple(
+        Weights(
+            component=status.component,
+            name=status.name or status.file or status.state,
+            licence=status.licence,
+            source=status.source or "",
+        )
+        for status in found
+        if status.state != "none"
+    )
+
+
+def contents_size(files: dict[str, bytes | Path]) -> dict[str, int]:
+    """Return the bytes of each file."""
+    return {
+        name: len(content) if isinstance(content, bytes) else content.stat().st_size
+        for name, content in files.items()
+    }
