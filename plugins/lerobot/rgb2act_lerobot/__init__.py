@@ -10,12 +10,12 @@ from rgb2act_core import Capability, Command, Component, hookimpl
 from rgb2act_core.interfaces import DatasetSummary
 
 from .commands import commands
-from .config import LeRobot
+from .config import DepthCamera, LeRobot
 
 if TYPE_CHECKING:
     from .environment import LeRobotEnvironment
 
-__all__ = ["LeRobot", "build"]
+__all__ = ["DepthCamera", "LeRobot", "build"]
 
 TINY = Path(__file__).parent / "tiny"  # two synthetic episodes of a few frames
 

@@ -17,6 +17,24 @@ LARGEST = 4096  # pixels of a resized image
 # episodes enter cache keys by digests of what is read of them: the path is a runtime field
 
 
+Row = tuple[float, float, float, float]
+
+
+@attrs.frozen(kw_only=True)
+class DepthCamera:
+    """A depth camera whose measurements become points. The data set has no camera matrices."""
+
+    camera: str
+    """Short name of the depth camera."""
+    intrinsics: Row
+    """``fx, fy, cx, cy`` in pixels; the centre of the first pixel is at (0, 0)."""
+    pose: tuple[Row, Row, Row]
+    """Rotation and translation (3, 4) from the camera to the world, in metres. The camera's axes
+    are x right, y down, z forward."""
+    colours: str = ""
+    """Camera whose images, aligned with the depth, colour the points. Empty: grey points."""
+
+
 @attrs.frozen(kw_only=True)
 class LeRobot:
     """Recorded episodes of a LeRobotDataset (v2.0, v2.1 or v3.0)."""
@@ -53,6 +71,14 @@ class LeRobot:
     """Keep every n-th frame. Its action is the last one before the next kept frame."""
     successful_only: bool = False
     """Leave out episodes in which ``next.success`` is never true."""
+    depth: tuple[DepthCamera, ...] = ()
+    """Depth cameras whose points the teacher sees, as ``[[environment.depth]]`` tables."""
+    cloud_points: int = 1024
+    """Points of a cloud, chosen by farthest point sampling; 0 keeps all."""
+    crop_low: tuple[float, float, float] = (-10.0, -10.0, -10.0)
+    """Lowest corner of the crop box for point clouds, metres, world frame."""
+    crop_high: tuple[float, float, float] = (10.0, 10.0, 10.0)
+    """Highest corner of the crop box."""
     limit: int | None = None
     """Maximum number of episodes; those with the lowest numbers are read."""
     skip: tuple[str, ...] = ()
@@ -80,6 +106,13 @@ class LeRobot:
             yield f"lerobot.limit: {self.limit!r} is below 1; omit it to read all episodes"
         if set(self.name) & set("/\\") or self.name.startswith("."):
             yield f"lerobot.name: {self.name!r} is no file name; leave out '/' and a leading '.'"
+        if self.cloud_points < 0:
+            yield f"lerobot.cloud_points: {self.cloud_points!r} is below 0; 0 keeps all points"
+        if not all(a < b for a, b in zip(self.crop_low, self.crop_high, strict=True)):
+            yield (
+                f"lerobot.crop_low: {self.crop_low!r} is not below crop_high {self.crop_high!r};"
+                " give the box's lowest corner first"
+            )
         for field in ("action_names", "state_names"):
             names = getattr(self, field)
             if len(set(names)) < len(names) or "" in names:

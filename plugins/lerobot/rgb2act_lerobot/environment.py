@@ -57,7 +57,7 @@ class LeRobotEnvironment:
             acts=False,
             units=tuple(self._unit(name) for name in match.names),
             state_names=config.states,
-            clouds=False,
+            clouds=bool(config.depth),
         )
 
     def _unit(self, name: str) -> Unit:

@@ -16,6 +16,7 @@ from rgb2act_core import UserError, did_you_mean, key_of
 from rgb2act_core.interfaces import Episode
 
 from ..config import LeRobot
+from .depth import DepthClouds, DepthView, depth_keys
 from .episode_table import EpisodeEntry, Listing
 from .files import REMEDY
 from .frames import Clip, RecordedFrames, common_size
@@ -119,6 +120,7 @@ def read_episode(listing: Listing, entry: EpisodeEntry, config: LeRobot, task: s
     states = _states(schema, config)
     match = matching(schema, config)
     keys = camera_keys(schema, config.cameras)
+    views: tuple[DepthView, ...] = ()
     problems: list[str] = []
     clips: list[Clip] = []
     for name, key in keys.items():
@@ -127,6 +129,7 @@ def read_episode(listing: Listing, entry: EpisodeEntry, config: LeRobot, task: s
         except UserError as err:
             problems += map(str, err.args)
     try:
+        views = _depth_views(schema, entry, config)
         rows = read_rows(schema, entry, (STATE, ACTION, *states))
         numbers = read_numbers(schema, entry, rows, (STATE, ACTION, *states))
         text = _instruction(listing, entry, rows.task)
@@ -147,7 +150,7 @@ def read_episode(listing: Listing, entry: EpisodeEntry, config: LeRobot, task: s
         rgb=RecordedFrames(clips=tuple(clips), rows=kept, size=size),
         joints=joints,
         actions=actions,
-        clouds=None,
+        clouds=_clouds(views, kept, config),
         state=state,
         times=rows.columns["timestamp"].reshape(-1)[kept].astype(np.float64),
         digest=key_of(
@@ -158,9 +161,51 @@ def read_episode(listing: Listing, entry: EpisodeEntry, config: LeRobot, task: s
                 "size": list(size),
                 "motion": array_digest(kept, joints, actions),
                 "states": array_digest(*state.values()),
+                "clouds": _clouds_identity(views, config),
             }
         ),
     )
+
+
+def _depth_views(schema: Schema, entry: EpisodeEntry, config: LeRobot) -> tuple[DepthView, ...]:
+    views = []
+    for camera, key in zip(config.depth, depth_keys(schema, config), strict=True):
+        colours = camera_keys(schema, (camera.colours,)) if camera.colours else {}
+        clips = [open_camera(schema, entry, name, key) for name, key in colours.items()]
+        views.append(
+            DepthView(
+                camera=camera,
+                info=schema.features[key].info,
+                depth=open_camera(schema, entry, camera.camera, key),
+                colours=clips[0] if clips else None,
+            )
+        )
+    return tuple(views)
+
+
+def _clouds(
+    views: tuple[DepthView, ...], kept: NDArray[np.int64], config: LeRobot
+) -> DepthClouds | None:
+    if not views:
+        return None
+    return DepthClouds(
+        views=views,
+        rows=kept,
+        low=config.crop_low,
+        high=config.crop_high,
+        points=config.cloud_points,
+    )
+
+
+def _clouds_identity(views: tuple[DepthView, ...], config: LeRobot) -> list[Any]:
+    """Return what identifies the content of point clouds; empty without them."""
+    if not views:
+        return []
+    cameras = [[*view.camera.intrinsics, *map(list, view.camera.pose)] for view in views]
+    digests = [[view.depth.digest, view.colours and view.colours.digest] for view in views]
+    scales = [{str(k): str(v) for k, v in sorted(view.info.items())} for view in views]
+    crop = [list(config.crop_low), list(config.crop_high), config.cloud_points]
+    return [cameras, digests, scales, crop]
 
 
 def _states(schema: Schema, config: LeRobot) -> tuple[str, ...]:
