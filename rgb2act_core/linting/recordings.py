@@ -26,7 +26,7 @@ SCALES = {
     Unit.FRACTION: 1.0,
     Unit.PERCENT: 0.01,
 }
-LEAVE_OUT = "leave the episode out (robotwin: [environment] skip)"
+LEAVE_OUT = "leave the episode out (robotwin, lerobot: [environment] skip)"
 MOVES = 0.01  # smallest motion of a joint that counts, on the common scale
 
 Floats = NDArray[np.float64]

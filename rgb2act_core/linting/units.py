@@ -20,7 +20,10 @@ GRIPPER = (-0.05, 1.05)  # fractions; measured grippers overshoot slightly
 PERCENT = 1.5  # gripper values above it are no fractions
 ARM = 5.0  # metres: no joint moves as far
 FAR = 20.0  # metres: no hand is as far from the base
-DECLARE = "convert the recordings, or let the environment declare its units (EnvironmentInfo.units)"
+DECLARE = (
+    "convert the recordings, or let the environment declare its units (lerobot: [environment] units"
+    " and gripper_range; plugins: EnvironmentInfo.units)"
+)
 
 
 def _arrays(recording: Recording) -> Iterator[tuple[str, NDArray[np.float64]]]:

@@ -98,7 +98,7 @@ def test_units_are_declared_and_judged(opened: Any, copied: Any) -> None:
     pq.write_table(table, path)
     rules = {finding.rule: finding for finding in opened(root).check_data()}
     assert set(rules) == {"lerobot.units", "lerobot.grippers"}
-    assert "units = 'degrees' or 'percent'" in rules["lerobot.units"].remedy
+    assert "units to 'degrees', 'percent' or 'other'" in rules["lerobot.units"].remedy
     environment = opened(root, units="degrees", gripper_range=(0.0, 180.0))
     assert not list(environment.check_data())
     units = environment.info.units

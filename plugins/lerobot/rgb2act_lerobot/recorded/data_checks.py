@@ -60,7 +60,7 @@ def _units(listing: Listing, episodes: Sequence[Episode], config: LeRobot) -> It
             path,
             f"joints reach {largest:.4g}, so they are no radians: LeRobot records degrees or"
             " -100 to 100, depending on the robot's configuration",
-            f"set [environment] units = 'degrees' or 'percent' (probably '{guess}')",
+            f"set [environment] units to 'degrees', 'percent' or 'other' (probably '{guess}')",
         )
     if (
         config.gripper_range is None
