@@ -9,13 +9,36 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ..errors import UserError, did_you_mean
 from ..plugins import registry
 from ..plugins.components import Command, Component, Kind
 from ..plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..spec import Spec
     from ..testing import Check
+
+
+@attrs.frozen
+class Subject:
+    """What is tested: a component with one config, and its checks."""
+
+    title: str
+    checks: list[Check]
+
+
+@attrs.frozen
+class Outcome:
+    """The result of one check."""
+
+    check: Check
+    seconds: float
+    failure: str = ""
+    not_tested: str = ""
 
 
 @hookimpl
@@ -30,43 +53,115 @@ def rgb2act_commands() -> Iterator[Command]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the component's name and kind."""
+    """Add the component's name and kind, and the spec."""
     parser.add_argument("component", metavar="COMPONENT", help="name of the component in a spec")
     parser.add_argument(
         "--kind",
         choices=[*map(str, Kind)],
         help="needed if components of several kinds have this name",
     )
+    parser.add_argument(
+        "--spec",
+        metavar="SPEC",
+        help="test the component as this spec configures it, with its files and weights",
+    )
+    parser.set_defaults(overrides=[], takes_runs=False)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the conformance checks of one component; exit code 1 if one fails."""
+    from rich.console import Console
+
+    outcomes: list[Outcome] = []
+    for subject in _subjects(args):
+        found = _run(subject)
+        Console().print(_table(subject.title, found))
+        outcomes += found
+    for outcome in outcomes:
+        if outcome.not_tested:
+            print(f"not tested: {outcome.check}: {outcome.not_tested}")
+    if not args.spec and any(outcome.not_tested for outcome in outcomes):
+        print(f"rgb2act selftest {args.component} --spec SPEC tests the config of a spec")
+    failures = [outcome for outcome in outcomes if outcome.failure]
+    for outcome in failures:
+        print(f"{outcome.check}: {outcome.failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _subjects(args: argparse.Namespace) -> list[Subject]:
+    """Return the tiny config, or each config that the spec has for this component."""
+    from ..testing import component_checks, light
+
+    if args.spec:
+        from ..pipeline.find_spec import given_spec
+
+        return _of_spec(args, given_spec(args).spec)
+    kind, component = _component(args.component, args.kind)
+    checks = [light(component.build.__module__), *component_checks(kind, component)]
+    return [Subject(f"{kind.label} {component.name}, tiny config", checks)]
+
+
+def _of_spec(args: argparse.Namespace, spec: Spec) -> list[Subject]:
+    from ..testing import config_checks
+
+    choices = [choice for choice in spec.choices if choice.component.name == args.component]
+    choices = [choice for choice in choices if args.kind in (None, str(choice.kind))]
+    if not choices:
+        names = [choice.component.name for choice in spec.choices]
+        hint = did_you_mean(args.component, names) or f"; it uses {', '.join(dict.fromkeys(names))}"
+        raise UserError(f"{args.spec}: does not use {args.component!r}{hint}")
+    if any(choice.kind is Kind.LOGGER for choice in choices):
+        raise UserError(
+            f"{args.component}: a logger of a spec would record test values where its runs are; "
+            f"omit --spec, which tests its tiny config"
+        )
+    image = None
+    if any(choice.kind is Kind.BACKBONE for choice in choices):
+        image = spec.environments[0].build().info.image
+    subjects = []
+    for number, choice in enumerate(choices, 1):
+        count = f" ({number} of {len(choices)})" if len(choices) > 1 else ""
+        title = f"{choice.kind.label} {args.component}{count}, as in {args.spec}"
+        checks = config_checks(choice.kind, choice.component, choice.config, image)
+        subjects.append(Subject(title, checks))
+    return subjects
+
+
+def _run(subject: Subject) -> list[Outcome]:
+    from ..system.progress import progress_bar
+    from ..testing import NotTested
+
+    found = []
+    label = f"selftest {subject.title.partition(',')[0]}"
+    with progress_bar(label, len(subject.checks), "checks") as advance:
+        for check in subject.checks:
+            start, failure, not_tested = time.process_time(), "", ""
+            try:
+                failure = plain(_failure(check))
+            except NotTested as reason:
+                not_tested = str(reason)
+            seconds = time.process_time() - start
+            found.append(Outcome(check, seconds, failure, not_tested))
+            advance()
+    return found
+
+
+def _table(title: str, outcomes: list[Outcome]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from ..system.console import open_console
-    from ..system.progress import progress_bar
-    from ..testing import component_checks, light
-
-    kind, component = _component(args.component, args.kind)
-    table = Table(title=f"{kind.label} {component.name}, tiny config", title_justify="left")
+    table = Table(title=title, title_justify="left")
     for column in ("check", "result", "CPU s"):
         table.add_column(column, justify="right" if column == "CPU s" else "left")
-    checks = [light(component.build.__module__), *component_checks(kind, component)]
-    problems: list[str] = []
-    with progress_bar(f"selftest {component.name}", len(checks), "checks") as advance:
-        for check in checks:
-            start = time.process_time()
-            problem = plain(_failure(check))
-            seconds = f"{time.process_time() - start:.2f}"
-            result = Text("failed", "red") if problem else Text("passed", "green")
-            table.add_row(plain(check.summary), result, seconds)
-            problems += [f"{check}: {problem}"] if problem else []
-            advance()
-    open_console().print(table)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return 1 if problems else 0
+    for outcome in outcomes:
+        if outcome.failure:
+            result = Text("failed", "red")
+        elif outcome.not_tested:
+            result = Text("not tested", "yellow")
+        else:
+            result = Text("passed", "green")
+        table.add_row(plain(outcome.check.summary), result, f"{outcome.seconds:.2f}")
+    return table
 
 
 def plain(text: str) -> str:

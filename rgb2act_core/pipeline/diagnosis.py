@@ -12,7 +12,7 @@ import attrs
 from ..errors import UserError
 from ..interfaces import Diagnostic
 from ..interfaces.fields import Mark, is_marked
-from ..spec import Choice, Spec
+from ..spec import Spec
 from ..store.disk_errors import OTHER_ROOT
 from ..store.root_folder import check_root
 from ..system.formatting import format_bytes
@@ -23,7 +23,8 @@ def diagnose(spec: Spec, root: Path) -> Iterator[tuple[str, Diagnostic]]:
     """Yield a part of the spec, such as ``backbone dinov3``, and a diagnostic, for each need."""
     for need in inventory(spec):
         yield f"{need.role} {need.component}", _weights(need)
-    for part, choice in _choices(spec):
+    for choice in spec.choices:
+        part = choice.kind.label
         for field in attrs.fields(type(choice.config)):
             value = getattr(choice.config, field.name)
             file = is_marked(field, Mark.FILE) and isinstance(value, Path)
@@ -36,17 +37,6 @@ def diagnose(spec: Spec, root: Path) -> Iterator[tuple[str, Diagnostic]]:
         yield "act", _file("seeds", spec.act.seeds)
     yield "compute", _device(spec)
     yield "runs", _root(root)
-
-
-def _choices(spec: Spec) -> Iterator[tuple[str, Choice]]:
-    yield from (("environment", choice) for choice in spec.environments)
-    yield from (("backbone", choice) for choice in spec.backbone)
-    if spec.teacher is not None:
-        yield "teacher", spec.teacher
-    if spec.align is not None:
-        yield "fusion", spec.align.fusion
-    yield "policy head", spec.policy.head
-    yield from (("logger", choice) for choice in spec.log)
 
 
 def _weights(need: WeightsStatus) -> Diagnostic:

@@ -139,3 +139,11 @@ class Spec:
     def environments(self) -> tuple[EnvironmentChoice, ...]:
         """Return the environment of each task, also if there is only one."""
         return self.environment if isinstance(self.environment, tuple) else (self.environment,)
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """Return all components that the spec chooses."""
+        teacher = () if self.teacher is None else (self.teacher,)
+        fusion = () if self.align is None else (self.align.fusion,)
+        head = self.policy.head
+        return (*self.environments, *self.backbone, *teacher, *fusion, head, *self.log)

@@ -19,6 +19,11 @@ class Choice:
     component: Component
     config: Any
 
+    @property
+    def kind(self) -> Kind:
+        """The role of the component."""
+        return CHOICES[type(self)]
+
     def can(self, capability: Capability) -> bool:
         """Return whether the component declares a capability."""
         return capability in self.component.capabilities

@@ -9,7 +9,8 @@ In a plugin's tests::
     def test_conformance(check):
         check()
 
-``rgb2act selftest gray`` runs the same checks. They build the component's tiny config only.
+``rgb2act selftest gray`` runs the same checks. They build the component's tiny config only;
+``rgb2act selftest gray --spec mine.toml`` tests the configs of a spec.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..plugins import registry
 from ..plugins.components import Component, Kind
 from . import general
 from .faults import fault
-from .subject import Subject
+from .subject import NotTested, Subject
 
 if TYPE_CHECKING:
     from ..interfaces import Episode
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Check:
-    """One check. Calling it raises AssertionError with what to fix."""
+    """One check. Calling it raises AssertionError with what to fix, or NotTested with a reason."""
 
     about: str
     """Name of the component, or of the plugin's module."""
@@ -45,7 +46,7 @@ class Check:
         """Run the check; any other exception becomes an AssertionError."""
         try:
             self.call()
-        except AssertionError:
+        except (AssertionError, NotTested):
             raise
         except Exception as err:
             raise AssertionError(f"{self.summary} Instead: {type(err).__name__}: {err}") from err
@@ -70,8 +71,23 @@ def light(module: str) -> Check:
 def component_checks(kind: Kind, component: Component) -> list[Check]:
     """Return the checks of one component."""
     subject = Subject(kind, component)
-    own = import_module(f"{__name__}.{kind}").CHECKS
-    return [_check(component.name, call, subject) for call in (*general.CHECKS, *own)]
+    return [_check(component.name, call, subject) for call in (*general.CHECKS, *_checks_of(kind))]
+
+
+def config_checks(
+    kind: Kind, component: Component, config: Any, image: tuple[int, int] | None = None
+) -> list[Check]:
+    """Return the checks of a component that depend on its config, for another than the tiny one.
+
+    ``image`` is the height and width of the images that a backbone must accept.
+    """
+    subject = Subject(kind, component, config, image)
+    return [_check(component.name, call, subject) for call in _checks_of(kind)]
+
+
+def _checks_of(kind: Kind) -> tuple[Callable[[Subject], None], ...]:
+    found: tuple[Callable[[Subject], None], ...] = import_module(f"{__name__}.{kind}").CHECKS
+    return found
 
 
 def validate_episode(episode: Episode) -> None:
@@ -89,4 +105,13 @@ def _check(about: str, call: Callable[[Any], None], subject: Any) -> Check:
     return Check(about, call.__name__, summary, lambda: call(subject))
 
 
-__all__ = ["Check", "checks", "component_checks", "fault", "light", "validate_episode"]
+__all__ = [
+    "Check",
+    "NotTested",
+    "checks",
+    "component_checks",
+    "config_checks",
+    "fault",
+    "light",
+    "validate_episode",
+]

@@ -21,7 +21,11 @@ SIZES = ((64, 64), (48, 96), (240, 320))  # height, width
 CLOSE = 1e-3  # relative to the largest token; float32 summation order differs by less
 
 
-def _frames(backbone: Backbone, batch: int = 2, size: tuple[int, int] = SIZES[0]) -> Tensor:
+def _sizes(subject: Subject) -> tuple[tuple[int, int], ...]:
+    return SIZES if subject.image is None else (subject.image,)
+
+
+def _frames(backbone: Backbone, size: tuple[int, int], batch: int = 2) -> Tensor:
     shape = (batch, backbone.info.context, 2, *size, 3)
     generator = torch.Generator().manual_seed(7)
     return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
@@ -29,7 +33,7 @@ def _frames(backbone: Backbone, batch: int = 2, size: tuple[int, int] = SIZES[0]
 
 def _tokens(subject: Subject, batch: int = 2) -> Tensor:
     backbone: Backbone = subject.built
-    tokens: Tensor = backbone.encode(_frames(backbone, batch))
+    tokens: Tensor = backbone.encode(_frames(backbone, _sizes(subject)[0], batch))
     return tokens
 
 
@@ -47,19 +51,22 @@ def tokens_have_the_shape_of_the_grid(subject: Subject) -> None:
     """``encode`` returns (B, V, rows * columns, dim) for each image size that ``grid`` accepts."""
     backbone: Backbone = subject.built
     accepted = 0
-    for size in SIZES:
+    for size in _sizes(subject):
         try:
             rows, columns = backbone.grid(*size)
         except UserError:
             continue  # a backbone may accept some sizes only
         accepted += 1
-        tokens = backbone.encode(_frames(backbone, 1, size))
+        tokens = backbone.encode(_frames(backbone, size, 1))
         expected = (1, 2, rows * columns, backbone.info.dim)
         assert tuple(tokens.shape) == expected, (
             f"images of {size[0]}x{size[1]} give {tuple(tokens.shape)}; grid and info require"
             f" (B, V, N, C) = {expected}"
         )
-    assert accepted, f"grid rejects all of {SIZES}; let the tiny config accept one of them"
+    assert accepted, (
+        f"grid rejects all of {_sizes(subject)}"
+        + "; let the tiny config accept one of them" * subject.is_tiny
+    )
 
 
 def tokens_are_finite_float32(subject: Subject) -> None:
@@ -83,7 +90,7 @@ def tokens_depend_on_the_image(subject: Subject) -> None:
 
 def input_is_not_modified(subject: Subject) -> None:
     """``encode`` does not modify its input."""
-    frames = _frames(subject.built)
+    frames = _frames(subject.built, _sizes(subject)[0])
     before = frames.clone()
     subject.built.encode(frames)
     assert torch.equal(frames, before), "encode modifies its input; work on a copy"
@@ -92,7 +99,7 @@ def input_is_not_modified(subject: Subject) -> None:
 def batch_does_not_change_tokens(subject: Subject) -> None:
     """The tokens of an image do not depend on the other images in the batch."""
     backbone: Backbone = subject.built
-    frames = _frames(backbone, 3)
+    frames = _frames(backbone, _sizes(subject)[0], 3)
     together = backbone.encode(frames)
     single = torch.cat([backbone.encode(frames[i : i + 1]) for i in range(3)])
     error = float((together - single).abs().max() / together.abs().max().clamp(min=1e-9))
@@ -111,7 +118,7 @@ def same_config_gives_same_tokens(subject: Subject) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(12345)
         again = subject.build()
-    assert torch.equal(first, again.encode(_frames(again))), (
+    assert torch.equal(first, again.encode(_frames(again, _sizes(subject)[0]))), (
         "two builds of one config differ; draw random weights from a seed in the config"
     )
 
@@ -136,12 +143,12 @@ def two_steps_equal_encode(subject: Subject) -> None:
     """
     if not subject.can(Capability.WINDOWED):
         return
-    tiny = subject.component.tiny
+    config, size = subject.config, _sizes(subject)[0]
     backbones: list[Any] = [subject.built]
-    if "context" in attrs.fields_dict(type(tiny)):
-        backbones.append(subject.component.build(attrs.evolve(tiny, context=3)))
+    if "context" in attrs.fields_dict(type(config)):
+        backbones.append(subject.component.build(attrs.evolve(config, context=3)))
     for backbone in backbones:
-        rgb_BKVHW3 = _frames(backbone)
+        rgb_BKVHW3 = _frames(backbone, size)
         expected = backbone.encode(rgb_BKVHW3)
         frames = [backbone.encode_frames(rgb_BVHW3) for rgb_BVHW3 in rgb_BKVHW3.unbind(1)]
         for name, part in frames[0].items():
@@ -149,7 +156,7 @@ def two_steps_equal_encode(subject: Subject) -> None:
                 f"encode_frames returns {name!r} {tuple(part.shape)}; start with (B, V) = (2, 2)"
             )
         parts = {name: torch.stack([frame[name] for frame in frames], 1) for name in frames[0]}
-        tokens = backbone.encode_windows(parts, SIZES[0])
+        tokens = backbone.encode_windows(parts, size)
         assert tokens.shape == expected.shape, (
             f"encode_windows returns {tuple(tokens.shape)}, encode {tuple(expected.shape)}"
         )

@@ -16,7 +16,7 @@ from ..interfaces import Environment, EnvironmentInfo, Episode, PointCloud
 from ..interfaces.fields import Mark, is_marked
 from ..plugins.components import Capability
 from .capabilities import capabilities_are_as_declared
-from .subject import Subject, refuses
+from .subject import NotTested, Subject, refuses
 
 STEPS = 5
 ATTEMPTS = 5  # the expert must succeed on one of so many seeds
@@ -56,43 +56,48 @@ def recorded_episodes_are_valid(subject: Subject) -> None:
     assert len(set(names)) == len(names), "two recorded episodes have the same name"
     for episode in episodes[:2]:
         _validate(episode, subject.built.info, "recorded")
-    assert episodes or subject.built.info.demonstrates or not _has_data(subject), (
+    if episodes or subject.built.info.demonstrates:
+        return
+    assert not _has_data(subject), (
         "there are neither recorded episodes nor an expert; provide one of them"
     )
+    raise NotTested("the config names no files with recorded episodes")
 
 
 def _has_data(subject: Subject) -> bool:
-    """Return whether the tiny config names files; without files there may be no episodes."""
+    """Return whether the config names files; without files there may be no episodes."""
     import attrs
 
     fields = attrs.fields(subject.component.config)
-    return any(is_marked(f, Mark.FILE) and getattr(subject.component.tiny, f.name) for f in fields)
+    return any(is_marked(f, Mark.FILE) and getattr(subject.config, f.name) for f in fields)
 
 
 @cache
-def _demonstration(subject: Subject) -> Episode | None:
+def _demonstration(subject: Subject) -> Episode:
     environment: Environment = subject.built
-    if not environment.info.demonstrates:
-        return None
+    _require_expert(environment)
     for seed in range(ATTEMPTS):
         if (episode := environment.demonstrate(seed, NOISE)) is not None:
             return episode
     raise AssertionError(
-        f"the expert fails on seeds 0 to {ATTEMPTS - 1}; choose an easier task for tiny"
+        f"the expert fails on seeds 0 to {ATTEMPTS - 1}"
+        + "; choose an easier task for tiny" * subject.is_tiny
     )
+
+
+def _require_expert(environment: Environment) -> None:
+    if not environment.info.demonstrates:
+        raise NotTested("the environment has no expert")
 
 
 def demonstrations_are_valid(subject: Subject) -> None:
     """Demonstrations have the shapes, types and ranges of ``interfaces.Episode``."""
-    if (episode := _demonstration(subject)) is not None:
-        _validate(episode, subject.built.info, "demonstrate")
+    _validate(_demonstration(subject), subject.built.info, "demonstrate")
 
 
 def same_seed_gives_the_same_demonstration(subject: Subject) -> None:
     """The same seed gives the same demonstration and scene; other seeds give other scenes."""
     first = _demonstration(subject)
-    if first is None:
-        return
     again = next(e for s in range(ATTEMPTS) if (e := subject.build().demonstrate(s, NOISE)))
     _same(first, again, "demonstrate")
     _same(subject.built.scene(3), subject.build().scene(3), "scene")
@@ -114,8 +119,7 @@ def _same(a: Episode, b: Episode, what: str) -> None:
 
 def scenes_are_single_frames(subject: Subject) -> None:
     """``scene`` returns one frame with a point cloud and without joints and actions."""
-    if not subject.built.info.demonstrates:
-        return
+    _require_expert(subject.built)
     scene = subject.built.scene(0)
     assert scene.joints is None, "scene: joints are given; a scene has none"
     assert scene.actions is None, "scene: actions are given; a scene has none"
@@ -173,18 +177,16 @@ def _validate_cloud(cloud: PointCloud, what: str) -> None:
     assert np.isfinite(cloud.xyz).all(), f"{what}: xyz contains NaN or inf"
 
 
-def _acts(subject: Subject) -> bool:
-    """Return whether there is a simulator; otherwise check that ``make`` raises UserError."""
-    if subject.built.info.acts:
-        return True
-    refuses(subject.built.make, "make() of an environment whose info.acts is False")
-    return False
+def _require_simulator(subject: Subject) -> None:
+    """Raise NotTested without a simulator, after checking that ``make`` raises UserError."""
+    if not subject.built.info.acts:
+        refuses(subject.built.make, "make() of an environment whose info.acts is False")
+        raise NotTested("the environment has no simulator")
 
 
 def env_passes_gymnasiums_checker(subject: Subject) -> None:
     """``make`` returns a gymnasium.Env that passes gymnasium's own checker."""
-    if not _acts(subject):
-        return
+    _require_simulator(subject)
     from gymnasium import Env
     from gymnasium.utils.env_checker import check_env
 
@@ -203,8 +205,7 @@ def env_passes_gymnasiums_checker(subject: Subject) -> None:
 
 def observations_match_info(subject: Subject) -> None:
     """``reset`` and ``step`` return the rgb, joints, success and state that ``info`` describes."""
-    if not _acts(subject):
-        return
+    _require_simulator(subject)
     info: EnvironmentInfo = subject.built.info
     env = subject.built.make()
     try:
@@ -224,7 +225,8 @@ def observations_match_info(subject: Subject) -> None:
 
 def observed_clouds_are_valid(subject: Subject) -> None:
     """With ``observe_clouds``, ``info["cloud"]`` of ``reset`` and ``step`` is a point cloud."""
-    if Capability.CLOUD_OBSERVATIONS not in subject.component.capabilities or not _acts(subject):
+    _require_simulator(subject)
+    if Capability.CLOUD_OBSERVATIONS not in subject.component.capabilities:
         return
     env = subject.built.make()
     try:
@@ -273,8 +275,7 @@ def _validate_state(result: dict[str, Any], info: EnvironmentInfo, when: str) ->
 
 def same_seed_gives_the_same_episode(subject: Subject) -> None:
     """The same seed and actions give the same images; another seed gives other images."""
-    if not _acts(subject):
-        return
+    _require_simulator(subject)
     first, again, other = (_play(subject, seed) for seed in (0, 0, 1))
     assert np.array_equal(first, again), "two runs of one seed differ; seed all random numbers"
     assert not np.array_equal(first, other), "two seeds look the same; place objects by the seed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unittest
 from functools import cached_property
 from typing import Any
 
@@ -9,15 +10,31 @@ from ..errors import UserError
 from ..plugins.components import Capability, Component, Kind
 
 
-class Subject:
-    """A component under test. Its tiny config is built once, when a check first needs it."""
+class NotTested(unittest.SkipTest):
+    """A check does not apply to this config, for the reason given. pytest skips the test."""
 
-    def __init__(self, kind: Kind, component: Component) -> None:
-        self.kind, self.component = kind, component
+
+class Subject:
+    """A component under test, with its tiny config or another one.
+
+    The config is built once, when a check first needs it. ``image`` is the height and width that a
+    backbone must accept; None: at least one of several common sizes.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        component: Component,
+        config: Any = None,
+        image: tuple[int, int] | None = None,
+    ) -> None:
+        self.kind, self.component, self.image = kind, component, image
+        self.config = component.tiny if config is None else config
+        self.is_tiny = config is None
 
     @cached_property
     def built(self) -> Any:
-        """The object that ``build(tiny)`` returns."""
+        """The object that ``build(config)`` returns."""
         return self.build()
 
     def can(self, capability: Capability) -> bool:
@@ -25,8 +42,8 @@ class Subject:
         return capability in self.component.capabilities
 
     def build(self) -> Any:
-        """Build the tiny config again."""
-        return self.component.build(self.component.tiny)
+        """Build the config again."""
+        return self.component.build(self.config)
 
 
 def refuses(call: Any, what: str) -> str:

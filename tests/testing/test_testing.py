@@ -18,7 +18,7 @@ from torch import Tensor
 from rgb2act_core import Capability, Component, Kind, UserError
 from rgb2act_core.interfaces import FusedTokens, Plans, PointCloud, fields
 from rgb2act_core.scaffold import write
-from rgb2act_core.testing import checks, component_checks
+from rgb2act_core.testing import Check, NotTested, checks, component_checks, config_checks
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,17 @@ def failing(kind: Kind, component: Component) -> dict[str, str]:
         except AssertionError as err:
             found[check.name] = str(err)
     return found
+
+
+def not_tested(found: list[Check]) -> dict[str, str]:
+    """Return the reasons of the checks that do not apply."""
+    reasons = {}
+    for check in found:
+        try:
+            check()
+        except NotTested as reason:
+            reasons[check.name] = str(reason)
+    return reasons
 
 
 def altered(
@@ -540,3 +551,62 @@ def test_refusal_must_be_a_user_error() -> None:
         refuses(lambda: 1 / 0, "it")
     with pytest.raises(AssertionError, match="is accepted"):
         refuses(lambda: None, "it")
+
+
+def test_an_environment_without_data_expert_and_simulator_is_not_tested(parts: Any) -> None:
+    def empty(built: Any) -> Any:
+        built.info = attrs.evolve(built.info, demonstrates=False, acts=False)
+        built.recorded = lambda: ()
+        built.make = lambda: refuse("there is no simulator")
+        return built
+
+    component = altered(parts, Kind.ENVIRONMENT, empty, *parts[Kind.ENVIRONMENT].capabilities)
+    reasons = not_tested(component_checks(Kind.ENVIRONMENT, component))
+    expert, simulator = "the environment has no expert", "the environment has no simulator"
+    assert reasons == {
+        "recorded_episodes_are_valid": "the config names no files with recorded episodes",
+        "demonstrations_are_valid": expert,
+        "same_seed_gives_the_same_demonstration": expert,
+        "scenes_are_single_frames": expert,
+        "env_passes_gymnasiums_checker": simulator,
+        "observations_match_info": simulator,
+        "observed_clouds_are_valid": simulator,
+        "same_seed_gives_the_same_episode": simulator,
+    }
+    assert not_tested(component_checks(Kind.ENVIRONMENT, parts[Kind.ENVIRONMENT])) == {}
+
+
+def refuse(message: str) -> Any:
+    raise UserError(message)
+
+
+def test_config_checks_build_the_config_that_they_are_given(parts: Any) -> None:
+    built = []
+    good = parts[Kind.BACKBONE]
+    component = attrs.evolve(good, build=lambda config: built.append(config) or good.build(config))
+    config = good.config()
+    names = [check.name for check in config_checks(Kind.BACKBONE, component, config, (32, 64))]
+    assert "tiny_builds_quickly" not in names
+    for check in config_checks(Kind.BACKBONE, component, config, (32, 64)):
+        check()
+    assert built
+    assert all(each is config for each in built)
+
+
+def test_a_backbone_must_accept_the_images_of_the_spec(parts: Any) -> None:
+    def picky(built: Any) -> Any:
+        good = built.grid
+
+        def grid(height: int, width: int) -> Any:
+            if width % 20:
+                raise UserError("the width is not a multiple of 20")
+            return good(height, width)
+
+        built.grid = grid
+        return built
+
+    component = altered(parts, Kind.BACKBONE, picky)
+    found = config_checks(Kind.BACKBONE, component, component.tiny, (32, 64))
+    (check,) = (each for each in found if each.name == "tokens_have_the_shape_of_the_grid")
+    with pytest.raises(AssertionError, match=r"grid rejects all of \(\(32, 64\),\)"):
+        check()
