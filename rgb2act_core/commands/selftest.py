@@ -80,8 +80,6 @@ def run(args: argparse.Namespace) -> int:
     for outcome in outcomes:
         if outcome.not_tested:
             print(f"not tested: {outcome.check}: {outcome.not_tested}")
-    if not args.spec and any(outcome.not_tested for outcome in outcomes):
-        print(f"rgb2act selftest {args.component} --spec SPEC tests the config of a spec")
     failures = [outcome for outcome in outcomes if outcome.failure]
     for outcome in failures:
         print(f"{outcome.check}: {outcome.failure}", file=sys.stderr)

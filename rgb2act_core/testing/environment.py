@@ -61,7 +61,11 @@ def recorded_episodes_are_valid(subject: Subject) -> None:
     assert not _has_data(subject), (
         "there are neither recorded episodes nor an expert; provide one of them"
     )
-    raise NotTested("the config names no files with recorded episodes")
+    name = subject.component.name
+    raise NotTested(
+        "the config names no files with recorded episodes"
+        + f"; rgb2act selftest {name} --spec SPEC tests those of a spec" * subject.is_tiny
+    )
 
 
 def _has_data(subject: Subject) -> bool:

@@ -564,7 +564,8 @@ def test_an_environment_without_data_expert_and_simulator_is_not_tested(parts: A
     reasons = not_tested(component_checks(Kind.ENVIRONMENT, component))
     expert, simulator = "the environment has no expert", "the environment has no simulator"
     assert reasons == {
-        "recorded_episodes_are_valid": "the config names no files with recorded episodes",
+        "recorded_episodes_are_valid": "the config names no files with recorded episodes; rgb2act"
+        " selftest kitenvironment --spec SPEC tests those of a spec",
         "demonstrations_are_valid": expert,
         "same_seed_gives_the_same_demonstration": expert,
         "scenes_are_single_frames": expert,
