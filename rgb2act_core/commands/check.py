@@ -35,7 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_root(parser)
     add_json(parser)
     parser.add_argument(
-        "--time", action="store_true", help="measure the speed of backbones and teacher first"
+        "--time",
+        action="store_true",
+        help="measure the speed of stages that have not run on this machine, by a short run",
     )
 
 
@@ -51,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json("check", result.to_json())
     else:
-        _show(result)
+        _show(result, args.time)
     return 0
 
 
-def _show(result: CheckResult) -> None:
+def _show(result: CheckResult, timed: bool) -> None:
     from ..system.formatting import format_bytes
 
     rows = [_row(stage) for stage in result.stages]
@@ -71,6 +73,8 @@ def _show(result: CheckResult) -> None:
         f" {format_bytes(result.bytes_free)} free"
     )
     print(f"time: {_time(result)}")
+    if result.unknown_seconds and not timed:
+        print("times of stages that have not run here: rgb2act check SPEC --time measures them")
     if memory := max((stage.memory or 0 for stage in result.stages), default=0):
         print(f"memory: {format_bytes(memory)} at peak")
     for finding in result.findings:

@@ -1,13 +1,14 @@
 """Forecast what each stage will write and how long it will take, from measurements only.
 
 Sizes follow from shapes: those of stored features of the same backbone, otherwise those that the
-component reports once it is built. Times are those of the same work on this machine, or of a few
-frames encoded now (``timed``). What neither gives is None, and ``basis`` has the reason.
+component reports once it is built. Times are those of the same work on this machine, or of a short
+measurement (``timed``). What neither gives is None, and ``basis`` has the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from ..stages.run import Run
 from ..stages.tasks import Task, Tasks
 from ..store.group_reader import read_group
 from ..store.stage_id import Stage, StageId, StageStatus
-from ..system.formatting import counted
+from ..system.formatting import counted, format_duration
 from ..weights.inventory import weights_of
 from .extractions import Extraction, extractions
 from .measurement import stored_frame_bytes, time_backbone, time_teacher
-from .timings import Timing, collect_work, extract_work, load_timing, workload_of
+from .short_run import frames_of, reason_against, short_run
+from .timings import Timing, Work, collect_work, extract_work, load_timing, workload_of
+
+LONGEST = 60.0  # seconds that encoding the frames of a short run may take
 
 
 @attrs.frozen(kw_only=True)
@@ -66,12 +70,28 @@ class _Inputs:
     data: Dataset | None
     frames: int  # of all tasks
     timed: bool
+    short: Run | None  # a short run with its timings
+    not_measured: str  # why there is none, although it was asked for
+
+    def timing(self, work: Callable[[Run], Work]) -> tuple[Timing | None, str]:
+        """Return what some work takes, and what that is based on."""
+        if past := load_timing(self.run, work(self.run)):
+            return past, f"{{units}} took {past.seconds:,.3g} s before"
+        if self.short and (now := load_timing(self.short, work(self.short))):
+            return now, f"measured now: {{units}} took {now.seconds:,.3g} s"
+        if self.not_measured:
+            return None, f"time not measured: {self.not_measured}"
+        return None, "time unknown"
 
 
 def forecast(
     run: Run, tasks: Tasks, data: Dataset | None, statuses: Sequence[StageStatus], timed: bool
 ) -> tuple[tuple[Forecast, ...], int]:
-    """Return a forecast of each stage, and the number of frames that they assume."""
+    """Return a forecast of each stage, and the number of frames that they assume.
+
+    With ``timed``, the speed of stages that have not run on this machine is measured: of backbones
+    and teacher on a few frames, of the others by a short run, unless that would encode for long.
+    """
     recorded: dict[StageId, tuple[Task, FrameForecast]] = {
         tasks.stage_id(Stage.COLLECT, task): (
             task,
@@ -81,19 +101,49 @@ def forecast(
     }
     frames = sum(of_task.total for _, of_task in recorded.values())
     extracted = {extraction.id: extraction for extraction in extractions(run)}
-    inputs = _Inputs(run=run, info=tasks.info, data=data, frames=frames, timed=timed)
+    inputs = _Inputs(
+        run=run, info=tasks.info, data=data, frames=frames, timed=timed, short=None, not_measured=""
+    )
+    pending = [status for status in statuses if status.state.pending]
+    found = {
+        status.id: _forecast_extract(inputs, status, extracted[status.id])
+        for status in pending
+        if status.id in extracted
+    }
+    others = [status for status in pending if status.id not in extracted]
+    with contextlib.ExitStack() as stack:
+        if timed and any(_untimed(inputs, status) for status in others):
+            if reason := _against_short_run(tasks, frames, found.values()):
+                inputs = attrs.evolve(inputs, not_measured=reason)
+            else:
+                inputs = attrs.evolve(inputs, short=stack.enter_context(short_run(tasks)))
+        for status in others:
+            if status.id in recorded:
+                task, of_task = recorded[status.id]
+                found[status.id] = _forecast_collect(inputs, task.run, status, of_task)
+            else:
+                found[status.id] = _forecast_training(inputs, status)
+    return tuple(found.get(status.id, Forecast(status=status)) for status in statuses), frames
 
-    def of_stage(status: StageStatus) -> Forecast:
-        if not status.state.pending:
-            return Forecast(status=status)
-        if status.id in recorded:
-            task, of_task = recorded[status.id]
-            return _forecast_collect(task.run, status, of_task)
-        if status.id in extracted:
-            return _forecast_extract(inputs, status, extracted[status.id])
-        return _forecast_training(run, status)
 
-    return tuple(map(of_stage, statuses)), frames
+def _untimed(inputs: _Inputs, status: StageStatus) -> bool:
+    return inputs.timing(_work_of(status.id.stage))[0] is None
+
+
+def _work_of(stage: Stage) -> Callable[[Run], Work]:
+    if stage is Stage.COLLECT:
+        return collect_work
+    return lambda run: workload_of(run, stage).work
+
+
+def _against_short_run(tasks: Tasks, frames: int, encoded: Iterable[Forecast]) -> str:
+    """Return why no short run is made; empty if nothing is against it."""
+    if reason := reason_against(tasks):
+        return reason
+    seconds = sum(stage.seconds or 0.0 for stage in encoded) * frames_of(tasks) / max(frames, 1)
+    if seconds > LONGEST:
+        return f"encoding the frames of a short run would take {format_duration(seconds)}"
+    return ""
 
 
 def _task_frames(task: Task, data: Dataset | None) -> FrameForecast:
@@ -148,14 +198,17 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _forecast_collect(run: Run, status: StageStatus, frames: FrameForecast) -> Forecast:
-    timing = load_timing(run, collect_work(run))
+def _forecast_collect(
+    inputs: _Inputs, run: Run, status: StageStatus, frames: FrameForecast
+) -> Forecast:
+    timing, past = attrs.evolve(inputs, run=run).timing(collect_work)
     return Forecast(
         status=status,
         bytes=round(frames.missing * frames.bytes_per_frame),
         seconds=timing.seconds_for(frames.missing) if timing else None,
         memory=timing.memory if timing else None,
-        basis=f"{counted(frames.missing, 'frame')}: {frames.basis}; {_past(timing, 'frames')}",
+        basis=f"{counted(frames.missing, 'frame')}: {frames.basis};"
+        f" {_units(past, timing, 'frames')}",
     )
 
 
@@ -165,8 +218,8 @@ def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extracti
     if data is not None:
         left = sum(map(_length, extraction.stored.missing(data.episodes)))
     size = _cached_frame_bytes(extraction.stored.folder, data)
-    timing = load_timing(run, extract_work(run, choice, inputs.info))
-    measured, unavailable = False, ""
+    timing, past = inputs.timing(lambda run: extract_work(run, choice, inputs.info))
+    unavailable = ""
     if inputs.timed or size is None:
         unavailable = _unavailable_weights(choice)
         if not unavailable:
@@ -174,7 +227,7 @@ def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extracti
             if size is None:
                 size = stored_frame_bytes(run.spec, choice, built, inputs.info)
             if inputs.timed:
-                timing, measured = _time(inputs, choice, built), True
+                timing, past = _time(inputs, choice, built), "measured now"
     return Forecast(
         status=status,
         bytes=None if size is None else left * size,
@@ -182,7 +235,7 @@ def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extracti
         memory=timing.memory if timing else None,
         basis=counted(left, "frame")
         + (f" of {size:,} bytes" if size else "")
-        + f"; {'measured now' if measured else _past(timing, 'frames')}"
+        + f"; {_units(past, timing, 'frames')}"
         + (f"; {unavailable}" if unavailable else ""),
     )
 
@@ -216,20 +269,18 @@ def _cached_frame_bytes(folder: Path, data: Dataset | None) -> int | None:
     return None
 
 
-def _forecast_training(run: Run, status: StageStatus) -> Forecast:
-    """Forecast align, train or act from what the same work took before."""
-    workload = workload_of(run, status.id.stage)
-    timing = load_timing(run, workload.work)
+def _forecast_training(inputs: _Inputs, status: StageStatus) -> Forecast:
+    """Forecast align, train or act from what the same work takes."""
+    workload = workload_of(inputs.run, status.id.stage)
+    timing, past = inputs.timing(_work_of(status.id.stage))
     return Forecast(
         status=status,
         bytes=timing.bytes if timing else None,
         seconds=timing.seconds_for(workload.units) if timing else None,
         memory=timing.memory if timing else None,
-        basis=f"{workload.units:,} {workload.unit}; {_past(timing, workload.unit)}",
+        basis=f"{workload.units:,} {workload.unit}; {_units(past, timing, workload.unit)}",
     )
 
 
-def _past(timing: Timing | None, unit: str) -> str:
-    if timing is None:
-        return "time unknown: not run on this machine with this store yet"
-    return f"{timing.units:,} {unit} took {timing.seconds:,.3g} s before"
+def _units(past: str, timing: Timing | None, unit: str) -> str:
+    return past.format(units=f"{timing.units:,} {unit}" if timing else "")

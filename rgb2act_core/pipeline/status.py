@@ -80,7 +80,7 @@ class CheckResult:
 def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
     """Check a spec against its environment and store without running a stage.
 
-    ``timed`` encodes a few frames with the backbones and the teacher to measure their speed.
+    ``timed`` measures the speed of stages that have not run on this machine, see ``forecast``.
     Raises UserError if the spec does not fit its environment or the disk has too little space.
     """
     check_root(root := resolved(root))

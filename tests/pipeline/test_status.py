@@ -210,7 +210,7 @@ def test_timing_of_another_machine_is_not_used(
     monkeypatch.setattr(timings, "processor", lambda: "abacus")
     found = forecasts(check(read_spec(spec_file(seed=7)), puppet_root))
     assert found["align"].seconds is None
-    assert "not run on this machine" in found["align"].basis
+    assert found["align"].basis.endswith("; time unknown")
 
 
 @pytest.mark.usefixtures("puppet")
@@ -235,7 +235,7 @@ def test_check_downloads_no_weights(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
-def test_check_measures_a_few_frames_on_request(
+def test_check_measures_by_a_short_run_on_request(
     spec_file: SpecFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["check", str(spec_file()), "--root", str(tmp_path / "root")]
@@ -246,12 +246,16 @@ def test_check_measures_a_few_frames_on_request(
         assert 0 < found[stage]["seconds"] < 60
         assert found[stage]["memory"] > 1e7
         assert "measured now" in found[stage]["basis"]
-    assert result["unknown_seconds"] == ["collect", "align", "train", "act"]
+    for stage in ("collect", "align", "train", "act"):
+        assert found[stage]["seconds"] > 0
+        assert "measured now: " in found[stage]["basis"]
+    assert result["unknown_seconds"] == []
+    assert not (tmp_path / "root").exists()
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert "align           waits for collect" in shown
     assert "unknown for align, train, act;" in shown
-    assert "\ntime: unknown\n" in shown
+    assert "\ntime: unknown\ntimes of stages that have not run here: rgb2act check SPEC" in shown
 
 
 def test_forecast_is_that_of_this_image_size(
@@ -282,3 +286,13 @@ def test_problems_of_all_kinds_are_reported_at_once_with_their_places(
         f"{path}:{fusion}: align.fusion: moe: k is 5, but the run has 2 backbones",
         "--device cuda:99: 'cuda:99' does not exist (0 GPUs found)",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("puppet")
+def test_a_short_run_is_not_made_of_recorded_episodes(spec_file: SpecFile, tmp_path: Path) -> None:
+    spec = read_spec(spec_file(environment={"use": "puppet", "recorded": 3}, collect={"scenes": 0}))
+    found = forecasts(check(spec, tmp_path / "root", timed=True))
+    assert found["align"].seconds is None
+    assert found["align"].basis.endswith("time not measured: its episodes are recorded already")
+    assert "measured now" in found["extract/puppet"].basis
