@@ -33,6 +33,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="quality of the videos, 0 to 51, lower is better; LeRobot records with 30 [23]",
     )
     parser.add_argument(
+        "--fps",
+        type=int,
+        metavar="N",
+        help="declare a whole number of frames per second, which LeRobot's editing tools need"
+        " [that of the episodes]",
+    )
+    parser.add_argument(
         "--robot",
         default="",
         metavar="NAME",
@@ -51,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 <= args.crf <= 51:
         raise UserError(f"--crf: expected a number from 0 to 51, got {args.crf}")
-    options = ExportOptions(codec=args.codec, crf=args.crf, robot=args.robot)
+    if args.fps is not None and not 1 <= args.fps <= 1000:
+        raise UserError(f"--fps: expected a number from 1 to 1000, got {args.fps}")
+    options = ExportOptions(codec=args.codec, crf=args.crf, robot=args.robot, fps=args.fps)
     export(open_demonstrations(args.source, args.root), args.into, options)
     print(args.into)
     return 0

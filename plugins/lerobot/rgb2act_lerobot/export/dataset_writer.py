@@ -39,6 +39,8 @@ class ExportOptions:
     codec: Codec = "av1"
     crf: int = 23
     robot: str = ""
+    fps: int | None = None
+    """Frames per second to declare; None for the rate of the episodes."""
 
 
 def export(demonstrations: Demonstrations, into: Path, options: ExportOptions) -> None:
@@ -111,12 +113,13 @@ class _DatasetWriter:
 
     def __init__(self, root: Path, info: EnvironmentInfo, options: ExportOptions) -> None:
         self.root, self.info, self.options = root, info, options
+        self.hertz = options.fps or info.control_hz
         self.keys = {name: f"observation.images.{name}" for name in info.cameras}
         if bad := [name for name in info.cameras if "/" in name]:
             raise UserError(f"export-lerobot: the camera name {bad[0]!r} has a '/'; rename it")
         self.data = DataWriter(root, DATA, len(info.action_names))
         self.videos = {
-            key: VideoWriter(root, VIDEO, key, options.codec, options.crf, info.control_hz)
+            key: VideoWriter(root, VIDEO, key, options.codec, options.crf, self.hertz)
             for key in self.keys.values()
         }
         self.tasks: list[str] = []
@@ -170,7 +173,7 @@ class _DatasetWriter:
         columns = {
             "observation.state": np.asarray(episode.joints, np.float32),
             "action": np.asarray(episode.actions, np.float32),
-            "timestamp": (indices / self.info.control_hz).astype(np.float32),
+            "timestamp": (indices / self.hertz).astype(np.float32),
             "frame_index": indices,
             "episode_index": np.full(count, len(self.rows), np.int64),
             "index": indices + self.frames,
@@ -223,7 +226,7 @@ class _DatasetWriter:
         _write_json(meta / "rgb2act.json", self._details())
 
     def _info(self) -> dict[str, Any]:
-        hertz, names = self.info.control_hz, list(self.info.action_names)
+        hertz, names = self.hertz, list(self.info.action_names)
         fps = int(hertz) if float(hertz).is_integer() else float(hertz)
         vector = {"dtype": "float32", "shape": [len(names)], "names": names}
         features: dict[str, Any] = {"observation.state": vector, "action": vector}
@@ -271,6 +274,10 @@ class _DatasetWriter:
         changed = ["images are encoded with loss"]
         if size != image:
             changed.append(f"images of {image} pixels are padded to {size}")
+        if self.hertz != self.info.control_hz:
+            changed.append(
+                f"{self.info.control_hz:g} frames per second are declared as {self.hertz:g}"
+            )
         return {
             "written_by": f"rgb2act {__version__}",
             "lost": sorted(self.lost),

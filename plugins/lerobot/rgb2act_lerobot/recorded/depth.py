@@ -111,7 +111,8 @@ def depth_keys(schema: Schema, config: LeRobot) -> tuple[str, ...]:
                 f" {', '.join(known) or 'none'}"
             )
         feature = schema.features[known[camera.camera]]
-        numbers = [feature.info.get(f"video.depth_{end}") for end in ("min", "max")]
+        names = ("video.depth_min", "video.depth_max", "video.shift")
+        numbers = [feature.info.get(name, 0.0 if "shift" in name else None) for name in names]
         if feature.dtype == "video" and not all(isinstance(n, int | float) for n in numbers):
             raise UserError(
                 f"{schema.root}/meta/info.json: {feature.key} lacks video.depth_min or"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -166,7 +165,7 @@ def _entry_v3(
     clips = {}
     for key in videos:
         start = row.get(f"videos/{key}/from_timestamp")
-        if not isinstance(start, int | float) or not math.isfinite(start) or start < 0:
+        if not isinstance(start, int | float) or not 0 <= start <= LONGEST:
             raise UserError(
                 f"{path}: episode {index}: videos/{key}/from_timestamp is {start!r}; {AGAIN}"
             )

@@ -31,7 +31,7 @@ def open_parquet(path: Path, root: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (pa.ArrowException, OSError) as err:
+    except (pa.ArrowException, OSError, ValueError, IndexError) as err:
         message = " ".join(str(err).split())[:160]
         cut = "magic bytes" in message or "footer" in message or "too small" in message
         reason = "has no footer: its recording or download was interrupted" if cut else "is damaged"
@@ -50,7 +50,9 @@ def read_table(
             if name not in known:
                 raise UserError(f"{path}: column {name!r} is missing; {REMEDY}")
         _check_size(path, file, names)
-        return file.read(columns=list(names))
+        table = file.read(columns=list(names))
+        table.validate(full=True)  # texts are UTF-8, and rows of lists are within their values
+        return table
 
 
 def read_arrays(path: Path, root: Path, names: Sequence[str]) -> Columns:

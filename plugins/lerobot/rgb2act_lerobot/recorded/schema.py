@@ -185,7 +185,7 @@ def _is_depth(key: str, dtype: str, shape: tuple[int, ...], info: Mapping[str, A
     if dtype not in ("video", "image"):
         return False
     marked = info.get("is_depth_map") or info.get("video.is_depth_map") or "depth_unit" in info
-    return bool(marked) or ("depth" in key and 1 in (shape[0], shape[-1]))
+    return bool(marked) or ("depth" in key and 1 in (*shape[:1], *shape[-1:]))
 
 
 def _flat_names(names: Any) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from rgb2act_core import UserError, check_memory
 
-from .files import REMEDY
+from .files import REMEDY, check_file
 from .parquet import open_parquet
 
 FORMATS = ("PNG", "JPEG", "TIFF")  # recognised by the content
@@ -107,6 +107,7 @@ def _damaged(path: Path, label: str, index: int, problem: str) -> UserError:
 
 
 def _encoded(path: Path, root: Path, key: str, episode: int) -> tuple[bytes, ...]:
+    check_file(path, root)
     status = path.stat()
     return _cached(path, root, key, episode, status.st_mtime_ns, status.st_size)
 

@@ -167,7 +167,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with av.open(str(path), format="mp4", metadata_errors="ignore") as container:
         if not container.streams.video:
             raise ValueError("has no video stream")
-        yield container, container.streams.video[0]
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError("has an unknown codec")
+        yield container, stream
 
 
 class _Reader:

@@ -162,6 +162,15 @@ def test_odd_sizes_are_padded_and_named(tmp_path: Path, opened: Any) -> None:
     assert "padded to (48, 62)" in details["changed"][1]
 
 
+def test_a_whole_frame_rate_can_be_declared(tmp_path: Path, opened: Any) -> None:
+    export(demonstrations((5, 3)), tmp_path / "set", ExportOptions(codec="h264", fps=17))
+    environment = opened(tmp_path / "set")
+    assert environment.info.control_hz == 17
+    assert [len(episode.rgb[:]) for episode in environment.recorded()] == [5, 3]
+    details = json.loads((tmp_path / "set/meta/rgb2act.json").read_text())
+    assert details["changed"][-1] == "16.6667 frames per second are declared as 17"
+
+
 def test_existing_folders_are_kept(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set/file").touch()

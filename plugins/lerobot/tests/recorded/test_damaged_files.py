@@ -136,6 +136,28 @@ def test_a_playlist_is_no_video(copied: Any, opened: Any, tmp_path: Path) -> Non
     assert "camera 'top': is not a readable video" in refusal(opened(root))
 
 
+def test_a_video_of_an_unknown_codec(copied: Any, opened: Any) -> None:
+    root = copied("v30_pusht_h264_nostats")
+    path = next(root.glob("videos/*/*/*.mp4"))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
+    assert f"{path}: episode_000000: camera 'image': " in refusal(opened(root))
+
+
+def test_column_names_that_are_no_text(copied: Any, opened: Any) -> None:
+    root = copied("v30_image")
+    path = root / EPISODES
+    path.write_bytes(path.read_bytes().replace(b"data/file_index", b"data/file_\xff\xff\xff\xffx"))
+    assert f"{path}: " in refusal(opened(root))
+
+
+@pytest.mark.parametrize("start", [float("nan"), -1.0, 1e300])
+def test_impossible_times(copied: Any, opened: Any, edit_column: Any, start: float) -> None:
+    root = copied("v30_video")
+    key = "videos/observation.images.top/from_timestamp"
+    edit_column(root / EPISODES, key, lambda values: [start] * len(values))
+    assert f"episode 0: {key} is {start!r}" in refusal(opened(root))
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"codebase_version": "v3.0"}', "[" * 5000])
 def test_damaged_info(copied: Any, opened: Any, text: str) -> None:
     root = copied("v30_video")
