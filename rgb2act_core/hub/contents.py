@@ -16,6 +16,7 @@ from ..store.run_file import read_run_file
 from ..store.stage_id import Stage, StageId
 from ..weights.inventory import weights_of
 from .card import model_card
+from .lerobot_files import lerobot_files
 from .manifest import CARD, MANIFEST, POLICY, WEIGHTS, FileEntry, Manifest, Weights
 from .shared_spec import shared_spec
 
@@ -37,7 +38,12 @@ def policy_contents(folder: Path) -> dict[str, bytes | Path]:
     entries = {name: FileEntry.of(content) for name, content in files.items()}
     manifest = _manifest(recorded, policy, entries)
     data = json.dumps(manifest.to_json(), indent=1, allow_nan=False)
-    return {**files, MANIFEST: data.encode(), CARD: model_card(manifest).encode()}
+    return {
+        **files,
+        MANIFEST: data.encode(),
+        CARD: model_card(manifest).encode(),
+        **lerobot_files(read_json(policy / "policy.json")["config"]),
+    }
 
 
 def _manifest(recorded: RecordedRun, policy: Path, files: dict[str, FileEntry]) -> Manifest:

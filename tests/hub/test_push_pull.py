@@ -28,7 +28,8 @@ from rgb2act_core.store.run_file import read_run_file
 
 pytestmark = [pytest.mark.usefixtures("puppet"), pytest.mark.slow]
 REPO = "me/puppet"
-FILES = {"README.md", POLICY, WEIGHTS, MANIFEST}
+LEROBOT = {"config.json", "policy_preprocessor.json", "policy_postprocessor.json"}
+FILES = {"README.md", POLICY, WEIGHTS, MANIFEST, *LEROBOT}
 
 
 @pytest.fixture
