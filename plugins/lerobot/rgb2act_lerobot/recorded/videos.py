@@ -191,7 +191,9 @@ class _Reader:
     def frame_at(self, tick: int, near: int) -> VideoFrame | None:
         """Return the frame at a time in ticks; None if there is none.
 
-        A position from ``near`` on is decoded onwards, any other is sought.
+        A position from ``near`` on is decoded onwards, any other is sought. If the frames at the
+        key frame before it need frames before that one, decoding begins earlier, at last with the
+        first frame.
         """
         base = self._stream.time_base or Fraction(1, 1000)
         if self._last is not None and near <= (self._last.pts or 0) <= tick:
@@ -200,7 +202,12 @@ class _Reader:
             self._frames = self._last = None
             position = max(0, tick - back) if back else 0
             self._container.seek(position, stream=self._stream, backward=True)
-            frame = self._onwards(tick)
+            try:
+                frame = self._onwards(tick)
+            except _PROBLEMS:
+                if back is None:
+                    raise
+                continue
             if frame is not None:
                 return frame
         return None
