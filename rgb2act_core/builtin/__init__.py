@@ -17,7 +17,14 @@ from .loggers.config import TensorBoard
 if TYPE_CHECKING:
     from ..interfaces import Fusion, Logger
 
-DENOISING = frozenset({Capability.MULTI_PLAN, Capability.COMPILABLE, Capability.PRECISION})
+DENOISING = frozenset(
+    {
+        Capability.MULTI_PLAN,
+        Capability.INPAINTING,
+        Capability.COMPILABLE,
+        Capability.PRECISION,
+    }
+)
 
 
 def build_weighted(config: Weighted) -> Fusion:

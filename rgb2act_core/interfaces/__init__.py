@@ -19,7 +19,15 @@ from .finding import DataChecks, Finding, Severity
 from .fusion import FusedTokens, Fusion
 from .inspection import DatasetSummary, Diagnostic, EpisodeOverview, JointMotion
 from .logger import LoggedRun, LoggedStage, Logger
-from .policy_head import Compilable, HeadShape, MultiPlan, Plans, PolicyHead, PolicyModule
+from .policy_head import (
+    Compilable,
+    HeadShape,
+    Inpainting,
+    MultiPlan,
+    Plans,
+    PolicyHead,
+    PolicyModule,
+)
 from .teacher import GroupTokenTeacher, Teacher, TeacherInfo
 from .unit import Unit
 
@@ -40,6 +48,7 @@ __all__ = [
     "Fusion",
     "GroupTokenTeacher",
     "HeadShape",
+    "Inpainting",
     "JointMotion",
     "LoggedRun",
     "LoggedStage",

@@ -1,7 +1,8 @@
 """What a policy head implements.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N = tokens of an observation step,
-C = token width, S = horizon (steps of a plan), A = action dimensions, P = plans for each row
+C = token width, S = horizon (steps of a plan), A = action dimensions, P = plans for each row,
+K = fixed steps
 """
 
 from __future__ import annotations
@@ -95,6 +96,28 @@ class MultiPlan(Protocol):
         With ``start_BSA``, an earlier plan shifted to the current step, sampling starts from that
         plan with a share ``level`` (above 0, at most 1) of the noise and needs about that share of
         the sampling steps. With ``count=1`` and no start the result equals that of ``plan``.
+        """
+
+
+@runtime_checkable
+class Inpainting(Protocol):
+    """A module that can sample plans whose first steps are given."""
+
+    def inpaint(
+        self,
+        obs_BOD: Tensor,
+        generators: Sequence[torch.Generator],
+        tokens_BONC: Tensor | None = None,
+        *,
+        fixed_BKA: Tensor,
+        count: int = 1,
+        start_BSA: Tensor | None = None,
+        level: float = 1.0,
+    ) -> Plans:
+        """Return ``count`` plans per row that begin with the actions ``fixed_BKA``.
+
+        The fixed steps are part of every sampling step, so that the others continue them. The other
+        arguments are those of ``MultiPlan.plans``.
         """
 
 

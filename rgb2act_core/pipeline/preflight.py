@@ -192,6 +192,17 @@ def _check_plans(spec: Spec, info: EnvironmentInfo) -> None:
             )
 
 
+def _check_timing(spec: Spec, info: EnvironmentInfo) -> None:
+    policy = spec.policy
+    if problem := spec.act.timing_problem(policy.horizon, policy.n_action_steps):
+        raise UserError(problem)
+    if spec.act.continuation == "freeze" and not policy.head.can(Capability.INPAINTING):
+        raise UserError(
+            f"act.continuation: head {policy.head.component.name!r} cannot hold steps of a plan"
+            " fixed while it samples the others; set continuation to 'none' or 'blend'"
+        )
+
+
 def _check_one_task(spec: Spec, info: EnvironmentInfo) -> None:
     if len(spec.environments) > 1:
         raise UserError(
@@ -276,6 +287,7 @@ CHECKS = (
     _check_warm_start,
     _check_compile,
     _check_plans,
+    _check_timing,
     _check_precision,
     _check_fusion,
     _check_single_backbone,

@@ -55,6 +55,8 @@ class Capability(StrEnum):
     """A teacher: it is an ``interfaces.GroupTokenTeacher``."""
     MULTI_PLAN = "several plans"
     """A policy head: its module is an ``interfaces.MultiPlan``."""
+    INPAINTING = "inpainting"
+    """A policy head: its module is an ``interfaces.Inpainting``."""
     COMPILABLE = "compilable"
     """A policy head: its module is an ``interfaces.Compilable``."""
     PRECISION = "precision"
@@ -84,6 +86,7 @@ _KINDS = {
     Capability.WINDOWED: Kind.BACKBONE,
     Capability.GROUP_TOKENS: Kind.TEACHER,
     Capability.MULTI_PLAN: Kind.POLICY_HEAD,
+    Capability.INPAINTING: Kind.POLICY_HEAD,
     Capability.COMPILABLE: Kind.POLICY_HEAD,
     Capability.PRECISION: Kind.POLICY_HEAD,
     Capability.SEED_SCREENING: Kind.ENVIRONMENT,

@@ -1,7 +1,10 @@
 """Action chunking: turn overlapping plans into the actions to execute.
 
-Shapes: S = horizon, A = dimensions moved, P = candidates, n = actions executed, U = steps that two
-plans share
+A plan made at step t takes effect at step t + ``act.delay``; until then the previous plan is
+executed.
+
+Shapes: S = horizon, A = dimensions moved, P = candidates, n = actions executed, K = ``act.delay``,
+U = steps that two plans share
 """
 
 from __future__ import annotations
@@ -15,8 +18,20 @@ from ..spec import Act
 class ActionChunker:
     """Select, continue and blend the plans of one episode."""
 
-    def __init__(self, act: Act, half_A: NDArray[np.float32]) -> None:
-        self.act, self.half_A = act, half_A
+    def __init__(
+        self,
+        act: Act,
+        half_A: NDArray[np.float32],
+        hold_A: NDArray[np.float32] | None = None,
+        blended: int = 0,
+    ) -> None:
+        """Begin an episode.
+
+        ``hold_A`` are the actions before the first plan takes effect, needed with ``act.delay``.
+        ``blended`` is the largest number of steps over which ``act.continuation = "blend"`` mixes
+        two plans.
+        """
+        self.act, self.half_A, self.hold_A, self.blended = act, half_A, hold_A, blended
         self.plans: list[tuple[int, NDArray[np.float32]]] = []  # first step and plan, oldest first
         self.seams: list[float] = []  # RMS difference to the previous plan, in half ranges
 
@@ -24,13 +39,14 @@ class ActionChunker:
         """Add the candidate closest to the rest of the previous plan, and return its index.
 
         Its first action is for ``step``. The first plan of an episode is the first candidate.
+        Distances and seams are over the steps from which the plan has effect.
         """
         distance_P = self._distance(step, plans_PSA)
         best = 0 if distance_P is None else int(distance_P.argmin())
         if distance_P is not None:
             self.seams.append(float(distance_P[best]))
         overlapping = [(first, plan) for first, plan in self.plans if first + len(plan) > step]
-        self.plans = [*overlapping, (step, plans_PSA[best])]
+        self.plans = [*overlapping, (step, self._blended(step, plans_PSA[best]))]
         return best
 
     def warm_start(self, step: int) -> NDArray[np.float32] | None:
@@ -51,25 +67,57 @@ class ActionChunker:
         step, weighted by exp(-decay * i), i = 0 for the oldest plan (arXiv 2304.13705,
         algorithm 2).
         """
-        if not self.act.temporal_ensemble:
-            first, plan_SA = self.plans[-1]
-            return plan_SA[step - first : step - first + count]
-        return np.stack([self._ensemble(at) for at in range(step, step + count)])
+        return np.stack([self._action(at) for at in range(step, step + count)])
 
-    def _ensemble(self, step: int) -> NDArray[np.float32]:
-        actions = [plan[step - first] for first, plan in self.plans if step - first < len(plan)]
+    def fixed(self, step: int) -> NDArray[np.float32] | None:
+        """Return the actions (K, A) executed before the plan made at ``step`` takes effect.
+
+        None unless ``act.continuation`` is ``"freeze"``.
+        """
+        return self.actions(step, self.act.delay) if self.act.continuation == "freeze" else None
+
+    def _action(self, step: int) -> NDArray[np.float32]:
+        actions = [
+            plan[step - first]
+            for first, plan in self.plans
+            if first + self.act.delay <= step < first + len(plan)
+        ]
+        if not actions:
+            assert self.hold_A is not None
+            return self.hold_A
+        return self._mean(actions) if self.act.temporal_ensemble else actions[-1]
+
+    def _mean(self, actions: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         weights = np.exp(-self.act.ensemble_decay * np.arange(len(actions)))
         mean: NDArray[np.float32] = np.average(actions, axis=0, weights=weights).astype(np.float32)
         return mean
+
+    def _blended(self, step: int, plan_SA: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a plan for ``step`` that begins as the newest plan and changes to its own.
+
+        The share of its own actions rises linearly over the steps that both plans have, at most
+        ``blended``, from the step at which it takes effect.
+        """
+        if self.act.continuation != "blend" or not self.plans:
+            return plan_SA
+        first, before_SA = self.plans[-1]
+        delay = self.act.delay
+        old_UA = before_SA[step - first + delay :][: self.blended]
+        count = len(old_UA)
+        own_U1 = (np.arange(1, count + 1, dtype=np.float32) / (count + 1))[:, None]
+        mixed_SA = plan_SA.copy()
+        mixed_SA[delay : delay + count] += (1 - own_U1) * (old_UA - mixed_SA[delay : delay + count])
+        return mixed_SA
 
     def _distance(self, step: int, plans_PSA: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """Return each candidate's RMS distance (P,) to the newest plan over their shared steps."""
         if not self.plans:
             return None
         first, plan_SA = self.plans[-1]
-        tail_UA = plan_SA[step - first :]
+        delay = self.act.delay
+        tail_UA = plan_SA[step - first + delay :]
         if not len(tail_UA):
             return None
-        error = (plans_PSA[:, : len(tail_UA)] - tail_UA) / self.half_A
+        error = (plans_PSA[:, delay : delay + len(tail_UA)] - tail_UA) / self.half_A
         distance_P: NDArray[np.float64] = np.sqrt(np.square(error, dtype=np.float64).mean((1, 2)))
         return distance_P

@@ -3,7 +3,7 @@
 Evaluation, the policy server, ``Planner`` and ``verify`` all plan through this class.
 
 Shapes: B = batch, O = n_obs_steps, K = context, V = cameras, H W = pixels, F = features of a frame,
-J = all joints, P = candidates, S = horizon, A = dimensions moved
+J = all joints, P = candidates, S = horizon, A = dimensions moved, D = fixed steps of a plan
 """
 
 from __future__ import annotations
@@ -166,23 +166,32 @@ class BatchPlanner:
         candidates: int = 1,
         starts: Mapping[int, NDArray[np.float32]] = {},
         level: float = 1.0,
+        fixed: Mapping[int, NDArray[np.float32]] = {},
     ) -> dict[int, Candidates]:
         """Return the plans of each slot.
 
         For slots in ``starts`` sampling starts from that plan (S, A) with a share ``level`` of the
-        noise. The batch always has the same size, so a slot's plans do not depend on which other
-        slots are in use.
+        noise. ``fixed`` are the first actions (D, A) of the plans, for all slots or for none; only
+        a head with ``Capability.INPAINTING`` takes them. The batch always has the same size, so a
+        slot's plans do not depend on which other slots are in use.
         """
         observation = self._observation(histories)
         cold = {slot: generators[slot] for slot in histories if slot not in starts}
-        plans = self._sample(observation, cold, candidates, None, 1.0) if cold else {}
+        fixed_BDA = self._rows(fixed)
+        plans = self._sample(observation, cold, candidates, None, 1.0, fixed_BDA) if cold else {}
         if warm := {slot: generators[slot] for slot in starts}:
-            start_BSA = np.zeros((self.batch, *next(iter(starts.values())).shape), np.float32)
-            for slot, start_SA in starts.items():
-                start_BSA[slot] = start_SA
-            start = torch.from_numpy(start_BSA).to(self.device)
-            plans |= self._sample(observation, warm, candidates, start, level)
+            start = self._rows(starts)
+            plans |= self._sample(observation, warm, candidates, start, level, fixed_BDA)
         return plans
+
+    def _rows(self, parts: Mapping[int, NDArray[np.float32]]) -> Tensor | None:
+        """Return an array of each slot, zeros in the others, or None if there are no arrays."""
+        if not parts:
+            return None
+        rows = np.zeros((self.batch, *next(iter(parts.values())).shape), np.float32)
+        for slot, part in parts.items():
+            rows[slot] = part
+        return torch.from_numpy(rows).to(self.device)
 
     def warm(self, candidates: int) -> None:
         """Plan once for a blank observation, so that the first plan is as fast as later ones."""
@@ -202,10 +211,11 @@ class BatchPlanner:
         candidates: int,
         start_BSA: Tensor | None,
         level: float,
+        fixed_BDA: Tensor | None,
     ) -> dict[int, Candidates]:
         spare = torch.Generator()
         rows = [generators.get(slot, spare) for slot in range(self.batch)]
-        plans = self.policy.plans(observation, rows, candidates, start_BSA, level)
+        plans = self.policy.plans(observation, rows, candidates, start_BSA, level, fixed_BDA)
         actions_BPSA = plans.actions.cpu().numpy()
         clipped = None if plans.clipped_by is None else plans.clipped_by.cpu().numpy()
         return {

@@ -4,7 +4,7 @@ Training and acting use the same module, so statistics, action layout and horizo
 
 Shapes: B = batch, L = windows of K frames, O = n_obs_steps, F = features of a frame, N = tokens of
 a frame, W = width of a token, J = joints observed, D = observation, S = horizon, A = controlled
-action dimensions, V = cameras, C = channels of a backbone
+action dimensions, V = cameras, C = channels of a backbone, D = fixed steps of a plan
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..data.standardization import Standardization
 from ..data.windows import window_index
 from ..errors import UserError
 from ..features.fingerprint import Fingerprint
-from ..interfaces import Compilable, MultiPlan, Plans, PolicyHead, PolicyModule
+from ..interfaces import Compilable, Inpainting, MultiPlan, Plans, PolicyHead, PolicyModule
 from ..plugins.components import Capability
 from ..spec import Tokens
 from ..spec.conditions import CONDITIONS, Condition
@@ -221,17 +221,30 @@ class Policy(nn.Module):
         count: int = 1,
         start_BSA: Tensor | None = None,
         level: float = 1.0,
+        fixed_BDA: Tensor | None = None,
     ) -> Plans:
         """Return ``count`` plans per row; row i takes its noise from ``generators[i]`` only.
 
         Actions are in physical units, ``clipped_by`` in half ranges of the actions. A head with
         ``Capability.MULTI_PLAN`` encodes the observations once for all plans; otherwise each plan
         is a call of its own. With a start, plans in physical units, sampling starts there with a
-        share ``level`` of the noise; only a head with that capability takes one.
+        share ``level`` of the noise; only a head with that capability takes one. ``fixed_BDA`` are
+        the first actions of the plans in physical units, for a head with ``Capability.INPAINTING``.
         """
         start = None if start_BSA is None else self.normalised(start_BSA, obs.task)
+        fixed = None if fixed_BDA is None else self.normalised(fixed_BDA, obs.task)
 
         def sample(head: PolicyModule, own: Sequence[torch.Generator]) -> Plans:
+            if fixed is not None:
+                return cast(Inpainting, head).inpaint(
+                    obs.vector,
+                    own,
+                    obs.tokens,
+                    fixed_BKA=fixed,
+                    count=count,
+                    start_BSA=start,
+                    level=level,
+                )
             if start is None and (count == 1 or Capability.MULTI_PLAN not in self.capabilities):
                 one_by_one = [head.plan(obs.vector, own, *obs.token_args) for _ in range(count)]
                 return _stacked(one_by_one)

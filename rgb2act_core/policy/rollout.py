@@ -56,8 +56,8 @@ class Rollout:
     commands: list[NDArray[np.float32]] = attrs.field(factory=list)  # of each plan, (n, A)
     plans: list[NDArray[np.float32]] = attrs.field(factory=list)  # (S, A moved), physical units
     clipped_by: list[NDArray[np.float32]] = attrs.field(factory=list)
-    """How far clipping moved the executed steps of each plan, (n, A moved), in half ranges; empty
-    if the head does not clip."""
+    """How far clipping moved the executed steps, (k, A moved), in half ranges: those of each plan
+    after those before the first plan took effect. Empty if the head does not clip."""
 
     @property
     def step(self) -> int:
@@ -72,12 +72,18 @@ class Rollout:
         self._check_finite(candidates.actions_PSA)
         best, steps = self.chunks.add(self.step, candidates.actions_PSA), self.config.n_action_steps
         if candidates.clipped_by_PSA is not None:
-            self.clipped_by.append(candidates.clipped_by_PSA[best][:steps])
+            self._add_clipped(candidates.clipped_by_PSA[best])
         self.plans.append(candidates.actions_PSA[best])
         moved_nA = self.chunks.actions(self.step, steps)
         actions = full_actions(self.config, moved_nA, self.first_A, self.history.newest.joints)
         self.commands.append(actions)
         return actions
+
+    def _add_clipped(self, clipped_by_SA: NDArray[np.float32]) -> None:
+        delay = self.chunks.act.delay
+        if not self.clipped_by:
+            self.clipped_by.append(np.zeros_like(clipped_by_SA[:delay]))
+        self.clipped_by.append(clipped_by_SA[delay : delay + self.config.n_action_steps])
 
     def _check_finite(self, actions_PSA: NDArray[np.float32]) -> None:
         wrong = np.argwhere(~np.isfinite(actions_PSA))
@@ -104,11 +110,19 @@ def start_rollout(
     ``task`` is one of the policy's tasks; None selects the only one.
     """
     policy, history = planner.policy, planner.history(task)
+    config = policy.config
+    if problem := act.timing_problem(config.horizon, config.n_action_steps):
+        raise UserError(problem)
     return Rollout(
-        config=policy.config,
+        config=config,
         history=history,
         generator=torch.Generator().manual_seed(seed),
-        chunks=ActionChunker(act, policy.half_range(history.task).cpu().numpy()),
+        chunks=ActionChunker(
+            act,
+            policy.half_range(history.task).cpu().numpy(),
+            hold_A=first_A[list(config.action_index)],
+            blended=config.n_action_steps,
+        ),
         first_A=first_A.copy(),
         source=policy.source,
     )
@@ -133,10 +147,12 @@ def plan_rollouts(
     if act.warm_start:
         rest = {slot: rollout.chunks.warm_start(rollout.step) for slot, rollout in rollouts.items()}
         starts = {slot: start_SA for slot, start_SA in rest.items() if start_SA is not None}
+    fixed = {slot: rollout.chunks.fixed(rollout.step) for slot, rollout in rollouts.items()}
     return planner.plan(
         {slot: rollout.history for slot, rollout in rollouts.items()},
         {slot: rollout.generator for slot, rollout in rollouts.items()},
         act.candidates,
         starts,
         act.warm_start,
+        {slot: fixed_KA for slot, fixed_KA in fixed.items() if fixed_KA is not None},
     )

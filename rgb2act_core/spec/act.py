@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import attrs
 from attrs.validators import ge, le, optional
@@ -11,7 +12,12 @@ from ..interfaces.fields import Mark, added_later, marked
 from .conditions import BaselineName
 from .validators import LARGEST_SEED, MOST, between
 
-POLICY_ONLY = ("candidates", "warm_start", "temporal_ensemble", "compile", "baselines")
+POLICY_ONLY = (
+    *("candidates", "warm_start", "temporal_ensemble", "delay", "continuation"),
+    *("compile", "baselines"),
+)
+
+Continuation: TypeAlias = Literal["none", "freeze", "blend"]
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +50,15 @@ class Act:
     ensemble_decay: float = attrs.field(default=0.01, validator=ge(0))
     """Decay of the weights in that mean: chunk i, counted from the oldest, has the weight
     ``exp(-ensemble_decay * i)``."""
+    delay: int = added_later(default=0, validator=between(0, 10_000))
+    """Steps that a plan takes to compute on the robot: a plan made from the observation of step t
+    takes effect at step t + ``delay``. Until then, the previous plan is executed; before the first
+    plan takes effect, the joints hold their first position. At most ``policy.n_action_steps``."""
+    continuation: Continuation = added_later(default="none")
+    """How a plan continues the previous one. With ``"freeze"``, the steps that are executed before
+    the plan takes effect are held fixed while it is sampled (arXiv 2506.07339). With ``"blend"``,
+    the actions change linearly from the previous plan to the new one, over the steps that both
+    plans have, at most ``policy.n_action_steps``."""
     compile: bool = marked(Mark.ADDED_LATER, Mark.EVALUATION_ONLY, default=False)
     """Compile the head's network with ``torch.compile`` for evaluation. The first compilation takes
     about half a minute, later ones a few seconds. On a CPU, the UNet and the transformer then plan
@@ -71,7 +86,15 @@ class Act:
                 f"ensemble_decay = {self.ensemble_decay} is used only with"
                 " temporal_ensemble = true; remove it"
             )
-
+        if self.continuation == "freeze" and not self.delay:
+            raise ValueError(
+                "continuation = 'freeze' has no effect with delay = 0; remove it or set delay"
+            )
+        if self.continuation == "blend" and self.temporal_ensemble:
+            raise ValueError(
+                "continuation = 'blend' cannot be combined with temporal_ensemble = true, which"
+                " mixes plans already; remove one of them"
+            )
         if self.replay_stride != 1 and not self.replay:
             raise ValueError(
                 f"replay_stride = {self.replay_stride} is used only with replay = true; remove it"
@@ -82,6 +105,27 @@ class Act:
                     f"{name} = {value!r} is not used with replay = true, which runs no policy;"
                     " remove it"
                 )
+
+    def timing_problem(self, horizon: int, n_action_steps: int) -> str | None:
+        """Return why plans of these sizes cannot meet this timing, or None if they can."""
+        if self.delay > n_action_steps:
+            return (
+                f"act.delay: {self.delay} is more than policy.n_action_steps ({n_action_steps}), so"
+                " a plan would start before the previous one is ready; reduce delay or increase"
+                " n_action_steps"
+            )
+        last = n_action_steps + self.delay
+        if self.delay and last > horizon:
+            return (
+                f"act.delay: {self.delay} needs plans of at least n_action_steps + delay = {last}"
+                f" steps, but policy.horizon is {horizon}; reduce delay or n_action_steps"
+            )
+        if self.continuation == "blend" and last == horizon:
+            return (
+                "act.continuation: 'blend' needs steps that two plans share, but n_action_steps +"
+                f" delay equals policy.horizon ({horizon}); reduce n_action_steps or delay"
+            )
+        return None
 
     @property
     def start(self) -> int:

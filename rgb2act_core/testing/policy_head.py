@@ -211,6 +211,29 @@ def several_plans_agree_with_one(subject: Subject) -> None:
     assert not torch.equal(warm, other), "plans do not depend on the start"
 
 
+def given_steps_are_kept(subject: Subject) -> None:
+    """Plans of ``inpaint`` begin with the given actions, and their other steps depend on them."""
+    if not subject.can(Capability.INPAINTING):
+        return
+    module, (obs_BOD, actions_BSA, _) = _module(subject).eval(), _data()
+
+    def plans(fixed_BKA: Tensor) -> Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+        found = module.inpaint(obs_BOD, generators, fixed_BKA=fixed_BKA, count=2)
+        return _record(found, "inpaint").actions
+
+    fixed_BKA = actions_BSA[:, :4].clamp(-0.5, 0.5)
+    found = plans(fixed_BKA)
+    expected = (BATCH, 2, SHAPE.horizon, SHAPE.action_dim)
+    assert tuple(found.shape) == expected, f"plans are {tuple(found.shape)}, not {expected}"
+    error = float((found[:, :, :4] - fixed_BKA[:, None]).abs().max())
+    assert error < CLOSE, f"the given actions of a plan differ by {error:.2g}"
+    other = plans(-fixed_BKA)
+    assert not torch.equal(found[:, :, 4:], other[:, :, 4:]), (
+        "the other steps do not depend on the given ones; set them in every sampling step"
+    )
+
+
 def clipping_is_reported(subject: Subject) -> None:
     """With a ``plan_limit``, plans stay within it and ``clipped_by`` is how far they moved."""
     head, module = subject.built, _module(subject).eval()
@@ -248,5 +271,6 @@ CHECKS = (
     state_dict_is_complete,
     tokens_are_used,
     several_plans_agree_with_one,
+    given_steps_are_kept,
     clipping_is_reported,
 )

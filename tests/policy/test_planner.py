@@ -52,12 +52,20 @@ def act_in(env: Any, planner: Planner, seed: int) -> list[list[float]]:
 
 
 @pytest.mark.usefixtures("puppet")
-@pytest.mark.parametrize("condition", ["aligned", "proprio_only"])
+@pytest.mark.parametrize(
+    ("condition", "timing"),
+    [("aligned", {}), ("proprio_only", {"delay": 1, "continuation": "freeze"})],
+)
 def test_planner_acts_like_the_evaluation(
-    spec_file: SpecFile, puppet_root: Path, monkeypatch: pytest.MonkeyPatch, condition: str
+    spec_file: SpecFile,
+    puppet_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    condition: str,
+    timing: dict[str, Any],
 ) -> None:
     monkeypatch.setenv("RGB2ACT_PUPPET_LOG", str(puppet_root))
     act = {"episodes": 1, "parallel_episodes": 1, "first_seed": 7, "videos": 0, "candidates": 2}
+    act |= timing
     head = {"use": "diffusion", "mlp": {"width": 16, "blocks": 1}}
     policy = {"condition": condition, "n_obs_steps": 2, "n_action_steps": 3, "head": head}
     spec = read_spec(spec_file(policy=policy, act=act))

@@ -1,8 +1,8 @@
 """What the modules of ``diffusion`` and ``flow`` share: the network, and how it plans.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N and C = number and width of an
-observation step's tokens, S = horizon, A = action dims, K = network evaluations,
-P = plans for each row
+observation step's tokens, S = horizon, A = action dims, K = network evaluations, or fixed steps
+of a plan, P = plans for each row
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Sampled:
 class DenoisingPolicy(nn.Module):
     """A policy that turns noise into plans with a denoising network.
 
-    Implements ``interfaces.PolicyModule``, ``MultiPlan`` and ``Compilable``; a subclass adds
+    Implements ``interfaces.PolicyModule``, ``MultiPlan``, ``Inpainting`` and ``Compilable``; a
+    subclass adds
     ``loss`` and ``_sample``. Training and eval mode differ by floating-point rounding at most.
     """
 
@@ -68,19 +69,46 @@ class DenoisingPolicy(nn.Module):
         count: int = 1,
         start_BSA: Tensor | None = None,
         level: float = 1.0,
+        fixed_BKA: Tensor | None = None,
     ) -> Plans:
-        """Return ``count`` plans per row, as ``interfaces.MultiPlan`` specifies."""
+        """Return ``count`` plans per row, as ``interfaces.MultiPlan`` specifies.
+
+        ``fixed_BKA``, if given, are their first actions.
+        """
         check_start(start_BSA, level, self.shape, len(obs_BOD))
         sampled = self._sample(
             repeat(self._acting_net().context(obs_BOD, tokens_BONC), count),
             lambda: draw_noise(self.shape, obs_BOD, generators, count),
             None if start_BSA is None else repeat(start_BSA, count),
             level,
+            None if fixed_BKA is None else repeat(fixed_BKA, count),
         )
         rows, clipped_by_BSA = (len(obs_BOD), count), sampled.clipped_by_BSA
         return Plans(
             actions=sampled.actions_BSA.unflatten(0, rows),
             clipped_by=None if clipped_by_BSA is None else clipped_by_BSA.unflatten(0, rows),
+        )
+
+    def inpaint(
+        self,
+        obs_BOD: Tensor,
+        generators: Sequence[torch.Generator],
+        tokens_BONC: Tensor | None = None,
+        *,
+        fixed_BKA: Tensor,
+        count: int = 1,
+        start_BSA: Tensor | None = None,
+        level: float = 1.0,
+    ) -> Plans:
+        """Return ``count`` plans per row, as ``interfaces.Inpainting`` specifies."""
+        return self.plans(
+            obs_BOD,
+            generators,
+            tokens_BONC,
+            count=count,
+            start_BSA=start_BSA,
+            level=level,
+            fixed_BKA=fixed_BKA,
         )
 
     @abstractmethod
@@ -90,11 +118,13 @@ class DenoisingPolicy(nn.Module):
         draw: Callable[[], Tensor],
         start_BSA: Tensor | None,
         level: float,
+        fixed_BKA: Tensor | None,
     ) -> Sampled:
         """Return a plan for each row of the network's ``context``.
 
         ``draw`` returns new noise (B, S, A). With a start, sampling begins there, with a share
-        ``level`` of the noise.
+        ``level`` of the noise. ``fixed_BKA`` are the first actions of the plans: before each
+        sampling step, the first steps are set to these with the noise of that time.
         """
 
     def compile_plans(self) -> None:

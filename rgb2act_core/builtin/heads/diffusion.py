@@ -6,8 +6,8 @@ of DDIM (arXiv 2010.02502), DDPM (2006.11239) and DPM-Solver++ (2211.01095). The
 equal those of diffusers' own loop.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N and C = number and width of an
-observation step's tokens, S = horizon, A = action dims, K = sampling steps,
-P = plans for each row
+observation step's tokens, S = horizon, A = action dims, K = sampling steps, or fixed steps of a
+plan, P = plans for each row
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from torch import Tensor
 from ...interfaces import HeadShape
 from .denoising_policy import DenoisingPolicy, Sampled, masked_mean
 from .diffusion_config import Diffusion
+from .plan_sampling import hold_first
 
 
 @attrs.frozen(kw_only=True)
@@ -204,22 +205,29 @@ class DiffusionPolicy(DenoisingPolicy):
         draw: Callable[[], Tensor],
         start_BSA: Tensor | None,
         level: float,
+        fixed_BKA: Tensor | None,
     ) -> Sampled:
         """Return a plan per row; from a start, noisier steps than ``level`` are skipped."""
         net = self._acting_net()
         clock = self._clock.get(
             self.net.parameters(), lambda: self._times_embedding(torch.tensor(self.times))
         )
-        x_BSA, first = draw(), 0
+        noise_BSA = x_BSA = draw()
+        first = 0
         if start_BSA is not None:
-            x_BSA, first = self._noised(start_BSA, x_BSA, level)
+            first = self._first_step(level)
+            x_BSA = self._noised(start_BSA, noise_BSA, first)
         before_BSA = None
         for k, step in enumerate(self.steps[first:], first):
+            if fixed_BKA is not None:
+                own_noise = noise_BSA[:, : fixed_BKA.shape[1]]
+                x_BSA = hold_first(x_BSA, self._noised(fixed_BKA, own_noise, k))
             out_BSA = net(x_BSA, clock[k : k + 1], context)
             unclipped_BSA = _mix((step.clean_x, x_BSA), (step.clean_out, out_BSA))
             clean_BSA = unclipped_BSA
             if self.clip is not None:
                 clean_BSA = unclipped_BSA.clamp(-self.clip, self.clip)
+            clean_BSA = hold_first(clean_BSA, fixed_BKA)
             x_BSA = _mix(
                 (step.x, x_BSA),
                 (step.out, out_BSA),
@@ -229,14 +237,19 @@ class DiffusionPolicy(DenoisingPolicy):
             if step.noise:
                 x_BSA = x_BSA + step.noise * draw()
             before_BSA = clean_BSA
+        x_BSA = hold_first(x_BSA, fixed_BKA)
         if self.clip is None:
             return Sampled(actions_BSA=x_BSA)
         # the last step ends at its clean plan
+        unclipped_BSA = hold_first(unclipped_BSA, fixed_BKA)
         return Sampled(actions_BSA=x_BSA, clipped_by_BSA=(unclipped_BSA - x_BSA).abs())
 
-    def _noised(self, start_BSA: Tensor, noise_BSA: Tensor, level: float) -> tuple[Tensor, int]:
-        """Return the start with noise added, and the index of the first sampling step."""
+    def _first_step(self, level: float) -> int:
+        """Return the index of the first sampling step with at most a share ``level`` of noise."""
         most = level * self.noising.config.num_train_timesteps
-        first = next((k for k, t in enumerate(self.times) if t < most), len(self.times) - 1)
-        share = float(self.noising.alphas_cumprod[self.times[first]])
-        return math.sqrt(share) * start_BSA + math.sqrt(1 - share) * noise_BSA, first
+        return next((k for k, t in enumerate(self.times) if t < most), len(self.times) - 1)
+
+    def _noised(self, clean: Tensor, noise: Tensor, k: int) -> Tensor:
+        """Return plans with the noise of sampling step ``k``."""
+        share = float(self.noising.alphas_cumprod[self.times[k]])
+        return math.sqrt(share) * clean + math.sqrt(1 - share) * noise

@@ -5,8 +5,8 @@ A plan is reached along the straight line x_t = (1 - t) noise + t plan (eq. 22 w
 sampling integrates it from t = 0 to 1.
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N and C = number and width of an
-observation step's tokens, S = horizon, A = action dims, K = network evaluations,
-P = plans for each row
+observation step's tokens, S = horizon, A = action dims, K = network evaluations, or fixed steps
+of a plan, P = plans for each row
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ...interfaces import HeadShape
 from .denoising_policy import DenoisingPolicy, Sampled, masked_mean
 from .flow_config import Flow
+from .plan_sampling import hold_first
 
 TIME_SCALE = 100.0  # of the time embedding's input: t = 1 is embedded like diffusion step 100
 
@@ -60,6 +61,7 @@ class FlowPolicy(DenoisingPolicy):
         draw: Callable[[], Tensor],
         start_BSA: Tensor | None,
         level: float,
+        fixed_BKA: Tensor | None,
     ) -> Sampled:
         """Return a plan per row.
 
@@ -71,12 +73,14 @@ class FlowPolicy(DenoisingPolicy):
             clock = self._clock.get(self.net.parameters(), lambda: self._clock_of(steps, level))
         else:
             clock = self._clock_of(steps, level)
-        x_BSA = draw()
+        x_BSA = noise_BSA = draw()
         if start_BSA is not None:
             x_BSA = torch.lerp(start_BSA, x_BSA, level)
         for k in range(steps):
+            time = 1 - level + level * k / steps
+            x_BSA = hold_first(x_BSA, _at(time, noise_BSA, fixed_BKA))
             x_BSA = self._step(net, x_BSA, clock, k, level / steps, context)
-        return Sampled(actions_BSA=x_BSA)
+        return Sampled(actions_BSA=hold_first(x_BSA, fixed_BKA))
 
     def _step(
         self, net: nn.Module, x_BSA: Tensor, clock: Tensor, k: int, size: float, context: Tensor
@@ -94,3 +98,10 @@ class FlowPolicy(DenoisingPolicy):
         device = next(self.net.parameters()).device
         times_K = 1 - level + level * torch.arange(count, device=device) / count
         return self._times_embedding(TIME_SCALE * times_K)
+
+
+def _at(time: float, noise_BSA: Tensor, fixed_BKA: Tensor | None) -> Tensor | None:
+    """Return where the fixed steps of a plan are at this time on their way from the noise."""
+    if fixed_BKA is None:
+        return None
+    return torch.lerp(noise_BSA[:, : fixed_BKA.shape[1]], fixed_BKA, time)

@@ -44,6 +44,13 @@ def check_start(start_BSA: Tensor | None, level: float, shape: HeadShape, rows: 
         raise ValueError(f"level = {level!r} needs start_BSA, the plan to start from")
 
 
+def hold_first(x_BSA: Tensor, first_BKA: Tensor | None) -> Tensor:
+    """Return plans whose first K steps are those given; the plans themselves with None."""
+    if first_BKA is None:
+        return x_BSA
+    return torch.cat([first_BKA, x_BSA[:, first_BKA.shape[1] :]], 1)
+
+
 class ParameterCache:
     """A value derived from parameters, computed again after any of them changes."""
 
