@@ -43,7 +43,7 @@ class RunRecord:
         self._findings: tuple[Finding, ...] = ()
         self.folder = claim(run.root, run.spec.name, spec_identity(run))
         self.previous = _previous_stages(self.folder)
-        """The stages of an earlier command or, in a new run, of the run before it."""
+        """The stages of an earlier command, and those it did not reach of the runs before it."""
         if _readable(self.folder) is None:
             self._write()
 
@@ -143,13 +143,14 @@ def _readable(folder: Path) -> RunFile | None:
 
 
 def _previous_stages(folder: Path) -> dict[StageId, StageRecord]:
-    """Return the recorded stages of a run or, if it has none, of the run before it."""
+    """Return the stages of a run, and those that it did not reach of the runs before it."""
+    found: dict[StageId, StageRecord] = {}
     earlier: Path | None = folder
     while earlier:
-        if (old := _readable(earlier)) and (stages := (*old.earlier_stages, *old.stages)):
-            return {stage.id: stage for stage in stages}
+        if old := _readable(earlier):
+            found = {stage.id: stage for stage in (*old.earlier_stages, *old.stages)} | found
         earlier = before(earlier)
-    return {}
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,6 @@ def open_console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     console = Console(stderr=stderr, highlight=False)
-    if console.is_terminal or "COLUMNS" in os.environ:
+    if console.is_terminal or os.environ.get("COLUMNS"):
         return console
     return Console(stderr=stderr, highlight=False, width=UNLIMITED)

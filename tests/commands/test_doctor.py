@@ -50,7 +50,8 @@ def test_a_pipe_gets_complete_lines_and_the_name_of_the_spec(
     cli: Cli, spec_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     spec = spec_file(backbone=[{"use": "puppet", "weights": "hub"}])
-    done = cli("doctor", spec, "--root", tmp_path / "runs", RGB2ACT_CACHE=str(tmp_path / "cache"))
+    env = {"RGB2ACT_CACHE": str(tmp_path / "cache"), "COLUMNS": ""}
+    done = cli("doctor", spec, "--root", tmp_path / "runs", **env)
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert any(line.endswith("not downloaded yet: http://127.0.0.1:9/puppet") for line in lines)
     assert f"weights: rgb2act weights {spec} --fetch\n" in done.stdout

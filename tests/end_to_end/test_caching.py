@@ -89,7 +89,7 @@ def test_more_episodes_reuse_cached_ones(
         "scenes_0500000_3",
     ]
     chain.run_pipeline(read_spec(spec_file(collect={"episodes": 4})), puppet_root, "extract")
-    assert files(puppet_root).reasons() == {}
+    assert not {*STAGES[:3]} & {*files(puppet_root).reasons()}
 
 
 @pytest.mark.usefixtures("puppet")
@@ -110,7 +110,7 @@ def test_deleted_output_is_computed_again(
     before = files(puppet_root).weights()
     shutil.rmtree(files(puppet_root).folder("train"))
     chain.run_pipeline(read_spec(spec_file()), puppet_root, "train")
-    assert files(puppet_root).reasons() == {"train": "its output was deleted"}
+    assert files(puppet_root).reasons()["train"] == "its output was deleted"
     assert files(puppet_root).weights() == before
 
 

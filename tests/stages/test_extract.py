@@ -33,6 +33,7 @@ from rgb2act_core.stages.extract import extract_features
 from rgb2act_core.stages.keys import stored_features
 from rgb2act_core.stages.run import Run
 from rgb2act_core.store.group_reader import check_group, read_group
+from rgb2act_core.system import progress
 from rgb2act_core.system.devices import devices_of
 
 LENGTHS = (5, 1, 9, 7)
@@ -339,8 +340,9 @@ def test_an_unreadable_episode_is_named_and_those_before_it_are_stored(job: Trai
 
 
 def test_progress_shows_frames_per_second(
-    job: TrainingJob, capsys: pytest.CaptureFixture[str]
+    job: TrainingJob, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(progress, "SHORTEST", 0.0)
     run, features = job()
     extract_features(run, features, DATA)
     first, last = capsys.readouterr().err.splitlines()
