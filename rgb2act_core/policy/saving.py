@@ -75,8 +75,8 @@ def weights_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise UserError(
-        f"{folder}: has no {WEIGHTS[0]}, the weights of policy.json; give the folder of a trained"
-        " policy"
+        f"{folder / WEIGHTS[0]}: is missing, the weights of policy.json; give the folder of a"
+        " trained policy, or delete it and run again"
     )
 
 

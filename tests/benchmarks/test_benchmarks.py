@@ -22,7 +22,6 @@ def output(name: str, *options: str) -> str:
 @pytest.mark.parametrize(
     "command",
     [
-        ["bench_align"],
         ["bench_align_seed", "--quick"],
         ["bench_extract", "--quick", "--rounds", "1"],
         ["bench_features"],
@@ -49,9 +48,9 @@ def test_heads_agree_with_the_plain_implementation() -> None:
 
 @pytest.mark.slow
 def test_gradcache_takes_less_memory_than_a_plain_batch() -> None:
-    printed = output("bench_gradcache", "--sizes", "256", "--micro", "16")
+    printed = output("bench_gradcache", "--sizes", "128", "--micro", "16")
     size, plain, cached, *_ = printed.splitlines()[-1].split()
-    assert size == "256"
+    assert size == "128"
     assert float(cached) < 0.6 * float(plain)
 
 

@@ -100,7 +100,7 @@ def test_pushed_folder_is_all_that_a_planner_needs(puppet_done: Path, tmp_path: 
     np.testing.assert_array_equal(actions(planner), expected)
     np.testing.assert_array_equal(actions(planner.another()), expected)
     (folder / WEIGHTS).unlink()
-    with pytest.raises(UserError, match=r"pushed: has no policy.safetensors"):
+    with pytest.raises(UserError, match=r"pushed/policy\.safetensors: is missing"):
         load_planner(folder, device="cpu")
     (folder / POLICY).unlink()
     with pytest.raises(UserError, match=r"policy.json: does not exist"):

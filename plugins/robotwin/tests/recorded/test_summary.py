@@ -70,7 +70,7 @@ def test_the_written_spec_passes_check(tmp_path: Path, layout: str, cli: Cli) ->
     assert f'condition = "{"single_backbone" if layout == "head" else "aligned"}"' in text
     output = cli("check", "specs/a.toml").stdout
     assert "extract/patchstats  1 episode to encode" in output
-    assert "act " not in output
+    assert "\nact " not in output
     again = cli("inspect", "data", "--write-spec", "specs/a.toml", code=2).stderr
     assert "specs/a.toml: already exists" in again
 
