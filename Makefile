@@ -32,8 +32,8 @@ VENV = test -x $(BIN)/python || { $(PYTHON) -c 'import sys; sys.exit(0 if sys.ve
 demo: .venv/demo  ## run the whole chain on the quickstart
 	$(BIN)/rgb2act run examples/quickstart.toml
 
-test: .venv/ready  ## run every test; three processes, because many tests wait for others
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m '' -n 3 --dist worksteal
+test: .venv/ready  ## run all tests but those of benchmarks; many wait, so on three processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not benchmark' -n 3 --dist worksteal
 
 test-robotwin: .venv/ready  ## run against RoboTwin's real code; installs a simulator of some GB
 	$(BIN)/python plugins/robotwin/real/run.py
@@ -62,7 +62,8 @@ format: .venv/ready  ## fix formatting and what lint can fix
 docs: .venv/docs  ## build the documentation site in site/
 	$(BIN)/mkdocs build --strict
 
-bench: .venv/ready  ## measure speed as ratios
+bench: .venv/ready  ## test the benchmarks, and measure speed as ratios
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m benchmark
 	for each in benchmarks/bench_*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
 
 dist: .venv/ready  ## build a wheel and an sdist of every distribution in dist/

@@ -19,6 +19,7 @@ def output(name: str, *options: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 @pytest.mark.parametrize(
     "command",
     [
@@ -39,6 +40,7 @@ def test_data_checks_are_measured_by_rule() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 def test_heads_agree_with_the_plain_implementation() -> None:
     printed = output("bench_head", "--quick")
     for horizon in (8, 16):
@@ -47,6 +49,7 @@ def test_heads_agree_with_the_plain_implementation() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 def test_gradcache_takes_less_memory_than_a_plain_batch() -> None:
     printed = output("bench_gradcache", "--sizes", "128", "--micro", "16")
     size, plain, cached, *_ = printed.splitlines()[-1].split()
@@ -55,6 +58,7 @@ def test_gradcache_takes_less_memory_than_a_plain_batch() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 def test_the_policy_server_is_measured_next_to_bad_clients(smoke_done: Path) -> None:
     command = [sys.executable, BENCHMARKS / "bench_serving.py", "--root", smoke_done]
     command += ["--seconds", "1", "--requests", "20"]
