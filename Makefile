@@ -32,8 +32,8 @@ VENV = test -x $(BIN)/python || { $(PYTHON) -c 'import sys; sys.exit(0 if sys.ve
 demo: .venv/demo  ## run the whole chain on the quickstart
 	$(BIN)/rgb2act run examples/quickstart.toml
 
-test: .venv/ready  ## run all tests but those of benchmarks; many wait, so on three processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not benchmark' -n 3 --dist worksteal
+test: .venv/ready  ## run all tests but those of benchmarks, on two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not benchmark' -n 2 --dist worksteal
 
 test-robotwin: .venv/ready  ## run against RoboTwin's real code; installs a simulator of some GB
 	$(BIN)/python plugins/robotwin/real/run.py

@@ -7,6 +7,7 @@ The event files are derived from the run's other files and may be deleted. Only 
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,22 @@ RESULTS = (  # columns of the table of hyperparameters
 )
 
 
+def silence_writers() -> None:
+    """Print no traceback of TensorBoard's writing threads: the next call raises their error."""
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+    before = threading.excepthook
+    if getattr(before, "silences_writers", False):
+        return
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not isinstance(args.thread, _AsyncWriterThread):
+            before(args)
+
+    hook.silences_writers = True  # type: ignore[attr-defined]
+    threading.excepthook = hook
+
+
 class TensorBoardLogger:
     """One event file per stage for its curves, and one for everything else."""
 
@@ -40,6 +57,7 @@ class TensorBoardLogger:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
+        silence_writers()
         self._folder = run.folder
         new = not any(run.folder.glob("events.out.tfevents.*"))
         self._writer = SummaryWriter(str(run.folder))
