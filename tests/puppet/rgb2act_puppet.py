@@ -71,7 +71,9 @@ def trip(call: str) -> bool:
     if kind == "sigterm":
         os.killpg(os.getpgrp(), signal.SIGTERM)
     if kind == "delete":
-        shutil.rmtree(os.environ["RGB2ACT_PUPPET_FOLDER"])
+        folder = os.environ["RGB2ACT_PUPPET_FOLDER"]
+        while os.path.lexists(folder):  # a thread may write into it meanwhile
+            shutil.rmtree(folder, ignore_errors=True)
     if kind == "sigkill":
         os.killpg(os.getpgrp(), signal.SIGKILL)
     if kind == "orphan":
