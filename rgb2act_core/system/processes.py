@@ -72,7 +72,6 @@ def stop(executor: ProcessPoolExecutor, seconds: float = FINISHING) -> None:
         say(f"stopped {len(unfinished)} worker processes before they finished")
         for worker in unfinished:
             worker.kill()
-    executor.shutdown(wait=True)
 
 
 def _start(initialise: Callable[..., None], args: tuple[Any, ...]) -> None:

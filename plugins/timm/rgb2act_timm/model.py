@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgb2act_core import UserError
 from rgb2act_core.interfaces import BackboneInfo
 from rgb2act_core.weights import locate_weights
 
@@ -38,10 +37,7 @@ class TimmBackbone:
         self.data, self.config = data, config
         self.all_layers = layers_of(net, config.model)
         self.sized = SizedNetwork(
-            net.eval().requires_grad_(False),
-            f"model {config.model!r}, trained with images of {data.input_size[1]}x"
-            f"{data.input_size[2]},",
-            norm=not is_pyramid(self.all_layers),
+            net.eval().requires_grad_(False), norm=not is_pyramid(self.all_layers)
         )
         self.accepted: set[tuple[int, int]] = set()  # sizes of input
         self.layers = choose(self.all_layers, config.chosen, config.model)
@@ -59,7 +55,10 @@ class TimmBackbone:
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Return the rows and columns of the token grid."""
+        """Return the rows and columns of the token grid.
+
+        Raises UserError if the model does not take images of that size.
+        """
         h, w = self._target(height, width)
         self._check_size(h, w)
         stride = min(layer.stride for layer in self.layers)
@@ -71,10 +70,10 @@ class TimmBackbone:
         weight = next(self.sized.net.parameters())
         rgb_BVHW3 = rgb_BKVHW3[:, -1].to(weight.device)
         height, width = rgb_BVHW3.shape[2:4]
-        to = self._target(height, width)
+        to, grid = self._target(height, width), self.grid(height, width)
         images_F3hw = prepare(rgb_BVHW3.flatten(0, 1), to, self.data, self.config.crop)
         maps = self.sized.maps(images_F3hw.to(weight.dtype), self.layers)
-        tokens_FNC = joined(maps, self.grid(height, width)).flatten(2).transpose(1, 2)
+        tokens_FNC = joined(maps, grid).flatten(2).transpose(1, 2)
         tokens_BVNC: Tensor = tokens_FNC.contiguous().unflatten(0, rgb_BVHW3.shape[:2])
         return tokens_BVNC
 
@@ -89,12 +88,26 @@ class TimmBackbone:
 
     @torch.no_grad()
     def _check_size(self, height: int, width: int) -> None:
-        """Encode a black image if the model may not take images of this size."""
+        """Raise UserError if the model does not take images of this size.
+
+        A transformer is resized to it. Other models encode a black image, once per size.
+        """
         if (height, width) in self.accepted:
             return
-        if self.data.fixed_input_size and not self.sized.resizes:
-            weight = next(self.sized.net.parameters())
-            self.sized.maps(weight.new_zeros(1, 3, height, width), self.layers)
+        try:
+            if self.sized.resizes:
+                self.sized.resize((height, width))
+            else:
+                weight = next(self.sized.net.parameters())
+                self.sized.maps(weight.new_zeros(1, 3, height, width), self.layers)
+        except (RuntimeError, AssertionError, ValueError, TypeError) as err:
+            line = (str(err).strip().splitlines() or ["no reason given"])[0][:120].rstrip(".")
+            _, *trained = self.data.input_size
+            raise refuse(
+                f"model {self.config.model!r}, trained with images of {trained[0]}x{trained[1]},"
+                f" does not take images of {height}x{width} ({line}); set size to that of its"
+                " training"
+            ) from err
         self.accepted.add((height, width))
 
     def _description(self) -> str:
@@ -116,22 +129,19 @@ class SizedNetwork:
     of the checkpoint, so tokens do not depend on the sizes of earlier images.
     """
 
-    def __init__(self, original: Any, name: str, *, norm: bool) -> None:
+    def __init__(self, original: Any, *, norm: bool) -> None:
         self.original = self.net = original
-        self.name = name  # for messages
         self.norm = norm  # whether the final norm is applied to each layer
         self.resizes = hasattr(original, "set_input_size")
         self.size: tuple[int, int] | None = None  # None: as in the checkpoint
 
     def maps(self, images_F3hw: Tensor, layers: Sequence[LayerInfo]) -> list[Tensor]:
-        """Return the map (F, C, h, w) of each layer.
-
-        Raises UserError if the network does not take images of this size.
-        """
-        height, width = images_F3hw.shape[2:]
-        try:
-            self._resize((height, width))
-            found = self.net.forward_intermediates(
+        """Return the map (F, C, h, w) of each layer."""
+        if self.resizes:
+            height, width = images_F3hw.shape[2:]
+            self.resize((height, width))
+        return list(
+            self.net.forward_intermediates(
                 images_F3hw,
                 indices=[layer.index for layer in layers],
                 norm=self.norm,
@@ -139,32 +149,23 @@ class SizedNetwork:
                 output_fmt="NCHW",
                 intermediates_only=True,
             )
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, AssertionError, ValueError, TypeError) as err:
-            raise self._misfit(height, width, str(err)) from err
-        return list(found)
+        )
 
     def to(self, device: torch.device) -> None:
         """Move the weights to a device."""
         self.original.to(device)
         self.net, self.size = self.original, None
 
-    def _resize(self, size: tuple[int, int]) -> None:
-        if self.resizes and size != self.size:
-            self.net = sharing_copy(self.original)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch about timm's resampling
-                self.net.set_input_size(img_size=size)
-            self.net.requires_grad_(False)
-            self.size = size
-
-    def _misfit(self, height: int, width: int, reason: str) -> UserError:
-        line = (reason.strip().splitlines() or ["no reason given"])[0][:120].rstrip(".")
-        return refuse(
-            f"{self.name} does not take images of {height}x{width} ({line}); set size to that of"
-            " its training"
-        )
+    def resize(self, size: tuple[int, int]) -> None:
+        """Fit the position embeddings to images of a height and width."""
+        if size == self.size:
+            return
+        self.net = sharing_copy(self.original)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about timm's resampling
+            self.net.set_input_size(img_size=size)
+        self.net.requires_grad_(False)
+        self.size = size
 
 
 def sharing_copy(net: nn.Module) -> Any:

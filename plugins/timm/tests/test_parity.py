@@ -83,9 +83,6 @@ def test_packaged_weights_give_the_maps_of_the_original_network(name):
         pytest.skip(f"{package} is not installed")
     config = Timm(model=f"tf_efficientnet_{number}", weights="package", layer=layer)
     height, width = map(int, size.split("x"))
-    backbone = load(config)
-    if height % backbone.multiple or width % backbone.multiple:
-        pytest.fail(f"{size} is resized for {layer}")
-    tokens = encoded(backbone, image(int(number[-1]), height, width))
+    tokens = encoded(load(config), image(int(number[-1]), height, width))
     # values up to 40, float32 sums of at most 1,000 terms in 20 layers
     torch.testing.assert_close(tokens, GOLDEN[name].flatten(1).T, atol=1e-3, rtol=1e-3)
