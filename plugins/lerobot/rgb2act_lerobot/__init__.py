@@ -29,7 +29,11 @@ def build(config: LeRobot) -> LeRobotEnvironment:
 
 def inspect(path: Path) -> DatasetSummary | None:
     """Return a summary of the LeRobotDataset at ``path``; None if there is none."""
-    from .recorded.summary import summarize
+    from .recorded.schema import is_lerobot
+
+    if not is_lerobot(path):
+        return None
+    from .recorded.summary import summarize  # imports pyarrow and PyAV
 
     return summarize(path)
 

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
+import numpy as np
 import pytest
+from rgb2act_lerobot import build, inspect
 from rgb2act_lerobot.recorded.summary import summarize
 
 from rgb2act_core import UserError, read_spec
@@ -16,13 +19,11 @@ DATA = Path(__file__).parent / "data"
 
 
 def facts(path: Path) -> dict[str, str]:
-    found = summarize(path)
-    assert found is not None
-    return dict(found.facts)
+    return dict(summarize(path).facts)
 
 
 def test_other_folders_are_no_lerobot_data_sets(tmp_path: Path) -> None:
-    assert summarize(tmp_path) is None
+    assert inspect(tmp_path) is None
 
 
 def test_older_versions_name_the_conversion() -> None:
@@ -70,6 +71,29 @@ def test_counted_but_unlisted_episodes_are_damage(copied: Any, edit_info: Any) -
     root = copied("v30_video")
     edit_info(root, lambda info: info.update(total_episodes=4))
     found = summarize(root)
-    assert found is not None
     assert found.missing == ("episode_000003",)
     assert "counted but not listed" in found.episodes[3].problems[0]
+
+
+@pytest.mark.parametrize(("factor", "largest"), [(90, 100.0), (200, None)])
+def test_the_written_spec_has_the_range_of_grippers(
+    copied: Any, edit_column: Any, tmp_path: Path, factor: float, largest: float | None
+) -> None:
+    root, spec = copied("v30_image"), tmp_path / "spec.toml"
+    frames = root / "data/chunk-000/file-000.parquet"
+    for name in ("observation.state", "action"):
+        edit_column(frames, name, lambda rows: [[factor * v for v in row] for row in rows])
+    assert main(["inspect", str(root), "--json", "--write-spec", str(spec)]) == 0
+    (choice,) = read_spec(spec).environments
+    episodes = build(attrs.evolve(choice.config, gripper_range=None)).recorded()
+    reached = max(np.asarray(episode.joints)[:, [6, 13]].max() for episode in episodes)
+    assert choice.config.gripper_range == (0, largest or pytest.approx(reached))
+
+
+def test_a_data_set_without_cameras_is_named(
+    copied: Any, edit_info: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copied("v30_image")
+    edit_info(root, lambda info: info["features"].pop("observation.images.top"))
+    assert main(["inspect", str(root)]) == 1
+    assert "has no camera; give a data set with videos or images" in capsys.readouterr().out

@@ -24,7 +24,7 @@ from .episode_table import Listing, read_listing
 from .files import AGAIN
 from .frames import RecordedFrames
 from .motion import Matching, is_gripper, matching
-from .schema import SUCCESS, is_lerobot
+from .schema import SUCCESS
 
 SHOWN = 6  # frames per row of the contact sheet
 SHEETS = 4  # tasks on the contact sheet
@@ -55,13 +55,11 @@ class _Found:
         }
 
 
-def summarize(path: Path) -> DatasetSummary | None:
-    """Return a summary of the data set in a folder; None if it is no LeRobotDataset.
+def summarize(path: Path) -> DatasetSummary:
+    """Return a summary of the LeRobotDataset in a folder.
 
     Raises UserError if its version cannot be read or its ``meta`` folder is damaged.
     """
-    if not is_lerobot(path):
-        return None
     listing = read_listing(path)
     match, mismatch = None, ""
     try:
@@ -155,12 +153,19 @@ def _table(found: _Found) -> dict[str, Any]:
     tasks, chosen = found.listing.tasks, counts.most_common(1)
     if len(counts) > 1:
         table["task"] = tasks[chosen[0][0]]
-    if len({size for sizes in found.cameras.values() for size in sizes}) > 1:
-        table["cameras"] = [next(iter(found.cameras))]
+    if len(names := _cameras(found)) < len(found.cameras):
+        table["cameras"] = list(names)
     table |= _unit_keys(found)
     if damaged := [r.entry.name for r in found.reports if r.problems]:
         table["skip"] = damaged
     return table
+
+
+def _cameras(found: _Found) -> tuple[str, ...]:
+    """Return the cameras of the most frequent size."""
+    sizes = Counter(size for sizes in found.cameras.values() for size in sizes)
+    chosen = tuple(size for size, _ in sizes.most_common(1))
+    return tuple(name for name, sizes in found.cameras.items() if sizes == chosen)
 
 
 def _unit_keys(found: _Found) -> dict[str, Any]:
@@ -174,8 +179,9 @@ def _unit_keys(found: _Found) -> dict[str, Any]:
     arms_RA, grippers_RA = joints_RA[:, ~grippers], joints_RA[:, grippers]
     if arms_RA.size and ((arms_RA > TURN).mean(axis=0) >= 0.1).any():
         keys["units"] = "percent" if arms_RA.max() <= HUNDRED else "degrees"
-    if grippers_RA.size and grippers_RA.max() > 1.5:
-        keys["gripper_range"] = [0.0, 100.0 if grippers_RA.max() <= HUNDRED else grippers_RA.max()]
+    largest = float(grippers_RA.max(initial=0))
+    if largest > 1.5:
+        keys["gripper_range"] = [0.0, 100.0 if largest <= HUNDRED else largest]
     return keys
 
 
@@ -185,11 +191,7 @@ def _environments(found: _Found) -> Iterator[Environment]:
 
     if not found.valid or not found.match:
         return
-    sizes = Counter(clip.size for clip in found.valid[0].clips.values())
-    size = sizes.most_common(1)[0][0]
-    names = tuple(n for n, sizes in found.cameras.items() if sizes == (size,))
-    keys = _unit_keys(found)
-    config = LeRobot(data=found.path, cameras=names, **keys)
+    config = LeRobot(data=found.path, cameras=_cameras(found), **_unit_keys(found))
     environment: Any = LeRobotEnvironment(
         config, found.listing, [report.entry for report in found.valid]
     )
