@@ -7,7 +7,7 @@ Every name in ``__all__`` is stable, and so are the packages ``interfaces``, ``p
 from __future__ import annotations
 
 from ._version import __version__
-from .errors import EnvironmentLost, UserError, did_you_mean
+from .errors import EnvironmentLost, Problems, UserError, did_you_mean
 from .system.lazy_exports import lazy_exports
 
 TYPE_CHECKING = False  # not from typing, whose import delays the handling of Ctrl-C
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .policy.planner import Planner, load_planner
     from .policy.saving import load_policy
     from .spec.reader import read_spec
+    from .store.array_digests import arrays_digest
     from .store.file_digests import file_digest
     from .store.keys import key_of
     from .system.devices import workers_of
@@ -48,6 +49,7 @@ else:  # ``rgb2act --help`` imports none of these
             "ImageEncoder": "features.image_encoder",
             "Kind": "plugins.components",
             "Planner": "policy.planner",
+            "arrays_digest": "store.array_digests",
             "backbone": "features.image_encoder",
             "check_memory": "system.input_files",
             "check_regular": "system.input_files",
@@ -83,9 +85,11 @@ __all__ = [
     "ImageEncoder",
     "Kind",
     "Planner",
+    "Problems",
     "SuccessRate",
     "UserError",
     "__version__",
+    "arrays_digest",
     "backbone",
     "check_memory",
     "check_regular",

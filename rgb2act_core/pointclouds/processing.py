@@ -253,3 +253,19 @@ def _inverse(intrinsics_33: NDArray[np.float64], source: str) -> NDArray[np.floa
             " [0, fy, cy], [0, 0, 1]] in pixels"
         )
     return np.linalg.inv(intrinsics_33).astype(np.float64)
+
+
+def join_views(
+    parts: Sequence[PointCloud],
+    low: tuple[float, float, float],
+    high: tuple[float, float, float],
+    points: int,
+    *,
+    source: str,
+) -> PointCloud:
+    """Merge the points of several cameras, crop them, and reduce them to ``points``, 0 for all.
+
+    Raises UserError that names ``source`` if no point is left.
+    """
+    kept = check_not_empty(crop(merge(parts), low, high), source=source)
+    return resample(kept, points) if points else kept

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from rgb2act_core import UserError, did_you_mean
+from rgb2act_core import Problems, UserError, did_you_mean
 from rgb2act_core.interfaces import EnvironmentInfo, Episode, Finding, Unit
 
 from .config import LeRobot
@@ -68,13 +68,11 @@ class LeRobotEnvironment:
         """The size of the images of the first episode that can be read."""
         config, schema = self.config, self._listing.schema
         keys = camera_keys(schema, config.cameras)
-        problems: list[str] = []
+        problems = Problems()
         for entry in self._entries:
-            try:
+            with problems.collected():
                 clips = [open_camera(schema, entry, name, key) for name, key in keys.items()]
                 return common_size(clips, tuple(keys), config.resize)
-            except UserError as err:
-                problems += map(str, err.args)
         raise UserError(*problems)
 
     @cached_property
@@ -133,15 +131,11 @@ class LeRobotEnvironment:
 
     @cached_property
     def _episodes(self) -> tuple[Episode, ...]:
-        episodes: list[Episode] = []
-        problems: list[str] = []
+        episodes, problems = list[Episode](), Problems()
         for entry in self._entries:
-            try:
+            with problems.collected():
                 episodes.append(read_episode(self._listing, entry, self.config, self.task))
-            except UserError as err:
-                problems += map(str, err.args)
-        if problems:
-            raise UserError(*dict.fromkeys(problems))
+        problems.raise_any()
         return tuple(episodes)
 
     def check_data(self) -> Iterator[Finding]:

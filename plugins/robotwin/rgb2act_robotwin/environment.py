@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import EnvironmentLost, UserError, did_you_mean
+from rgb2act_core import EnvironmentLost, Problems, UserError, did_you_mean
 from rgb2act_core.interfaces import EnvironmentInfo, Episode, Finding, SeedVerdict
 
 from .config import IMAGES, Robotwin
@@ -92,14 +92,11 @@ class RobotwinEnvironment:
 
     def _first_valid(self) -> tuple[tuple[int, int], float]:
         """Return image size and frame rate of the first episode that can be read."""
-        problems: list[str] = []
+        problems = Problems()
         for entry in self._entries:
-            try:
+            with problems.collected():
                 return self._size_and_rate(entry)
-            except UserError as err:
-                problems += err.args
-        if problems:
-            raise UserError(*problems)
+        problems.raise_any()
         return IMAGES[self.config.camera], STEP_HZ / SAVE_FREQUENCY
 
     def _size_and_rate(self, entry: IndexEntry) -> tuple[tuple[int, int], float]:
@@ -151,17 +148,12 @@ class RobotwinEnvironment:
 
     @cached_property
     def _episodes(self) -> tuple[Episode, ...]:
-        episodes: list[Episode] = []
-        problems: list[str] = []
+        episodes, problems = list[Episode](), Problems()
         for entry in self._entries:
-            try:
+            with problems.collected():
                 episodes.append(self._without_other_states(entry))
-            except UserError as err:
-                problems += err.args
-        if not problems:
-            problems = self._different_actors()
-        if problems:
-            raise UserError(*problems)
+        problems.raise_any()
+        self._check_same_actors()
         return tuple(episodes)
 
     @cached_property
@@ -171,18 +163,16 @@ class RobotwinEnvironment:
             return ()
         return true_states.actor_names(self._entries[0].path)
 
-    def _different_actors(self) -> list[str]:
-        """Return a problem for each episode whose states are not of the actors of the first."""
-        problems: list[str] = []
+    def _check_same_actors(self) -> None:
+        """Raise UserError with each episode whose states are not of the actors of the first."""
+        problems = Problems()
         for entry in self._entries if self._actors else ():
             names = true_states.actor_names(entry.path)
-            try:
+            with problems.collected():
                 true_states.check_actors(
                     names, self._actors, str(entry.path), str(self._entries[0].path)
                 )
-            except UserError as err:
-                problems += err.args
-        return problems
+        problems.raise_any()
 
     def _without_other_states(self, entry: IndexEntry) -> Episode:
         """Read an episode, without states that other episodes of the data set lack."""

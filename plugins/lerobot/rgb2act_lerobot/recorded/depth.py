@@ -92,12 +92,14 @@ class DepthClouds(pointclouds.LazyClouds):
     def load(self, index: int) -> PointCloud:
         """Return the cloud of a kept frame."""
         row = int(self.rows[index])
-        joined = pointclouds.merge([view.cloud(row) for view in self.views])
-        kept = pointclouds.check_not_empty(
-            pointclouds.crop(joined, self.low, self.high),
-            source=f"{self.views[0].depth.path}: {self.views[0].depth.label}: frame {row}",
+        first = self.views[0].depth
+        return pointclouds.join_views(
+            [view.cloud(row) for view in self.views],
+            self.low,
+            self.high,
+            self.points,
+            source=f"{first.path}: {first.label}: frame {row}",
         )
-        return pointclouds.resample(kept, self.points) if self.points else kept
 
 
 def depth_keys(schema: Schema, config: LeRobot) -> tuple[str, ...]:

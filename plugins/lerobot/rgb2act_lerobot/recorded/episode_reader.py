@@ -5,14 +5,13 @@ Shapes: T = kept frames, R = recorded frames, A = action dimensions
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, did_you_mean, key_of
+from rgb2act_core import Problems, UserError, arrays_digest, did_you_mean, key_of
 from rgb2act_core.interfaces import Episode
 
 from ..config import LeRobot
@@ -120,23 +119,16 @@ def read_episode(listing: Listing, entry: EpisodeEntry, config: LeRobot, task: s
     states = _states(schema, config)
     match = matching(schema, config)
     keys = camera_keys(schema, config.cameras)
-    views: tuple[DepthView, ...] = ()
-    problems: list[str] = []
-    clips: list[Clip] = []
+    problems, clips = Problems(), list[Clip]()
     for name, key in keys.items():
-        try:
+        with problems.collected():
             clips.append(open_camera(schema, entry, name, key))
-        except UserError as err:
-            problems += map(str, err.args)
-    try:
+    with problems.collected():
         views = _depth_views(schema, entry, config)
         rows = read_rows(schema, entry, (STATE, ACTION, *states))
         numbers = read_numbers(schema, entry, rows, (STATE, ACTION, *states))
         text = _instruction(listing, entry, rows.task)
-    except UserError as err:
-        problems += map(str, err.args)
-    if problems:
-        raise UserError(*problems)
+    problems.raise_any()
     joints, actions = joints_and_actions(numbers[STATE], numbers[ACTION], match, config)
     kept = kept_rows(entry.length, config.stride)
     state = {key: np.ascontiguousarray(numbers[key][kept]) for key in states}
@@ -159,8 +151,8 @@ def read_episode(listing: Listing, entry: EpisodeEntry, config: LeRobot, task: s
                 "names": names,
                 "frames": [clip.digest for clip in clips],
                 "size": list(size),
-                "motion": array_digest(kept, joints, actions),
-                "states": array_digest(*state.values()),
+                "motion": arrays_digest(kept, joints, actions),
+                "states": arrays_digest(*state.values()),
                 "clouds": _clouds_identity(views, config),
             }
         ),
@@ -255,12 +247,3 @@ def _instruction(listing: Listing, entry: EpisodeEntry, task: int) -> str:
             f" meta does not have; {REMEDY}"
         )
     return listing.tasks[task]
-
-
-def array_digest(*arrays: NDArray[Any]) -> str:
-    """Return the digest of the shapes, types and values of arrays."""
-    state = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        state.update(f"{array.dtype.str} {array.shape}".encode())
-        state.update(np.ascontiguousarray(array).data)
-    return state.hexdigest()

@@ -10,7 +10,6 @@ Shapes: T = frames, V = cameras, H W = pixels, P = points
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ class DepthClouds(LazyClouds):
         row = int(self.rows[index])
         parts = [self._view(name, row) for name in self.names]
         source = f"{self.path}: depth of {', '.join(self.names)}: frame {row}"
-        joined = join_views(parts, self.low, self.high, self.points, source=source)
+        joined = pointclouds.join_views(parts, self.low, self.high, self.points, source=source)
         return pointclouds.without_colours(joined) if self.grey else joined
 
     def _view(self, name: str, row: int) -> PointCloud:
@@ -192,20 +191,6 @@ def view_cloud(
     centred_33 = intrinsics_33.copy()
     centred_33[:2, 2] -= 0.5  # ``from_depth`` has the centre of the first pixel at (0, 0)
     return pointclouds.from_depth(depth_HW, rgb_HW3, centred_33, extrinsics_34, source=source)
-
-
-def join_views(
-    parts: Sequence[PointCloud],
-    low: tuple[float, float, float],
-    high: tuple[float, float, float],
-    points: int,
-    *,
-    source: str,
-) -> PointCloud:
-    """Merge the points of several cameras, crop them, and reduce them to ``points``, 0 for all."""
-    cropped = pointclouds.crop(pointclouds.merge(parts), low, high)
-    kept = pointclouds.check_not_empty(cropped, source=source)
-    return pointclouds.resample(kept, points) if points else kept
 
 
 def read_clouds(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, did_you_mean, file_digest, key_of, read_regular
+from rgb2act_core import UserError, arrays_digest, did_you_mean, file_digest, key_of, read_regular
 from rgb2act_core.interfaces import Episode, Frames, PointCloud
 
 from ..config import CAMERAS, Robotwin
@@ -86,9 +86,9 @@ def _read(entry: IndexEntry, config: Robotwin) -> Episode:
                 "names": [entry.name, config.task, text, *config.views],
                 "frames": frame_digests,
                 "clouds": cloud_digests,
-                "motion": digest(trajectory.rows, trajectory.joints, trajectory.actions),
-                "marked": digest(marks[DUPLICATE]) if marks else False,
-                **({"states": digest(*states.values())} if states else {}),
+                "motion": arrays_digest(trajectory.rows, trajectory.joints, trajectory.actions),
+                "marked": arrays_digest(marks[DUPLICATE]) if marks else False,
+                **({"states": arrays_digest(*states.values())} if states else {}),
             }
         ),
     )
@@ -197,7 +197,7 @@ def _clouds(
     if key is not None and config.clouds in ("auto", "stored"):
         check_rows(path, layout, key)
         values = cameras.read_clouds(path, key, rows, grey=config.grey)
-        return cameras.StoredClouds(path, key, rows, config.grey), digest(values)
+        return cameras.StoredClouds(path, key, rows, config.grey), arrays_digest(values)
     if config.clouds == "stored":
         raise UserError(
             f"{path}: has no point clouds; set clouds = 'depth' if it has depth, else 'none'"
@@ -229,7 +229,7 @@ def _from_depth(
         keys = (camera.rgb, camera.depth, camera.intrinsics, camera.extrinsics)
         for key in filter(None, keys):  # all exist: they were read above
             if len(hdf5.array_info(path, key).shape) == 2:  # one matrix for all frames
-                parts.append(digest(hdf5.read(path, key)))
+                parts.append(arrays_digest(hdf5.read(path, key)))
             else:
                 _check_length(path, key, rows)
                 parts.append(_digest_rows(path, key, rows))
@@ -247,22 +247,13 @@ def _from_depth(
     return clouds, [*made, "grey"] if config.grey else made
 
 
-def digest(*arrays: NDArray[Any]) -> str:
-    """Return the digest of the shapes, types and values of arrays."""
-    state = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        state.update(f"{array.dtype.str} {array.shape}".encode())
-        state.update(np.ascontiguousarray(array).data)
-    return state.hexdigest()
-
-
 def _digest_rows(path: Path, key: str, rows: Rows) -> str:
     """Return the digest of some rows of an array, read in blocks because depth is large."""
     digests = []
     for first in range(0, len(rows), BLOCK):
         block = rows[first : first + BLOCK]
         low, high = int(block[0]), int(block[-1]) + 1
-        digests.append(digest(hdf5.read(path, key, slice(low, high))[block - low]))
+        digests.append(arrays_digest(hdf5.read(path, key, slice(low, high))[block - low]))
     return key_of(digests)
 
 

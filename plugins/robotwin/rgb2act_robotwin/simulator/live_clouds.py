@@ -44,7 +44,7 @@ def cloud_from_depth(observation: Reply, config: Robotwin) -> PointCloud:
         for name in names
     ]
     source = f"depth of the simulator's {', '.join(names)}"
-    return cameras.join_views(
+    return pointclouds.join_views(
         parts, config.crop_low, config.crop_high, config.cloud_points, source=source
     )
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, arrays_digest
 from rgb2act_core.interfaces import Episode
 
 from ..config import Robotwin
-from ..recorded.episode_reader import digest, duplicate_marks
+from ..recorded.episode_reader import duplicate_marks
 from .expert import clouds_of, states_of
 from .simulator import Simulator, View
 
@@ -71,7 +71,7 @@ def inputs(
         **({} if config.shadows else {"shadows": False}),
         **({"depth": depth | {"cameras": list(config.depth_views)}} if depth else {}),
         "states": list(state_names),
-        "arms": None if joints_RA is None else digest(joints_RA),
+        "arms": None if joints_RA is None else arrays_digest(joints_RA),
     }
 
 
