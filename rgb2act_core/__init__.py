@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .spec.reader import read_spec
     from .store.array_digests import arrays_digest
     from .store.file_digests import file_digest
+    from .store.files import atomic_folder
     from .store.keys import key_of
     from .system.devices import workers_of
     from .system.input_files import (
@@ -50,6 +51,7 @@ else:  # ``rgb2act --help`` imports none of these
             "Kind": "plugins.components",
             "Planner": "policy.planner",
             "arrays_digest": "store.array_digests",
+            "atomic_folder": "store.files",
             "backbone": "features.image_encoder",
             "check_memory": "system.input_files",
             "check_regular": "system.input_files",
@@ -90,6 +92,7 @@ __all__ = [
     "UserError",
     "__version__",
     "arrays_digest",
+    "atomic_folder",
     "backbone",
     "check_memory",
     "check_regular",

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from ..system.input_files import read_json_text
 from .disk_errors import OTHER_ROOT, guard
 
 RECORD_DIGEST = "record_digest"
-_TEMPORARY = re.compile(r"\..+\.(?P<host>[^-]+)-(?P<pid>\d+)-[0-9a-f]{8}\.part", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -43,8 +43,32 @@ def atomic_write(path: Path, *, remedy: str = OTHER_ROOT) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path, *, remedy: str = OTHER_ROOT) -> Iterator[Path]:
+    """Yield a new temporary folder next to ``path``, and rename it to ``path`` at the end.
+
+    ``path`` must not exist or be an empty folder. Its content is flushed as in ``atomic_write``. A
+    temporary folder that a killed process of this host left is removed by the next one of the same
+    path.
+    """
+    with guard(path, remedy=remedy):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for name, left in _left(path.parent):
+            if name == path.name and left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+        temporary = temporary_path(path)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for each in temporary.rglob("*"):
+                _sync(each)
+            publish(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def temporary_path(path: Path) -> Path:
-    """Return a new name next to ``path``, which ``sweep_files`` recognises."""
+    """Return a new name next to ``path``, which ``sweep_files`` and ``atomic_folder`` recognise."""
     unique = f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{path.name}.{unique}.part")
 
@@ -55,14 +79,23 @@ def sweep_files(folder: Path) -> None:
     Does nothing in a folder that is missing or read-only.
     """
     with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
-            match = _TEMPORARY.fullmatch(entry.name)
-            if match and match["host"] == host_name() and not is_running(int(match["pid"])):
-                Path(entry.path).unlink()
+        for _, path in _left(folder):
+            if not path.is_dir():
+                path.unlink()
+
+
+def _left(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield what killed processes of this host left in a folder, after the name that it is for."""
+    host = re.escape(host_name())
+    pattern = re.compile(rf"\.(.+)\.{host}-(\d+)-[0-9a-f]{{8}}\.part", re.DOTALL)
+    for entry in os.scandir(folder):
+        match = pattern.fullmatch(entry.name)
+        if match and not is_running(int(match[2])):
+            yield match[1], Path(entry.path)
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Flush a complete file to the disk and rename it to ``path``."""
+    """Flush a complete file or folder to the disk and rename it to ``path``."""
     _sync(temporary)
     temporary.replace(path)
     sync_folder(path.parent)

@@ -14,7 +14,13 @@ import torch
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.store import files
-from rgb2act_core.store.files import atomic_write, read_json, sweep_files, write_json
+from rgb2act_core.store.files import (
+    atomic_folder,
+    atomic_write,
+    read_json,
+    sweep_files,
+    write_json,
+)
 from rgb2act_core.store.tensors import read_tensors, write_tensors
 from rgb2act_core.system.hosts import host_name
 
@@ -120,6 +126,47 @@ def test_temporary_files_of_ended_processes_are_swept(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     sweep_files(tmp_path)
     assert names(tmp_path) == sorted([other_host, running, "a.json", ".hidden", "b.part"])
+
+
+def test_temporary_files_are_swept_on_a_host_with_dots_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "host_name", lambda: "node1.cluster.edu")
+    monkeypatch.setattr(files, "is_running", lambda _: False)
+    (tmp_path / ".a.json.node1.cluster.edu-7-0123abcd.part").touch()
+    sweep_files(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "set"
+    with atomic_folder(path) as folder:
+        (folder / "file").write_text("x")
+        assert not path.exists()
+    assert names(path) == ["file"]
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "other"):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["new"]
+    refused = pytest.raises(UserError, match=r"set: cannot be written \(.*\); use --into")
+    with refused, atomic_folder(path, remedy="use --into"):
+        pass
+    assert names(path.parent) == ["set"]
+
+
+def test_a_folder_replaces_what_killed_processes_left_of_it(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    kept = [
+        f".set.{host_name()}-{os.getppid()}-0123abcd.part",  # it is running
+        f".set.elsewhere-{ended.pid}-0123abcd.part",
+        f".set2.{host_name()}-{ended.pid}-0123abcd.part",
+    ]
+    for name in (*kept, f".set.{host_name()}-{ended.pid}-0123abcd.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    with atomic_folder(tmp_path / "set"):
+        pass
+    assert names(tmp_path) == sorted(["set", *kept])
 
 
 def test_a_killed_write_is_swept(tmp_path: Path) -> None:

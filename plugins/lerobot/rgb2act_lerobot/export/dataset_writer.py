@@ -6,10 +6,6 @@ Shapes: T = frames of an episode, V = cameras, A = action dimensions
 from __future__ import annotations
 
 import json
-import os
-import platform
-import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from rgb2act_core import Demonstrations, UserError, __version__, progress_bar
+from rgb2act_core import Demonstrations, UserError, __version__, atomic_folder, progress_bar
 from rgb2act_core.interfaces import EnvironmentInfo, Episode
 
 from .statistics import PixelCounts, Statistics, of_numbers
@@ -53,59 +49,13 @@ def export(demonstrations: Demonstrations, into: Path, options: ExportOptions) -
     count = len(demonstrations)
     if not count:
         raise UserError(f"{into}: there are no episodes to export")
-    with _appearing(into) as folder:
+    with atomic_folder(into, remedy="choose another folder with --into") as folder:
         writer = _DatasetWriter(folder, demonstrations.info, options)
         with writer.opened(), progress_bar("export", count, "episodes") as advance:
             for episode in demonstrations:
                 writer.add(episode)
                 advance()
         writer.finish()
-
-
-@contextmanager
-def _appearing(into: Path) -> Iterator[Path]:
-    """Yield a temporary folder next to ``into`` and rename it at the end; remove those of others.
-
-    Only folders that killed exports on this machine left are removed.
-    """
-    into.parent.mkdir(parents=True, exist_ok=True)
-    host = re.sub(r"\W", "", platform.node())
-    for other in into.parent.glob(f".{into.name}.{host}-*.part"):
-        if not _is_running(int("0" + re.sub(r"\D", "", other.name.rpartition("-")[2]))):
-            shutil.rmtree(other, ignore_errors=True)
-    temporary = into.with_name(f".{into.name}.{host}-{os.getpid()}.part")
-    try:
-        temporary.mkdir()
-        yield temporary
-        for path in (*temporary.rglob("*"), temporary):
-            _sync(path)
-        temporary.replace(into)
-        _sync(into.parent)
-    except OSError as err:
-        raise UserError(
-            f"{into}: cannot be written ({err.strerror or err}); free space or choose another"
-            " folder"
-        ) from err
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid > 0
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _DatasetWriter:
