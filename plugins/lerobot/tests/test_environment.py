@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rgb2act_core import UserError
-from rgb2act_core.interfaces import Unit
+from rgb2act_core.interfaces import Finding, Severity, Unit
+from rgb2act_core.linting import Sample
+from rgb2act_core.pipeline.data_checks import findings_of
 
 FIRST, SECOND = "Transfer the red cube to the left arm.", "Put the cube into the box."
 FRAMES = "data/chunk-000/file-000.parquet"
@@ -87,6 +89,10 @@ def test_grippers_are_converted_to_fractions(opened: Any) -> None:
     assert after.digest != before.digest
 
 
+def judged(environment: Any) -> list[Finding]:
+    return findings_of(environment, True, environment.recorded(), Sample())
+
+
 def test_units_are_declared_and_judged(opened: Any, copied: Any) -> None:
     root = copied("v30_image")
     path = root / FRAMES
@@ -96,11 +102,13 @@ def test_units_are_declared_and_judged(opened: Any, copied: Any) -> None:
         column = pa.array(values.tolist(), pa.list_(pa.float32()))
         table = table.set_column(table.column_names.index(name), name, column)
     pq.write_table(table, path)
-    rules = {finding.rule: finding for finding in opened(root).check_data()}
-    assert set(rules) == {"lerobot.units", "lerobot.grippers"}
-    assert "units to 'degrees', 'percent' or 'other'" in rules["lerobot.units"].remedy
-    environment = opened(root, units="degrees", gripper_range=(0.0, 180.0))
-    assert not list(environment.check_data())
+    rules = {finding.rule: finding for finding in judged(opened(root))}
+    assert {"degrees", "gripper_range"} <= set(rules)
+    for name in ("degrees", "gripper_range"):
+        assert rules[name].severity is Severity.ERROR
+        assert "lerobot: [environment] units and gripper_range" in rules[name].remedy
+    environment = opened(root, units="degrees", gripper_range=(-800.0, 800.0))
+    assert not {"degrees", "gripper_range"} & {finding.rule for finding in judged(environment)}
     units = environment.info.units
     assert units[0] is Unit.DEGREES
     assert units[6] is Unit.FRACTION
