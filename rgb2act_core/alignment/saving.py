@@ -14,6 +14,7 @@ from ..plugins.components import Kind
 from ..spec import Choice
 from ..store.keys import canonical
 from ..store.model_files import (
+    build_checked,
     build_component,
     load_weights,
     read_model_json,
@@ -38,7 +39,8 @@ def load_aligner(folder: Path) -> Aligner:
     """
     path = folder / "aligner.json"
     data = read_model_json(path)
-    aligner = build_aligner(path, data, read_fingerprints(path, data))
+    fingerprints = read_fingerprints(path, data)
+    aligner = build_checked(path, lambda: build_aligner(path, data, fingerprints))
     return load_weights(folder / "aligner.safetensors", aligner, data)
 
 

@@ -94,7 +94,7 @@ def read_manifest(path: Path, repo: str) -> Manifest:
         )
     try:
         manifest = _of_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise UserError(
             f"{repo}: its {MANIFEST} is damaged ({type(err).__name__}: {err}); push the run again"
         ) from err

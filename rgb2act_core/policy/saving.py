@@ -17,6 +17,7 @@ from ..spec.reader import structure_config
 from ..store.files import read_json
 from ..store.keys import canonical
 from ..store.model_files import (
+    build_checked,
     build_component,
     load_weights,
     read_model_json,
@@ -52,8 +53,16 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
     """
     path = folder / "policy.json"
     data = read_model_json(path)
+    policy = build_checked(path, lambda: _build(path, data))
+    load_weights(weights_file(folder), policy, data)
+    policy.source = str(folder)
+    return policy.to(device_of(Compute(device=device).device))
+
+
+def _build(path: Path, data: Mapping[str, Any]) -> Policy:
+    """Return the policy that the JSON file at ``path`` describes, without trained weights."""
     head = build_component(path, Kind.POLICY_HEAD, data.get("head"))
-    policy = Policy(
+    return Policy(
         structure_part(path, PolicyConfig, data.get("config")),
         head,
         build_aligner(path, data["aligner"]) if "aligner" in data else None,
@@ -61,9 +70,6 @@ def load_policy(folder: Path, device: str = "auto") -> Policy:
         token_format=structure_part(path, Tokens, _without_none(data.get("tokens"))),
         fingerprints=read_fingerprints(path, data),
     )
-    load_weights(weights_file(folder), policy, data)
-    policy.source = str(folder)
-    return policy.to(device_of(Compute(device=device).device))
 
 
 def weights_file(folder: Path) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from .._version import __version__
@@ -13,6 +14,7 @@ from ..errors import UserError
 from ..plugins.components import Component, Kind
 from ..plugins.registry import find
 from ..spec.reader import structure_config
+from ..system.input_files import check_memory
 from .files import read_json, write_record
 from .tensors import first_unusable, read_with_digest, write_tensors
 
@@ -67,6 +69,24 @@ def build_component(path: Path, kind: Kind, data: Any) -> Any:
         )
     options = {k: v for k, v in data.items() if k not in ("use", "version")}
     return component.build(structure_part(path, component.config, options))
+
+
+def build_checked(path: Path, build: Callable[[], Module]) -> Module:
+    """Build the module that a JSON file describes, unless it does not fit into the free memory.
+
+    Whoever wrote the file chose its sizes, so it is first built on the meta device, which takes no
+    memory. Raises UserError if it is too large.
+    """
+    try:
+        with torch.device("meta"):
+            module = build()
+    except (NotImplementedError, RuntimeError, TypeError) as err:
+        if "overflow" in str(err).lower():
+            raise UserError(f"{path}: describes too large a network ({err})") from err
+        return build()  # a plugin's module that needs real tensors
+    parts = (*module.parameters(), *module.buffers())
+    check_memory(path, sum(part.nbytes for part in parts), "the network that it describes")
+    return build()
 
 
 def load_weights(path: Path, module: Module, data: Mapping[str, Any]) -> Module:

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import pytest
 from rgb2act_lerobot import build, inspect
+from rgb2act_lerobot.recorded import stored_images, videos
 from rgb2act_lerobot.recorded.summary import summarize
 
 from rgb2act_core import UserError, read_spec
@@ -88,6 +89,28 @@ def test_the_written_spec_has_the_range_of_grippers(
     episodes = build(attrs.evolve(choice.config, gripper_range=None)).recorded()
     reached = max(np.asarray(episode.joints)[:, [6, 13]].max() for episode in episodes)
     assert choice.config.gripper_range == (0, largest or pytest.approx(reached))
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "reader"),
+    [("v30_video", videos, "_packets"), ("v30_image", stored_images, "_opened")],
+)
+def test_inspect_reads_each_encoded_frame_once(
+    copied: Any, monkeypatch: pytest.MonkeyPatch, name: str, module: Any, reader: str
+) -> None:
+    calls, original = [], getattr(module, reader)
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return original(*args)
+
+    root = copied(name)
+    monkeypatch.setattr(module, reader, counted)
+    (environment,) = summarize(root).environments()
+    episodes = environment.recorded()
+    cameras = len(environment.info.cameras)
+    frames = sum(episode.rgb.shape[0] for episode in episodes)
+    assert len(calls) == cameras * (len(episodes) if name == "v30_video" else frames)
 
 
 def test_a_data_set_without_cameras_is_named(
