@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import time
@@ -16,25 +17,24 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rgb2act_core import Kind
+from rgb2act_core.builtin.loggers import event_file
 from rgb2act_core.builtin.loggers.config import TensorBoard
 from rgb2act_core.builtin.loggers.tensorboard import TensorBoardLogger, gif
 from rgb2act_core.data.video import write_mp4
 from rgb2act_core.interfaces import LoggedRun, LoggedStage
 from rgb2act_core.plugins.registry import find
-from rgb2act_core.testing import Check, component_checks
+from rgb2act_core.testing import Check, component_checks, fault
 
 
 @pytest.fixture(autouse=True)
 def one_second_per_event_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Event files sort by the second they were opened in; resumed runs start seconds later."""
-    from tensorboard.summary.writer import event_file_writer
-
     clock = itertools.count(int(time.time()))
 
     class Clock:
         time = staticmethod(lambda: next(clock))
 
-    monkeypatch.setattr(event_file_writer, "time", Clock)
+    monkeypatch.setattr(event_file, "time", Clock)
 
 
 def log(
@@ -98,6 +98,15 @@ def test_rows_are_on_disk_before_the_end(tmp_path: Path) -> None:
     logger.log_metrics("train", 0, {"loss": 1.0})
     assert scalars(tmp_path / "train", "train/loss") == [(0, 1.0)]
     logger.finish(False)
+
+
+@pytest.mark.parametrize("write", [1, 2, 3, 4])
+def test_a_full_disk_raises_in_the_call_that_writes(tmp_path: Path, write: int) -> None:
+    # an exception in a thread of TensorBoard would be a warning of pytest, and so an error
+    stage = LoggedStage(name="act", values={"success_rate": 0.5})
+    full = fault(tmp_path, "write", nth=write, error=errno.ENOSPC)
+    with full, pytest.raises(OSError, match="No space left on device"):
+        log(tmp_path, [0], stage)
 
 
 def test_results_and_spec_are_shown_once_after_a_resume(tmp_path: Path) -> None:

@@ -7,16 +7,13 @@ The event files are derived from the run's other files and may be deleted. Only 
 from __future__ import annotations
 
 import io
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...interfaces import LoggedRun, LoggedStage
 from .config import TensorBoard
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from .event_file import EventFile
 
 RESULTS = (  # columns of the table of hyperparameters
     "act/success_rate",
@@ -27,22 +24,6 @@ RESULTS = (  # columns of the table of hyperparameters
 )
 
 
-def silence_writers() -> None:
-    """Print no traceback of TensorBoard's writing threads: the next call raises their error."""
-    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
-
-    before = threading.excepthook
-    if getattr(before, "silences_writers", False):
-        return
-
-    def hook(args: threading.ExceptHookArgs) -> None:
-        if not isinstance(args.thread, _AsyncWriterThread):
-            before(args)
-
-    hook.silences_writers = True  # type: ignore[attr-defined]
-    threading.excepthook = hook
-
-
 class TensorBoardLogger:
     """One event file per stage for its curves, and one for everything else."""
 
@@ -50,55 +31,41 @@ class TensorBoardLogger:
 
     def __init__(self, config: TensorBoard) -> None:
         self.config = config
-        self._curves: dict[str, SummaryWriter] = {}
+        self._curves: dict[str, EventFile] = {}
 
     def start(self, run: LoggedRun) -> None:
         """Open the event file, and write the spec unless an earlier process did."""
-        from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
+        from torch.utils.tensorboard.summary import hparams, text
 
-        silence_writers()
         self._folder = run.folder
         new = not any(run.folder.glob("events.out.tfevents.*"))
-        self._writer = SummaryWriter(str(run.folder))
+        self._events = EventFile(run.folder)
         if new:
-            self._writer.add_text("spec", f"```toml\n{run.text}```", 0)
             metrics = {f"results/{name}": 0.0 for name in RESULTS}
-            for summary in hparams(dict(run.spec), metrics):
-                _add(self._writer, summary)
-            self._writer.flush()
+            table = hparams(dict(run.spec), metrics)
+            self._events.add(0, text("spec", f"```toml\n{run.text}```"), *table)
 
     def log_metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Write one row and flush it.
+        """Write one row.
 
-        The first row of a stage opens an event file that supersedes all older ones: with
-        ``purge_step=0``, TensorBoard drops what it has read from them. They are kept, because a
-        running TensorBoard does not leave a deleted file.
+        The first row of a stage opens an event file that supersedes all older ones. They are kept,
+        because a running TensorBoard does not leave a deleted file.
         """
-        writer = self._curves.get(stage)
-        if writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            writer = SummaryWriter(str(self._folder / stage), purge_step=0)
-            self._curves[stage] = writer
-        for name, value in values.items():
-            writer.add_scalar(f"{stage}/{name}", value, step)
-        writer.flush()
+        events = self._curves.get(stage)
+        if events is None:
+            events = self._curves[stage] = EventFile(self._folder / stage, supersedes=True)
+        events.add(step, *_scalars(stage, values))
 
     def log_stage(self, stage: LoggedStage) -> None:
         """Write results, images and videos."""
-        for name, value in stage.values.items():
-            self._writer.add_scalar(f"results/{stage.name}/{name}", value, 0)
+        self._events.add(0, *_scalars(f"results/{stage.name}", stage.values))
         for name, data in stage.images.items() if self.config.images else ():
             self._image(f"{stage.name}/{name}", data)
         for name, path in stage.videos.items() if self.config.video_frames else ():
             self._image(f"{stage.name}/{name}", gif(path, self.config.video_frames))
-        self._writer.flush()
 
     def finish(self, complete: bool) -> None:
-        """Close the event files."""
-        for writer in (self._writer, *self._curves.values()):
-            writer.close()
+        """Do nothing: everything is written."""
 
     def _image(self, tag: str, data: bytes) -> None:
         from PIL import Image
@@ -107,13 +74,14 @@ class TensorBoardLogger:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
         value = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
-        summary = Summary(value=[Summary.Value(tag=tag, image=value)])
-        _add(self._writer, summary)
+        self._events.add(0, Summary(value=[Summary.Value(tag=tag, image=value)]))
 
 
-def _add(writer: Any, summary: Any) -> None:
-    """Write what ``SummaryWriter`` has no method for."""
-    writer.file_writer.add_summary(summary, 0)
+def _scalars(prefix: str, values: Mapping[str, float]) -> Iterator[Any]:
+    from torch.utils.tensorboard.summary import scalar
+
+    for name, value in values.items():
+        yield scalar(f"{prefix}/{name}", value)
 
 
 def gif(video: Path, most: int) -> bytes:
