@@ -144,6 +144,6 @@ def _path_of(path: object) -> Path | None:
         with contextlib.suppress(OSError):
             return Path(os.readlink(f"/proc/self/fd/{path}"))  # noqa: PTH115 keeps " (deleted)"
         return None
-    if isinstance(path, str | os.PathLike):
+    if isinstance(path, str | bytes | os.PathLike):
         return Path(os.fsdecode(path))
     return None

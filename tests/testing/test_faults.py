@@ -40,6 +40,12 @@ def test_only_the_nth_operation_fails(tmp_path: Path, operation: Any, nth: int) 
     work(tmp_path)
 
 
+def test_a_path_of_bytes_is_counted(tmp_path: Path) -> None:
+    full = fault(tmp_path, "write", nth=1, error=errno.ENOSPC)
+    with full, pytest.raises(OSError, match="No space"), open(bytes(tmp_path / "a"), "wb") as file:  # noqa: PTH123
+        file.write(b"a")
+
+
 def test_other_folders_are_not_counted(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
