@@ -90,10 +90,11 @@ def gif(video: Path, most: int) -> bytes:
 
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
-        frames = [_image_of(frame) for frame in container.decode(stream)]
-        seconds = len(frames) / float(stream.average_rate or 10)
-    count = min(len(frames), most)
-    shown = [frames[i * len(frames) // count] for i in range(count)]
+        total, seconds = stream.frames, stream.frames / float(stream.average_rate or 10)
+        count = min(total, most)
+        wanted = {i * total // count for i in range(count)}
+        decoded: Iterator[tuple[int, Any]] = enumerate(container.decode(stream))
+        shown = [frame.to_image() for number, frame in decoded if number in wanted]
     data = io.BytesIO()
     shown[0].save(
         data,
@@ -104,8 +105,3 @@ def gif(video: Path, most: int) -> bytes:
         loop=0,
     )
     return data.getvalue()
-
-
-def _image_of(frame: Any) -> Any:
-    """Return a decoded frame as an image of Pillow."""
-    return frame.to_image()
