@@ -73,7 +73,7 @@ class Rollout:
         best, steps = self.chunks.add(self.step, candidates.actions_PSA), self.config.n_action_steps
         if candidates.clipped_by_PSA is not None:
             self._add_clipped(candidates.clipped_by_PSA[best])
-        self.plans.append(candidates.actions_PSA[best])
+        self.plans.append(candidates.actions_PSA[best].copy())  # a view keeps the whole batch
         moved_nA = self.chunks.actions(self.step, steps)
         actions = full_actions(self.config, moved_nA, self.first_A, self.history.newest.joints)
         self.commands.append(actions)
@@ -83,7 +83,8 @@ class Rollout:
         delay = self.chunks.act.delay
         if not self.clipped_by:
             self.clipped_by.append(np.zeros_like(clipped_by_SA[:delay]))
-        self.clipped_by.append(clipped_by_SA[delay : delay + self.config.n_action_steps])
+        executed = slice(delay, delay + self.config.n_action_steps)
+        self.clipped_by.append(clipped_by_SA[executed].copy())
 
     def _check_finite(self, actions_PSA: NDArray[np.float32]) -> None:
         wrong = np.argwhere(~np.isfinite(actions_PSA))

@@ -101,8 +101,8 @@ def test_clipping_of_joints_is_reported(
     assert shares[1:] == [0, None]
 
 
-@pytest.mark.parametrize("candidates", [1, 3])
-def test_clipping_counts_only_joints_in_executed_steps(candidates: int) -> None:
+def small_rollout(candidates: int) -> Rollout:
+    """Return an episode of a policy with plans of four steps, of which two are executed."""
     names = ("left_joint_0", "left_joint_1", "left_gripper")
     shape = PolicyConfig(
         condition="proprio_only",
@@ -121,7 +121,12 @@ def test_clipping_counts_only_joints_in_executed_steps(candidates: int) -> None:
     history = ObservationHistory(1, 1)
     history.add(np.zeros((1, 1, 1, 1, 3), np.uint8), np.zeros((1, 3), np.float32))
     plans = ActionChunker(Act(candidates=candidates), np.ones(3, np.float32))
-    rollout = Rollout(shape, history, torch.Generator(), plans, np.zeros(3, np.float32))
+    return Rollout(shape, history, torch.Generator(), plans, np.zeros(3, np.float32))
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_clipping_counts_only_joints_in_executed_steps(candidates: int) -> None:
+    rollout = small_rollout(candidates)
     plans_PSA = np.arange(candidates, dtype=np.float32).repeat(12).reshape(candidates, 4, 3)
     clipped_by_PSA = np.zeros_like(plans_PSA)
     clipped_by_PSA[0, 1, 1] = 0.06  # counted: a joint in an executed step
@@ -133,6 +138,12 @@ def test_clipping_counts_only_joints_in_executed_steps(candidates: int) -> None:
         rollout.next(Candidates(actions_PSA=plans_PSA, clipped_by_PSA=clipped_by))
     assert episode_facts(rollout, np.zeros((5, 0, 3), np.float32))["clipped_steps"] == 0.25
     assert episode_facts(rollout, np.zeros((2, 0, 3), np.float32))["clipped_steps"] == 0.0
+
+
+def test_an_episode_keeps_no_plans_of_other_candidates_and_episodes() -> None:
+    rollout, of_batch_BPSA = small_rollout(3), np.zeros((5, 3, 4, 3), np.float32)
+    rollout.next(Candidates(actions_PSA=of_batch_BPSA[1], clipped_by_PSA=of_batch_BPSA[2]))
+    assert all(kept.base is None for kept in (*rollout.plans, *rollout.clipped_by))
 
 
 # --- warm start ---
