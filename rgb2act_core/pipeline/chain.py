@@ -27,12 +27,12 @@ from .run_record import RunRecord
 from .status import stage_states
 
 
-def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
+def run_pipeline(spec: Spec, root: Path, until: str | None = None, *, logged: bool = True) -> Path:
     """Run the stages of a spec and return the run's folder.
 
     ``until`` is the last of ``STAGES`` to run; None runs all of them and writes the report.
-    Raises UserError before any work if the spec does not fit its environment or weights do not
-    load.
+    Without ``logged``, nothing is sent to loggers. Raises UserError before any work if the spec
+    does not fit its environment or weights do not load.
     """
     run = Run(spec=spec, root=resolved(root))
     check_root(run.root)
@@ -53,7 +53,7 @@ def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
     say(f"run: {record.folder}")
     with (
         under_way(record.folder),
-        Tracker(tasks.run.spec, record.folder, tasks.run.root) as tracker,
+        Tracker(tasks.run.spec, record.folder, tasks.run.root, logged) as tracker,
     ):
         pipeline = steps.Pipeline(tasks, record, tracker)
         write_needs(record.folder, run.root, provisional_needs(tasks, last))

@@ -92,14 +92,13 @@ def forecast(
     With ``timed``, the speed of stages that have not run on this machine is measured: of backbones
     and teacher on a few frames, of the others by a short run, unless that would encode for long.
     """
-    recorded: dict[StageId, tuple[Task, FrameForecast]] = {
-        tasks.stage_id(Stage.COLLECT, task): (
-            task,
-            _task_frames(task, None if data is None else data.of_task(i)),
+    recorded = {
+        tasks.stage_id(Stage.COLLECT, task): _task_frames(
+            task, None if data is None else data.of_task(i)
         )
         for i, task in enumerate(tasks)
     }
-    frames = sum(of_task.total for _, of_task in recorded.values())
+    frames = sum(of_task.total for of_task in recorded.values())
     extracted = {extraction.id: extraction for extraction in extractions(run)}
     inputs = _Inputs(
         run=run, info=tasks.info, data=data, frames=frames, timed=timed, short=None, not_measured=""
@@ -111,29 +110,30 @@ def forecast(
         if status.id in extracted
     }
     others = [status for status in pending if status.id not in extracted]
+    works = {status.id: _work_of(status.id, tuple(recorded)) for status in others}
     with contextlib.ExitStack() as stack:
-        if timed and any(_untimed(inputs, status) for status in others):
+        if timed and any(inputs.timing(work)[0] is None for work in works.values()):
             if reason := _against_short_run(tasks, frames, found.values()):
                 inputs = attrs.evolve(inputs, not_measured=reason)
             else:
                 inputs = attrs.evolve(inputs, short=stack.enter_context(short_run(tasks)))
         for status in others:
+            timing = inputs.timing(works[status.id])
             if status.id in recorded:
-                task, of_task = recorded[status.id]
-                found[status.id] = _forecast_collect(inputs, task.run, status, of_task)
+                found[status.id] = _forecast_collect(status, recorded[status.id], *timing)
             else:
-                found[status.id] = _forecast_training(inputs, status)
+                found[status.id] = _forecast_training(run, status, *timing)
     return tuple(found.get(status.id, Forecast(status=status)) for status in statuses), frames
 
 
-def _untimed(inputs: _Inputs, status: StageStatus) -> bool:
-    return inputs.timing(_work_of(status.id.stage))[0] is None
+def _work_of(id: StageId, recorded: Sequence[StageId]) -> Callable[[Run], Work]:
+    """Return a function that returns the work of a stage in a run, or in a short one.
 
-
-def _work_of(stage: Stage) -> Callable[[Run], Work]:
-    if stage is Stage.COLLECT:
-        return collect_work
-    return lambda run: workload_of(run, stage).work
+    ``recorded`` has the stages that record one task each, in the order of a run's tasks.
+    """
+    if id in recorded:
+        return lambda run: collect_work(run.tasks[recorded.index(id)])
+    return lambda run: workload_of(run, id.stage).work
 
 
 def _against_short_run(tasks: Tasks, frames: int, encoded: Iterable[Forecast]) -> str:
@@ -199,9 +199,8 @@ def _size(folder: Path) -> int:
 
 
 def _forecast_collect(
-    inputs: _Inputs, run: Run, status: StageStatus, frames: FrameForecast
+    status: StageStatus, frames: FrameForecast, timing: Timing | None, past: str
 ) -> Forecast:
-    timing, past = attrs.evolve(inputs, run=run).timing(collect_work)
     return Forecast(
         status=status,
         bytes=round(frames.missing * frames.bytes_per_frame),
@@ -269,10 +268,9 @@ def _cached_frame_bytes(folder: Path, data: Dataset | None) -> int | None:
     return None
 
 
-def _forecast_training(inputs: _Inputs, status: StageStatus) -> Forecast:
+def _forecast_training(run: Run, status: StageStatus, timing: Timing | None, past: str) -> Forecast:
     """Forecast align, train or act from what the same work takes."""
-    workload = workload_of(inputs.run, status.id.stage)
-    timing, past = inputs.timing(_work_of(status.id.stage))
+    workload = workload_of(run, status.id.stage)
     return Forecast(
         status=status,
         bytes=timing.bytes if timing else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import attrs
 from ..spec import Spec
 from ..stages.run import Run
 from ..stages.tasks import Tasks
-from ..system.progress import say
+from ..system.progress import quiet, say
 from ..weights.inventory import inventory
 
 UNAVAILABLE = ("not downloaded", "missing")  # states of weights
@@ -36,9 +35,7 @@ def short_spec(spec: Spec) -> Spec:
     act = attrs.evolve(
         spec.act, episodes=min(spec.act.episodes, ACTED), videos=0, baselines=(), seeds=None
     )
-    return attrs.evolve(
-        spec, name="short", collect=collect, align=align, policy=policy, act=act, log=()
-    )
+    return attrs.evolve(spec, name="short", collect=collect, align=align, policy=policy, act=act)
 
 
 def frames_of(tasks: Tasks) -> int:
@@ -68,20 +65,6 @@ def short_run(tasks: Tasks) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="rgb2act-") as name:
         root = Path(name).resolve()
         spec = short_spec(tasks.run.spec)
-        with _quiet():
-            run_pipeline(spec, root, "act")
+        with quiet():
+            run_pipeline(spec, root, "act", logged=False)
         yield Run(spec=spec, root=root)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Print no progress of the stages."""
-    before = os.environ.get("RGB2ACT_QUIET")
-    os.environ["RGB2ACT_QUIET"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["RGB2ACT_QUIET"]
-        else:
-            os.environ["RGB2ACT_QUIET"] = before

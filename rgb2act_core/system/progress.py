@@ -25,6 +25,7 @@ EVERY = 10.0  # seconds between plain lines
 PERIOD = 600.0  # seconds over which a bar averages its rate; large models need long for a batch
 SHORTEST = 0.1  # seconds; units that end within less have no meaningful rate
 NARROW, WIDE = 80, 100  # columns of a terminal below which the bar is left out, or shorter
+QUIET = "RGB2ACT_QUIET"  # an environment variable, as worker processes print progress too
 _clock = time.monotonic
 _live: Progress | None = None  # the bars on the screen; rich allows one group at a time
 
@@ -60,8 +61,19 @@ def progress_bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[A
             yield advance
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Print no progress in the block, and none in processes that are started in it."""
+    before = {name: os.environ.get(name, "") for name in (QUIET, progress_json.VARIABLE)}
+    os.environ |= {QUIET: "1", progress_json.VARIABLE: ""}
+    try:
+        yield
+    finally:
+        os.environ |= before
+
+
 def _quiet() -> bool:
-    return os.environ.get("RGB2ACT_QUIET", "") not in ("", "0")
+    return os.environ.get(QUIET, "") not in ("", "0")
 
 
 @contextmanager

@@ -33,13 +33,14 @@ class Tracker:
         spec: the run's spec.
         folder: folder of the run.
         root: folder of all runs.
+        logged: whether anything is sent to the loggers.
     """
 
-    def __init__(self, spec: Spec, folder: Path, root: Path) -> None:
-        run = _info(spec, root)
+    def __init__(self, spec: Spec, folder: Path, root: Path, logged: bool = True) -> None:
+        run, choices = _info(spec, root), spec.log or (_default(),)
         self._links = [
             LoggerLink(label, choice.build, folder / label, run)
-            for label, choice in _labelled(spec.log or (_default(),))
+            for label, choice in _labelled(choices if logged else ())
         ]
 
     def stage(self, name: str, key: str) -> StageCurves:

@@ -236,11 +236,20 @@ def test_check_downloads_no_weights(
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
 def test_check_measures_by_a_short_run_on_request(
-    spec_file: SpecFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    spec_file: SpecFile,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a short run is not logged")
+
+    monkeypatch.setattr("rgb2act_core.tracking.logger_link.Channel", never)
     command = ["check", str(spec_file()), "--root", str(tmp_path / "root")]
     assert main([*command, "--time", "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert printed.err == "measuring: a short run of all stages\n"
+    result = json.loads(printed.out)
     found = {stage["stage"]: stage for stage in result["stages"]}
     for stage in ("extract/puppet", "teacher/puppet"):
         assert 0 < found[stage]["seconds"] < 60
@@ -256,6 +265,23 @@ def test_check_measures_by_a_short_run_on_request(
     assert "align           waits for collect" in shown
     assert "unknown for align, train, act;" in shown
     assert "\ntime: unknown\ntimes of stages that have not run here: rgb2act check SPEC" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("puppet")
+def test_a_short_run_measures_the_recording_of_each_task(
+    spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = [{"use": "puppet"}, {"use": "puppet", "task": "waltz"}]
+    spec, root = read_spec(spec_file(environment=two)), tmp_path / "root"
+    found = forecasts(check(spec, root, timed=True))
+    for stage in ("collect/puppet", "collect/waltz"):
+        assert found[stage].seconds
+        assert "measured now: " in found[stage].basis
+    chain.run_pipeline(spec, root, logged=False)
+    monkeypatch.setattr("rgb2act_core.pipeline.forecast.short_run", None)
+    more = read_spec(spec_file(environment=two, collect={"episodes": 5}))
+    assert all(stage.seconds for stage in check(more, root, timed=True).stages)
 
 
 def test_forecast_is_that_of_this_image_size(

@@ -76,6 +76,22 @@ def test_stdout_stays_empty(capsys):
     assert "a [bold] word\n" in err
 
 
+def test_a_quiet_block_prints_nothing_and_leaves_the_variables_as_they_were(capsys, monkeypatch):
+    monkeypatch.delenv("RGB2ACT_QUIET", raising=False)
+    monkeypatch.setenv("RGB2ACT_PROGRESS", "json")
+
+    @progress.quiet()
+    def interrupted():
+        progress.say("hello")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert capsys.readouterr().err == ""
+    assert not os.environ["RGB2ACT_QUIET"]
+    assert os.environ["RGB2ACT_PROGRESS"] == "json"
+
+
 def test_quiet_mode_prints_nothing(capsys, monkeypatch):
     monkeypatch.setenv("RGB2ACT_QUIET", "1")
     with progress.progress_bar("act", 8, "episodes") as advance:
