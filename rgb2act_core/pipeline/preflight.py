@@ -139,9 +139,9 @@ def head_shape(spec: Spec, info: EnvironmentInfo) -> HeadShape:
 
 
 def _check_head(spec: Spec, info: EnvironmentInfo) -> None:
-    problems = Problems()
+    problems, shape = Problems(), head_shape(spec, info)
     with problems.collected("policy.head: "):
-        if problem := spec.policy.head.build().check(head_shape(spec, info)):
+        if problem := spec.policy.head.build().check(shape):
             raise UserError(problem)
     problems.raise_any()
 

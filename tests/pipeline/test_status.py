@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -17,8 +18,11 @@ from rgb2act_core.data.episode_store import read_episode
 from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain, timings
 from rgb2act_core.pipeline.forecast import Forecast
+from rgb2act_core.pipeline.preflight import check_compatibility
 from rgb2act_core.pipeline.status import CheckResult, check
 from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.stages.run import Run
+from rgb2act_core.stages.tasks import open_tasks
 from rgb2act_core.store.stage_id import Stage, StageId, StageState, StageStatus
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -100,6 +104,16 @@ def test_int8_on_another_device_is_refused_before_any_work(
     spec = read_spec(spec_file(policy={"head": {"use": "flow", "precision": "int8"}}))
     with pytest.raises(UserError, match="precision 'int8' needs a CPU, got 'cuda'"):
         check(spec, tmp_path)
+
+
+@pytest.mark.usefixtures("puppet")
+def test_an_arm_without_actions_is_one_problem(spec_file: SpecFile, tmp_path: Path) -> None:
+    run = Run(spec=read_spec(spec_file(policy={"arms": "left"})), root=tmp_path)
+    info = attrs.evolve(open_tasks(run).info, action_names=("joint",))
+    with pytest.raises(UserError) as caught:
+        check_compatibility(run.spec, info)
+    (problem,) = caught.value.args
+    assert problem.startswith("policy.arms: 'left' controls none of the actions")
 
 
 # --- weights load before anything runs ---
