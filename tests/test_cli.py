@@ -108,9 +108,9 @@ def test_interrupt_prints_how_to_resume() -> None:
 def test_interrupt_of_a_command_without_progress_is_one_word(tmp_path: Path) -> None:
     code = INSTEAD.format(body="pass").replace(
         "sys.exit",
-        "from rgb2act_core.spec import command_line\n"
+        "from rgb2act_core.pipeline import find_spec\n"
         "def given_spec(*args, **kwargs): raise KeyboardInterrupt\n"
-        "command_line.given_spec = given_spec\nsys.exit",
+        "find_spec.given_spec = given_spec\nsys.exit",
     )
     done = python("-c", code, "doctor", "x.toml")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")

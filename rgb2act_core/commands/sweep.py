@@ -54,25 +54,24 @@ def run(args: argparse.Namespace) -> int:
     from ..spec.axes import combinations, parse_axes
 
     axes = parse_axes(args.overrides)
-    name = _check(Path(args.spec), combinations(axes))
+    name = _check(args, combinations(axes))
     outcomes = run_all(Path(args.spec), Path(args.root), axes, args.jobs)
     _show(args, name, axes, outcomes)
     return int(any(outcome.error for outcome in outcomes))
 
 
-def _check(spec: Path, chosen: Sequence[Mapping[str, str]]) -> str:
+def _check(args: argparse.Namespace, chosen: Sequence[Mapping[str, str]]) -> str:
     """Return the name of the runs.
 
     Raises UserError if no combination can be read. If only some cannot, they fail later.
     """
-    from ..spec.overrides import parse_overrides
-    from ..spec.reader import read_source
+    from ..pipeline.find_spec import given_spec
 
     problems, names = Problems(), list[str]()
     for values in chosen:
         options = (("--set", f"{key}={value}") for key, value in values.items())
         with problems.collected():
-            names.append(read_source(spec, parse_overrides(options)).spec.name)
+            names.append(given_spec(args, options=options).spec.name)
     if not names:
         problems.raise_any()
     return names[0]

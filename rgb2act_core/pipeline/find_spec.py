@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UserError, closest
-from ..spec import command_line
-from ..spec.reader import SpecSource
+from ..spec.overrides import parse_overrides
+from ..spec.reader import SpecSource, read_source
 from ..store.run_folders import all_runs
 from ..system.default_root import default_root
 from .find_run import run_folder
 
 
-def given_spec(args: argparse.Namespace, files: bool = True) -> SpecSource:
+def given_spec(
+    args: argparse.Namespace,
+    files: bool = True,
+    options: Iterable[tuple[str, str]] | None = None,
+) -> SpecSource:
     """Return the spec of the arguments that ``plugins.arguments.add_spec`` added.
 
-    With ``files=False``, files that the spec names need not exist. Raises UserError with all
-    problems of the spec and of the options, or if the name is that of a run or of nothing.
+    With ``files=False``, files that the spec names need not exist. ``options`` override keys in
+    place of those of the arguments. Raises UserError with all problems of the spec and of the
+    options, or if the name is that of a run or of nothing.
     """
     root = Path(getattr(args, "root", None) or default_root())
     _check(args.spec, args.command, root, args.takes_runs)
-    return command_line.given_spec(args, files)
+    overrides = parse_overrides(args.overrides if options is None else options)
+    return read_source(Path(args.spec), overrides, files=files)
 
 
 def _check(text: str, command: str, root: Path, takes_runs: bool) -> None:

@@ -71,6 +71,7 @@ def test_the_root_is_that_of_the_environment_variable(
         ("check smoke", "smoke: is a run; rgb2act check takes a spec, which is a TOML file;"),
         ("run smoke@2", "smoke@2: is a run; rgb2act run takes a spec, which is a TOML file;"),
         ("doctor lif", "lif: no such spec; did you mean 'lift.toml'?"),
+        ("sweep lif.toml --set seed=0,1", "lif.toml: no such spec; did you mean 'lift.toml'?"),
         ("check lift.tml", "lift.tml: no such spec; did you mean 'lift.toml'?"),
         ("weights unknown", "unknown: no such file; give the path of a run spec"),
         ("act smok", "smok: is neither a spec nor a run; did you mean 'smoke'?"),
