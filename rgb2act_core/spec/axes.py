@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from ..errors import Problems, UserError
-from .overrides import parse_key, parse_value
+from .overrides import KEYS, parse_key, parse_value
 
 _PART = re.compile(r"""\"(?:\\.|[^"\\])*"|'[^']*'|[^"'\[\]{},]+|.""", re.DOTALL)
-_SHORT = {"--seed": "seed", "--device": "compute.device"}
 
 
 @attrs.frozen
@@ -69,7 +68,7 @@ def split_values(text: str) -> tuple[str, ...]:
 
 def _axis(option: str, text: str) -> Axis:
     origin = f"{option} {text}"
-    key, equals, values = (_SHORT[option], "=", text) if option in _SHORT else text.partition("=")
+    key, equals, values = (KEYS[option], "=", text) if option in KEYS else text.partition("=")
     if not equals:
         raise UserError(f"{origin}: has no value; write KEY=VALUE,VALUE, such as seed=0,1,2")
     parse_key(key, origin)

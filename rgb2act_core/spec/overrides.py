@@ -13,13 +13,13 @@ from typing import Any
 
 import attrs
 
-from ..errors import UserError
+from ..errors import Problems, UserError
 from .places import Places
 from .toml_lines import Path
 
 _WORD = re.compile(r"(?!\.\d)[A-Za-z_~./][A-Za-z0-9_~./:@+-]*")
 _AMBIGUOUS = ("true", "false", "none", "null", "yes", "no", "on", "off")  # in another language
-_KEYS = {"--seed": "seed", "--device": "compute.device"}
+KEYS = {"--seed": "seed", "--device": "compute.device"}  # that options of their own set
 
 
 @attrs.frozen
@@ -36,22 +36,18 @@ def parse_overrides(given: Iterable[tuple[str, str]]) -> tuple[Override, ...]:
 
     Raises UserError with all options that cannot be read.
     """
-    found: list[Override] = []
-    problems: list[str] = []
+    problems, found = Problems(), list[Override]()
     for option, text in given:
-        try:
+        with problems.collected():
             found.append(_parse(option, text))
-        except UserError as err:
-            problems += err.args
-    if problems:
-        raise UserError(*problems)
+    problems.raise_any()
     return tuple(found)
 
 
 def _parse(option: str, text: str) -> Override:
     origin = f"{option} {_shown(text)}"
-    if option in _KEYS:
-        return Override(parse_key(_KEYS[option], origin), parse_value(text, origin), origin)
+    if option in KEYS:
+        return Override(parse_key(KEYS[option], origin), parse_value(text, origin), origin)
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"{origin}: has no value; write KEY=VALUE, such as policy.steps=100")
@@ -106,14 +102,11 @@ def apply_overrides(
     Tables that do not exist are created. Raises UserError for an item of a list that does not
     exist and for a key of a value that is not a table.
     """
-    problems: list[str] = []
+    problems = Problems()
     for override in overrides:
-        try:
+        with problems.collected():
             data = _put(data, override, (), places)
-        except UserError as err:
-            problems += err.args
-    if problems:
-        raise UserError(*problems)
+    problems.raise_any()
     return data
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import attrs
 
-from ..errors import UserError
+from ..errors import Problems, UserError
 from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice, Spec
 from . import locate
@@ -79,16 +79,13 @@ def fetch(spec: Spec) -> None:
 
     Raises one UserError that lists every file that could not be downloaded.
     """
-    problems: list[str] = []
+    problems = Problems()
     for choice in (*spec.backbone, *([spec.teacher] if spec.teacher else [])):
         for field in attrs.fields(type(choice.config)):
             if is_marked(field, Mark.WEIGHTS) and getattr(choice.config, field.name) == "hub":
-                try:
+                with problems.collected():
                     locate.locate_weights("hub", choice.config.official, _name(choice))
-                except UserError as err:
-                    problems += err.args
-    if problems:
-        raise UserError(*dict.fromkeys(problems))
+    problems.raise_any()
 
 
 def _of_field(role: str, choice: Choice, value: str) -> WeightsStatus:
