@@ -6,6 +6,7 @@ The processes share the store, whose locks see to it that no stage is computed t
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -21,8 +22,6 @@ import attrs
 
 from ..spec.axes import Axis, combinations, label_of
 from ..system.progress import say
-
-KEPT_LINES = 20  # of stderr, for the message of a combination that fails
 
 
 @attrs.frozen(kw_only=True)
@@ -68,10 +67,10 @@ class _Sweep:
             process = self._start(values)
             self._running.add(process)
         say(f"{mark} {label_of(values, self.axes)}")
-        lines: deque[str] = deque(maxlen=KEPT_LINES)
+        last: deque[str] = deque(maxlen=1)  # line of stderr
         assert process.stdout is not None
         assert process.stderr is not None
-        reader = threading.Thread(target=_forward, args=(process.stderr, mark, lines), daemon=True)
+        reader = threading.Thread(target=_forward, args=(process.stderr, mark, last), daemon=True)
         reader.start()
         output = process.stdout.read()
         code = process.wait()
@@ -79,7 +78,7 @@ class _Sweep:
         with self._lock:
             self._running.discard(process)
         if code:
-            return Outcome(values=values, error=_problem(code, lines))
+            return Outcome(values=values, error=_problem(code, output, last))
         found = json.loads(output)
         return Outcome(values=values, folder=Path(found["run"]), results=found["results"])
 
@@ -104,15 +103,17 @@ class _Sweep:
         )
 
 
-def _forward(stream: IO[str], mark: str, lines: deque[str]) -> None:
-    """Print each line of a process's stderr after ``mark``, and keep the last ones."""
+def _forward(stream: IO[str], mark: str, last: deque[str]) -> None:
+    """Print each line of a process's stderr after ``mark``, and keep the last one."""
     for line in stream:
-        lines.append(line.rstrip())
+        last.append(line.rstrip())
         say(f"{mark} {line.rstrip()}")
 
 
-def _problem(code: int, lines: Sequence[str]) -> str:
-    """Return why a process failed: its last line, or the signal that ended it."""
+def _problem(code: int, output: str, last: Sequence[str]) -> str:
+    """Return why a process failed: its problems, its last line, or the signal that ended it."""
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
-    return lines[-1] if lines else f"exit code {code}"
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return "\n".join(json.loads(output)["error"]["problems"])
+    return last[0] if last else f"exit code {code}"

@@ -17,11 +17,16 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 SpecFile = Callable[..., Path]
 
 
+def _runs(root: Path) -> set[str]:
+    return {path.name for path in (root / "puppet").iterdir() if path.is_dir()}
+
+
 def test_combination_that_fails_does_not_stop_the_others(
     cli: Cli, spec_file: SpecFile, puppet_root: Path
 ) -> None:
     spec = spec_file(policy={"condition": "proprio_only"})
     options = ("--set", "policy.n_action_steps=2,99", "--set", "seed=0,1", "--jobs", "2")
+    runs = _runs(puppet_root)
     done = cli("sweep", spec, "--root", puppet_root, "--json", *options)
     assert done.returncode == 1, done.stderr
     failed = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
@@ -39,11 +44,26 @@ def test_combination_that_fails_does_not_stop_the_others(
     assert folders[2:] == [None, None]
     assert len(set(folders[:2])) == 2
     assert Path(found["page"]).is_file()
+    assert {Path(folder).name for folder in folders[:2]} == _runs(puppet_root) - runs
 
     again = cli("sweep", spec, "--root", puppet_root, *options)
+    assert again.stderr.count("train: cached") == 2
     assert "train: runs" not in again.stderr
     assert again.stdout.splitlines()[0].split()[0] == "policy.n_action_steps"
-    assert [run["run"] for run in found["runs"]][:2] == folders[:2]
+    assert {Path(folder).name for folder in folders[:2]} == _runs(puppet_root) - runs
+
+
+def test_all_problems_of_a_combination_are_reported(
+    cli: Cli, spec_file: SpecFile, puppet_root: Path
+) -> None:
+    spec = spec_file(policy={"n_action_steps": 4}, act={"candidates": 2})
+    options = ("--set", "act.first_seed=0,100000")
+    done = cli("sweep", spec, "--root", puppet_root, "--json", *options)
+    assert done.returncode == 1
+    one, two = (run["error"].splitlines() for run in json.loads(done.stdout)["runs"])
+    assert ["act.candidates: 2 needs" in line for line in one] == [True]
+    assert "act.candidates: 2 needs" in two[0]
+    assert two[1].startswith("--set act.first_seed=100000: seed 100000 is also one of the seeds")
 
 
 def test_keys_that_no_combination_has_are_refused_before_any_work(
