@@ -70,12 +70,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the conformance checks of one component; exit code 1 if one fails."""
-    from rich.console import Console
+    from ..system.console import open_console
 
     outcomes: list[Outcome] = []
     for subject in _subjects(args):
         found = _run(subject)
-        Console().print(_table(subject.title, found))
+        open_console().print(_table(subject.title, found))
         outcomes += found
     for outcome in outcomes:
         if outcome.not_tested:
