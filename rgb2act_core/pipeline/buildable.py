@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..interfaces import EnvironmentInfo
 from ..spec import Spec
+from ..store.root_folder import existing
 from .component_checks import check_components
 from .size_checks import check_sizes
 
@@ -19,11 +20,3 @@ def check_buildable(spec: Spec, info: EnvironmentInfo, root: Path, download: boo
     """
     shapes = check_components(spec, info, download)
     check_sizes(spec, info, shapes, shutil.disk_usage(existing(root)).free)
-
-
-def existing(path: Path) -> Path:
-    """Return the path, or the closest folder above it that exists."""
-    path = path.resolve()
-    while not path.exists():
-        path = path.parent
-    return path

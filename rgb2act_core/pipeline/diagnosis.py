@@ -14,7 +14,7 @@ from ..interfaces import Diagnostic
 from ..interfaces.fields import Mark, is_marked
 from ..spec import Spec
 from ..store.disk_errors import OTHER_ROOT
-from ..store.root_folder import check_root
+from ..store.root_folder import check_root, existing
 from ..system.formatting import format_bytes
 from ..weights.inventory import WeightsStatus, inventory
 
@@ -61,13 +61,13 @@ def _root(root: Path) -> Diagnostic:
     """Return whether the folder of all runs can be written."""
     try:
         check_root(root)
-        existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+        folder = existing(root)
     except UserError as err:
         return Diagnostic(name="root", ok=False, detail=str(root), remedy=str(err))
-    if not os.access(existing, os.W_OK | os.X_OK):
-        detail = f"{existing} cannot be written"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        detail = f"{folder} cannot be written"
         return Diagnostic(name="root", ok=False, detail=detail, remedy=OTHER_ROOT)
-    free = format_bytes(shutil.disk_usage(existing).free)
+    free = format_bytes(shutil.disk_usage(folder).free)
     return Diagnostic(name="root", ok=True, detail=f"{root}, {free} free")
 
 

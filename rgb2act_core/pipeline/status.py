@@ -21,11 +21,11 @@ from ..stages import collect
 from ..stages.keys import act_folder, align_folder, policy_folder, stored_features
 from ..stages.run import Run
 from ..stages.tasks import Task, Tasks, dataset_of, open_tasks
-from ..store.root_folder import check_root, resolved
+from ..store.root_folder import check_root, existing, resolved
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState, StageStatus
 from ..system.formatting import counted, format_bytes
-from .buildable import check_buildable, existing
+from .buildable import check_buildable
 from .data_checks import check_data
 from .extractions import extractions
 from .forecast import Forecast, forecast

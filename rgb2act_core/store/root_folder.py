@@ -21,11 +21,16 @@ def resolved(root: Path) -> Path:
 def check_root(root: Path) -> None:
     """Raise UserError if ``root`` is no folder and cannot become one; nothing is created."""
     with guard(root):
-        existing = root
-        while not existing.exists():
-            existing = existing.parent
-    if not existing.is_dir():
-        raise UserError(f"{root}: {existing} is not a folder; {OTHER_ROOT}")
+        found = existing(root)
+    if not found.is_dir():
+        raise UserError(f"{root}: {found} is not a folder; {OTHER_ROOT}")
+
+
+def existing(path: Path) -> Path:
+    """Return the path, or the closest folder above it that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def open_root(root: Path) -> None:
