@@ -145,11 +145,9 @@ def _readable(folder: Path) -> RunFile | None:
 def _previous_stages(folder: Path) -> dict[StageId, StageRecord]:
     """Return the stages of a run, and those that it did not reach of the runs before it."""
     found: dict[StageId, StageRecord] = {}
-    earlier: Path | None = folder
-    while earlier:
-        if old := _readable(earlier):
+    for path in (folder, *before(folder)):
+        if old := _readable(path):
             found = {stage.id: stage for stage in (*old.earlier_stages, *old.stages)} | found
-        earlier = before(earlier)
     return found
 
 

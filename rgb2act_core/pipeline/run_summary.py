@@ -6,8 +6,9 @@ No plugin is needed, and a damaged record or stage never hides the other runs.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,30 +89,40 @@ class RunSummary:
 
 def summaries(root: Path, name: str | None = None) -> list[RunSummary]:
     """Return the runs in a root, or those of one name, sorted by name and number."""
-    found = all_runs(root)
-    return [summary(path) for id, path in found.items() if name is None or id.name == name]
+    found: list[RunSummary] = []
+    size = functools.cache(size_of)  # runs share most of their folders
+    earlier: dict[str, RunFile | None] = {}
+    for id, folder in all_runs(root).items():
+        if name is None or id.name == name:
+            found.append(_summary(folder, earlier.get(id.name), size))
+            earlier[id.name] = found[-1].record
+    return found
 
 
 def summary(folder: Path) -> RunSummary:
     """Return the summary of the run in a folder."""
+    earlier = None
+    for path in before(folder)[:1]:
+        with contextlib.suppress(UserError):
+            earlier = read_run_file(path)
+    return _summary(folder, earlier, size_of)
+
+
+def _summary(folder: Path, earlier: RunFile | None, size: Callable[[Path], int]) -> RunSummary:
     id, under_way = RunId.of(folder), is_under_way(folder)
     try:
         record = read_run_file(folder)
     except UserError as err:
         return RunSummary(id=id, folder=folder, state=str(err))
-    root, earlier = root_of(folder, record), before(folder)
-    changes: Sequence[Change] = ()
-    if earlier is not None:
-        with contextlib.suppress(UserError):
-            changes = spec_changes(read_run_file(earlier).spec, record.spec)
+    root = root_of(folder, record)
     return RunSummary(
         id=id,
         folder=folder,
         state="under way" if under_way else _state(record),
         record=record,
-        changes=tuple(changes),
+        changes=tuple(spec_changes(earlier.spec, record.spec)) if earlier else (),
         results=_results(root, record),
-        bytes=sum(size_of(root / path) for path in {stage.path for stage in record.stages}),
+        bytes=sum(size(root / path) for path in {stage.path for stage in record.stages}),
     )
 
 

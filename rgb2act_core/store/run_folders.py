@@ -86,8 +86,9 @@ def newest(folder: Path) -> Path | None:
     return next(reversed(runs.values()), None)
 
 
-def before(folder: Path) -> Path | None:
-    """Return the run with the next lower number of the same name; None if there is none."""
-    own = RunId.of(folder)
-    lower = [path for n, path in numbered(folder.parent).items() if n < own.number]
-    return lower[-1] if own.number and lower else None
+def before(folder: Path) -> list[Path]:
+    """Return the runs of the same name with lower numbers, the next lower one first."""
+    own = RunId.of(folder).number
+    if not own:
+        return []
+    return [path for n, path in reversed(numbered(folder.parent).items()) if n < own]

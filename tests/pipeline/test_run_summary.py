@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rgb2act_core.pipeline import run_summary
 from rgb2act_core.pipeline.comparison import compare
 from rgb2act_core.pipeline.comparison_page import comparison_page
 from rgb2act_core.pipeline.run_summary import shown, spec_changes, summaries
@@ -147,3 +148,25 @@ def test_runs_that_were_not_evaluated_are_compared_by_their_specs(
     assert found.paired == (None,)
     assert found.to_json()["runs"][1]["paired"] is None
     assert "demo@2" in render_page(comparison_page(found))
+
+
+def test_a_list_of_runs_reads_each_record_and_measures_each_folder_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        folder = add_run(tmp_path, number, set(), {"seed": number})
+        data = json.loads((folder / "run.json").read_text())
+        data["stages"].append(stage("collect", "shared"))
+        (folder / "run.json").write_text(json.dumps(data))
+    seen: list[Path] = []
+    for name in ("read_run_file", "size_of"):
+        real = getattr(run_summary, name)
+        monkeypatch.setattr(
+            run_summary, name, lambda path, real=real: (seen.append(path), real(path))[1]
+        )
+    found = summaries(tmp_path)
+    assert [str(change) for each in found for change in each.changes] == [
+        "seed: 1 -> 2",
+        "seed: 2 -> 3",
+    ]
+    assert len(seen) == len(set(seen)) == 3 + 2 * 3 + 1

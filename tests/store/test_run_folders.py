@@ -70,8 +70,9 @@ def test_a_folder_without_number_is_a_run(tmp_path: Path) -> None:
     folder = record(tmp_path / "demo", format=2)
     assert (newest(folder), RunId.of(folder)) == (folder, RunId("demo", 0))
     assert RunId("demo", 0).folder(tmp_path) == folder
-    assert before(record(folder / "1")) == folder
-    assert before(folder) is None
+    assert before(record(folder / "1")) == [folder]
+    assert before(record(folder / "4")) == [folder / "1", folder]
+    assert before(folder) == []
 
 
 def test_paths_start_at_the_root_wherever_it_is(tmp_path: Path) -> None:
