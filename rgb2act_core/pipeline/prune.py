@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import attrs
 
 from ..errors import UserError
 from ..store.locks import locked
-from ..store.run_folders import RunId, all_runs, numbered
+from ..store.run_folders import NUMBER, RunId, all_runs
 from ..store.run_marks import is_under_way
 from ..store.run_needs import PRUNE_LOCK, Needs, read_needs
+from ..store.run_numbers import LAST
 from ..store.unneeded import Unneeded, remove, size_of, unneeded
 
 
@@ -54,14 +55,13 @@ def prune(
 ) -> Pruned:
     """Remove runs, and what the others do not need; with ``dry``, only return what would be.
 
-    Raises UserError if a run to remove is under way or in another root, or if the record of
-    another run is damaged.
+    Raises UserError if a run to remove is under way or in another root, or if another run cannot
+    be read.
     """
     if not root.is_dir():
         return Pruned(runs=(), run_bytes=0, items=())
     root = root.resolve()
     doomed = {folder.resolve() for folder in runs}
-    _check(root, doomed)
     if dry:
         return _find(root, doomed, keep_days)
     with locked(root / "store" / PRUNE_LOCK):
@@ -71,18 +71,14 @@ def prune(
         return found
 
 
-def _check(root: Path, doomed: Iterable[Path]) -> None:
-    known = {folder.resolve() for folder in all_runs(root).values()}
+def _find(root: Path, doomed: set[Path], keep_days: float) -> Pruned:
+    known = _known(root)
     for folder in doomed:
         if folder not in known:
             raise UserError(f"{folder}: is not a run in {root}; set --root to its folder of runs")
         if is_under_way(folder):
             raise UserError(f"{RunId.of(folder)}: is under way; stop it first, or wait")
-
-
-def _find(root: Path, doomed: set[Path], keep_days: float) -> Pruned:
-    kept = [path for path in all_runs(root).values() if path.resolve() not in doomed]
-    needs = {folder: _needs(folder) for folder in kept}
+    needs = {folder: _needs(folder) for folder in known - doomed}
     unknown = any(n.provisional and is_under_way(folder) for folder, n in needs.items())
     items = unneeded(
         root,
@@ -92,6 +88,17 @@ def _find(root: Path, doomed: set[Path], keep_days: float) -> Pruned:
     )
     sizes = [size_of(part) for folder in doomed for part in _parts(folder)]
     return Pruned(runs=tuple(sorted(doomed)), run_bytes=sum(sizes), items=tuple(items))
+
+
+def _known(root: Path) -> set[Path]:
+    """Return the folders of all runs."""
+    try:
+        return {folder.resolve() for folder in all_runs(root, strict=True).values()}
+    except OSError as err:
+        raise UserError(
+            f"{err.filename}: cannot be read ({err.strerror}); until then, rgb2act prune does not"
+            " know what its runs need"
+        ) from err
 
 
 def _needs(folder: Path) -> Needs:
@@ -109,5 +116,10 @@ def _parts(folder: Path) -> list[Path]:
     """Return what belongs to a run: its folder or, of a run without number, what is in it."""
     if RunId.of(folder).number:
         return [folder]
-    others = {*numbered(folder).values()} - {folder}
-    return [path for path in folder.iterdir() if path not in others and path.suffix != ".lock"]
+    return [path for path in folder.iterdir() if not _of_name(path)]
+
+
+def _of_name(path: Path) -> bool:
+    """Return whether a path in the folder of a name belongs to no run or to a numbered one."""
+    numbers = NUMBER.fullmatch(path.name) or path.name == LAST
+    return bool(numbers) or path.suffix == ".lock" or path.match("sweep-*.html")

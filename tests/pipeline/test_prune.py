@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -212,9 +213,13 @@ def test_a_run_of_an_earlier_version_keeps_what_its_record_names(
     assert left >= shared.outputs["more"]
     folders = {str(Path(path).parent) for path in shared.outputs["more"]}
     assert {str(Path(path).parent) for path in left} == folders  # with all of their entries
+    started = old / "2"  # a run that has no record yet
+    started.mkdir()
+    (old / "last-number").write_text("3")
+    (old / "sweep-0123.html").write_text("")
     prune(root, [old], dry=False)
     assert outputs(root) == frozenset()
-    assert not (old / "run.json").exists()
+    assert {path.name for path in old.iterdir()} == {"2", "last-number", "sweep-0123.html"}
 
 
 def test_nothing_is_removed_while_a_record_is_damaged(shared: Shared, tmp_path: Path) -> None:
@@ -222,6 +227,53 @@ def test_nothing_is_removed_while_a_record_is_damaged(shared: Shared, tmp_path: 
     (root / "seed" / "1" / "run.json").write_text("{")
     with pytest.raises(UserError, match="does not know what seed@1 needs"):
         prune(root, [root / "base" / "1"], dry=False)
+    assert outputs(root) == outputs(shared.root)
+
+
+@pytest.mark.parametrize("name", ["other", "base/7"])
+def test_nothing_is_removed_while_a_folder_cannot_be_read(
+    shared: Shared, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run of another user, or on a disk that is not mounted, nobody knows what it needs."""
+    root = shared.copy(tmp_path / "root")
+    closed = (root / name / "run.json").resolve()
+    closed.parent.mkdir()
+    real = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path.resolve() == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    with pytest.raises(UserError, match=rf"{name}/run.json: cannot be read \(Permission denied\)"):
+        prune(root, [root / "base" / "1"], dry=False)
+    monkeypatch.undo()
+    assert outputs(root) == outputs(shared.root)
+
+
+def test_nothing_is_removed_while_a_link_leads_nowhere(shared: Shared, tmp_path: Path) -> None:
+    root = shared.copy(tmp_path / "root")
+    (root / "other").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(UserError, match=r"root/other: cannot be read \(No such file"):
+        prune(root, dry=False)
+
+
+def test_a_run_that_starts_while_prune_waits_is_not_removed(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shared.copy(tmp_path / "root")
+    with contextlib.ExitStack() as stack:
+
+        @contextmanager
+        def waiting(path: Path) -> Iterator[None]:
+            stack.enter_context(under_way(root / "base" / "1"))
+            with locked(path):
+                yield
+
+        monkeypatch.setattr("rgb2act_core.pipeline.prune.locked", waiting)
+        with pytest.raises(UserError, match="base@1: is under way"):
+            prune(root, [root / "base" / "1"], dry=False)
     assert outputs(root) == outputs(shared.root)
 
 
