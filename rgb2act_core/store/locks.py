@@ -56,23 +56,24 @@ def locked(path: Path, *, remedy: str = OTHER_ROOT) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process holds the lock file at ``path``; it never waits."""
+    """Return whether a process holds the lock file at ``path``; it never waits.
+
+    A process of another host, or one whose ``flock`` cannot be seen, holds a file that was updated
+    a short time ago.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if _flock(fd, fcntl.LOCK_SH) and not _of_another_host(path):
+            return False
     except BlockingIOError:
         return True
-    except OSError as err:
-        if err.errno not in _NO_FLOCK:
-            raise
-        holder = _holder(path)
-        return holder is not None and time.time() - holder.updated / 1e9 < _patience(holder)
     finally:
         os.close(fd)
-    return False
+    holder = _holder(path)
+    return holder is not None and time.time() - holder.updated / 1e9 < _patience(holder)
 
 
 @attrs.frozen(kw_only=True)
@@ -176,13 +177,13 @@ def _of_another_host(path: Path) -> bool:
     return holder is not None and holder.pid is not None and holder.host != host_name()
 
 
-def _flock(fd: int) -> bool:
+def _flock(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
     """Lock an open file; return False if its file system cannot.
 
     Raises BlockingIOError if another process holds the lock.
     """
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except OSError as err:
         if err.errno in _NO_FLOCK:
             return False

@@ -51,10 +51,14 @@ class RunId:
         return root / self.name / (str(self.number) if self.number else "")
 
 
-def numbered(folder: Path) -> dict[int, Path]:
-    """Return the folders of a name's runs by number, in order; empty if there are none."""
+def numbered(folder: Path, *, strict: bool = False) -> dict[int, Path]:
+    """Return the folders of a name's runs by number, in order; empty if there are none.
+
+    With ``strict``, raises OSError for a folder that cannot be read, which may have runs.
+    """
     found = {}
-    with contextlib.suppress(OSError):  # a missing folder, or a name that is too long
+    # a missing folder, a name that is too long, a folder of another user
+    with contextlib.suppress(NotADirectoryError if strict else OSError):
         if (folder / RECORD).is_file():
             found[UNNUMBERED] = folder
         for path in folder.iterdir():
@@ -63,16 +67,21 @@ def numbered(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def all_runs(root: Path) -> dict[RunId, Path]:
-    """Return the folders of all runs in a root, sorted by name and number."""
+def all_runs(root: Path, *, strict: bool = False) -> dict[RunId, Path]:
+    """Return the folders of all runs in a root, sorted by name and number.
+
+    With ``strict``, raises OSError for a folder that cannot be read, which may have runs.
+    """
     try:
         names = sorted(path.name for path in root.iterdir() if path.name != STORE)
     except OSError:
+        if strict:
+            raise
         return {}
     return {
         RunId(name, number): folder
         for name in names
-        for number, folder in numbered(root / name).items()
+        for number, folder in numbered(root / name, strict=strict).items()
     }
 
 
