@@ -140,9 +140,7 @@ class LeRobotEnvironment:
 
     def check_data(self) -> Iterator[Finding]:
         """Yield what is surprising in the episodes, beyond what ``recorded`` refuses."""
-        yield from data_checks.check_episodes(
-            self._listing, self._entries, self.recorded(), self.config
-        )
+        yield from data_checks.check_episodes(self._listing, self._entries)
 
     def demonstrate(self, seed: int, noise: float) -> Episode | None:
         """Raise UserError: a recorded data set has no expert."""

@@ -11,6 +11,7 @@ from rgb2act_core import UserError, check_regular, check_within, parse_json, rea
 REMEDY = "download or record it again, or leave the episode out with [environment] skip"
 AGAIN = "download or record the data set again"
 TEXT_LIMIT = 256 << 20  # bytes of a JSON file
+State = tuple[int, int]  # time of the last change (ns) and size of a file, for caches
 POINTER = b"version https://git-lfs"
 PLACEHOLDERS = ("chunk_index", "file_index", "video_key", "episode_chunk", "episode_index")
 FORMATS = ("", "d", *(f"0{width}d" for width in range(1, 10)))
@@ -25,12 +26,15 @@ def allowed_folder(root: Path) -> Path:
     return root.parents[1] if root.parent.name == "snapshots" else root
 
 
-def check_file(path: Path, root: Path) -> None:
-    """Raise UserError unless ``path`` is a regular file of the data set in ``root``."""
+def check_file(path: Path, root: Path) -> State:
+    """Return the state of a file of the data set in ``root``.
+
+    Raises UserError unless it is a regular file.
+    """
     try:
         check_within(path, allowed_folder(root))
-        size = check_regular(path).st_size
-        pointer = size < 1024 and read_regular(path).startswith(POINTER)
+        status = check_regular(path)
+        pointer = status.st_size < 1024 and read_regular(path).startswith(POINTER)
     except FileNotFoundError:
         raise UserError(f"{path}: is missing; {REMEDY}") from None
     except OSError as err:
@@ -39,6 +43,7 @@ def check_file(path: Path, root: Path) -> None:
         raise UserError(
             f"{path}: is a pointer of Git LFS, not the file; run git lfs pull in {root}"
         )
+    return status.st_mtime_ns, status.st_size
 
 
 def read_json(path: Path, root: Path) -> Any:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError, check_memory
 
-from .files import REMEDY, check_file
+from .files import REMEDY, State, check_file
 
 Columns = dict[str, NDArray[Any]]
 
@@ -57,15 +57,11 @@ def read_table(
 
 def read_arrays(path: Path, root: Path, names: Sequence[str]) -> Columns:
     """Return columns of a file as arrays (R, ...), from a small cache. Do not change them."""
-    check_file(path, root)
-    status = path.stat()
-    return _cached_arrays(path, root, tuple(names), status.st_mtime_ns, status.st_size)
+    return _cached_arrays(path, root, tuple(names), check_file(path, root))
 
 
 @lru_cache(maxsize=2)
-def _cached_arrays(
-    path: Path, root: Path, names: tuple[str, ...], _modified: int, _size: int
-) -> Columns:
+def _cached_arrays(path: Path, root: Path, names: tuple[str, ...], _: State) -> Columns:
     table = read_table(path, root, names)
     return {name: to_array(path, name, table[name]) for name in names}
 

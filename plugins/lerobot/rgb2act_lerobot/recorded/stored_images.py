@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from PIL import Image
 
 from rgb2act_core import UserError, check_memory
 
-from .files import REMEDY, check_file
+from .files import REMEDY, State, check_file
 from .parquet import open_parquet
 
 FORMATS = ("PNG", "JPEG", "TIFF")  # recognised by the content
@@ -68,7 +68,14 @@ class ImageClip:
 def open_images(
     path: Path, root: Path, key: str, episode: int, label: str, length: int
 ) -> ImageClip:
-    """Check the headers of the images of an episode, which must have one size."""
+    """Check the headers of the images of an episode, which must have one size; once per process."""
+    return _checked(path, root, key, episode, label, length, check_file(path, root))
+
+
+@cache
+def _checked(
+    path: Path, root: Path, key: str, episode: int, label: str, length: int, _: State
+) -> ImageClip:
     encoded = _encoded(path, root, key, episode)
     if len(encoded) != length:
         raise UserError(f"{path}: {label}: has {len(encoded)} images for {length} frames; {REMEDY}")
@@ -107,15 +114,11 @@ def _damaged(path: Path, label: str, index: int, problem: str) -> UserError:
 
 
 def _encoded(path: Path, root: Path, key: str, episode: int) -> tuple[bytes, ...]:
-    check_file(path, root)
-    status = path.stat()
-    return _cached(path, root, key, episode, status.st_mtime_ns, status.st_size)
+    return _cached(path, root, key, episode, check_file(path, root))
 
 
 @lru_cache(maxsize=8)
-def _cached(
-    path: Path, root: Path, key: str, episode: int, _modified: int, _size: int
-) -> tuple[bytes, ...]:
+def _cached(path: Path, root: Path, key: str, episode: int, _: State) -> tuple[bytes, ...]:
     """Return the encoded images of an episode by ``frame_index``, from its row groups only."""
     found: list[tuple[int, bytes]] = []
     with open_parquet(path, root) as file:

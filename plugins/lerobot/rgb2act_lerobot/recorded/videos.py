@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError, check_memory
 
-from .files import REMEDY, check_file
+from .files import REMEDY, State, check_file
 
 LARGEST = 16384  # pixels per side
 OPEN = 8  # videos that stay open per thread
@@ -77,10 +78,15 @@ def open_clip(
 ) -> VideoClip:
     """Find the frames of an episode, whose first is at ``start`` seconds, without decoding them.
 
-    Frames are counted from the first one, and each must be within half a frame of its place.
-    Raises UserError that names the first frame that is missing or elsewhere.
+    Frames are counted from the first one, and each must be within half a frame of its place. They
+    are read once per process. Raises UserError that names the first frame that is missing or
+    elsewhere.
     """
-    check_file(path, root)
+    return _found(path, label, start, length, fps, check_file(path, root))
+
+
+@cache
+def _found(path: Path, label: str, start: float, length: int, fps: float, _: State) -> VideoClip:
     try:
         with _opened(path) as (container, stream):
             size = _size(path, label, stream)
