@@ -208,6 +208,18 @@ def missing_plugin(files: dict[str, bytes]) -> dict[str, bytes]:
     return changed(files, spec=spec | {"backbone": [{"use": "os.system"}]})
 
 
+def large_network(files: dict[str, bytes]) -> dict[str, bytes]:
+    data = json.loads(files[POLICY])
+    del data["record_digest"]
+    data["config"]["horizon"] = 10**9
+    return stated(files | {POLICY: json.dumps(data).encode()})
+
+
+def infinite_number(files: dict[str, bytes]) -> dict[str, bytes]:
+    act = json.loads(files[MANIFEST])["act"]
+    return changed(files, act=act | {"max_steps": float("inf")})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -220,6 +232,8 @@ def missing_plugin(files: dict[str, bytes]) -> dict[str, bytes]:
         (path_in_spec, "names a file outside of it, backbone.0.weights = '/etc/passwd'"),
         (name_outside, "name: must be letters"),
         (missing_plugin, "there is no backbone 'os.system'"),
+        (large_network, r"policy.json: the network that it describes: needs .* of memory, but"),
+        (infinite_number, "its rgb2act.json is damaged .OverflowError"),
     ],
 )
 def test_altered_repository_is_refused(
