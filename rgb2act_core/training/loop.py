@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -108,26 +109,13 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
     Ctrl-C finishes the current step and saves a checkpoint first. Raises UserError with the step
     and the batch's episodes if the loss or the gradient is not finite.
     """
-    module, options = job.module.train(), job.optimization
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, options.lr, options.betas, weight_decay=options.weight_decay, fused=True
-    )
-    ema = copy.deepcopy(module).eval().requires_grad_(False) if options.ema else None
-    checkpoint = Checkpoint(job.folder / "checkpoint.safetensors", module, optimizer, ema)
+    learner = _Learner(job)
+    checkpoint = learner.checkpoint()
     state = checkpoint.load() or {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0}
-    first = state["step"]
+    first, clock = state["step"], _Clock(state["seconds"], state["cpu_seconds"])
     if first:
         say(f"{job.title}: resuming at step {first} of {job.steps}")
-    wall, cpu = time.monotonic() - state["seconds"], time.process_time() - state["cpu_seconds"]
     saved, step_seconds = time.monotonic(), 0.0
-    log_every = max(job.steps // CURVE_POINTS, 1)
-    evaluate_every = max(job.steps // job.evaluations, 1)
-
-    def save(step: int) -> None:
-        spent = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
-        checkpoint.save(step, **spent)
-
     with (
         MetricsLog(job.folder / "metrics.jsonl", job.curves, first) as log,
         progress_bar(job.title, job.steps, "steps", done=first) as advance,
@@ -135,51 +123,118 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
     ):
         upcoming = job.sampler.indices(first)
         for step in range(first, job.steps):
-            started, last = time.monotonic(), step == job.steps - 1
+            started = time.monotonic()
             seed_modules(job.seed, step)
             rows, upcoming = upcoming, job.sampler.indices(step + 1)
-            if job.prefetch and not last:
+            if job.prefetch and step < job.steps - 1:
                 job.prefetch(upcoming, step + 1)
-            lr = learning_rate(job, step)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            optimizer.zero_grad()
-            loss, metrics = job.loss(rows, step)
-            if loss.requires_grad:  # otherwise the loss has computed its gradients itself
-                loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, options.grad_clip)
-            _check_finite(job, rows, step, loss, norm)
-            optimizer.step()
-            if ema is not None:
-                _average(ema, module, options.ema, step)
+            learned = learner.learn(rows, step)
             step_seconds += time.monotonic() - started
-            if step % log_every == 0 or last:
-                parts = {k: float(torch.as_tensor(v).detach()) for k, v in metrics.items()}
-                log.write(step, loss=loss.item(), lr=lr, grad_norm=float(norm), **parts)
-            if (step + 1) % evaluate_every == 0 or last:
-                with torch.no_grad():
-                    found = job.evaluate((ema or module).eval())
-                log.write(step, **{f"val/{name}": value for name, value in found.items()})
-                module.train()
-            if job.attempt and ((step + 1) % job.attempt_every == 0 or last):
-                began, cpu_began = time.monotonic(), time.process_time()
-                log.write(step, **job.attempt((ema or module).eval(), step))
-                module.train()
-                wall += time.monotonic() - began
-                cpu += time.process_time() - cpu_began
-            advance(1, loss=loss.item())
+            learner.log(log, clock, step, learned)
+            advance(1, loss=learned.loss.item())
             if stopping() or time.monotonic() - saved > job.checkpoint_seconds:
-                save(step + 1)
+                checkpoint.save(step + 1, **clock.spent())
                 saved = time.monotonic()
             if stopping():
                 raise KeyboardInterrupt
     return TrainingResult(
-        module=(ema or module).eval(),
-        seconds=time.monotonic() - wall,
-        cpu_seconds=time.process_time() - cpu,
+        module=learner.trained(),
         steps=job.steps - first,
         step_seconds=step_seconds,
+        **clock.spent(),
     )
+
+
+class _Clock:
+    """Time spent on training, that before an interruption included."""
+
+    def __init__(self, seconds: float, cpu_seconds: float) -> None:
+        self._wall, self._cpu = time.monotonic() - seconds, time.process_time() - cpu_seconds
+
+    def spent(self) -> dict[str, float]:
+        """Return ``seconds`` and ``cpu_seconds``."""
+        seconds, cpu_seconds = time.monotonic() - self._wall, time.process_time() - self._cpu
+        return {"seconds": seconds, "cpu_seconds": cpu_seconds}
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Do not count the time of a block."""
+        began, cpu_began = time.monotonic(), time.process_time()
+        yield
+        self._wall += time.monotonic() - began
+        self._cpu += time.process_time() - cpu_began
+
+
+@attrs.frozen(eq=False)
+class _Learned:
+    """One step of training."""
+
+    loss: Tensor
+    norm: Tensor  # of the gradient, before clipping
+    lr: float
+    metrics: Metrics
+
+    def write(self, log: MetricsLog, step: int) -> None:
+        """Write a row of the learning curves."""
+        parts = {k: float(torch.as_tensor(v).detach()) for k, v in self.metrics.items()}
+        log.write(step, loss=self.loss.item(), lr=self.lr, grad_norm=float(self.norm), **parts)
+
+
+class _Learner(Generic[Module]):
+    """A job's module with its optimiser and averaged weights."""
+
+    def __init__(self, job: TrainingJob[Module]) -> None:
+        self.job, self.module, options = job, job.module.train(), job.optimization
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            options.lr,
+            options.betas,
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
+        averaged = copy.deepcopy(self.module) if options.ema else None
+        self.ema = None if averaged is None else averaged.eval().requires_grad_(False)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the job's checkpoint, which may not exist yet."""
+        path = self.job.folder / "checkpoint.safetensors"
+        return Checkpoint(path, self.module, self.optimizer, self.ema)
+
+    def trained(self) -> Module:
+        """Return the module to use, in eval mode: its averaged weights if there are any."""
+        return (self.module if self.ema is None else self.ema).eval()
+
+    def learn(self, rows: Rows, step: int) -> _Learned:
+        """Change the weights once. Raises UserError if the loss or the gradient is not finite."""
+        job, lr = self.job, learning_rate(self.job, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad()
+        loss, metrics = job.loss(rows, step)
+        if loss.requires_grad:  # otherwise the loss has computed its gradients itself
+            loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, job.optimization.grad_clip)
+        _check_finite(job, rows, step, loss, norm)
+        self.optimizer.step()
+        if self.ema is not None:
+            _average(self.ema, self.module, job.optimization.ema, step)
+        return _Learned(loss, norm, lr, metrics)
+
+    def log(self, log: MetricsLog, clock: _Clock, step: int, learned: _Learned) -> None:
+        """Write what is due after a step: its loss, metrics on held-out data, and attempts."""
+        job, last = self.job, step == self.job.steps - 1
+        if step % max(job.steps // CURVE_POINTS, 1) == 0 or last:
+            learned.write(log, step)
+        if (step + 1) % max(job.steps // job.evaluations, 1) == 0 or last:
+            with torch.no_grad():
+                found = job.evaluate(self.trained())
+            log.write(step, **{f"val/{name}": value for name, value in found.items()})
+            self.module.train()
+        if job.attempt and ((step + 1) % job.attempt_every == 0 or last):
+            with clock.stopped():
+                log.write(step, **job.attempt(self.trained(), step))
+                self.module.train()
 
 
 def _check_finite(
