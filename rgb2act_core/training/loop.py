@@ -117,9 +117,9 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
         say(f"{job.title}: resuming at step {first} of {job.steps}")
     saved, step_seconds = time.monotonic(), 0.0
     with (
+        deferred() as stopping,
         MetricsLog(job.folder / "metrics.jsonl", job.curves, first) as log,
         progress_bar(job.title, job.steps, "steps", done=first) as advance,
-        deferred() as stopping,
     ):
         upcoming = job.sampler.indices(first)
         for step in range(first, job.steps):
