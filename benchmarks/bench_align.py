@@ -33,7 +33,8 @@ from rgb2act_core.stages.align import BETAS, open_inputs, teacher_transform
 from rgb2act_core.stages.extract import extract_embeddings, extract_features
 from rgb2act_core.stages.keys import stored_embeddings, stored_features
 from rgb2act_core.stages.run import Run
-from rgb2act_core.training.loop import Optimization, TrainingJob, train_loop
+from rgb2act_core.training.job import Optimization, TrainingJob
+from rgb2act_core.training.loop import train_loop
 from rgb2act_core.training.sampler import BatchSampler
 
 OPTIMIZATION = Optimization(

@@ -36,7 +36,7 @@ def augment(
         if config.token_dropout:
             uniform = torch.rand(*tokens.shape[:3], 1, generator=generator)
             dropped = dropped | (uniform < config.token_dropout)
-        if dropped.any():
+        if config.backbone_dropout or config.token_dropout:
             tokens = torch.where(dropped.to(tokens.device), mean, tokens)
         augmented.append(tokens)
     return augmented

@@ -201,7 +201,8 @@ class Policy(nn.Module):
             parts.append((joints_BOJ - self.joint_mean) / self.joint_std)
         if self.config.task_width:
             assert task_B is not None
-            parts.append(self.task_vectors(task_B)[:, None].expand(-1, joints_BOJ.shape[1], -1))
+            vector_BX = self.task_vectors(task_B.to(joints_BOJ.device))
+            parts.append(vector_BX[:, None].expand(-1, joints_BOJ.shape[1], -1))
         return Observation(vector=torch.cat(parts, -1), tokens=tokens, task=task_B)
 
     def loss(self, obs: Observation, actions_BSA: Tensor, mask_BS: Tensor) -> Tensor:

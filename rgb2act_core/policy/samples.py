@@ -71,7 +71,7 @@ class Samples:
     parts: tuple[int, ...]  # widths of the parts of a frame's feature vector
     joints_RJ: Tensor
     actions_RA: Tensor
-    task_R: Tensor  # index into ``tasks``
+    task_R: Tensor  # index into ``tasks``, on the CPU
     tasks: tuple[str, ...]
     sampler: BatchSampler  # of training batches
     rows: NDArray[np.int64]  # of the training frames
@@ -165,7 +165,7 @@ def open_samples(
         parts=feature_parts(condition, aligner, pooled, state_RS.shape[1]),
         joints_RJ=_column([e.joints for e in episodes])[:, chosen].to(device),
         actions_RA=_column([e.actions for e in episodes])[:, chosen].to(device),
-        task_R=torch.from_numpy(task_R).to(device),
+        task_R=torch.from_numpy(task_R),
         tasks=data.tasks or (info.task,),
         sampler=BatchSampler(
             trained,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,10 +28,11 @@ class TaskHeads(nn.Module):
         """Return the mean of the heads' losses, weighted by their rows.
 
         ``args`` are the arguments of ``PolicyModule.loss``; a head receives the rows of its task.
+        ``task_B`` is on the CPU, so that no step waits for an accelerator.
         """
         parts = []
         for index, head in enumerate(self.each):
-            rows = torch.nonzero(task_B == index).flatten()
+            rows = torch.from_numpy(np.flatnonzero(task_B.numpy() == index))
             if len(rows):
                 loss = as_policy_module(head).loss(*(arg[rows] for arg in args))
                 parts.append(loss * (len(rows) / len(task_B)))
@@ -52,7 +54,7 @@ class TaskHeads(nn.Module):
                 for generator, its_own in zip(generators, mine.tolist(), strict=True)
             ]
             plans = sample(as_policy_module(self.each[index]), own)
-            parts.append((mine[:, None, None, None], plans))
+            parts.append((mine[:, None, None, None].to(plans.actions.device), plans))
         merged = parts[0][1]
         for mask, plans in parts[1:]:
             merged = _where(mask, plans, merged)

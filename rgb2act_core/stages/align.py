@@ -36,7 +36,8 @@ from ..store.keys import key_of
 from ..store.locks import locked
 from ..system.devices import device_of
 from ..system.progress import say
-from ..training.loop import Optimization, TrainingJob, train_loop
+from ..training.job import Optimization, TrainingJob
+from ..training.loop import train_loop
 from ..training.metrics_log import Curves
 from ..training.sampler import BatchSampler
 from .keys import stored_embeddings, stored_features

@@ -33,7 +33,8 @@ from ..spec.requirements import align_of, policy_backbones, policy_teacher
 from ..system.devices import device_of
 from ..system.progress import say
 from ..training.budget import steps_within
-from ..training.loop import Optimization, TrainingJob, train_loop
+from ..training.job import Optimization, TrainingJob
+from ..training.loop import train_loop
 from ..training.metrics_log import Curves
 from ..training.sampler import Rows
 from .act import evaluation_tasks
@@ -266,7 +267,7 @@ def _evaluate(samples: Samples, policy: Policy) -> dict[str, float]:
     found = {"loss": float(loss), "action_rmse": _rms(error[mask])}
     for index, name in enumerate(samples.tasks if len(samples.tasks) > 1 else ()):
         own = samples.task_R[torch.from_numpy(samples.held)] == index
-        found[f"loss/{name}"] = _loss(samples, policy, samples.held[own.cpu().numpy()])
+        found[f"loss/{name}"] = _loss(samples, policy, samples.held[own.numpy()])
         found[f"action_rmse/{name}"] = _rms(error[own][mask[own]])
     return found
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..store.files import read_json, write_json
-from .loop import TrainingJob
+from .job import TrainingJob
 from .randomness import seed_modules
 
 WARMUP_STEPS, TIMED_STEPS = 5, 20

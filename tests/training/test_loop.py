@@ -6,16 +6,15 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from synchronisations import Counting
 from torch import Tensor, nn
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.training.budget import steps_within
-from rgb2act_core.training.loop import (
-    Optimization,
-    TrainingJob,
-    learning_rate,
-    train_loop,
-)
+from rgb2act_core.training.checkpoint import Checkpoint
+from rgb2act_core.training.job import Optimization, TrainingJob, learning_rate
+from rgb2act_core.training.learner import Learner
+from rgb2act_core.training.loop import train_loop
 from rgb2act_core.training.randomness import Purpose, step_generator
 from rgb2act_core.training.sampler import BatchSampler, Rows
 
@@ -113,6 +112,59 @@ def test_a_loss_that_is_not_finite_names_the_step_and_its_episodes(tmp_path: Pat
     bad = job(tmp_path, net, loss=loss)
     first = bad.sampler.indices(2)[0]
     with pytest.raises(UserError, match=rf"toy: step 2: loss is .*batch of episode_{first};"):
+        train_loop(bad)
+
+
+def test_the_device_is_read_at_most_once_in_50_steps(tmp_path: Path) -> None:
+    counting = Counting()
+    long = job(tmp_path, steps=200, evaluations=1, checkpoint_seconds=1e9)
+    with counting:
+        train_loop(attrs.evolve(long, evaluate=lambda _: {}))
+    assert counting.found.total() / 200 <= 0.02
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 201
+
+
+def test_metrics_are_written_before_the_checkpoint_that_follows_them(tmp_path: Path) -> None:
+    saves: list[int] = []
+
+    def written() -> int:
+        return len((tmp_path / "metrics.jsonl").read_text().splitlines())
+
+    class Saved(Checkpoint):
+        def save(self, step: int, **meta: Any) -> None:
+            saves.append(step)
+            assert written() >= step
+            super().save(step, **meta)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rgb2act_core.training.learner.Checkpoint", Saved)
+        train_loop(job(tmp_path, steps=7))
+    assert saves == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_no_checkpoint_holds_weights_that_are_not_finite(tmp_path: Path) -> None:
+    def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        return net(torch.full((2, 3), torch.nan if step == 30 else 1.0)).sum(), {}
+
+    net = nn.Linear(3, 1)
+    with pytest.raises(UserError, match="toy: step 30: loss is nan"):
+        train_loop(job(tmp_path, net, loss=loss, evaluations=1, checkpoint_seconds=0.0))
+    resumed = job(tmp_path, nn.Linear(3, 1), loss=loss, evaluations=1)
+    state = Learner(resumed).checkpoint().load()
+    assert state is not None
+    assert state["step"] == 30
+    assert all(p.isfinite().all() for p in resumed.module.parameters())
+
+
+def test_an_error_that_follows_from_a_bad_step_names_that_step(tmp_path: Path) -> None:
+    def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        if step == 5:
+            raise ValueError("a distribution refuses nan")
+        return net(torch.full((2, 3), torch.nan if step == 3 else 1.0)).sum(), {}
+
+    net = nn.Linear(3, 1)
+    bad = job(tmp_path, net, loss=loss, evaluations=1, checkpoint_seconds=1e9)
+    with pytest.raises(UserError, match="toy: step 3: loss is nan"):
         train_loop(bad)
 
 
