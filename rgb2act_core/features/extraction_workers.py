@@ -1,16 +1,16 @@
 """Compute missing entries on one or several devices, with reading and writing in threads.
 
 On each device one thread reads ahead, the model runs in the worker's thread, and another thread
-checks and stores the results. Devices take episodes from one queue. An entry appears only when all
-its frames are stored.
+checks and stores the results. Devices and processes share the episodes by claims. An entry appears
+only when all its frames are stored.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,13 @@ from ..data.dataset import EpisodeRef, missing_entries
 from ..errors import UserError
 from ..interfaces import Episode
 from ..spec import Extract
+from ..store.claims import Claims
 from ..store.disk_errors import guard
 from ..store.group_writer import GroupWriter, sweep
-from ..store.locks import locked
 from ..system.progress import progress_bar
 from ..system.threads import BackgroundWriter, prefetch, run_parallel
 from .batch_size import AutoBatchSize
+from .episode_queue import EpisodeQueue
 from .token_codec import EncodedFrames
 
 BLOCK_FRAMES = 64  # frames read at once, fewer if they are large
@@ -69,43 +70,83 @@ def make_missing(
     build: Callable[[str], EntryEncoder],
     devices: Sequence[str],
     config: Extract,
-) -> None:
-    """Compute the missing entries of a folder, under its lock; progress counts frames.
+) -> int:
+    """Compute the missing entries of a folder; return how many frames this process encoded.
 
-    ``build`` makes the encoder for a device.
+    Processes that work on one folder share the episodes: each claims the one that it encodes, and
+    at the end waits for those of the others. Progress counts the frames of all of them. ``build``
+    makes the encoder for a device, once there is an episode for it.
     """
-    with locked(folder.with_name(folder.name + ".lock")):
-        with guard(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            sweep(folder)
-        missing = missing_entries(folder, episodes)
-        if not missing:
-            return  # another run computed them while this one waited for the lock
-        pending: queue.SimpleQueue[EpisodeRef] = queue.SimpleQueue()
-        for episode in missing:
-            pending.put(episode)
-        names = devices[: len(missing)]
-        encoders = [build(name) for name in names]  # one by one: building may draw random numbers
-        frames = sum(episode.open().rgb.shape[0] for episode in missing)
-        with progress_bar(title, frames, "frames") as advance:
-            counter = _FrameCounter(advance)
-            sizes = [AutoBatchSize(title, config.batch_size, name) for name in names]
-            workers = [
-                DeviceWorker(config, title, folder, encoder, size, pending.get_nowait())
-                for encoder, size in zip(encoders, sizes, strict=True)
-            ]
-            run_parallel([partial(worker.work, pending, counter) for worker in workers])
+    with guard(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+    missing = missing_entries(folder, episodes)
+    if not missing:
+        return 0
+    with Claims(folder) as claims:
+        pending = EpisodeQueue(title, folder, missing, claims)
+        workers = _Workers(title, folder, build, devices, config, pending)
+        firsts = workers.claim()
+        frames = {ref.digest: ref.open().rgb.shape[0] for ref in (*firsts, *pending)}
+        with progress_bar(title, sum(frames.values()), "frames") as advance:
+            counter = _FrameCounter(advance, frames)
+            pending.skipped = counter.skip
+            workers.encode(firsts, counter)
+            while pending.wait_for_others():
+                workers.encode(workers.claim(), counter)
+    sweep(folder)  # again: the claim of a killed process may have been taken over since
+    return counter.encoded
 
 
 class _FrameCounter:
-    """Progress of several threads."""
+    """Progress of several threads, and of the processes that encode other episodes."""
 
-    def __init__(self, advance: Callable[..., None]) -> None:
-        self.advance, self.lock = advance, threading.Lock()
+    def __init__(self, advance: Callable[..., None], frames: Mapping[str, int]) -> None:
+        self.advance, self.frames, self.lock = advance, frames, threading.Lock()
+        self.encoded = 0  # by this process
 
     def __call__(self, frames: int) -> None:
         with self.lock:
+            self.encoded += frames
             self.advance(frames)
+
+    def skip(self, ref: EpisodeRef) -> None:
+        """Count an episode that another process encoded."""
+        with self.lock:
+            self.advance(self.frames[ref.digest])
+
+
+@attrs.frozen(eq=False)
+class _Workers:
+    """The encoders of this process, each built when there is an episode for its device."""
+
+    title: str
+    folder: Path
+    build: Callable[[str], EntryEncoder]
+    devices: Sequence[str]
+    config: Extract
+    pending: EpisodeQueue
+    built: list[tuple[EntryEncoder, AutoBatchSize]] = attrs.field(factory=list)
+
+    def claim(self) -> list[EpisodeRef]:
+        """Claim the first episode of each device, as far as there are any, and build encoders.
+
+        Encoders are built one by one, because building may draw random numbers.
+        """
+        firsts = list(itertools.islice(iter(self.pending.take, None), len(self.devices)))
+        for name in self.devices[len(self.built) : len(firsts)]:
+            size = AutoBatchSize(self.title, self.config.batch_size, name)
+            self.built.append((self.build(name), size))
+        return firsts
+
+    def encode(self, firsts: Sequence[EpisodeRef], counter: _FrameCounter) -> None:
+        """Encode the first episodes, then all others that can be claimed."""
+        workers = [
+            DeviceWorker(self.config, self.title, self.folder, encoder, size, self.pending, first)
+            for (encoder, size), first in zip(self.built, firsts, strict=False)
+        ]
+        if workers:
+            run_parallel([partial(worker.work, counter) for worker in workers])
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -137,30 +178,26 @@ class DeviceWorker:
     folder: Path
     encoder: EntryEncoder
     batch_size: AutoBatchSize
+    pending: EpisodeQueue
     first_ref: EpisodeRef  # assigned up front: else a device that reads ahead may take them all
 
-    def work(
-        self,
-        pending: queue.SimpleQueue[EpisodeRef],
-        count_frames: Callable[[int], None],
-        stop: Callable[[], bool],
-    ) -> None:
+    def work(self, count_frames: Callable[[int], None], stop: Callable[[], bool]) -> None:
         """Read, encode and store concurrently; ``stop`` returns True once another worker failed."""
         with (
             _current_device(self.batch_size.device),
             EntryWriter(self, count_frames) as writer,
             BackgroundWriter(PENDING_BATCHES) as background,
-            prefetch(self._read(pending), PREFETCHED_BLOCKS) as blocks,
+            prefetch(self._read(), PREFETCHED_BLOCKS) as blocks,
         ):
             for batch in self._encode(blocks):
                 if stop():
                     return
                 background.put(partial(writer.store, batch))
 
-    def _read(self, pending: queue.SimpleQueue[EpisodeRef]) -> Iterator[_Block]:
+    def _read(self) -> Iterator[_Block]:
         """Yield the blocks of one episode after another."""
-        ref = self.first_ref
-        while True:
+        ref: EpisodeRef | None = self.first_ref
+        while ref is not None:
             with self.naming(ref):
                 episode = ref.open()
                 length, *frame_shape = episode.rgb.shape
@@ -169,10 +206,7 @@ class DeviceWorker:
                 for first in range(0, length, size):
                     data = self.encoder.read(episode, first, min(first + size, length))
                     yield _Block(ref=ref, episode=episode, first=first, data=data)
-            try:
-                ref = pending.get_nowait()
-            except queue.Empty:
-                return
+            ref = self.pending.take()
 
     def _encode(self, blocks: Iterator[_Block]) -> Iterator[_Batch]:
         for block in blocks:
@@ -220,6 +254,7 @@ class EntryWriter:
             if batch.last == episode.rgb.shape[0]:
                 self.group.commit(_provenance(ref) | worker.encoder.describe(episode))
                 self.group = None
+                worker.pending.finish(ref)
 
     def __enter__(self) -> EntryWriter:
         return self

@@ -21,6 +21,7 @@ from ..store.file_digests import file_digest
 from ..store.files import read_json, write_json
 from ..store.group_reader import read_group
 from ..store.keys import key_of
+from ..store.locks import locked
 from ..system.devices import processor
 from ..weights.inventory import weights_of
 from .encoder import Encoder, build_encoder
@@ -75,16 +76,18 @@ def register_fingerprint(
 ) -> tuple[Fingerprint, float]:
     """Return the fingerprint of stored features and the error of this encoder against it.
 
-    The first call stores the encoder's fingerprint. The caller holds the folder's lock. Raises
-    UserError if new features would differ from the stored ones.
+    The first call stores the encoder's fingerprint; of several processes, the first one does.
+    Raises UserError if new features would differ from the stored ones.
     """
     folder = features.folder
     facts = production_facts(features.choice, encoder.device)
     values = probe_features(encoder, shape, features.choice.component.name)
     path = _path(folder, shape)
     if not path.exists():
-        first = Fingerprint(shape=shape, values=values, produced_by=facts)
-        write_json(path, first.to_json())
+        with locked(folder.with_name(folder.name + ".lock")):
+            if not path.exists():
+                first = Fingerprint(shape=shape, values=values, produced_by=facts)
+                write_json(path, first.to_json())
     reference = _read(folder, shape)
     error = reference.error(values)
     remedy = f"delete {folder} and run again"

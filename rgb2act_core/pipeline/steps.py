@@ -97,7 +97,7 @@ def _collect_task(pipeline: Pipeline, task: Task) -> Dataset:
             episodes, count = collect_stage.missing(task.run, task.environment)
             reason = f"{counted(episodes, 'demonstration')} and {counted(count, 'scene')} to record"
             announce(stage, reason)
-            data = _record(task, episodes, count)
+            data = _record(task)
     if not reason:
         announce(stage)
     path, scenes = collect_stage.folder_of(task.run), None
@@ -108,16 +108,14 @@ def _collect_task(pipeline: Pipeline, task: Task) -> Dataset:
     return data
 
 
-def _record(task: Task, episodes: int, scenes: int) -> Dataset:
+def _record(task: Task) -> Dataset:
     timer = Timer()
     with timer.measure():
-        collect_stage.collect(task.run, task.environment)
+        frames = collect_stage.collect(task.run, task.environment)
     data = collect_stage.dataset_of(task.run, task.environment)
     if data is None:
         folder = collect_stage.folder_of(task.run)
         raise UserError(f"{folder}: episodes were deleted while others were recorded; run again")
-    new = data.demonstrations[-episodes or len(data.demonstrations) :]
-    frames = sum(source.open().rgb.shape[0] for source in new) + scenes  # one frame per scene
     save_timing(task.run, collect_work(task.run), frames, timer.seconds)
     return data
 
@@ -145,10 +143,9 @@ def _extract(pipeline: Pipeline, extraction: Extraction, data: Dataset) -> None:
     if left:
         with timer.measure():
             if isinstance(stored, StoredFeatures):
-                extract_stage.extract_features(run, stored, data)
+                frames = extract_stage.extract_features(run, stored, data)
             else:
-                extract_stage.extract_embeddings(run, stored, data)
-        frames = sum(source.open().rgb.shape[0] for source in left)
+                frames = extract_stage.extract_embeddings(run, stored, data)
         work = extract_work(run, stored.choice, pipeline.tasks.info)
         save_timing(run, work, frames, timer.seconds)
     record_stage(pipeline.record, extraction.id, extraction.key, stored.folder, timer, reason)

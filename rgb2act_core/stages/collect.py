@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from ..data.dataset import Dataset, EpisodeRef, recorded_dataset, stored_episode
-from ..data.episode_store import digest_of, write_episode
+from ..data.episode_store import digest_of
 from ..errors import UserError
 from ..interfaces import Environment
-from ..plugins.components import Capability, Component, Kind
+from ..plugins.components import Capability
+from ..store.claims import Claims
 from ..store.disk_errors import guard
 from ..store.group_writer import sweep
 from ..store.keys import canonical, key_of
-from ..store.locks import locked
-from ..system import processes
 from ..system.devices import workers_of
-from ..system.progress import progress_bar
+from ..system.shards import ALL, Shard
+from .recording import failure_mark, open_executor, record_demonstrations, record_scenes
 from .run import TaskRun
-from .scene_packs import ScenePack, missing_scenes, record_pack, scene_packs
+from .scene_packs import missing_scenes, scene_packs
 
 
 def folder_of(run: TaskRun) -> Path:
@@ -70,7 +68,7 @@ def demonstrations_of(run: TaskRun) -> list[Path]:
     for path in _attempts(run):
         if path.exists():
             paths.append(path)
-        elif not _failed(path).exists() or len(paths) == run.spec.collect.episodes:
+        elif not failure_mark(path).exists() or len(paths) == run.spec.collect.episodes:
             break
     return paths[: run.spec.collect.episodes]
 
@@ -85,10 +83,6 @@ def _attempts(run: TaskRun) -> Iterator[Path]:
 
 def _name(seed: int) -> str:
     return f"episode_{seed:07d}"
-
-
-def _failed(path: Path) -> Path:
-    return path.with_name(path.name + ".failed")
 
 
 def missing(run: TaskRun, environment: Environment) -> tuple[int, int]:
@@ -140,124 +134,35 @@ def _scenes(run: TaskRun, environment: Environment) -> tuple[EpisodeRef, ...] | 
     return tuple(map(stored_episode, paths)) if all(path.exists() for path in paths) else None
 
 
-def collect(run: TaskRun, environment: Environment) -> None:
-    """Record the requested demonstrations and scenes that are missing."""
-    demonstrations, scenes = folder_of(run), scenes_folder(run, environment)
-    folders = {scenes, demonstrations} if environment.info.demonstrates else {scenes}
-    with contextlib.ExitStack() as stack:
-        for folder in sorted(folders):
-            stack.enter_context(_open_folder(folder))
-        count = workers_of(run.spec.compute.simulator_workers)
-        component, config = run.environment.component, run.environment.config
-        with _executor(count, component, config) as executor:
-            if environment.info.demonstrates:
-                _record_demonstrations(run, executor, 2 * count)
-            _record_scenes(run, scenes, executor)
+def collect(run: TaskRun, environment: Environment, shard: Shard = ALL) -> int:
+    """Record the demonstrations and scenes of a shard that are missing.
 
-
-@contextlib.contextmanager
-def _open_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder, create it and remove what killed runs left in it."""
-    with locked(folder.with_name(folder.name + ".lock")):
-        with guard(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            sweep(folder)
-        yield
-        sweep(folder)  # again: a worker of a killed run may have written since
-
-
-@contextlib.contextmanager
-def _executor(count: int, component: Component, config: Any) -> Iterator[Executor]:
-    executor = processes.pool(count, _initialise, component.name, config)
-    try:
-        yield executor
-    except BrokenProcessPool as err:
-        executor.shutdown()
-        raise UserError(
-            "collect: a worker process was killed, possibly out of memory; lower"
-            " compute.simulator_workers and run again"
-        ) from err
-    except BaseException:
-        processes.stop(executor)
-        raise
-    executor.shutdown()
-
-
-def _record_demonstrations(run: TaskRun, executor: Executor, max_running: int) -> None:
-    """Attempt seeds in order until enough succeed.
-
-    No seed is attempted unless it is needed, so the recorded seeds do not depend on the workers'
-    speed.
+    Processes may record into one store at the same time, also the same shard: each records the
+    entries that it claims. Returns the frames that this process recorded.
     """
-    wanted, noise = run.spec.collect.episodes, run.spec.collect.action_noise_std
-    succeeded, attempted, limit = 0, 0, 20 + 10 * wanted
-    running: set[Future[bool]] = set()
-    paths = _attempts(run)
-    with progress_bar("collect demonstrations", wanted, "episodes") as advance:
-        while succeeded < wanted:
-            while succeeded + len(running) < wanted and len(running) < max_running:
-                path = next(paths)
-                attempted += 1
-                if path.exists():
-                    succeeded += 1
-                    advance()
-                elif not _failed(path).exists():
-                    running.add(executor.submit(_demonstrate, path, noise))
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for success in [future.result() for future in done]:
-                succeeded += success
-                advance(int(success), failed=attempted - succeeded - len(running))
-            if attempted > limit:
-                raise UserError(
-                    f"collect: only {succeeded} of {attempted} demonstrations succeeded; lower"
-                    " collect.action_noise_std"
+    spec, scenes, frames = run.spec, scenes_folder(run, environment), 0
+    count = workers_of(spec.compute.simulator_workers)
+    component, config = run.environment.component, run.environment.config
+    with (
+        _opened(scenes) as scene_claims,
+        open_executor(count, component, config) as executor,
+    ):
+        if environment.info.demonstrates:
+            wanted, noise = spec.collect.episodes, spec.collect.action_noise_std
+            workers = (executor, 2 * count)
+            with _opened(folder_of(run)) as claims:
+                frames = record_demonstrations(
+                    _attempts(run), wanted, noise, workers, claims, shard
                 )
+        return frames + record_scenes(scenes, scene_packs(run), executor, scene_claims, shard)
 
 
-def _record_scenes(run: TaskRun, folder: Path, executor: Executor) -> None:
-    packs = scene_packs(run)
-    if not packs:
-        return
-    with progress_bar("collect scenes", run.spec.collect.scenes, "scenes") as advance:
-        running = {}
-        for pack in packs:
-            if (folder / pack.name).exists():
-                advance(pack.count)
-            else:
-                running[executor.submit(_record_pack, folder, pack)] = pack.count
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-                advance(running.pop(future))
-
-
-class _Worker:
-    """State of a worker process, set when it starts."""
-
-    environment: Environment
-
-
-def _initialise(name: str, config: Any) -> None:
-    from ..plugins.registry import find
-
-    _Worker.environment = find(Kind.ENVIRONMENT, name).build(config)
-
-
-def _demonstrate(path: Path, noise: float) -> bool:
-    seed = int(path.name.removeprefix("episode_"))
-    try:
-        episode = _Worker.environment.demonstrate(seed, noise)
-    except Exception as err:
-        err.add_note(f"while recording the demonstration of seed {seed}")
-        raise
-    if episode is None:
-        with guard(path):
-            _failed(path).touch()
-        return False
-    write_episode(path, attrs.evolve(episode, name=path.name), extra={"seed": seed})
-    return True
-
-
-def _record_pack(folder: Path, pack: ScenePack) -> None:
-    record_pack(_Worker.environment, folder, pack)
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[Claims]:
+    """Create a folder, remove what killed runs left in it, and yield claims on its entries."""
+    with guard(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+    with Claims(folder) as claims:
+        yield claims
+    sweep(folder)  # again: a worker of a killed run may have written since

@@ -29,15 +29,21 @@ from ..interfaces import Episode, GroupTokenTeacher, PointCloud, Teacher
 from ..plugins.components import Capability
 from ..store.group_writer import GroupWriter
 from ..system.devices import devices_of
+from ..system.shards import ALL, Shard
 from .run import Run
 
 
 def extract_features(
-    run: Run, features: StoredFeatures, data: Dataset, devices: Sequence[str] | None = None
-) -> None:
-    """Encode the episodes that a backbone has no features of yet.
+    run: Run,
+    features: StoredFeatures,
+    data: Dataset,
+    devices: Sequence[str] | None = None,
+    shard: Shard = ALL,
+) -> int:
+    """Encode the episodes of a shard that a backbone has no features of yet.
 
-    ``devices`` defaults to those of the spec and may repeat a device.
+    ``devices`` defaults to those of the spec and may repeat a device. Returns how many frames this
+    process encoded; other processes may encode episodes of the same shard.
     """
     choice = features.choice
 
@@ -49,13 +55,21 @@ def extract_features(
 
     compute, title = run.spec.compute, f"extract {features.label}"
     devices = devices or devices_of(compute.device, compute.threads)
-    make_missing(title, features.folder, data.episodes, build, devices, run.spec.extract)
+    episodes = shard.part(data.episodes)
+    return make_missing(title, features.folder, episodes, build, devices, run.spec.extract)
 
 
 def extract_embeddings(
-    run: Run, embeddings: StoredEmbeddings, data: Dataset, devices: Sequence[str] | None = None
-) -> None:
-    """Embed the point clouds of the episodes that the teacher has no embeddings of yet."""
+    run: Run,
+    embeddings: StoredEmbeddings,
+    data: Dataset,
+    devices: Sequence[str] | None = None,
+    shard: Shard = ALL,
+) -> int:
+    """Embed the point clouds of a shard's episodes that the teacher has no embeddings of yet.
+
+    Returns how many frames this process embedded.
+    """
 
     def build(device: str) -> EntryEncoder:
         teacher = embeddings.choice.build().to(torch.device(device))
@@ -63,7 +77,8 @@ def extract_embeddings(
 
     compute, title = run.spec.compute, f"extract {embeddings.label}"
     devices = devices or devices_of(compute.device, compute.threads)
-    make_missing(title, embeddings.folder, data.episodes, build, devices, run.spec.extract)
+    episodes = shard.part(data.episodes)
+    return make_missing(title, embeddings.folder, episodes, build, devices, run.spec.extract)
 
 
 @attrs.frozen(eq=False)

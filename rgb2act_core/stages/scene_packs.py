@@ -57,8 +57,11 @@ def missing_scenes(folder: Path, pack: ScenePack) -> int:
     return max(pack.count - stored[0].count, 0) if stored else pack.count
 
 
-def record_pack(environment: Environment, folder: Path, pack: ScenePack) -> None:
-    """Store a pack, with the scenes of a stored pack that begins with the same one."""
+def record_pack(environment: Environment, folder: Path, pack: ScenePack) -> int:
+    """Store a pack, with the scenes of a stored pack that begins with the same one.
+
+    Returns how many scenes were recorded.
+    """
     parts = [read_episode(folder / known.name) for known in pack.stored_in(folder)[:1]]
     stored = sum(part.rgb.shape[0] for part in parts)
     seeds = range(pack.first + stored, pack.first + pack.count)
@@ -69,6 +72,7 @@ def record_pack(environment: Environment, folder: Path, pack: ScenePack) -> None
         raise
     packed = _packed(pack.name, parts, pack.count)
     write_episode(folder / pack.name, packed, extra={"first_seed": pack.first})
+    return len(seeds)
 
 
 def _packed(name: str, parts: Sequence[Episode], count: int) -> Episode:

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,22 +28,47 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..system.hosts import host_name, is_running
 from .array_format import CODECS, DTYPES, LEVEL, Layout, array_digest, good_name, index
+from .claims import SUFFIX, Claims
 from .disk_errors import guard
 from .files import json_digest, sync_folder
 from .group_reader import read_group
 
-_PARTIAL = re.compile(r"\..+\.partial-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}")
+_PARTIAL = re.compile(r"\.(?P<name>.+)\.partial-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}")
+ABANDONED = 3600.0  # seconds without a write, after which a process of another host has ended
 
 
 def sweep(parent: Path) -> int:
-    """Remove leftovers of killed writers on this host from ``parent``; return their number."""
+    """Remove leftovers of killed writers from ``parent``; return the number of partial groups.
+
+    An entry that a process works on, in this container or another one, is left alone, as its claim
+    cannot be taken.
+    """
+    left: dict[str, list[Path]] = {}
+    for path in Path(parent).glob("*"):
+        if (match := _PARTIAL.fullmatch(path.name)) and _is_left(path, match):
+            left.setdefault(match["name"], []).append(path)
+        elif path.suffix == SUFFIX:
+            left.setdefault(path.stem, [])
     removed = 0
-    for entry in Path(parent).glob(".*.partial-*"):
-        match = _PARTIAL.fullmatch(entry.name)
-        if match and match["host"] == host_name() and not is_running(int(match["pid"])):
-            shutil.rmtree(entry, ignore_errors=True)
-            removed += not entry.exists()
+    with Claims(parent) as claims:
+        for name, partials in left.items():
+            if not claims.take(name):
+                continue
+            for path in partials:
+                shutil.rmtree(path, ignore_errors=True)
+                removed += not path.exists()
+            claims.release(name)
     return removed
+
+
+def _is_left(path: Path, match: re.Match[str]) -> bool:
+    """Return whether the process that wrote a partial group seems to have ended."""
+    if match["host"] == host_name():
+        return not is_running(int(match["pid"]))
+    with contextlib.suppress(OSError):
+        times = [each.stat().st_mtime for each in (path, *path.rglob("*"))]
+        return time.time() - max(times) > ABANDONED
+    return False
 
 
 def first_unfinite(frames: NDArray[Any]) -> int | None:

@@ -16,7 +16,6 @@ import errno
 import fcntl
 import os
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +26,8 @@ from ..system.hosts import host_name, is_running
 from ..system.progress import say
 from .disk_errors import OTHER_ROOT, guard
 from .files import temporary_path
+from .heartbeat import HEARTBEAT
 
-BEAT = 3.0  # seconds
 STALE = 30.0  # seconds without an update: long enough for a stalled network file system
 STALE_HERE = 8.0  # the same for a process of this host that ended; containers may share its name
 POLL = 0.2  # seconds between two attempts
@@ -44,14 +43,11 @@ def locked(path: Path, *, remedy: str = OTHER_ROOT) -> Iterator[None]:
     with guard(path, remedy=remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _acquire(path)
-    ended = threading.Event()
-    beat = threading.Thread(target=_update, args=(lock, ended), daemon=True)
-    beat.start()
+    HEARTBEAT.add(lock)
     try:
         yield
     finally:
-        ended.set()
-        beat.join()
+        HEARTBEAT.remove(lock)
         lock.release()
 
 
@@ -76,13 +72,15 @@ def is_held(path: Path) -> bool:
     return holder is not None and time.time() - holder.updated / 1e9 < _patience(holder)
 
 
-@attrs.frozen(kw_only=True)
-class _Lock:
+@attrs.define(eq=False, kw_only=True)
+class LockFile:
     """A lock that this process holds."""
 
     path: Path
     fd: int
     token: str
+    soft: bool = False  # whether the file is the lock, as ``flock`` does not work
+    taken_over: bool = False
 
     def is_own(self) -> bool:
         """Return whether the file was not deleted or taken over."""
@@ -95,6 +93,17 @@ class _Lock:
                 self.path.unlink()
         with contextlib.suppress(OSError):
             os.close(self.fd)
+
+    def update(self) -> None:
+        """Update the file's time, unless another process took the lock over."""
+        with contextlib.suppress(OSError):
+            if self.taken_over:
+                return
+            if self.is_own():
+                os.utime(self.path)
+            elif (holder := _holder(self.path)) is not None and holder.pid is not None:
+                self.taken_over = True
+                say(f"{self.path.name}: was taken over by {holder} while this run did not respond")
 
 
 @attrs.frozen
@@ -122,25 +131,44 @@ class _Holder:
         return self.pid is not None and self.host == host_name() and not is_running(self.pid)
 
 
-def _acquire(path: Path) -> _Lock:
-    first, since, announced = None, time.monotonic(), False
-    while True:
-        lock, soft = _attempt(path)
+@attrs.define(eq=False)
+class Contender:
+    """Takes a lock that other processes may hold, in repeated attempts."""
+
+    path: Path
+    holder: _Holder | None = None
+    """What the file stated at the last attempt, if that failed."""
+    soft: bool = False  # whether the file is the lock, as ``flock`` does not work
+    _since: float = attrs.field(factory=time.monotonic)  # when ``holder`` was read first
+
+    def attempt(self) -> LockFile | None:
+        """Return the lock, or None if another process holds it; it never waits.
+
+        A lock whose process ended is taken over once its file was not updated for some time.
+        """
+        lock, self.soft = _attempt(self.path)
         if lock is not None:
             return lock
-        holder = _holder(path)
-        if holder != first:
-            first, since = holder, time.monotonic()
-        elif holder and soft and time.monotonic() - since > _patience(holder):
-            _remove(path, holder)
-            continue
-        if holder and not announced:
-            say(_waiting(path, holder, soft))
+        holder = _holder(self.path)
+        if holder != self.holder:
+            self.holder, self._since = holder, time.monotonic()
+        elif holder and self.soft and time.monotonic() - self._since > _patience(holder):
+            _remove(self.path, holder)
+            return self.attempt()
+        return None
+
+
+def _acquire(path: Path) -> LockFile:
+    contender, announced = Contender(path), False
+    while (lock := contender.attempt()) is None:
+        if contender.holder and not announced:
+            say(_waiting(path, contender.holder, contender.soft))
             announced = True
         time.sleep(POLL)
+    return lock
 
 
-def _attempt(path: Path) -> tuple[_Lock | None, bool]:
+def _attempt(path: Path) -> tuple[LockFile | None, bool]:
     """Return the lock, or None if another process holds it, and whether the file is the lock."""
     flags = os.O_RDWR | os.O_CLOEXEC
     try:
@@ -151,9 +179,9 @@ def _attempt(path: Path) -> tuple[_Lock | None, bool]:
             fd = os.open(path, flags)
         except FileNotFoundError:  # released in between
             return None, False
-    lock = _Lock(path=path, fd=fd, token=secrets.token_hex(8))
+    lock = LockFile(path=path, fd=fd, token=secrets.token_hex(8))
     try:
-        soft = not _flock(fd) or (not created and _of_another_host(path))
+        lock.soft = soft = not _flock(fd) or (not created and _of_another_host(path))
         if (soft and not created) or not _is_file(fd, path):
             os.close(fd)
             return None, soft
@@ -244,14 +272,3 @@ def _remove(path: Path, holder: _Holder) -> None:
         moved.unlink()
     else:  # another process took over first
         moved.rename(path)
-
-
-def _update(lock: _Lock, ended: threading.Event) -> None:
-    """Update the time of a lock file until the lock is released or taken over."""
-    while not ended.wait(BEAT):
-        with contextlib.suppress(OSError):
-            if lock.is_own():
-                os.utime(lock.path)
-            elif (holder := _holder(lock.path)) is not None and holder.pid is not None:
-                say(f"{lock.path.name}: was taken over by {holder} while this run did not respond")
-                return

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import attrs
 
+from .claims import has_claims
 from .disk_errors import guard
 from .locks import is_held
 from .run_needs import Needs
@@ -75,7 +76,7 @@ def _groups(root: Path, needs: Needs) -> Iterator[tuple[Path, str]]:
             name = _name(root, folder)
             if name in needs.folders | needs.provisional:
                 continue
-            if is_held(folder.with_name(f"{folder.name}.lock")):
+            if is_held(folder.with_name(f"{folder.name}.lock")) or has_claims(folder):
                 continue
             if name not in needs.entries:
                 yield folder, kind

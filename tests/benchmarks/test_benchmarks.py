@@ -24,6 +24,7 @@ def output(name: str, *options: str) -> str:
     "command",
     [
         ["bench_align_seed", "--quick"],
+        ["bench_claims", "--episodes", "20"],
         ["bench_extract", "--quick", "--rounds", "1"],
         ["bench_features"],
     ],

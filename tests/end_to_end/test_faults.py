@@ -23,7 +23,7 @@ from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
 from rgb2act_core.spec import Spec
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.stages import collect
+from rgb2act_core.stages import collect, recording
 from rgb2act_core.store import locks
 from rgb2act_core.testing.faults import OPERATIONS, fault
 
@@ -52,7 +52,7 @@ class Inline(Executor):
 
 @contextmanager
 def inline(count: int, component: Any, config: Any) -> Iterator[Executor]:
-    collect._initialise(component.name, config)
+    recording._initialise(component.name, config)
     yield Inline()
 
 
@@ -76,7 +76,7 @@ def run(spec: Spec, root: Path) -> None:
 
 @pytest.fixture
 def spec(puppet: None, spec_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(collect, "_executor", inline)
+    monkeypatch.setattr(collect, "open_executor", inline)
     monkeypatch.setattr(locks, "STALE", 0.3)
     monkeypatch.setenv("RGB2ACT_QUIET", "1")
     return read_spec(spec_file(name="puppet"))

@@ -299,15 +299,16 @@ def test_files_of_a_worker_that_outlives_its_run_are_removed(
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as orphan:
         name = f".episode_0100000.partial-{socket.gethostname()}-{orphan.pid}-0123abcd"
         (folder / name).mkdir()
-        record = collect._record_scenes
+        record = collect.record_scenes
 
-        def later(*args: Any) -> None:
-            record(*args)
+        def later(*args: Any) -> int:
+            frames = record(*args)
             assert files(puppet_root).partials() == [folder / name]  # while the worker is alive
             orphan.kill()
             orphan.wait()
+            return frames
 
-        monkeypatch.setattr(collect, "_record_scenes", later)
+        monkeypatch.setattr(collect, "record_scenes", later)
         chain.run_pipeline(read_spec(spec_file(collect={"episodes": 6})), puppet_root, "collect")
     assert files(puppet_root).partials() == []
 

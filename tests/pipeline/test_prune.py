@@ -24,7 +24,7 @@ from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.prune import prune
 from rgb2act_core.spec.reader import read_spec
-from rgb2act_core.stages import collect
+from rgb2act_core.stages import collect, recording
 from rgb2act_core.store.files import read_json, write_record
 from rgb2act_core.store.locks import locked
 from rgb2act_core.store.run_marks import under_way
@@ -53,7 +53,7 @@ class Inline(Executor):
 
 @contextmanager
 def inline(count: int, component: Any, config: Any) -> Iterator[Executor]:
-    collect._initialise(component.name, config)
+    recording._initialise(component.name, config)
     yield Inline()
 
 
@@ -89,7 +89,7 @@ def shared(
 ) -> Shared:
     """Return the shared root; the first test makes it."""
     if not _SHARED:
-        monkeypatch.setattr(collect, "_executor", inline)
+        monkeypatch.setattr(collect, "open_executor", inline)
         base, found = tmp_path_factory.mktemp("prune"), {}
         for name, changes in SPECS.items():
             own = base / name

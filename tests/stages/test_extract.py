@@ -6,6 +6,9 @@ Shapes: T = steps, B = windows, K = context, V = cameras, H W = pixels
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,9 +35,13 @@ from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.extract import extract_features
 from rgb2act_core.stages.keys import stored_features
 from rgb2act_core.stages.run import Run
+from rgb2act_core.store import locks
+from rgb2act_core.store.claims import Claims
 from rgb2act_core.store.group_reader import check_group, read_group
 from rgb2act_core.system import progress
 from rgb2act_core.system.devices import devices_of
+from rgb2act_core.system.hosts import host_name
+from rgb2act_core.system.shards import Shard
 
 LENGTHS = (5, 1, 9, 7)
 PATIENCE = 20.0  # seconds until a test that would hang fails instead
@@ -274,6 +281,96 @@ def test_a_device_that_fails_stops_the_others(job: TrainingJob) -> None:
     found = stored(features)
     assert 0 not in found
     assert same(found, {i: t for i, t in expected(1).items() if i in found})
+
+
+# --- several processes ---
+
+
+@pytest.mark.parametrize("flock", [True, False])
+def test_processes_share_the_episodes_and_encode_each_once(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch, flock: bool
+) -> None:
+    """Each extraction has claims of its own, as another process would."""
+    if not flock:
+        monkeypatch.setattr(fcntl, "flock", no_flock)
+    run, features = job(context=3, windowed=True)
+    Witness.meeting = threading.Barrier(2)
+    meet, met = Witness.meeting.wait, threading.local()
+
+    def meet_once(timeout: float) -> None:
+        """Encode the first two batches at the same time."""
+        if not hasattr(met, "once"):
+            met.once = meet(timeout)
+
+    monkeypatch.setattr(Witness.meeting, "wait", meet_once)
+    frames: list[int] = []
+    work = [
+        threading.Thread(target=lambda: frames.append(extract_features(run, features, DATA)))
+        for _ in range(2)
+    ]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert sorted(Witness.encoded) == EVERY
+    assert sum(frames) == len(EVERY)
+    assert 0 < frames[0] < len(EVERY)
+    assert same(stored(features), expected(3))
+
+
+def test_an_episode_of_another_process_is_waited_for(
+    job: TrainingJob, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "POLL", 0.01)
+    run, features = job("other")
+    extract_features(run, features, DATA)
+    Witness.encoded.clear()
+    other, (run, features) = features.folder, job()
+    features.folder.mkdir(parents=True)
+    digest = DATA.demonstrations[2].digest
+    (features.folder / "fingerprint.json").touch()
+    with Claims(features.folder) as claims:
+        assert claims.take(digest)
+        thread = threading.Thread(target=extract_features, args=(run, features, DATA))
+        thread.start()
+        err = ""
+        while "waiting" not in err:
+            err += capsys.readouterr().err
+        assert thread.is_alive()
+        (other / digest).rename(features.folder / digest)
+        claims.release(digest)
+        thread.join()
+    (features.folder / "fingerprint.json").unlink()
+    assert "extract witness: waiting for 1 episode that other processes encode (process " in err
+    assert "extract witness: 22/22 frames in " in capsys.readouterr().err
+    assert sorted(Witness.encoded) == [(e, t) for e, t in EVERY if e != 2]
+    assert same(stored(features), expected(1))
+
+
+def test_an_episode_of_a_killed_process_is_encoded_again(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    monkeypatch.setattr(locks, "STALE", 0.1)
+    run, features = job()
+    digest = DATA.demonstrations[1].digest
+    partial = features.folder / f".{digest}.partial-{host_name()}-999999999-0123abcd"
+    partial.mkdir(parents=True)
+    (features.folder / f"{digest}.lock").write_text(f"999999999\n{host_name()}\ntoken\n")
+    extract_features(run, features, DATA)
+    assert same(stored(features), expected(1))  # and nothing is left
+
+
+def no_flock(fd: int, operation: int) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_shard_encodes_its_episodes_only(job: TrainingJob, number: int) -> None:
+    run, features = job()
+    extract_features(run, features, DATA, shard=Shard(number, 3))
+    own = {number - 1, number + 2} & set(range(len(LENGTHS)))
+    assert stored(features).keys() == own
 
 
 # --- memory ---

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rgb2act_core.errors import UserError
-from rgb2act_core.store import files, locks
+from rgb2act_core.store import files, heartbeat, locks
 from rgb2act_core.store.locks import locked
 from rgb2act_core.system.hosts import host_name
 
@@ -38,7 +38,7 @@ def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    monkeypatch.setattr(locks, "BEAT", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.02)
     monkeypatch.setattr(locks, "STALE", 0.5)
     monkeypatch.setattr(locks, "POLL", 0.01)
 
