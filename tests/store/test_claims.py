@@ -1,4 +1,4 @@
-"""Claims on entries: one holder at a time, with and without ``flock``, and what sweeping respects."""
+"""Claims on entries: one holder at a time, with and without ``flock``, and what sweeping keeps."""
 
 from __future__ import annotations
 
