@@ -22,6 +22,7 @@ DENOISING = frozenset(
         Capability.MULTI_PLAN,
         Capability.INPAINTING,
         Capability.COMPILABLE,
+        Capability.EXPORTABLE,
         Capability.PRECISION,
     }
 )

@@ -21,6 +21,7 @@ from .inspection import DatasetSummary, Diagnostic, EpisodeOverview, JointMotion
 from .logger import LoggedRun, LoggedStage, Logger
 from .policy_head import (
     Compilable,
+    Exportable,
     HeadShape,
     Inpainting,
     MultiPlan,
@@ -42,6 +43,7 @@ __all__ = [
     "EnvironmentInfo",
     "Episode",
     "EpisodeOverview",
+    "Exportable",
     "Finding",
     "Frames",
     "FusedTokens",

@@ -2,7 +2,7 @@
 
 Shapes: B = batch, O = n_obs_steps, D = observation width, N = tokens of an observation step,
 C = token width, S = horizon (steps of a plan), A = action dimensions, P = plans for each row,
-K = fixed steps
+K = fixed steps, or noise arrays
 """
 
 from __future__ import annotations
@@ -127,3 +127,24 @@ class Compilable(Protocol):
 
     def compile_plans(self) -> None:
         """Compile the network when the next plan is sampled, and use it from then on."""
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A module whose plans can be computed from given noise, by operations that trace.
+
+    ``rgb2act export`` traces ``plan_from_noise`` with ``torch.export`` under ``torch.no_grad``.
+    """
+
+    @property
+    def draws(self) -> int:
+        """Return K, the number of noise arrays (S, A) that one plan takes; 0 without noise."""
+
+    def plan_from_noise(
+        self, obs_BOD: Tensor, noise_KBSA: Tensor, tokens_BONC: Tensor | None = None
+    ) -> Tensor:
+        """Return one plan per row, (B, S, A), from standard normal noise.
+
+        It equals that of ``plan`` if ``noise_KBSA[k, i]`` is the k-th ``torch.randn((S, A))`` of
+        ``generators[i]``, up to the precision in which ``plan`` computes.
+        """

@@ -59,6 +59,8 @@ class Capability(StrEnum):
     """A policy head: its module is an ``interfaces.Inpainting``."""
     COMPILABLE = "compilable"
     """A policy head: its module is an ``interfaces.Compilable``."""
+    EXPORTABLE = "exportable"
+    """A policy head: its module is an ``interfaces.Exportable``."""
     PRECISION = "precision"
     """A policy head: its config has a field ``precision``, which may be ``"int8"`` on CPUs."""
     SEED_SCREENING = "seed screening"
@@ -88,6 +90,7 @@ _KINDS = {
     Capability.MULTI_PLAN: Kind.POLICY_HEAD,
     Capability.INPAINTING: Kind.POLICY_HEAD,
     Capability.COMPILABLE: Kind.POLICY_HEAD,
+    Capability.EXPORTABLE: Kind.POLICY_HEAD,
     Capability.PRECISION: Kind.POLICY_HEAD,
     Capability.SEED_SCREENING: Kind.ENVIRONMENT,
     Capability.SCENE_INPUTS: Kind.ENVIRONMENT,

@@ -11,6 +11,7 @@ import torch
 from ..interfaces import (
     Compilable,
     DataChecks,
+    Exportable,
     GroupTokenTeacher,
     HeadShape,
     Inpainting,
@@ -83,6 +84,7 @@ PROBES: dict[Capability, Callable[[Any], bool | None]] = {
     Capability.MULTI_PLAN: _module_is(MultiPlan),
     Capability.INPAINTING: _module_is(Inpainting),
     Capability.COMPILABLE: _module_is(Compilable),
+    Capability.EXPORTABLE: _module_is(Exportable),
     Capability.PRECISION: _has_precision,
     Capability.SEED_SCREENING: _is(SeedScreening),
     Capability.SCENE_INPUTS: _is(SceneInputs),

@@ -234,6 +234,23 @@ def given_steps_are_kept(subject: Subject) -> None:
     )
 
 
+def plans_from_noise_agree_with_plan(subject: Subject) -> None:
+    """``plan_from_noise`` returns the plans of ``plan`` for the noise of the generators."""
+    if not subject.can(Capability.EXPORTABLE):
+        return
+    module, (obs_BOD, _, _) = _module(subject).eval(), _data()
+    size, draws = (SHAPE.horizon, SHAPE.action_dim), range(module.draws)
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2, 3)]
+    each = [torch.stack([torch.randn(size, generator=g) for g in generators]) for _ in draws]
+    noise_KBSA = torch.stack(each) if each else torch.zeros(0, BATCH, *size)
+    with torch.no_grad():
+        plan: Tensor = module.plan_from_noise(obs_BOD, noise_KBSA)
+    expected = (BATCH, *size)
+    assert tuple(plan.shape) == expected, f"plans are {tuple(plan.shape)}, not {expected}"
+    error = float((plan - _plan(module, obs_BOD, [1, 2, 3])).abs().max())
+    assert error < CLOSE, f"plan_from_noise differs from plan by {error:.2g} for the same noise"
+
+
 def clipping_is_reported(subject: Subject) -> None:
     """With a ``plan_limit``, plans stay within it and ``clipped_by`` is how far they moved."""
     head, module = subject.built, _module(subject).eval()
@@ -272,5 +289,6 @@ CHECKS = (
     tokens_are_used,
     several_plans_agree_with_one,
     given_steps_are_kept,
+    plans_from_noise_agree_with_plan,
     clipping_is_reported,
 )

@@ -8,8 +8,9 @@ of a plan, P = plans for each row
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import torch
@@ -23,6 +24,9 @@ from .flow_config import Flow
 from .plan_sampling import ParameterCache, check_start, draw_noise, repeat
 from .precision import acting_copy
 
+Evaluate: TypeAlias = Callable[[Tensor, int], Tensor]
+"""Return the network's output for noisy plans (B, S, A), given the index of the evaluation."""
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class Sampled:
@@ -35,9 +39,9 @@ class Sampled:
 class DenoisingPolicy(nn.Module):
     """A policy that turns noise into plans with a denoising network.
 
-    Implements ``interfaces.PolicyModule``, ``MultiPlan``, ``Inpainting`` and ``Compilable``; a
-    subclass adds
-    ``loss`` and ``_sample``. Training and eval mode differ by floating-point rounding at most.
+    Implements ``interfaces.PolicyModule``, ``MultiPlan``, ``Inpainting``, ``Compilable`` and
+    ``Exportable``; a subclass adds ``loss``, ``draws``, ``_times`` and ``_sample``. Training and
+    eval mode differ by floating-point rounding at most.
     """
 
     def __init__(self, config: Diffusion | Flow, shape: HeadShape) -> None:
@@ -45,7 +49,8 @@ class DenoisingPolicy(nn.Module):
         self.shape = shape
         self.net = build_denoiser(config.net, shape, config.step_dim)
         self.precision, self.compiled = config.precision, False
-        self._acting, self._clock = ParameterCache(), ParameterCache()
+        self._acting = ParameterCache()
+        self._clocks: dict[float, ParameterCache] = defaultdict(ParameterCache)  # by level
 
     def plan(
         self,
@@ -76,8 +81,10 @@ class DenoisingPolicy(nn.Module):
         ``fixed_BKA``, if given, are their first actions.
         """
         check_start(start_BSA, level, self.shape, len(obs_BOD))
+        net = self._acting_net()
+        clock_KF = self._clocks[level].get(self.net.parameters(), lambda: self._clock(level))
         sampled = self._sample(
-            repeat(self._acting_net().context(obs_BOD, tokens_BONC), count),
+            _evaluation(net, clock_KF, repeat(net.context(obs_BOD, tokens_BONC), count)),
             lambda: draw_noise(self.shape, obs_BOD, generators, count),
             None if start_BSA is None else repeat(start_BSA, count),
             level,
@@ -111,16 +118,36 @@ class DenoisingPolicy(nn.Module):
             fixed_BKA=fixed_BKA,
         )
 
+    def plan_from_noise(
+        self, obs_BOD: Tensor, noise_KBSA: Tensor, tokens_BONC: Tensor | None = None
+    ) -> Tensor:
+        """Return plans (B, S, A), as ``interfaces.Exportable`` specifies.
+
+        The network is that of training: neither compiled nor of reduced precision.
+        """
+        context, draws = self.net.context(obs_BOD, tokens_BONC), iter(noise_KBSA.unbind(0))
+        evaluate = _evaluation(self.net, self._clock(1.0), context)
+        return self._sample(evaluate, lambda: next(draws), None, 1.0, None).actions_BSA
+
+    @property
+    @abstractmethod
+    def draws(self) -> int:
+        """Return the number of noise arrays (S, A) that one plan takes."""
+
+    @abstractmethod
+    def _times(self, level: float) -> Tensor:
+        """Return the times of the K network evaluations from a share ``level`` of the noise."""
+
     @abstractmethod
     def _sample(
         self,
-        context: Any,
+        evaluate: Evaluate,
         draw: Callable[[], Tensor],
         start_BSA: Tensor | None,
         level: float,
         fixed_BKA: Tensor | None,
     ) -> Sampled:
-        """Return a plan for each row of the network's ``context``.
+        """Return a plan for each row of noise.
 
         ``draw`` returns new noise (B, S, A). With a start, sampling begins there, with a share
         ``level`` of the noise. ``fixed_BKA`` are the first actions of the plans: before each
@@ -139,10 +166,15 @@ class DenoisingPolicy(nn.Module):
         net = acting_copy(self.net, self.precision)
         return Compiled(net) if self.compiled else net
 
-    def _times_embedding(self, times_K: Tensor) -> Tensor:
-        """Return the network's embedding of K times, for all evaluations of a plan."""
-        embedding: Tensor = self.net.clock(times_K.to(next(self.net.parameters()).device))
+    def _clock(self, level: float) -> Tensor:
+        """Return the network's embedding of the times of all evaluations of a plan."""
+        embedding: Tensor = self.net.clock(self._times(level))
         return embedding
+
+
+def _evaluation(net: Any, clock_KF: Tensor, context: Tensor) -> Evaluate:
+    """Return the function that evaluates a network for given observations."""
+    return lambda x_BSA, k: net(x_BSA, clock_KF[k : k + 1], context)
 
 
 def masked_mean(error_BS: Tensor, mask_BS: Tensor) -> Tensor:

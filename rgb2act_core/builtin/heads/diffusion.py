@@ -28,7 +28,7 @@ from diffusers import (
 from torch import Tensor
 
 from ...interfaces import HeadShape
-from .denoising_policy import DenoisingPolicy, Sampled, masked_mean
+from .denoising_policy import DenoisingPolicy, Evaluate, Sampled, masked_mean
 from .diffusion_config import Diffusion
 from .plan_sampling import hold_first
 
@@ -199,19 +199,24 @@ class DiffusionPolicy(DenoisingPolicy):
             return velocity_BSA
         return actions_BSA if self.prediction == "sample" else noise_BSA
 
+    @property
+    def draws(self) -> int:
+        """Return the number of noise arrays (S, A) that one plan takes."""
+        return 1 + sum(step.noise != 0 for step in self.steps)
+
+    def _times(self, level: float) -> Tensor:
+        """Return the times of all sampling steps, of which a start skips the first ones."""
+        return torch.tensor(self.times, device=next(self.net.parameters()).device)
+
     def _sample(
         self,
-        context: Any,
+        evaluate: Evaluate,
         draw: Callable[[], Tensor],
         start_BSA: Tensor | None,
         level: float,
         fixed_BKA: Tensor | None,
     ) -> Sampled:
         """Return a plan per row; from a start, noisier steps than ``level`` are skipped."""
-        net = self._acting_net()
-        clock = self._clock.get(
-            self.net.parameters(), lambda: self._times_embedding(torch.tensor(self.times))
-        )
         noise_BSA = x_BSA = draw()
         first = 0
         if start_BSA is not None:
@@ -222,7 +227,7 @@ class DiffusionPolicy(DenoisingPolicy):
             if fixed_BKA is not None:
                 own_noise = noise_BSA[:, : fixed_BKA.shape[1]]
                 x_BSA = hold_first(x_BSA, self._noised(fixed_BKA, own_noise, k))
-            out_BSA = net(x_BSA, clock[k : k + 1], context)
+            out_BSA = evaluate(x_BSA, k)
             unclipped_BSA = _mix((step.clean_x, x_BSA), (step.clean_out, out_BSA))
             clean_BSA = unclipped_BSA
             if self.clip is not None:

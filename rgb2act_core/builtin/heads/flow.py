@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...interfaces import HeadShape
-from .denoising_policy import DenoisingPolicy, Sampled, masked_mean
+from .denoising_policy import DenoisingPolicy, Evaluate, Sampled, masked_mean
 from .flow_config import Flow
 from .plan_sampling import hold_first
 
@@ -55,9 +54,14 @@ class FlowPolicy(DenoisingPolicy):
         error_BS = (velocity_BSA - (actions_BSA - noise_BSA)).square().mean(-1)
         return masked_mean(error_BS, mask_BS)
 
+    @property
+    def draws(self) -> int:
+        """Return the number of noise arrays (S, A) that one plan takes."""
+        return 1
+
     def _sample(
         self,
-        context: Any,
+        evaluate: Evaluate,
         draw: Callable[[], Tensor],
         start_BSA: Tensor | None,
         level: float,
@@ -67,37 +71,28 @@ class FlowPolicy(DenoisingPolicy):
 
         From a start, integration begins at t = 1 - level, in steps no longer than otherwise.
         """
-        net = self._acting_net()
         steps = math.ceil(level * self.steps)
-        if level == 1:
-            clock = self._clock.get(self.net.parameters(), lambda: self._clock_of(steps, level))
-        else:
-            clock = self._clock_of(steps, level)
         x_BSA = noise_BSA = draw()
         if start_BSA is not None:
             x_BSA = torch.lerp(start_BSA, x_BSA, level)
         for k in range(steps):
             time = 1 - level + level * k / steps
             x_BSA = hold_first(x_BSA, _at(time, noise_BSA, fixed_BKA))
-            x_BSA = self._step(net, x_BSA, clock, k, level / steps, context)
+            x_BSA = self._step(evaluate, x_BSA, k, level / steps)
         return Sampled(actions_BSA=hold_first(x_BSA, fixed_BKA))
 
-    def _step(
-        self, net: nn.Module, x_BSA: Tensor, clock: Tensor, k: int, size: float, context: Tensor
-    ) -> Tensor:
+    def _step(self, evaluate: Evaluate, x_BSA: Tensor, k: int, size: float) -> Tensor:
         if self.solver == "euler":
-            return torch.add(x_BSA, net(x_BSA, clock[k : k + 1], context), alpha=size)
-        velocity_BSA = net(x_BSA, clock[2 * k : 2 * k + 1], context)
-        middle_BSA = torch.add(x_BSA, velocity_BSA, alpha=size / 2)
-        velocity_BSA = net(middle_BSA, clock[2 * k + 1 : 2 * k + 2], context)
-        return torch.add(x_BSA, velocity_BSA, alpha=size)
+            return torch.add(x_BSA, evaluate(x_BSA, k), alpha=size)
+        middle_BSA = torch.add(x_BSA, evaluate(x_BSA, 2 * k), alpha=size / 2)
+        return torch.add(x_BSA, evaluate(middle_BSA, 2 * k + 1), alpha=size)
 
-    def _clock_of(self, steps: int, level: float) -> Tensor:
-        """Return the embedded time of each network evaluation."""
-        count = steps * (1 if self.solver == "euler" else 2)
+    def _times(self, level: float) -> Tensor:
+        """Return the time of each network evaluation, in diffusion steps."""
+        count = math.ceil(level * self.steps) * (1 if self.solver == "euler" else 2)
         device = next(self.net.parameters()).device
         times_K = 1 - level + level * torch.arange(count, device=device) / count
-        return self._times_embedding(TIME_SCALE * times_K)
+        return TIME_SCALE * times_K
 
 
 def _at(time: float, noise_BSA: Tensor, fixed_BKA: Tensor | None) -> Tensor | None:
