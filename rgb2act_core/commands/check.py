@@ -30,14 +30,15 @@ def rgb2act_commands() -> Iterator[Command]:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the spec, ``--root``, ``--json`` and ``--time``."""
+    """Add the spec, ``--root``, ``--json`` and ``--no-time``."""
     add_spec(parser)
     add_root(parser)
     add_json(parser)
     parser.add_argument(
-        "--time",
-        action="store_true",
-        help="measure the speed of stages that have not run on this machine, by a short run",
+        "--no-time",
+        dest="timed",
+        action="store_false",
+        help="do not measure the speed of stages that have not run on this machine",
     )
 
 
@@ -49,15 +50,15 @@ def run(args: argparse.Namespace) -> int:
     from ..pipeline.status import check  # torch is imported only for a valid spec
 
     with source.places.located():
-        result = check(source.spec, Path(args.root), args.time)
+        result = check(source.spec, Path(args.root), args.timed)
     if args.json:
         print_json("check", result.to_json())
     else:
-        _show(result, args.time)
+        _show(result)
     return 0
 
 
-def _show(result: CheckResult, timed: bool) -> None:
+def _show(result: CheckResult) -> None:
     from ..system.formatting import format_bytes
 
     rows = [_row(stage) for stage in result.stages]
@@ -73,8 +74,6 @@ def _show(result: CheckResult, timed: bool) -> None:
         f" {format_bytes(result.bytes_free)} free"
     )
     print(f"time: {_time(result)}")
-    if result.unknown_seconds and not timed:
-        print("times of stages that have not run here: rgb2act check SPEC --time measures them")
     if memory := max((stage.memory or 0 for stage in result.stages), default=0):
         print(f"memory: {format_bytes(memory)} at peak")
     for finding in result.findings:

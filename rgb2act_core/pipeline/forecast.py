@@ -28,10 +28,8 @@ from ..system.formatting import counted, format_duration
 from ..weights.inventory import weights_of
 from .extractions import Extraction, extractions
 from .measurement import stored_frame_bytes, time_backbone, time_teacher
-from .short_run import frames_of, reason_against, short_run
+from .short_run import LONGEST, frames_of, reason_against, short_run
 from .timings import Timing, Work, collect_work, extract_work, load_timing, workload_of
-
-LONGEST = 60.0  # seconds that encoding the frames of a short run may take
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +69,7 @@ class _Inputs:
     frames: int  # of all tasks
     timed: bool
     short: Run | None  # a short run with its timings
-    not_measured: str  # why there is none, although it was asked for
+    not_measured: str  # why it or some of its timings are missing
 
     def timing(self, work: Callable[[Run], Work]) -> tuple[Timing | None, str]:
         """Return what some work takes, and what that is based on."""
@@ -116,7 +114,8 @@ def forecast(
             if reason := _against_short_run(tasks, frames, found.values()):
                 inputs = attrs.evolve(inputs, not_measured=reason)
             else:
-                inputs = attrs.evolve(inputs, short=stack.enter_context(short_run(tasks)))
+                short, missing = stack.enter_context(short_run(tasks))
+                inputs = attrs.evolve(inputs, short=short, not_measured=missing)
         for status in others:
             timing = inputs.timing(works[status.id])
             if status.id in recorded:
@@ -219,13 +218,14 @@ def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extracti
     size = _cached_frame_bytes(extraction.stored.folder, data)
     timing, past = inputs.timing(lambda run: extract_work(run, choice, inputs.info))
     unavailable = ""
-    if inputs.timed or size is None:
+    measured = inputs.timed and timing is None
+    if measured or size is None:
         unavailable = _unavailable_weights(choice)
         if not unavailable:
             built = choice.build()
             if size is None:
                 size = stored_frame_bytes(run.spec, choice, built, inputs.info)
-            if inputs.timed:
+            if measured:
                 timing, past = _time(inputs, choice, built), "measured now"
     return Forecast(
         status=status,

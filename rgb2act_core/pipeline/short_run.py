@@ -12,6 +12,8 @@ import attrs
 from ..spec import Spec
 from ..stages.run import Run
 from ..stages.tasks import Tasks
+from ..system.formatting import format_duration
+from ..system.interrupts import time_limit
 from ..system.progress import quiet, say
 from ..weights.inventory import inventory
 
@@ -19,6 +21,7 @@ UNAVAILABLE = ("not downloaded", "missing")  # states of weights
 # of the short run, at most: more would take long, less would count the start of a stage as its work
 EPISODES, SCENES, STEPS = 8, 20, 100
 ACTED = 2  # evaluation episodes
+LONGEST = 60.0  # seconds
 
 
 def short_spec(spec: Spec) -> Spec:
@@ -57,14 +60,21 @@ def reason_against(tasks: Tasks) -> str:
 
 
 @contextlib.contextmanager
-def short_run(tasks: Tasks) -> Iterator[Run]:
-    """Run the short spec, and yield it while its timings exist."""
+def short_run(tasks: Tasks) -> Iterator[tuple[Run, str]]:
+    """Run the short spec, and yield it while its timings exist, with why some are missing.
+
+    It is interrupted after ``LONGEST`` seconds: a simulator may need them for a single episode.
+    """
     from .chain import run_pipeline
 
-    say("measuring: a short run of all stages")
+    limit, missing = format_duration(LONGEST), ""
+    say(f"measuring: a short run of all stages, at most {limit} (--no-time skips it)")
     with tempfile.TemporaryDirectory(prefix="rgb2act-") as name:
         root = Path(name).resolve()
         spec = short_spec(tasks.run.spec)
-        with quiet():
-            run_pipeline(spec, root, "act", logged=False)
-        yield Run(spec=spec, root=root)
+        try:
+            with quiet(), time_limit(LONGEST):
+                run_pipeline(spec, root, "act", logged=False)
+        except TimeoutError:
+            missing = f"a short run takes longer than {limit}"
+        yield Run(spec=spec, root=root), missing

@@ -63,6 +63,35 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt the block as Ctrl-C does once it takes longer, and raise TimeoutError.
+
+    Only the main thread can be interrupted; in another one there is no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    expired = threading.Event()
+
+    def interrupt() -> None:
+        expired.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not expired.is_set():
+            raise
+        _received.clear()
+        raise TimeoutError(f"took longer than {seconds:g} s") from None
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
 def _handler(handler: Callable[[int, Any], None]) -> Iterator[None]:
     """Handle the signals in the block; only the main thread can do that."""
     if threading.current_thread() is not threading.main_thread():

@@ -249,7 +249,7 @@ def test_check_downloads_no_weights(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
-def test_check_measures_by_a_short_run_on_request(
+def test_check_measures_by_a_short_run_unless_asked_not_to(
     spec_file: SpecFile,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -260,9 +260,10 @@ def test_check_measures_by_a_short_run_on_request(
 
     monkeypatch.setattr("rgb2act_core.tracking.logger_link.Channel", never)
     command = ["check", str(spec_file()), "--root", str(tmp_path / "root")]
-    assert main([*command, "--time", "--json"]) == 0
+    assert main([*command, "--json"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == "measuring: a short run of all stages\n"
+    limit = "at most 1 min 0 s (--no-time skips it)"
+    assert printed.err == f"measuring: a short run of all stages, {limit}\n"
     result = json.loads(printed.out)
     found = {stage["stage"]: stage for stage in result["stages"]}
     for stage in ("extract/puppet", "teacher/puppet"):
@@ -274,11 +275,24 @@ def test_check_measures_by_a_short_run_on_request(
         assert "measured now: " in found[stage]["basis"]
     assert result["unknown_seconds"] == []
     assert not (tmp_path / "root").exists()
-    assert main(command) == 0
+    assert main([*command, "--no-time"]) == 0
     shown = capsys.readouterr().out
     assert "align           waits for collect" in shown
     assert "unknown for align, train, act;" in shown
-    assert "\ntime: unknown\ntimes of stages that have not run here: rgb2act check SPEC" in shown
+    assert "\ntime: unknown\n" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("puppet")
+def test_a_short_run_that_takes_long_is_interrupted(
+    spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rgb2act_core.pipeline.short_run.LONGEST", 3.0)
+    monkeypatch.setattr("rgb2act_core.pipeline.short_run.STEPS", 10**7)
+    spec = read_spec(spec_file(policy={"steps": 10**7}))
+    found = forecasts(check(spec, tmp_path / "root", timed=True))
+    assert found["train"].basis.endswith("time not measured: a short run takes longer than 3.0 s")
+    assert "measured now" in found["extract/puppet"].basis
 
 
 @pytest.mark.slow
