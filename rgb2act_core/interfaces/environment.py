@@ -45,6 +45,9 @@ class EnvironmentInfo:
     """Those of ``state_names`` that are positions of hands in metres, (3,) or (X, 3)."""
     acts: bool = True
     """Whether ``make`` works. An environment of recorded episodes only sets it to False."""
+    starts_program: bool = False
+    """Whether ``demonstrate``, ``scene`` and ``make`` start a program that the spec names. If so,
+    ``check`` calls none of them, and specs of strangers can be checked."""
     units: tuple[Unit, ...] = ()
     """Units of the A action dimensions. Empty: radians, and fractions for grippers."""
     clouds: bool = True

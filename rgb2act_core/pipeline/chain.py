@@ -27,16 +27,23 @@ from .run_record import RunRecord
 from .status import stage_states
 
 
-def run_pipeline(spec: Spec, root: Path, until: str | None = None, *, logged: bool = True) -> Path:
+def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
     """Run the stages of a spec and return the run's folder.
 
-    ``until`` is the last of ``STAGES`` to run; None runs all of them and writes the report.
-    Without ``logged``, nothing is sent to loggers. Raises UserError before any work if the spec
-    does not fit its environment or weights do not load.
+    ``until`` is the last of ``STAGES`` to run; None runs all of them and writes the report. Raises
+    UserError before any work if the spec does not fit its environment or weights do not load.
     """
     run = Run(spec=spec, root=resolved(root))
     check_root(run.root)
-    tasks = open_tasks(run)
+    return run_tasks(open_tasks(run), until)
+
+
+def run_tasks(tasks: Tasks, until: str | None = None, *, logged: bool = True) -> Path:
+    """Run the stages of opened tasks, see ``run_pipeline``.
+
+    Without ``logged``, nothing is sent to loggers.
+    """
+    run = tasks.run
     last, problems = Stage.ACT if until is None else Stage(until), Problems()
     with problems.collected():
         check_compatibility(tasks.run.spec, tasks.info)

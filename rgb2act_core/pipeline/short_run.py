@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import attrs
 
+from ..errors import UserError
+from ..interfaces import Environment, Episode
 from ..spec import Spec
 from ..stages.run import Run
-from ..stages.tasks import Tasks
+from ..stages.tasks import Task, Tasks
+from ..store.stage_id import Stage
 from ..system.formatting import format_duration
 from ..system.interrupts import time_limit
 from ..system.progress import quiet, say
@@ -24,12 +28,40 @@ ACTED = 2  # evaluation episodes
 LONGEST = 60.0  # seconds
 
 
-def short_spec(spec: Spec) -> Spec:
-    """Return a spec that does little of everything, at the speed of the given one."""
+class FewEpisodes:
+    """An environment with the first of its recorded episodes."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+
+    def recorded(self) -> Sequence[Episode]:
+        """Return the first episodes."""
+        return self._environment.recorded()[:EPISODES]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+
+def short_tasks(tasks: Tasks, root: Path) -> Tasks:
+    """Return tasks in which a run does little of everything, at the speed of the given ones."""
+    run = Run(spec=_short_spec(tasks), root=root)
+    each = tuple(
+        Task(name=task.name, run=task_run, environment=_few_episodes(task.environment))
+        for task, task_run in zip(tasks, run.tasks, strict=True)
+    )
+    return attrs.evolve(tasks, run=run, each=each)
+
+
+def _few_episodes(environment: Environment) -> Environment:
+    return cast(Environment, FewEpisodes(environment))
+
+
+def _short_spec(tasks: Tasks) -> Spec:
+    spec = tasks.run.spec
     collect = attrs.evolve(
         spec.collect,
         episodes=min(spec.collect.episodes, EPISODES),
-        scenes=min(spec.collect.scenes, SCENES),
+        scenes=0 if tasks.info.starts_program else min(spec.collect.scenes, SCENES),
     )
     align = spec.align
     if align is not None:
@@ -43,38 +75,44 @@ def short_spec(spec: Spec) -> Spec:
 
 def frames_of(tasks: Tasks) -> int:
     """Return an upper bound of the frames that the short run encodes."""
-    spec = short_spec(tasks.run.spec)
-    return sum(spec.collect.episodes * task.info.max_steps + spec.collect.scenes for task in tasks)
+    collect = _short_spec(tasks).collect
+    return sum(_frames_of(task, collect.episodes) + collect.scenes for task in tasks)
+
+
+def _frames_of(task: Task, episodes: int) -> int:
+    if recorded := _few_episodes(task.environment).recorded():
+        return sum(episode.rgb.shape[0] for episode in recorded)
+    return episodes * task.info.max_steps
 
 
 def reason_against(tasks: Tasks) -> str:
     """Return why a spec has no short run; empty if it has one."""
     if missing := [need for need in inventory(tasks.run.spec) if need.state in UNAVAILABLE]:
         return f"weights {missing[0].file} are {missing[0].state}"
-    for task in tasks:
-        if not task.info.demonstrates or task.environment.recorded():
-            return "its episodes are recorded already"
-        if not task.info.acts:
-            return "its environment has no simulator"
+    if tasks.info.starts_program and not all(task.environment.recorded() for task in tasks):
+        return "the simulator is a program that the spec names"
     return ""
 
 
 @contextlib.contextmanager
 def short_run(tasks: Tasks) -> Iterator[tuple[Run, str]]:
-    """Run the short spec, and yield it while its timings exist, with why some are missing.
+    """Run the short tasks, and yield the run while its timings exist, with why some are missing.
 
-    It is interrupted after ``LONGEST`` seconds: a simulator may need them for a single episode.
+    It is interrupted after ``LONGEST`` seconds.
     """
-    from .chain import run_pipeline
+    from .chain import run_tasks
 
-    limit, missing = format_duration(LONGEST), ""
+    limit = format_duration(LONGEST)
     say(f"measuring: a short run of all stages, at most {limit} (--no-time skips it)")
+    acts = tasks.info.acts and not tasks.info.starts_program
+    missing = "" if acts else "the simulator is a program that the spec names"
     with tempfile.TemporaryDirectory(prefix="rgb2act-") as name:
-        root = Path(name).resolve()
-        spec = short_spec(tasks.run.spec)
+        short = short_tasks(tasks, Path(name).resolve())
         try:
             with quiet(), time_limit(LONGEST):
-                run_pipeline(spec, root, "act", logged=False)
+                run_tasks(short, Stage.ACT if acts else Stage.TRAIN, logged=False)
         except TimeoutError:
             missing = f"a short run takes longer than {limit}"
-        yield Run(spec=spec, root=root), missing
+        except UserError as err:
+            missing = f"a short run failed: {err}"
+        yield short.run, missing

@@ -171,6 +171,7 @@ def shared_info(names: Sequence[str], infos: Sequence[EnvironmentInfo]) -> Envir
         max_steps=max(info.max_steps for info in infos),
         demonstrates=any(info.demonstrates for info in infos),
         acts=all(info.acts for info in infos),
+        starts_program=any(info.starts_program for info in infos),
         clouds=all(info.clouds for info in infos),
         cloud_problem=next((info.cloud_problem for info in infos if info.cloud_problem), ""),
         state_names=tuple(

@@ -110,7 +110,7 @@ def test_example_has_documented_fields(section: str) -> None:
         ("run, act", ["act", "smoke", "--root", "{root}"]),
         ("align", ["align", "{root}/smoke.toml", "--root", "{root}"]),
         ("check", ["check", "{root}/smoke.toml", "--root", "{root}"]),
-        ("check", ["check", "{root}/smoke.toml", "--root", "{root}/absent"]),
+        ("check", ["check", "{root}/smoke.toml", "--root", "{root}/absent", "--no-time"]),
         ("plugins", ["plugins"]),
         ("weights", ["weights", "{root}/smoke.toml"]),
         ("doctor", ["doctor", "{root}/smoke.toml"]),

@@ -175,7 +175,7 @@ def test_token_formats_do_not_share_features_and_the_default_keeps_its_key(
     cli: Cli, spec_file: SpecFile, puppet_root: Path
 ) -> None:
     def states(**changes: Any) -> dict[str, str]:
-        done = cli("check", spec_file(**changes), "--root", puppet_root, "--json")
+        done = cli("check", spec_file(**changes), "--root", puppet_root, "--json", "--no-time")
         assert done.returncode == 0, done.stderr
         return {s["stage"]: s["state"] for s in json.loads(done.stdout)["stages"]}
 

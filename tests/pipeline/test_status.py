@@ -306,7 +306,7 @@ def test_a_short_run_measures_the_recording_of_each_task(
     for stage in ("collect/puppet", "collect/waltz"):
         assert found[stage].seconds
         assert "measured now: " in found[stage].basis
-    chain.run_pipeline(spec, root, logged=False)
+    chain.run_pipeline(spec, root)
     monkeypatch.setattr("rgb2act_core.pipeline.forecast.short_run", None)
     more = read_spec(spec_file(environment=two, collect={"episodes": 5}))
     assert all(stage.seconds for stage in check(more, root, timed=True).stages)
@@ -344,9 +344,12 @@ def test_problems_of_all_kinds_are_reported_at_once_with_their_places(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
-def test_a_short_run_is_not_made_of_recorded_episodes(spec_file: SpecFile, tmp_path: Path) -> None:
-    spec = read_spec(spec_file(environment={"use": "puppet", "recorded": 3}, collect={"scenes": 0}))
+def test_a_short_run_reads_the_first_recorded_episodes(
+    spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rgb2act_core.pipeline.short_run.EPISODES", 3)
+    spec = read_spec(spec_file(environment={"use": "puppet", "recorded": 5}, collect={"scenes": 0}))
     found = forecasts(check(spec, tmp_path / "root", timed=True))
-    assert found["align"].seconds is None
-    assert found["align"].basis.endswith("time not measured: its episodes are recorded already")
-    assert "measured now" in found["extract/puppet"].basis
+    for stage in ("align", "train", "act"):
+        assert found[stage].seconds
+        assert "measured now: " in found[stage].basis

@@ -57,6 +57,7 @@ class RobotwinEnvironment:
             max_steps=step_limit(config.task),
             demonstrates=config.python is not None and config.data is None,
             acts=config.python is not None,
+            starts_program=config.python is not None,
             scenes=config.python is not None,
             scene_seeds=False,  # scenes have seeds of the simulator that episodes never have
             state_names=self._state_names(),
