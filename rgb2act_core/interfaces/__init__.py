@@ -14,7 +14,7 @@ from .environment import (
     SeedScreening,
     SeedVerdict,
 )
-from .episode import Episode, Frames, PointCloud
+from .episode import DepthFrames, Episode, Frames, PointCloud
 from .finding import DataChecks, Finding, Severity
 from .fusion import FusedTokens, Fusion
 from .inspection import DatasetSummary, Diagnostic, EpisodeOverview, JointMotion
@@ -38,6 +38,7 @@ __all__ = [
     "Compilable",
     "DataChecks",
     "DatasetSummary",
+    "DepthFrames",
     "Diagnostic",
     "Environment",
     "EnvironmentInfo",

@@ -37,6 +37,16 @@ class Frames(Protocol):
         """Return images (..., V, H, W, 3) in RGB order; ``index`` is an integer or a slice."""
 
 
+class DepthFrames(Protocol):
+    """The depth images of one camera: an array, or an object that reads them when it is indexed."""
+
+    def __len__(self) -> int:
+        """Return the number of frames T."""
+
+    def __getitem__(self, index: int, /) -> NDArray[np.floating[Any]]:
+        """Return the depth (H, W) of one frame in metres; 0 where nothing was measured."""
+
+
 @attrs.frozen(eq=False, kw_only=True)
 class Episode:
     """One recorded episode, or one scene: a single frame without joints and actions.
@@ -69,3 +79,6 @@ class Episode:
     times: NDArray[np.float64] | None = None
     """Time of each frame (T,) in seconds, if it was recorded. Only the checks of recorded data read
     it; it is not stored."""
+    depth: Mapping[str, DepthFrames] = attrs.field(factory=dict)
+    """Depth images by the name of their camera, which need not be one of ``cameras``. Only
+    ``rgb2act view`` reads them; they are not stored."""

@@ -1,4 +1,4 @@
-"""Log a recorded episode: cameras, point clouds, joints, actions, hands and other true states.
+"""Log a recorded episode: cameras, depth, point clouds, joints, actions and true states.
 
 Shapes: T = steps, V = cameras, A = actions, X = positions
 """
@@ -31,16 +31,19 @@ def log_episode(
             if array is not None:
                 for name, value in zip(joints, array[t], strict=True):
                     recording.number(f"{root}/joint/{name}/{what}", value)
+    views = [*episode.cameras, *(f"{name}_depth" for name in episode.depth)]
     has_points = any(np.shape(array)[-1:] == (3,) for array in episode.state.values())
     world = episode.clouds is not None or has_points
-    add_layout(recording, root, episode.cameras, joints, world=world)
+    add_layout(recording, root, views, joints, world=world)
 
 
 def log_frame(recording: Recording, episode: Episode, t: int, root: str) -> None:
-    """Log the images, the point cloud and the true states of one frame."""
+    """Log the images, the depth, the point cloud and the true states of one frame."""
     images = episode.rgb[t]
     for v, camera in enumerate(episode.cameras):
         recording.image(f"{root}/camera/{camera}", images[v])
+    for camera, depth in episode.depth.items():
+        recording.depth(f"{root}/camera/{camera}_depth", depth[t])
     if episode.clouds is not None:
         cloud = episode.clouds[t]
         every = max(1, -(-len(cloud.xyz) // MOST_POINTS))

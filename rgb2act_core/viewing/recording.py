@@ -64,6 +64,10 @@ class Recording:
         """Log an RGB image."""
         self.stream.log(path, self.rr.Image(np.ascontiguousarray(image_HW3)).compress(90))
 
+    def depth(self, path: str, metres_HW: NDArray[np.floating]) -> None:
+        """Log a depth image; 0 is no measurement."""
+        self.stream.log(path, self.rr.DepthImage(metres_HW.astype(np.float32), meter=1.0))
+
     def pixels(self, path: str, keypoints_J2: NDArray[np.floating], size: tuple[int, int]) -> None:
         """Log keypoints on an image of this height and width.
 

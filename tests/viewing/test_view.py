@@ -7,15 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
-from rgb2act_core import cli
+from rgb2act_core import cli, read_spec
 from rgb2act_core.data.episode_store import read_episode
 from rgb2act_core.errors import UserError
 from rgb2act_core.evaluation.rollout_files import read_rollout, rollout_path
 from rgb2act_core.pipeline.find_run import find_run
 from rgb2act_core.viewing import recording, view
+from rgb2act_core.viewing.episode import log_episode
 
 pytest.importorskip("rerun")
 ROOT = Path(__file__).parents[2]
@@ -124,6 +126,21 @@ def test_a_recorded_robotwin_episode_is_recorded(tmp_path: Path) -> None:
     assert "left_gripper" in names
     # RoboTwin's data has a rate, so that the viewer can play it in seconds
     assert rows["episode/camera/head_camera"][1]["seconds"] is not None
+
+
+@pytest.mark.usefixtures("puppet")
+def test_depth_images_are_recorded(spec_file: Callable[..., Path], tmp_path: Path) -> None:
+    spec = read_spec(spec_file(environment={"use": "puppet", "recorded": 1}))
+    episode = spec.environments[0].build().recorded()[0]
+    metres = np.linspace(0, 1, 12, dtype=np.float64).reshape(3, 4)
+    deep = attrs.evolve(episode, depth={"wrist": [t * metres for t in range(len(episode.rgb))]})
+    with recording.open_recording("depth", tmp_path / "depth.rrd") as record:
+        log_episode(record, deep)
+    rows = read_rrd(tmp_path / "depth.rrd")["episode/camera/wrist_depth"]
+    assert len(rows) == len(episode.rgb)
+    buffer = np.array(rows[2]["DepthImage:buffer"][0], np.uint8).view(np.float32)
+    np.testing.assert_array_equal(buffer, (2 * metres).astype(np.float32).ravel())
+    assert rows[2]["DepthImage:meter"] == [1.0]
 
 
 def test_without_display_a_file_is_needed(

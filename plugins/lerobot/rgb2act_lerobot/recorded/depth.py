@@ -5,7 +5,8 @@ Shapes: T = kept frames, H W = pixels
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -34,7 +35,7 @@ class DepthView:
 
     def cloud(self, row: int) -> PointCloud:
         """Return the points of a recorded frame, in metres, in the world frame."""
-        metres_HW = self.metres(row)
+        metres_HW = metres(self.depth, self.info, row)
         size = (metres_HW.shape[0], metres_HW.shape[1])
         if self.colours is None:
             rgb_HW3 = np.full((*size, 3), GREY, np.uint8)
@@ -51,16 +52,36 @@ class DepthView:
             source=f"{self.depth.path}: {self.depth.label}: frame {row}",
         )
 
-    def metres(self, row: int) -> NDArray[np.float64]:
-        """Return the depth of a recorded frame (H, W) in metres; 0 where nothing was measured."""
-        video = "video.depth_max" in self.info
-        (values,) = self.depth.frames(np.array([row]), "gray12le" if video else "raw")
-        values_HW = values.reshape(values.shape[:2])
-        if video:
-            return decoded(values_HW, self.info)
-        scale = 0.001 if values_HW.dtype.kind in "iu" else 1.0
-        scale = {"mm": 0.001, "m": 1.0}.get(str(self.info.get("depth_unit")), scale)
-        return values_HW.astype(np.float64) * scale
+
+@attrs.frozen(eq=False, kw_only=True)
+class RecordedDepth:
+    """The depth images of one camera of an episode, opened when one is read."""
+
+    info: Mapping[str, Any]  # of the feature: unit and scale of the stored values
+    open: Callable[[], Clip]
+    rows: NDArray[np.int64]  # (T,)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> NDArray[np.float64]:
+        return metres(self._clip, self.info, int(self.rows[index]))
+
+    @cached_property
+    def _clip(self) -> Clip:
+        return self.open()
+
+
+def metres(depth: Clip, info: Mapping[str, Any], row: int) -> NDArray[np.float64]:
+    """Return the depth of a recorded frame (H, W) in metres; 0 where nothing was measured."""
+    video = "video.depth_max" in info
+    (values,) = depth.frames(np.array([row]), "gray12le" if video else "raw")
+    values_HW = values.reshape(values.shape[:2])
+    if video:
+        return decoded(values_HW, info)
+    scale = 0.001 if values_HW.dtype.kind in "iu" else 1.0
+    scale = {"mm": 0.001, "m": 1.0}.get(str(info.get("depth_unit")), scale)
+    return values_HW.astype(np.float64) * scale
 
 
 def decoded(codes_HW: NDArray[Any], info: Mapping[str, Any]) -> NDArray[np.float64]:

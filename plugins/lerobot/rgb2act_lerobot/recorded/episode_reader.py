@@ -5,6 +5,7 @@ Shapes: T = kept frames, R = recorded frames, A = action dimensions
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import attrs
@@ -15,7 +16,7 @@ from rgb2act_core import Problems, UserError, arrays_digest, did_you_mean, key_o
 from rgb2act_core.interfaces import Episode
 
 from ..config import LeRobot
-from .depth import DepthClouds, DepthView, depth_keys
+from .depth import DepthClouds, DepthView, RecordedDepth, depth_keys
 from .episode_table import EpisodeEntry, Listing
 from .files import REMEDY
 from .frames import Clip, RecordedFrames, common_size
@@ -145,6 +146,14 @@ def read_episode(listing: Listing, entry: EpisodeEntry, config: LeRobot, task: s
         clouds=_clouds(views, kept, config),
         state=state,
         times=rows.columns["timestamp"].reshape(-1)[kept].astype(np.float64),
+        depth={
+            name: RecordedDepth(
+                info=schema.features[key].info,
+                open=partial(open_camera, schema, entry, name, key),
+                rows=kept,
+            )
+            for name, key in schema.depth_cameras.items()
+        },
         digest=key_of(
             {
                 "reader": VERSION,

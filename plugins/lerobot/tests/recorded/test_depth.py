@@ -29,7 +29,7 @@ def test_codes_are_exact_and_metres_within_a_millimetre(opened: Any) -> None:
         expected, (view,) = of["depth"]["observation.images.top_depth"], episode.clouds.views
         codes = np.stack(list(view.depth.frames(np.arange(len(episode.clouds)), "gray12le")))
         assert hashlib.sha256(codes.tobytes()).hexdigest() == expected["codes_sha256"]
-        metres = np.stack([view.metres(t) for t in range(len(codes))])
+        metres = np.stack([episode.depth["top_depth"][t] for t in range(len(codes))])
         column = metres[0, [0, 8, 16], 0]
         np.testing.assert_allclose(
             column, expected["metres_of_frame_0_rows_0_8_16_column_0"], atol=1e-3
@@ -46,8 +46,7 @@ def test_points_are_in_the_world_frame_with_colours(opened: Any) -> None:
     environment = opened("v30_depth_061", depth=(coloured,), cloud_points=0)
     assert environment.info.clouds
     episode = environment.recorded()[0]
-    cloud, (view,) = episode.clouds[2], episode.clouds.views
-    metres = view.metres(2)
+    cloud, metres = episode.clouds[2], episode.depth["top_depth"][2]
     assert len(cloud.xyz) == metres.size
     # the pixel in row 10, column 20
     z = metres[10, 20]
@@ -71,16 +70,16 @@ def test_depth_images(copied: Any, opened: Any, edit_info: Any, kind: Any, scale
     root = copied("v30_image")
     path = root / "data/chunk-000/file-000.parquet"
     table = pq.read_table(path)
-    depth = (np.full((48, 64), 0.75) * scale).astype(kind)
+    values = (np.full((48, 64), 0.75) * scale).astype(kind)
     stream = io.BytesIO()
-    Image.fromarray(depth).save(stream, "TIFF")
+    Image.fromarray(values).save(stream, "TIFF")
     images = [{"bytes": stream.getvalue(), "path": "depth.tiff"}] * len(table)
     key = "observation.images.top_depth"
     pq.write_table(table.append_column(key, pa.array(images)), path)
     feature = {"dtype": "image", "shape": [48, 64, 1], "info": {"is_depth_map": True}}
     edit_info(root, lambda info: info["features"].update({key: feature}))
-    (view,) = opened(root, depth=(CAMERA,)).recorded()[0].clouds.views
-    np.testing.assert_allclose(view.metres(1), 0.75, rtol=1e-6)
+    depth = opened(root).recorded()[0].depth["top_depth"]
+    np.testing.assert_allclose(depth[1], 0.75, rtol=1e-6)
 
 
 def test_unknown_depth_cameras_are_named(opened: Any) -> None:

@@ -119,6 +119,30 @@ def _matrix(path: Path, key: str, row: int, shapes: tuple[tuple[int, int], ...])
 
 
 @attrs.frozen(eq=False)
+class StoredDepth:
+    """The depth images of one camera."""
+
+    path: Path
+    camera: Camera
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Floats:
+        return depth(self.path, self.camera, int(self.rows[index]))
+
+
+def stored_depth(path: Path, layout: Layout, rows: NDArray[np.int64]) -> dict[str, StoredDepth]:
+    """Return the depth images of all cameras that have them, by the cameras' names."""
+    return {
+        name: StoredDepth(path, camera, rows)
+        for name, camera in layout.cameras.items()
+        if camera.depth and hdf5.array_info(path, camera.depth).rows > rows.max(initial=-1)
+    }
+
+
+@attrs.frozen(eq=False)
 class StoredClouds(LazyClouds):
     """Point clouds stored as rows x y z r g b; zero padding is dropped."""
 

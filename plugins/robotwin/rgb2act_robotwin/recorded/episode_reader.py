@@ -80,6 +80,7 @@ def _read(entry: IndexEntry, config: Robotwin) -> Episode:
         state=marks | states,
         seed=seed_of(entry),
         times=_times(entry.path, layout, config, trajectory.rows),
+        depth=cameras.stored_depth(entry.path, layout, trajectory.rows),
         digest=key_of(
             {
                 "reader": VERSION,

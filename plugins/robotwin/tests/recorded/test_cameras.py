@@ -65,6 +65,16 @@ def test_depth_is_metres(tmp_path: Path, layout: str) -> None:
     assert depth_HW[0, 0] == 0.0
 
 
+def test_episodes_have_the_depth_of_all_cameras(
+    tmp_path: Path, layout: str, opened: Opened
+) -> None:
+    write_layout(tmp_path, layout, depth=True)
+    (episode,) = opened(tmp_path, clouds="none", cameras=("head_camera",), stride=2).recorded()
+    depth = episode.depth["head_camera"]
+    assert len(depth) == episode.rgb.shape[0]
+    assert (depth[1][0, 0], depth[1][5, 5]) == (0.0, 1.0)
+
+
 def test_clouds_are_computed_from_depth(tmp_path: Path, layout: str, opened: Opened) -> None:
     write_layout(tmp_path, layout, depth=True)
     (episode,) = opened(tmp_path, clouds="depth", **EVERYTHING).recorded()
