@@ -31,6 +31,7 @@ from shared import compare, timed
 from torch import Tensor, nn
 
 from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
+from rgb2act_core.alignment.gathering import BatchOutputs
 from rgb2act_core.alignment.objective import LossTargets, embed, objective
 from rgb2act_core.features.frames import TokenFrames, load_into_memory
 from rgb2act_core.features.reader import EpisodeArrays, FrameIndex
@@ -158,7 +159,7 @@ def aligner_step(
         none = torch.zeros(sizes.batch, sizes.batch, dtype=torch.bool).__getitem__
         targets = LossTargets(target_BD=target_FD[rows], similar=none)
         optimizer.zero_grad()
-        objective(loss, outputs, targets, None).loss.backward()
+        objective(loss, BatchOutputs.alone(outputs), targets, None).loss.backward()
         nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
         optimizer.step()
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rgb2act_core.alignment.aligner import Aligner, AlignerConfig
+from rgb2act_core.alignment.gathering import BatchOutputs
 from rgb2act_core.alignment.gradient_cache import gradcache_backward
 from rgb2act_core.alignment.losses import near_in_time
 from rgb2act_core.alignment.objective import LossTargets, objective
@@ -88,7 +89,7 @@ def step(method: str, size: int, micro: int) -> dict[str, float]:
             return near_in_time(episode_B[rows], step_B[rows], episode_B, step_B, 2)
 
         targets = LossTargets(target_BD=target_BD, similar=similar)
-        value = objective(LOSS, outputs, targets, None)
+        value = objective(LOSS, BatchOutputs.alone(outputs), targets, None)
         return value.loss, value.terms
 
     def work(rows: np.ndarray) -> None:

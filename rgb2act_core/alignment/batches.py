@@ -6,6 +6,7 @@ tokens of a point cloud, C = their width, D = embedding
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 
@@ -19,10 +20,13 @@ from ..features.prefetch import TokenPrefetcher, TokenRequest
 from ..features.token_grids import TokenSample
 from ..spec import Align, Augment
 from ..training.randomness import Purpose, step_generator
+from ..training.ranks import ALONE, Ranks
+from ..training.row_draws import RowDraws, RowSet
 from ..training.sampler import Rows
 from . import losses
 from .aligner import Aligner
 from .augmentation import augment
+from .gathering import gather_outputs
 from .gradient_cache import gradcache_backward
 from .inputs import AlignmentInputs
 from .losses import Similarity
@@ -39,6 +43,7 @@ class _Part:
     number: int
     request: TokenRequest
     windows_LK: Tensor | None  # indices into the request's rows
+    draws: Mapping[int, RowSet]  # this process's rows among all rows of the part, if it has others
 
 
 class AlignmentBatches:
@@ -50,6 +55,7 @@ class AlignmentBatches:
         inputs: tokens of all frames, the training frames, and group tokens.
         target_FD: the target of each frame, in the aligner's space.
         seed: seed of the run.
+        ranks: the processes that divide each batch.
     """
 
     def __init__(
@@ -59,7 +65,9 @@ class AlignmentBatches:
         inputs: AlignmentInputs,
         target_FD: Tensor,
         seed: int,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.aligner, self.config, self.target_FD, self.seed = aligner, config, target_FD, seed
         frames, train_rows = inputs.frames, inputs.train_rows
         self.frames, self.train_rows, self.groups = frames, train_rows, inputs.groups
@@ -72,27 +80,31 @@ class AlignmentBatches:
         self.prefetcher = TokenPrefetcher(frames.gather)
 
     def loss(self, rows: Rows, step: int) -> tuple[Tensor, Metrics]:
-        """Return the loss of a batch and its terms.
+        """Return the loss of a batch and its terms; with several processes, this one's share.
 
         With GradCache the loss is detached and its gradients have already been added.
         """
-        config, targets = self.config.loss, self.targets(rows)
-        parts = self._parts(rows, step)
+        config, parts = self.config.loss, self._parts(rows, step)
+        ordered, counts = self.ranks.by_rank(self._split(rows))
+        targets = self.targets(ordered, self.ranks.rank_slice(counts))
 
         def embed_part(part: _Part) -> AlignedOutputs:
-            return embed(
-                self.aligner,
-                self._tokens(part, step),
-                config,
-                sample=part.request.sample,
-                windows_LK=part.windows_LK,
-                precision=self.config.precision,
-            )
+            with RowDraws(part.draws) if part.draws else contextlib.nullcontext():
+                return embed(
+                    self.aligner,
+                    self._tokens(part, step),
+                    config,
+                    sample=part.request.sample,
+                    windows_LK=part.windows_LK,
+                    precision=self.config.precision,
+                )
 
         def total(embedded: Sequence[AlignedOutputs]) -> tuple[Tensor, Metrics]:
-            outputs = AlignedOutputs.concatenate(embedded)
+            own = AlignedOutputs.concatenate(embedded)
+            outputs = gather_outputs(own, self.ranks, counts)
             value = objective(config, outputs, targets, self.aligner.temperature)
-            shares = zip(self.aligner.config.backbones, outputs.weights_M.detach(), strict=True)
+            weights_M = outputs.share(own.weights_M.detach())
+            shares = zip(self.aligner.config.backbones, weights_M, strict=True)
             return value.loss, {**value.terms, **{f"weight/{name}": w for name, w in shares}}
 
         if config.negatives == "gradcache":
@@ -109,8 +121,8 @@ class AlignmentBatches:
         numbers = np.unique(self.frames.index.episode[rows])
         return ", ".join(self.frames.episodes[i].name for i in numbers)
 
-    def targets(self, rows: Rows) -> LossTargets:
-        """Return the teacher's side of a batch."""
+    def targets(self, rows: Rows, own: slice | None = None) -> LossTargets:
+        """Return the teacher's side of a batch; group tokens only of ``own`` rows."""
         at_B = torch.from_numpy(rows)
         target_BD = self.target_FD[at_B]
         unit_BD = F.normalize(target_BD, dim=1)
@@ -118,7 +130,7 @@ class AlignmentBatches:
             target_BD=target_BD,
             similar=self._similarity(at_B, unit_BD, at_B, unit_BD),
             bank=self._bank(rows, unit_BD),
-            groups_BHC=self._groups(rows),
+            groups_NHC=self._groups(rows if own is None else rows[own]),
         )
 
     def _bank(self, rows: Rows, unit_BD: Tensor) -> TargetBank | None:
@@ -164,17 +176,38 @@ class AlignmentBatches:
         generator = step_generator(self.seed, step, Purpose.CELLS)
         return self.aligner.sample_cells(self.config.tokens, self.config.replacement, generator)
 
-    def _parts(self, rows: Rows, step: int) -> list[_Part]:
-        """Return the parts of a batch: micro-batches with GradCache, otherwise one."""
+    def _split(self, rows: Rows) -> list[Rows]:
+        """Return the rows of each part: micro-batches with GradCache, otherwise one."""
         count = 1
         if self.config.loss.negatives == "gradcache":
             count = -(-len(rows) // self.config.micro_batch)
+        return np.array_split(rows, count)
+
+    def _parts(self, rows: Rows, step: int) -> list[_Part]:
+        """Return this process's rows of each part of a batch."""
         sample, parts = self._sample(step), []
-        for number, part_rows in enumerate(np.array_split(rows, count)):
-            needed, windows_LK = self.frames.required_rows(part_rows, self.aligner.config)
-            request = TokenRequest(rows=needed, sample=sample)
-            parts.append(_Part(number=number, request=request, windows_LK=windows_LK))
+        for number, part_rows in enumerate(self._split(rows)):
+            own = part_rows[self.ranks.own(len(part_rows))]
+            needed, windows_LK = self.frames.required_rows(own, self.aligner.config)
+            parts.append(
+                _Part(
+                    number=number,
+                    request=TokenRequest(rows=needed, sample=sample),
+                    windows_LK=windows_LK,
+                    draws={} if self.ranks.alone else self._draws(part_rows, needed),
+                )
+            )
         return parts
+
+    def _draws(self, part_rows: Rows, needed: Rows) -> Mapping[int, RowSet]:
+        """Return the frames that this process embeds among those of all processes."""
+        every, windows_LK = self.frames.required_rows(part_rows, self.aligner.config)
+        if windows_LK is None:
+            own = self.ranks.own(len(part_rows))
+            positions = np.arange(own.start, own.stop)
+        else:  # both are sorted, each row once
+            positions = np.searchsorted(every, needed)
+        return {len(needed): RowSet(len(every), torch.from_numpy(positions))}
 
     def _tokens(self, part: _Part, step: int) -> list[Tensor]:
         """Return the augmented tokens of a part, the same in every call."""

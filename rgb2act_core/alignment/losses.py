@@ -43,42 +43,52 @@ class Temperature(nn.Module):
 
 
 def sum_in_blocks(
-    block: Callable[[Tensor, slice], Tensor], rows_B: Tensor, width: int, min_rows: int = 1
+    block: Callable[[Tensor, slice], Tensor],
+    rows_B: Tensor,
+    width: int,
+    min_rows: int = 1,
+    own: slice | None = None,
 ) -> Tensor:
-    """Return the sum of ``block(rows, slice)`` over blocks of rows (B, ...).
+    """Return the sum of ``block(rows, slice)`` over blocks of rows (B, ...), or of ``own`` rows.
 
     Each row is compared with ``width`` others. A block has at most BLOCK pairs, but at least
     ``min_rows`` rows. If there are several blocks, the backward pass recomputes them.
     """
-    rows = max(min_rows, BLOCK // width)
-    if len(rows_B) <= rows:
-        return block(rows_B, slice(0, len(rows_B)))
+    own = slice(0, len(rows_B)) if own is None else own
+    rows, rows_N = max(min_rows, BLOCK // width), rows_B[own]
+    if len(rows_N) <= rows:
+        return block(rows_N, own)
     values = [
         checkpoint(
             block, part, slice(i, i + len(part)), use_reentrant=False, preserve_rng_state=False
         )
-        for i, part in zip(range(0, len(rows_B), rows), rows_B.split(rows), strict=True)
+        for i, part in zip(range(own.start, own.stop, rows), rows_N.split(rows), strict=True)
     ]
     return torch.stack(values).sum()
 
 
 def infonce(
-    student_BD: Tensor, teacher_BD: Tensor, temperature: float | Tensor, similar: Similarity
+    student_BD: Tensor,
+    teacher_BD: Tensor,
+    temperature: float | Tensor,
+    similar: Similarity,
+    own: slice | None = None,
 ) -> Tensor:
     """Return the symmetric InfoNCE loss, a scalar (arXiv 2103.00020).
 
     ``similar`` is symmetric and excludes pairs from the negatives. Each frame with itself is always
-    the positive pair.
+    the positive pair. With ``own``, the result is the share of these frames: the shares of all
+    frames sum to the loss.
     """
     student, teacher = F.normalize(student_BD, dim=1), F.normalize(teacher_BD, dim=1)
     count = len(student)
     target = torch.arange(count, device=student.device)
-    if count**2 > BLOCK:
-        forward = _one_way(student, teacher, target, temperature, similar)
-        return (forward + _one_way(teacher, student, target, temperature, similar)) / 2
+    if count**2 > BLOCK or own is not None:
+        forward = _one_way(student, teacher, target, temperature, similar, own)
+        return (forward + _one_way(teacher, student, target, temperature, similar, own)) / 2
     logits = student @ teacher.T / temperature  # one product for both directions
-    own = torch.eye(count, dtype=torch.bool, device=logits.device)
-    logits = logits.masked_fill(similar(slice(0, count)) & ~own, -torch.inf)
+    pairs = torch.eye(count, dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(similar(slice(0, count)) & ~pairs, -torch.inf)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
@@ -90,33 +100,42 @@ def infonce_bank(
     temperature: float | Tensor,
     similar: Similarity,
     similar_bank: Similarity,
+    own: slice | None = None,
 ) -> Tensor:
     """Return InfoNCE whose student is compared with the teacher embeddings of all training frames.
 
     The teacher is frozen, so the bank is never stale. The direction from teacher to student stays
     within the batch, as in ``infonce``. ``bank_GD`` has unit length, and ``position_B`` is the
-    position of each frame's own embedding in it.
+    position of each frame's own embedding in it. ``own`` is that of ``infonce``.
     """
     student, teacher = F.normalize(student_BD, dim=1), F.normalize(teacher_BD, dim=1)
     target = torch.arange(len(student), device=student.device)
-    forward = _one_way(student, bank_GD, position_B, temperature, similar_bank)
-    return (forward + _one_way(teacher, student, target, temperature, similar)) / 2
+    forward = _one_way(student, bank_GD, position_B, temperature, similar_bank, own)
+    return (forward + _one_way(teacher, student, target, temperature, similar, own)) / 2
 
 
 def sigmoid(
-    student_BD: Tensor, teacher_BD: Tensor, scale: Tensor, bias: Tensor, similar: Similarity
+    student_BD: Tensor,
+    teacher_BD: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    similar: Similarity,
+    own: slice | None = None,
 ) -> Tensor:
-    """Return the pairwise sigmoid loss, averaged over frames (arXiv 2303.15343, algorithm 1)."""
+    """Return the pairwise sigmoid loss, averaged over frames (arXiv 2303.15343, algorithm 1).
+
+    ``own`` is that of ``infonce``.
+    """
     teacher = F.normalize(teacher_BD, dim=1)
     count, at = len(teacher), torch.arange(len(teacher), device=teacher.device)
 
     def block(student_RD: Tensor, rows: slice) -> Tensor:
         logits = student_RD @ teacher.T * scale + bias
-        own = at[rows, None] == at
-        each = -F.logsigmoid(torch.where(own, 1.0, -1.0) * logits)
-        return each.masked_fill(similar(rows) & ~own, 0.0).sum()
+        pairs = at[rows, None] == at
+        each = -F.logsigmoid(torch.where(pairs, 1.0, -1.0) * logits)
+        return each.masked_fill(similar(rows) & ~pairs, 0.0).sum()
 
-    return sum_in_blocks(block, F.normalize(student_BD, dim=1), count, MIN_ROWS) / count
+    return sum_in_blocks(block, F.normalize(student_BD, dim=1), count, MIN_ROWS, own) / count
 
 
 def _one_way(
@@ -125,6 +144,7 @@ def _one_way(
     position_B: Tensor,
     temperature: float | Tensor,
     similar: Similarity,
+    own: slice | None,
 ) -> Tensor:
     """Return the InfoNCE of unit-length queries against unit-length keys, averaged over queries."""
 
@@ -134,7 +154,7 @@ def _one_way(
         logits = (query_RD @ key_GD.T / temperature).masked_fill(excluded, -torch.inf)
         return F.cross_entropy(logits, position_R, reduction="sum")
 
-    return sum_in_blocks(block, query_BD, len(key_GD), MIN_ROWS) / len(query_BD)
+    return sum_in_blocks(block, query_BD, len(key_GD), MIN_ROWS, own) / len(query_BD)
 
 
 def cosine(student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
@@ -142,13 +162,20 @@ def cosine(student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(student_BD, teacher_BD, dim=1).mean()
 
 
-def self_contrast(pooled_BMW: Tensor, temperature: float, similar: Similarity) -> Tensor:
-    """Return the mean InfoNCE between the pooled tokens of every two backbones; 0 if M = 1."""
+def self_contrast(
+    pooled_BMW: Tensor, temperature: float, similar: Similarity, own: slice | None = None
+) -> Tensor:
+    """Return the mean InfoNCE between the pooled tokens of every two backbones; 0 if M = 1.
+
+    ``own`` is that of ``infonce``.
+    """
     count = pooled_BMW.shape[1]
     pairs = [(i, j) for i in range(count) for j in range(i)]
     if not pairs:
         return pooled_BMW.new_zeros(())
-    terms = [infonce(pooled_BMW[:, i], pooled_BMW[:, j], temperature, similar) for i, j in pairs]
+    terms = [
+        infonce(pooled_BMW[:, i], pooled_BMW[:, j], temperature, similar, own) for i, j in pairs
+    ]
     return torch.stack(terms).mean()
 
 

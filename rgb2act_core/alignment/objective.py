@@ -1,7 +1,7 @@
 """The training objective of an aligner: the weighted sum of the spec's losses over a batch.
 
-Shapes: B = frames of a batch, D = teacher's width, G = training frames, H = groups of a point
-cloud, C = width of a group's token, K = frames of a window, L = windows
+Shapes: B = frames of a batch, N = those of this process, D = teacher's width, G = training frames,
+H = groups of a point cloud, C = width of a group's token, K = frames of a window, L = windows
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..features.token_grids import TokenSample
 from ..spec import AlignLoss
 from . import local_loss, losses
 from .aligner import Aligner
+from .gathering import BatchOutputs
 from .outputs import AlignedOutputs
 
 
@@ -36,7 +37,7 @@ class LossTargets:
     target_BD: Tensor
     similar: losses.Similarity  # between frames of the batch
     bank: TargetBank | None = None
-    groups_BHC: Tensor | None = None  # standardised group tokens
+    groups_NHC: Tensor | None = None  # standardised group tokens of this process's frames
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -75,22 +76,28 @@ def embed(
 
 def objective(
     config: AlignLoss,
-    outputs: AlignedOutputs,
+    outputs: BatchOutputs,
     targets: LossTargets,
     learned: losses.Temperature | None,
 ) -> ObjectiveValue:
-    """Return the loss of a batch: the fusion's own loss plus the weighted terms of the spec."""
+    """Return the loss of a batch: the fusion's own loss plus the weighted terms of the spec.
+
+    Where several processes divide the batch, loss and terms are the shares of this process's
+    frames: they sum to those of the batch, and so do their gradients.
+    """
+    own = outputs.own
     terms = _embedding_terms(config, outputs, targets, learned)
     if config.self_contrast:
-        assert outputs.pooled_BMW is not None
+        assert outputs.every.pooled_BMW is not None
         terms["self_contrast"] = losses.self_contrast(
-            outputs.pooled_BMW, config.temperature, targets.similar
+            outputs.every.pooled_BMW, config.temperature, targets.similar, outputs.rows
         )
     if config.entropy:
-        terms["entropy"] = losses.missing_entropy(outputs.weights_M)
+        terms["entropy"] = outputs.share(losses.missing_entropy(outputs.every.weights_M))
     if config.grouped:
-        terms |= _local_terms(config, outputs, targets)
-    loss = outputs.fusion_loss
+        local = _local_terms(config, own, targets)
+        terms |= {name: outputs.share(term) for name, term in local.items()}
+    loss = outputs.share(own.fusion_loss)
     for name, term in terms.items():
         loss = loss + getattr(config, name) * term
     return ObjectiveValue(loss=loss, terms=terms)
@@ -98,35 +105,42 @@ def objective(
 
 def _embedding_terms(
     config: AlignLoss,
-    outputs: AlignedOutputs,
+    outputs: BatchOutputs,
     targets: LossTargets,
     learned: losses.Temperature | None,
 ) -> dict[str, Tensor]:
     """Return the terms that compare embeddings with the teacher's."""
-    embedding_BD, target_BD = outputs.embedding_BD, targets.target_BD
+    own_ND, every_BD, target_BD = (
+        outputs.own.embedding_BD,
+        outputs.every.embedding_BD,
+        targets.target_BD,
+    )
+    target_ND = target_BD if outputs.rows is None else target_BD[outputs.rows]
     terms = {}
     if config.mse:
-        pair = (embedding_BD, target_BD)
+        pair = (own_ND, target_ND)
         if config.mse_on == "normalised":
-            pair = (F.normalize(embedding_BD, dim=1), F.normalize(target_BD, dim=1))
-        terms["mse"] = F.mse_loss(*pair)
+            pair = (F.normalize(own_ND, dim=1), F.normalize(target_ND, dim=1))
+        terms["mse"] = outputs.share(F.mse_loss(*pair))
     if config.infonce:
         temperature = learned() if learned and config.learn_temperature else config.temperature
-        terms["infonce"] = _infonce(embedding_BD, targets, temperature)
+        terms["infonce"] = _infonce(every_BD, targets, temperature, outputs.rows)
     if config.sigmoid:
         assert learned is not None
         terms["sigmoid"] = losses.sigmoid(
-            embedding_BD, target_BD, 1 / learned(), learned.bias, targets.similar
+            every_BD, target_BD, 1 / learned(), learned.bias, targets.similar, outputs.rows
         )
     if config.cosine:
-        terms["cosine"] = losses.cosine(embedding_BD, target_BD)
+        terms["cosine"] = outputs.share(losses.cosine(own_ND, target_ND))
     return terms
 
 
-def _infonce(embedding_BD: Tensor, targets: LossTargets, temperature: float | Tensor) -> Tensor:
+def _infonce(
+    embedding_BD: Tensor, targets: LossTargets, temperature: float | Tensor, own: slice | None
+) -> Tensor:
     bank = targets.bank
     if bank is None:
-        return losses.infonce(embedding_BD, targets.target_BD, temperature, targets.similar)
+        return losses.infonce(embedding_BD, targets.target_BD, temperature, targets.similar, own)
     return losses.infonce_bank(
         embedding_BD,
         targets.target_BD,
@@ -135,6 +149,7 @@ def _infonce(embedding_BD: Tensor, targets: LossTargets, temperature: float | Te
         temperature,
         targets.similar,
         bank.similar,
+        own,
     )
 
 
@@ -142,13 +157,13 @@ def _local_terms(
     config: AlignLoss, outputs: AlignedOutputs, targets: LossTargets
 ) -> dict[str, Tensor]:
     """Return the terms that compare fused tokens with the teacher's group tokens."""
-    tokens_BTC, groups_BHC = outputs.local_BTC, targets.groups_BHC
-    assert tokens_BTC is not None
-    assert groups_BHC is not None
+    tokens_NTC, groups_NHC = outputs.local_BTC, targets.groups_NHC
+    assert tokens_NTC is not None
+    assert groups_NHC is not None
     terms = {}
     if config.local:
         # the temperature is not learned: lowering it decreases this loss without bound
-        terms["local"] = local_loss.matching(tokens_BTC, groups_BHC, config.temperature)
+        terms["local"] = local_loss.matching(tokens_NTC, groups_NHC, config.temperature)
     if config.chamfer:
-        terms["chamfer"] = local_loss.chamfer(tokens_BTC, groups_BHC)
+        terms["chamfer"] = local_loss.chamfer(tokens_NTC, groups_NHC)
     return terms

@@ -28,6 +28,7 @@ from ..spec import Tokens
 from ..spec.conditions import CONDITIONS, Condition
 from .conditioning import Features, Observation, features_of, over_windows
 from .config import PolicyConfig
+from .shared_batch import SharedBatch
 from .task_heads import TaskHeads, as_policy_module
 
 FLOOR = 1e-3  # smallest standard deviation or half range that normalisation divides by
@@ -205,14 +206,27 @@ class Policy(nn.Module):
             parts.append(vector_BX[:, None].expand(-1, joints_BOJ.shape[1], -1))
         return Observation(vector=torch.cat(parts, -1), tokens=tokens, task=task_B)
 
-    def loss(self, obs: Observation, actions_BSA: Tensor, mask_BS: Tensor) -> Tensor:
-        """Return the head's loss on actions in physical units."""
+    def loss(
+        self,
+        obs: Observation,
+        actions_BSA: Tensor,
+        mask_BS: Tensor,
+        batch: SharedBatch | None = None,
+    ) -> Tensor:
+        """Return the head's loss on actions in physical units.
+
+        If the rows are those of one of several processes, ``batch`` describes the rows of all, and
+        the result is this process's share of the loss.
+        """
         actions_BSA = self.normalised(actions_BSA, obs.task)
         args = (obs.vector, actions_BSA, mask_BS, *obs.token_args)
         if isinstance(self.head, TaskHeads):
             assert obs.task is not None
+            if batch is not None:
+                return self.head.shared_loss(batch, obs.task, *args)
             return self.head.loss(obs.task, *args)
-        return as_policy_module(self.head).loss(*args)
+        loss = as_policy_module(self.head).loss(*args)
+        return loss if batch is None else loss * batch.fraction()
 
     @torch.no_grad()
     def plans(

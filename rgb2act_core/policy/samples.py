@@ -82,10 +82,7 @@ class Samples:
         self, policy: Policy, samples: NDArray[np.int64], noise: float
     ) -> tuple[Observation, Tensor | float]:
         """Return the observations (B, O, ...) of samples (B,), and the fusion's loss term."""
-        config, (first, length) = policy.config, self._episodes(samples)
-        steps = self.index.step[samples]
-        window = window_index(steps, config.n_obs_steps, config.history_stride)
-        rows_BO = first[:, None] + np.minimum(window, length[:, None] - 1)
+        rows_BO = self.observed_rows(policy, samples)
         row_BO = torch.from_numpy(rows_BO)
         task_B = self.task_R[row_BO[:, -1]]
         if self.frames is not None and policy.aligner is not None:
@@ -99,11 +96,18 @@ class Samples:
             return observation, aligned.fusion_loss
         return policy.observe(self.features_R[row_BO], self.joints_RJ[row_BO], noise, task_B), 0.0
 
+    def observed_rows(self, policy: Policy, samples: Rows) -> Rows:
+        """Return the rows (B, O) of the frames that samples (B,) observe."""
+        config, (first, length) = policy.config, self.episodes_of(samples)
+        window = window_index(self.index.step[samples], config.n_obs_steps, config.history_stride)
+        rows_BO: Rows = first[:, None] + np.minimum(window, length[:, None] - 1)
+        return rows_BO
+
     def describe(self, rows: Rows) -> str:
         """Return the names of a batch's episodes."""
         return ", ".join(self.names[i] for i in np.unique(self.index.episode[rows]))
 
-    def _episodes(self, samples: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def episodes_of(self, samples: Rows) -> tuple[Rows, Rows]:
         """Return the first rows (B,) and the lengths (B,) of the samples' episodes."""
         episode = self.index.episode[samples]
         first = self.index.starts[episode]
@@ -111,7 +115,7 @@ class Samples:
 
     def plans(self, samples: NDArray[np.int64], horizon: int) -> Chunks:
         """Return the action chunks of samples (B,)."""
-        first, length = self._episodes(samples)
+        first, length = self.episodes_of(samples)
         steps, inside = plan_index(self.index.step[samples], horizon, length)
         actions = self.actions_RA[torch.from_numpy(steps + first[:, None])]
         trained = trained_steps(inside, self.after_end)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..interfaces import Plans, PolicyModule
+from ..training.row_draws import RowDraws
+from .shared_batch import SharedBatch
 
 Sampler = Callable[[PolicyModule, Sequence[torch.Generator]], Plans]  # plans of one head, all rows
 
@@ -36,6 +38,23 @@ class TaskHeads(nn.Module):
             if len(rows):
                 loss = as_policy_module(head).loss(*(arg[rows] for arg in args))
                 parts.append(loss * (len(rows) / len(task_B)))
+        return torch.stack(parts).sum()
+
+    def shared_loss(self, batch: SharedBatch, task_N: Tensor, *args: Tensor) -> Tensor:
+        """Return this process's share of the loss of a batch that several processes divide."""
+        parts = [args[0].new_zeros(())]
+        for index, head in enumerate(self.each):
+            if not batch.task_share(index):
+                continue
+            rows = torch.from_numpy(np.flatnonzero(task_N.numpy() == index))
+            drawn = batch.rows_of(index)
+            with RowDraws({max(len(rows), 1): drawn}):
+                if len(rows):
+                    loss = as_policy_module(head).loss(*(arg[rows] for arg in args))
+                    parts.append(loss * (batch.fraction(index) * batch.task_share(index)))
+                else:
+                    with torch.no_grad():
+                        as_policy_module(head).loss(*(arg[:1] for arg in args))
         return torch.stack(parts).sum()
 
     def plans(

@@ -11,6 +11,7 @@ import attrs
 from torch import Tensor, nn
 
 from .metrics_log import Curves
+from .ranks import ALONE, Ranks
 from .sampler import Rows
 
 CURVE_POINTS = 400  # largest number of rows in a learning curve
@@ -44,7 +45,8 @@ class TrainingJob(Generic[Module]):
 
     All draws of a step depend on ``seed`` and the step only: ``sampler`` and ``loss`` use
     generators of their own (``randomness.step_generator``), and torch's global generators are
-    seeded at the beginning of each step for modules that draw from them.
+    seeded at the beginning of each step for modules that draw from them. Only the first of several
+    processes evaluates, and writes files and curves.
     """
 
     title: str  # of progress bars, curves and messages
@@ -60,6 +62,7 @@ class TrainingJob(Generic[Module]):
     folder: Path  # of checkpoint and metrics
     curves: Curves | None  # receives the learning curves; None for nobody
     checkpoint_seconds: float  # between checkpoints
+    ranks: Ranks = ALONE  # the processes; each loss and metric is the share of this one
     prefetch: Callable[[Rows, int], None] | None = None  # begin to read a later step's rows
     # closed-loop metrics every ``attempt_every`` steps and after the last one, given the module and
     # the step; its time does not count as training time

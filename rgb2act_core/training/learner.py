@@ -28,7 +28,7 @@ class Learner(Generic[Module]):
             weight_decay=options.weight_decay,
             fused=True,
         )
-        averaged = copy.deepcopy(self.module) if options.ema else None
+        averaged = copy.deepcopy(self.module) if options.ema and job.ranks.first else None
         self.ema = None if averaged is None else averaged.eval().requires_grad_(False)
 
     def checkpoint(self) -> Checkpoint:
@@ -40,8 +40,11 @@ class Learner(Generic[Module]):
         """Return the module to use, in eval mode: its averaged weights if there are any."""
         return (self.module if self.ema is None else self.ema).eval()
 
-    def learn(self, rows: Rows, step: int) -> Step:
-        """Change the weights once."""
+    def learn(self, rows: Rows, step: int, *flags: bool) -> tuple[Step, list[bool]]:
+        """Change the weights once.
+
+        Also returns for each flag whether it is set in any process.
+        """
         job, lr = self.job, learning_rate(self.job, step)
         seed_modules(job.seed, step)
         for group in self.optimizer.param_groups:
@@ -50,11 +53,12 @@ class Learner(Generic[Module]):
         loss, metrics = job.loss(rows, step)
         if loss.requires_grad:  # otherwise the loss has computed its gradients itself
             loss.backward()
+        flags_of_any = job.ranks.sum_gradients(self.parameters, *flags)
         norm = nn.utils.clip_grad_norm_(self.parameters, job.optimization.grad_clip)
         self.optimizer.step()
         if self.ema is not None:
             _average(self.ema, self.module, job.optimization.ema, step)
-        return Step(
+        learned = Step(
             number=step,
             rows=rows,
             loss=loss.detach(),
@@ -62,6 +66,7 @@ class Learner(Generic[Module]):
             lr=lr,
             metrics=metrics if job.is_curve_point(step) else None,
         )
+        return learned, flags_of_any
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from ..system.progress import progress_bar, say
 from .job import Module, TrainingJob
 from .learner import Learner
 from .metrics_log import MetricsLog
+from .ranks import ALONE, Ranks
 from .recent_steps import EVERY, Numbers, RecentSteps
 
 
@@ -44,16 +45,22 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
     Ctrl-C finishes the current step and saves a checkpoint first. Raises UserError with the step
     and the batch's episodes if the loss or the gradient is not finite.
     """
-    learner = Learner(job)
+    learner, ranks = Learner(job), job.ranks
     checkpoint = learner.checkpoint()
     state = checkpoint.load() or {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0}
-    first, clock = state["step"], _Clock(state["seconds"], state["cpu_seconds"])
+    first, clock = state["step"], _Clock(state["seconds"], state["cpu_seconds"], ranks.size)
+    _check_same_step(job, first)
+    ranks.copy_from_first(job.module)
     if first:
         say(f"{job.title}: resuming at step {first} of {job.steps}")
     saved, step_seconds = time.monotonic(), 0.0
+
+    def overdue() -> bool:
+        return ranks.first and time.monotonic() - saved > job.checkpoint_seconds
+
     with (
         deferred() as stopping,
-        MetricsLog(job.folder / "metrics.jsonl", job.curves, first) as log,
+        _open_log(job, first) as log,
         progress_bar(job.title, job.steps, "steps", done=first) as advance,
     ):
         report = _Report(job, log)
@@ -64,16 +71,20 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
             if job.prefetch and step < job.steps - 1:
                 job.prefetch(upcoming, step + 1)
             with _explained(report):
-                report.recent.add(learner.learn(rows, step))
+                learned, (stop, save) = learner.learn(rows, step, stopping(), overdue())
+            report.recent.add(learned)
             loss = report.read() if report.is_due(step) else None
             step_seconds += time.monotonic() - started
             report.evaluate(learner, clock, step)
             advance(1, **({} if loss is None else {"loss": loss}))
-            if stopping() or time.monotonic() - saved > job.checkpoint_seconds:
+            if ranks.alone:  # several processes have agreed before the step
+                stop, save = stopping(), overdue()
+            if stop or save:
                 report.read()
-                checkpoint.save(step + 1, **clock.spent())
+                if ranks.first:
+                    checkpoint.save(step + 1, **clock.spent())
                 saved = time.monotonic()
-            if stopping():
+            if stop:
                 raise KeyboardInterrupt
     return TrainingResult(
         module=learner.trained(),
@@ -84,15 +95,20 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
 
 
 class _Clock:
-    """Time spent on training, that before an interruption included."""
+    """Time spent on training, that before an interruption included.
 
-    def __init__(self, seconds: float, cpu_seconds: float) -> None:
-        self._wall, self._cpu = time.monotonic() - seconds, time.process_time() - cpu_seconds
+    The CPU time is that of all ``processes``, which work equally.
+    """
+
+    def __init__(self, seconds: float, cpu_seconds: float, processes: int) -> None:
+        self._processes = processes
+        self._wall = time.monotonic() - seconds
+        self._cpu = time.process_time() - cpu_seconds / processes
 
     def spent(self) -> dict[str, float]:
         """Return ``seconds`` and ``cpu_seconds``."""
-        seconds, cpu_seconds = time.monotonic() - self._wall, time.process_time() - self._cpu
-        return {"seconds": seconds, "cpu_seconds": cpu_seconds}
+        own = time.process_time() - self._cpu
+        return {"seconds": time.monotonic() - self._wall, "cpu_seconds": own * self._processes}
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
@@ -109,26 +125,45 @@ def _explained(report: _Report) -> Iterator[None]:
     try:
         yield
     except Exception:
-        report.read()
+        report.read(ALONE)
         raise
+
+
+def _open_log(
+    job: TrainingJob[Any], first: int
+) -> contextlib.AbstractContextManager[MetricsLog | None]:
+    """Return the metrics file, or None in all processes but the first."""
+    if not job.ranks.first:
+        return contextlib.nullcontext()
+    return MetricsLog(job.folder / "metrics.jsonl", job.curves, first)
+
+
+def _check_same_step(job: TrainingJob[Any], first: int) -> None:
+    """Raise UserError if the processes have read different checkpoints."""
+    total = job.ranks.sum(torch.tensor([first], dtype=torch.float64)).tolist()[0]
+    if total != first * job.ranks.size:
+        raise UserError(
+            f"{job.title}: process {job.ranks.rank} has read a checkpoint of step {first}, others"
+            " another one; check that all machines see the same files, and run again"
+        )
 
 
 class _Report:
     """Writes the numbers of training, which it reads from the device together for many steps."""
 
-    def __init__(self, job: TrainingJob[Any], log: MetricsLog) -> None:
-        self.job, self.log, self.recent = job, log, RecentSteps()
+    def __init__(self, job: TrainingJob[Any], log: MetricsLog | None) -> None:
+        self.job, self.log, self.recent = job, log, RecentSteps(job.ranks)
 
-    def read(self) -> float | None:
+    def read(self, ranks: Ranks | None = None) -> float | None:
         """Write the rows of the steps since the last call; return the latest loss.
 
         Raises UserError with the step and the batch's episodes if the loss or the gradient of a
         step was not finite.
         """
         loss = None
-        for numbers in self.recent.read():
+        for numbers in self.recent.read(ranks):
             _check_finite(self.job, numbers)
-            if numbers.row is not None:
+            if self.log and numbers.row is not None:
                 self.log.write(numbers.step.number, **numbers.row)
             loss = numbers.loss
         return loss
@@ -142,6 +177,8 @@ class _Report:
     def evaluate(self, learner: Learner[Any], clock: _Clock, step: int) -> None:
         """Write what is due after a step: metrics on held-out data, and attempts."""
         job = self.job
+        if self.log is None:
+            return
         if job.is_evaluated(step):
             with torch.no_grad():
                 found = job.evaluate(learner.trained())

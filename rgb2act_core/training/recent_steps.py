@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .job import Metrics
+from .ranks import ALONE, Ranks
 from .sampler import Rows
 
 EVERY = 50  # steps whose numbers are read together
@@ -56,8 +57,9 @@ class Numbers:
 class RecentSteps:
     """The steps whose numbers were not read yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks = ALONE) -> None:
         self._steps: list[Step] = []
+        self._ranks = ranks
 
     def add(self, step: Step) -> None:
         """Remember a step, without the graph of its metrics."""
@@ -66,13 +68,17 @@ class RecentSteps:
             step = attrs.evolve(step, metrics=own)
         self._steps.append(step)
 
-    def read(self) -> list[Numbers]:
+    def read(self, ranks: Ranks | None = None) -> list[Numbers]:
         """Return the numbers of all remembered steps and forget these.
 
-        The device is read once.
+        The device is read once. Losses and metrics are summed over the processes, which must all
+        call this after the same step.
         """
         steps, self._steps = self._steps, []
-        values = iter(_to_host([value for step in steps for value in _values(step)]))
+        if not steps:
+            return []
+        ranks = self._ranks if ranks is None else ranks
+        values = iter(_to_host([v for step in steps for v in _values(step, ranks.first)], ranks))
         return [
             Numbers(
                 step=step,
@@ -84,14 +90,15 @@ class RecentSteps:
         ]
 
 
-def _values(step: Step) -> list[Tensor]:
+def _values(step: Step, first: bool) -> list[Tensor]:
     metrics = [] if step.metrics is None else step.metrics.values()
     device = step.loss.device
-    return [torch.as_tensor(value, device=device) for value in (step.loss, step.norm, *metrics)]
+    # the norm is that of all processes in each, so only one adds it
+    norm = step.norm if first else torch.zeros_like(step.norm)
+    return [torch.as_tensor(value, device=device) for value in (step.loss, norm, *metrics)]
 
 
-def _to_host(values: Sequence[Tensor]) -> list[float]:
-    if not values:
-        return []
-    numbers: list[float] = torch.cat([value.reshape(1) for value in values]).tolist()
+def _to_host(values: Sequence[Tensor], ranks: Ranks) -> list[float]:
+    together = torch.cat([value.reshape(1) for value in values])
+    numbers: list[float] = ranks.sum(together).tolist()
     return numbers

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rgb2act_core.alignment.aligner import Aligned, Aligner
 from rgb2act_core.alignment.augmentation import augment
+from rgb2act_core.alignment.gathering import BatchOutputs
 from rgb2act_core.alignment.gradient_cache import gradcache_backward
 from rgb2act_core.alignment.losses import Temperature, near_in_time
 from rgb2act_core.alignment.objective import LossTargets, embed, objective
@@ -67,14 +68,14 @@ def frames_of_two_backbones() -> tuple[list[Tensor], Tensor]:
 def targets_of(target: Tensor) -> LossTargets:
     frames = torch.arange(12) // 4, torch.arange(12) % 4
     similar = near_in_time(*frames, *frames, 1).__getitem__
-    return LossTargets(target_BD=target, similar=similar, groups_BHC=groups_of(12))
+    return LossTargets(target_BD=target, similar=similar, groups_NHC=groups_of(12))
 
 
 def value(
     aligner: Aligner, parts: list[AlignedOutputs], targets: LossTargets
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     outputs = AlignedOutputs.concatenate(parts)
-    found = objective(LOSS, outputs, targets, aligner.temperature)
+    found = objective(LOSS, BatchOutputs.alone(outputs), targets, aligner.temperature)
     return found.loss, found.terms
 
 
@@ -163,7 +164,7 @@ def rounded_gradients(aligner: Aligner, size: int, precision: str) -> Tensor:
     targets = LossTargets(
         target_BD=torch.randn(12, 7, generator=generator),
         similar=torch.eye(12, dtype=torch.bool).__getitem__,
-        groups_BHC=groups_of(12),
+        groups_NHC=groups_of(12),
     )
     aligner.zero_grad()
     loss, _ = gradcache_backward(
@@ -230,7 +231,7 @@ def test_accumulating_small_batches_gives_other_gradients(monkeypatch: pytest.Mo
     for rows in torch.arange(12).split(4):
         similar = torch.eye(4, dtype=torch.bool).__getitem__
         groups = groups_of(12)[rows]
-        targets = LossTargets(target_BD=target[rows], similar=similar, groups_BHC=groups)
+        targets = LossTargets(target_BD=target[rows], similar=similar, groups_NHC=groups)
         parts = [AlignedOutputs.of(aligner([t[rows] for t in tokens], pooled=True, local=True))]
         (value(aligner, parts, targets)[0] / 3).backward()
     assert worst(gradients_of(aligner), expected) > 1e-3
@@ -273,11 +274,13 @@ def test_a_learned_temperature_changes_only_infonce_and_the_sigmoid_loss() -> No
         local_BTC=torch.randn(5, 8, 3),
     )
     none = torch.zeros(5, 5, dtype=torch.bool).__getitem__
-    targets = LossTargets(target_BD=torch.randn(5, 7), similar=none, groups_BHC=groups_of(5))
+    targets = LossTargets(target_BD=torch.randn(5, 7), similar=none, groups_NHC=groups_of(5))
 
     def terms(temperature: float, learned: bool) -> dict[str, float]:
         config = attrs.evolve(LOSS, learn_temperature=learned)
-        found = objective(config, outputs, targets, Temperature(temperature)).terms
+        found = objective(
+            config, BatchOutputs.alone(outputs), targets, Temperature(temperature)
+        ).terms
         return {name: float(term.detach()) for name, term in found.items()}
 
     def changed(learned: bool) -> set[str]:
@@ -293,7 +296,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(monkeypatch: pytest.MonkeyPat
     aligner = build("moe").train()
     tokens, target = frames_of_two_backbones()
     outputs = AlignedOutputs.of(aligner(tokens, pooled=True, local=True))
-    found = objective(LOSS, outputs, targets_of(target), aligner.temperature)
+    found = objective(LOSS, BatchOutputs.alone(outputs), targets_of(target), aligner.temperature)
     names = {"infonce", "mse", "sigmoid", "cosine", "self_contrast", "entropy", "local", "chamfer"}
     assert found.terms.keys() == names
     expected = outputs.fusion_loss + sum(getattr(LOSS, n) * t for n, t in found.terms.items())

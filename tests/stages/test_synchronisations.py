@@ -38,7 +38,8 @@ def test_a_step_of_aligner_and_policy_reads_nothing_from_the_device(
     }
     policy = {"head": {"use": "diffusion"}}
     spec = read_spec(spec_file("puppets", align=options, policy=policy))
-    counting, learn, steps = Counting(), Learner.learn, []
+    counting, learn = Counting(), Learner.learn
+    steps: list[Any] = []
 
     def counted(self: Learner[Any], *args: Any) -> Any:
         steps.append(args)
