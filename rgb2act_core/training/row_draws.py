@@ -12,7 +12,7 @@ Dropout in fused attention kernels can't be intercepted: there, each process dra
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -39,17 +39,30 @@ class RowDraws(TorchFunctionMode):
 
     Args:
         sets: the rows by their number in this process, for example those of samples and those of
-            the samples' frames. Empty: all draws are left as they are.
+            the samples' frames. Nested uses replace them.
     """
+
+    _entered: ClassVar[list[RowDraws]] = []
 
     def __init__(self, sets: Mapping[int, RowSet]) -> None:
         super().__init__()
         self.sets = dict(sets)
 
+    def __enter__(self) -> RowDraws:
+        self._entered.append(self)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._entered.pop()
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         name, options = getattr(func, "__name__", ""), dict(kwargs or {})
+        if self is not self._entered[-1]:
+            return func(*args, **options)
         if name in BY_SIZE:
             return self._by_size(func, args, options)
         if name in BY_LAST_SIZE:

@@ -1,6 +1,5 @@
 """Processes that divide a batch compute the gradients of a single process."""
 
-
 import divided_alignment
 import pytest
 from torch import Tensor
