@@ -20,6 +20,7 @@ from .plugins import registry
 from .plugins.components import Command
 from .system import interrupts, streams
 from .system.json_output import print_json_error
+from .system.memory import memory_errors
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -63,7 +64,8 @@ def _run(given: Sequence[str], received: Callable[[], int | None]) -> int:
         resumable, as_json = args.resumable, getattr(args, "json", False)
         if progress := getattr(args, "progress", None):
             os.environ["RGB2ACT_PROGRESS"] = progress
-        return int(args.run_command(args))
+        with memory_errors():
+            return int(args.run_command(args))
     except UserError as err:
         if not received():
             streams.print_error(err)

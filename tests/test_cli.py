@@ -83,6 +83,18 @@ def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
     assert "usage: rgb2act" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "error",
+    ["MemoryError()", 'RuntimeError("can\'t start new thread")', 'OSError(12, "no memory")'],
+)
+def test_memory_that_runs_out_is_one_line(tmp_path: Path, error: str) -> None:
+    code = INSTEAD.format(body=f"raise {error}")
+    done = python("-c", code, "run", "x.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("out of memory (")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_missing_run_is_a_user_error(tmp_path: Path) -> None:
     for command in ("report", "verify", "serve"):
         done = rgb2act(command, "absent", cwd=tmp_path)

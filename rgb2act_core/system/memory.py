@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import resource
+import sys
+from collections.abc import Iterator
 
+from ..errors import UserError
 from .containers import memory_left, memory_limits
 
 _NO_MEMORY = re.compile(
-    "out of memory|not enough memory|can(no|')t allocate memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
+    "out of memory|not enough memory|can(no|')t allocate memory|_STATUS_ALLOC_FAILED"
+    "|can't start new thread",
+    re.IGNORECASE,
 )
 
 
@@ -36,6 +42,20 @@ def total_memory(device: str) -> int:
     return min([total, *memory_limits()])
 
 
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise UserError for an error in the block that means that memory ran out."""
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as err:
+        if not is_out_of_memory(err):
+            raise
+        reason = str(err).partition("\n")[0] or type(err).__name__
+        raise UserError(
+            f"out of memory ({reason}); end other programs, or use a machine with more memory"
+        ) from err
+
+
 def is_out_of_memory(err: BaseException) -> bool:
     """Return whether an error of numpy, torch or the system means that memory ran out."""
     if isinstance(err, MemoryError):
@@ -44,6 +64,6 @@ def is_out_of_memory(err: BaseException) -> bool:
         return err.errno == errno.ENOMEM
     if not isinstance(err, RuntimeError):
         return False
-    import torch
-
-    return isinstance(err, torch.OutOfMemoryError) or bool(_NO_MEMORY.search(str(err)))
+    torch = sys.modules.get("torch")
+    known = torch is not None and isinstance(err, torch.OutOfMemoryError)
+    return known or bool(_NO_MEMORY.search(str(err)))

@@ -27,7 +27,7 @@ import psutil
 from rgb2act_core import cli
 command, spec, root = sys.argv[1:]
 assert cli.main(["check", spec, "--root", root, "--no-time"]) == 0
-limit = psutil.Process().memory_info().vms + (200 << 20)
+limit = psutil.Process().memory_info().vms + (400 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.exit(cli.main([command, spec, "--root", root]))
 """

@@ -74,6 +74,7 @@ def test_groups_of_version_1_count(group: Group, tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "no space"), False),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("can't start new thread"), True),
     ],
 )
 def test_errors_of_libraries_that_mean_no_memory(err: Exception, expected: bool) -> None:
