@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,19 +134,27 @@ def test_a_damaged_fingerprint_is_an_error(tmp_path: Path, key: str) -> None:
 # in a run
 
 
+OFFICIAL = {"backbone": [{"use": "puppet", "weights": "hub"}]}
+
+
+@pytest.fixture(scope="session")
+def hub_done(cli: Cli, spec_in: SpecFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the root of a finished run with official weights; tests must not change it."""
+    folder = tmp_path_factory.mktemp("official")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        put(folder / "cache", 1.0, monkeypatch)
+        done = cli("run", spec_in(folder, **OFFICIAL), "--root", folder / "root")
+    assert done.returncode == 0, done.stderr
+    return folder / "root"
+
+
 @pytest.fixture
 def hub(
-    cli: Cli, spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub_done: Path, spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Callable[..., Path], Path]:
     """Return a function that writes specs with official weights, and the root of a finished run."""
     put(tmp_path / "cache", 1.0, monkeypatch)
-
-    def spec(**changes: Any) -> Path:
-        return spec_file(backbone=[{"use": "puppet", "weights": "hub"}], **changes)
-
-    done = cli("run", spec(), "--root", tmp_path / "root")
-    assert done.returncode == 0, done.stderr
-    return spec, tmp_path / "root"
+    return partial(spec_file, **OFFICIAL), Path(shutil.copytree(hub_done, tmp_path / "root"))
 
 
 CHANGES: dict[str, dict[str, Any]] = {
