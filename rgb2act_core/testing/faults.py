@@ -25,7 +25,7 @@ import io
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 from unittest import mock
@@ -59,6 +59,7 @@ class _Faults:
 
     def __init__(self, folder: Path, operation: str, nth: int, error: int) -> None:
         self.folder, self.operation, self.nth, self.error = folder, operation, nth, error
+        self.resolved = folder.resolve()
         self.counts: Counter[str] = Counter()
         self.lock = threading.Lock()
 
@@ -74,7 +75,11 @@ class _Faults:
 
     def _below(self, path: object) -> bool:
         found = _path_of(path)
-        return found is not None and found.absolute().is_relative_to(self.folder)
+        if found is None:
+            return False
+        return found.absolute().is_relative_to(self.folder) or found.resolve().is_relative_to(
+            self.resolved  # through a link in either path
+        )
 
     def replacements(self) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         """Yield module, name and replacement of each function."""
@@ -123,6 +128,10 @@ class _CountedFile:
     def write(self, data: Any) -> Any:
         self._faults.count("write", self._path)
         return self._file.write(data)
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)

@@ -46,6 +46,28 @@ def test_a_path_of_bytes_is_counted(tmp_path: Path) -> None:
         file.write(b"a")
 
 
+@pytest.mark.parametrize("linked", ["the folder", "the written path"])
+def test_a_folder_may_be_reached_through_a_link(tmp_path: Path, linked: str) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    watched, written = (link, folder) if linked == "the folder" else (folder, link)
+    with fault(watched) as counts:
+        work(written)
+    assert counts == {"open": 2, "write": 2, "lock": 2, "fsync": 2, "rename": 2}
+
+
+def test_each_line_of_writelines_is_a_write(tmp_path: Path) -> None:
+    with (
+        fault(tmp_path, "write", nth=2, error=errno.ENOSPC) as counts,
+        (tmp_path / "a").open("w") as file,
+        pytest.raises(OSError, match="No space"),
+    ):
+        file.writelines(["one", "two", "three"])
+    assert counts["write"] == 2
+    assert (tmp_path / "a").read_text() == "one"
+
+
 def test_other_folders_are_not_counted(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError, check_memory, check_regular
 
+from .hdf5_chunks import check_chunks
 from .hdf5_heaps import check_heaps
 
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
@@ -122,10 +123,7 @@ def _array(path: Path, key: str, modified: int, size: int) -> ArrayInfo:
         try:
             found = file.get(key)
             if isinstance(found, h5py.Dataset):
-                _check_storage(path, key, found)
-                if found.dtype.kind == "O":
-                    with path.open("rb") as stream:
-                        check_heaps(found, stream, size)
+                _check_storage(path, key, found, size)
                 return ArrayInfo(found.shape or (), found.dtype, _offset(found, size))
         except DAMAGE as err:
             raise UserError(f"{path}: {key}: cannot be read ({first_line(err)}); {REMEDY}") from err
@@ -133,9 +131,16 @@ def _array(path: Path, key: str, modified: int, size: int) -> ArrayInfo:
     raise UserError(f"{path}: {key}: is {what}; {REMEDY}")
 
 
-def _check_storage(path: Path, key: str, found: h5py.Dataset) -> None:
+def _check_storage(path: Path, key: str, found: h5py.Dataset, size: int) -> None:
+    """Raise UserError or OSError if the library must not read the values of an array."""
     if found.is_virtual or found.external:
         raise UserError(f"{path}: {key}: its values are in another file; {REMEDY}")
+    if found.chunks is not None:
+        check_memory(path, math.prod(found.chunks) * found.dtype.itemsize, key)
+        check_chunks(found)
+    if found.dtype.hasobject:
+        with path.open("rb") as stream:
+            check_heaps(found, stream, size)
 
 
 def _offset(found: h5py.Dataset, size: int) -> int | None:

@@ -6,11 +6,16 @@ in section III.E, "Global Heap", of the HDF5 file format specification.
 
 from __future__ import annotations
 
+import math
 import struct
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
+
+from .hdf5_chunks import unpacked_chunks
 
 REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 SIZES = (8, 8)  # bytes of addresses and lengths in the file
@@ -19,25 +24,45 @@ _NOWHERE = 2**64 - 1
 
 
 def check_heaps(found: h5py.Dataset, stream: BinaryIO, size: int) -> None:
-    """Raise OSError if a heap of a contiguous array with values of any length is damaged.
+    """Raise OSError if a heap of an array with values of any length is damaged.
 
     ``stream`` reads the file, which has ``size`` bytes.
     """
-    offset = found.id.get_offset()
-    if offset is None or found.chunks is not None:
-        return
+    _check_type(found.dtype)
     if found.file.id.get_create_plist().get_sizes() != SIZES:
         raise OSError("addresses do not have 8 bytes")
-    stream.seek(offset)
-    references = np.frombuffer(stream.read(found.size * REFERENCE.itemsize), np.uint8)
-    if len(references) != found.size * REFERENCE.itemsize:
-        raise OSError("the array extends beyond the end of the file")
-    objects = 0
-    for address in np.unique(references.view(REFERENCE)["address"]).tolist():
-        if address not in (0, _NOWHERE):
+    objects, checked = 0, {0, _NOWHERE}
+    for references in _references(found, stream):
+        for address in set(references["address"].tolist()) - checked:
+            checked.add(address)
             objects += _objects(stream, address + found.file.userblock_size, size)
-        if objects > OBJECTS:
-            raise OSError(f"the array has more than {OBJECTS} values")
+            if objects > OBJECTS:
+                raise OSError(f"the array has more than {OBJECTS} values")
+
+
+def _check_type(dtype: np.dtype[Any]) -> None:
+    """Raise OSError unless values are texts or rows of numbers: others refer to further heaps."""
+    base = h5py.check_vlen_dtype(dtype)
+    if h5py.check_string_dtype(dtype) is None and (base is None or np.dtype(base).hasobject):
+        raise OSError("values of this type are not supported")
+
+
+def _references(found: h5py.Dataset, stream: BinaryIO) -> Iterator[NDArray[np.void]]:
+    """Yield the positions in heaps of the values of the array, or of each of its chunks."""
+    if found.id.get_create_plist().get_layout() == h5py.h5d.COMPACT:
+        raise OSError("texts in the header of an array are not supported")
+    if found.chunks is not None:
+        for data in unpacked_chunks(found):
+            yield _as_references(data, math.prod(found.chunks))
+    elif (offset := found.id.get_offset()) is not None:
+        stream.seek(offset)
+        yield _as_references(stream.read(found.size * REFERENCE.itemsize), found.size)
+
+
+def _as_references(data: bytes, count: int) -> NDArray[np.void]:
+    if len(data) != count * REFERENCE.itemsize:
+        raise OSError("the array extends beyond the end of the file")
+    return np.frombuffer(data, REFERENCE)
 
 
 def _objects(stream: BinaryIO, address: int, size: int) -> int:
