@@ -12,6 +12,7 @@ from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
 from ..store.disk_errors import is_read_only
 from ..store.files import sweep_files
+from ..store.locks import sweep_locks
 from ..store.root_folder import check_root, open_root, resolved
 from ..store.run_marks import under_way
 from ..store.run_needs import Needs, settle_needs, write_needs
@@ -56,7 +57,9 @@ def run_tasks(tasks: Tasks, until: str | None = None, *, logged: bool = True) ->
     problems.raise_any()
     open_root(run.root)
     record = RunRecord(tasks.run)
-    sweep_files(record.folder)
+    for folder in (record.folder, record.folder.parent):
+        sweep_files(folder)
+    sweep_locks(record.folder.parent)
     say(f"run: {record.folder}")
     with (
         under_way(record.folder),

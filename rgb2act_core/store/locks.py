@@ -72,6 +72,16 @@ def is_held(path: Path) -> bool:
     return holder is not None and time.time() - holder.updated / 1e9 < _patience(holder)
 
 
+def sweep_locks(folder: Path) -> None:
+    """Delete the lock files in a folder that no process holds, which killed processes left.
+
+    Does nothing in a folder that is missing or read-only.
+    """
+    for path in folder.glob("*.lock"):
+        with contextlib.suppress(OSError):
+            _sweep(path)
+
+
 @attrs.define(eq=False, kw_only=True)
 class LockFile:
     """A lock that this process holds."""
@@ -246,6 +256,20 @@ def _holder(path: Path) -> _Holder | None:
 
 def _patience(holder: _Holder) -> float:
     return min(STALE_HERE, STALE) if holder.ended else STALE
+
+
+def _sweep(path: Path) -> None:
+    """Delete a lock file that no process holds; nobody can acquire it in between."""
+    holder, fd = _holder(path), os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        hard = _flock(fd)
+        if hard and not _of_another_host(path) and _is_file(fd, path):
+            path.unlink()
+            return
+    finally:
+        os.close(fd)
+    if holder is not None and not is_held(path):
+        _remove(path, holder)
 
 
 def _waiting(path: Path, holder: _Holder, soft: bool) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from ..errors import UserError
 from .disk_errors import OTHER_ROOT, guard
 from .files import sweep_files
+from .locks import sweep_locks
 
 # folders of the store that hold files of their own, and folders of entries with such files
-_SWEPT = ("*", "features/*", "embeddings/*", "seeds/*")
+_SWEPT = ("*", "episodes/*", "features/*", "embeddings/*", "seeds/*")
 
 
 def resolved(root: Path) -> Path:
@@ -34,7 +35,7 @@ def existing(path: Path) -> Path:
 
 
 def open_root(root: Path) -> None:
-    """Create the folder of all runs, and sweep temporary files of killed processes.
+    """Create the folder of all runs, and sweep temporary and lock files of killed processes.
 
     Raises UserError if the folder cannot be created.
     """
@@ -44,3 +45,5 @@ def open_root(root: Path) -> None:
     for pattern in _SWEPT:
         for folder in (root / "store").glob(pattern):
             sweep_files(folder)
+            sweep_locks(folder)
+    sweep_locks(root / "store")

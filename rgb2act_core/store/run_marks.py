@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .disk_errors import is_read_only
-from .locks import is_held, locked
+from .locks import is_held, locked, sweep_locks
 
 _PATTERN = "running-*.lock"
 
@@ -20,10 +20,7 @@ _PATTERN = "running-*.lock"
 @contextlib.contextmanager
 def under_way(folder: Path) -> Iterator[None]:
     """Mark a run as under way until the block ends; a read-only disk stays unmarked."""
-    for path in folder.glob(_PATTERN):
-        if not is_held(path):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    sweep_locks(folder)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(folder / f"running-{secrets.token_hex(4)}.lock"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from .disk_errors import guard
-from .files import write_text
+from ..errors import UserError
+from .disk_errors import is_read_only
+from .files import atomic_folder, write_text
 from .locks import locked
 from .run_folders import NUMBER, UNNUMBERED
 
@@ -21,17 +22,27 @@ def claim(root: Path, name: str, identity: str) -> Path:
     with the same spec one number.
     """
     parent = root / name
-    if known := _with_identity(parent, identity):
+    if (known := _with_identity(parent, identity)) and _last(parent) >= int(known.name):
         return known  # without a lock: the disk may be read-only
-    with locked(parent / "numbers.lock"):
-        if known := _with_identity(parent, identity):
+    try:
+        return _claim(parent, identity)
+    except UserError as err:
+        if known and is_read_only(err):
             return known
-        number = max(_last(parent), *_folders(parent), UNNUMBERED) + 1
-        folder = parent / str(number)
-        with guard(folder):
-            folder.mkdir()
-        write_text(folder / IDENTITY, identity)
-        write_text(parent / LAST, str(number))
+        raise
+
+
+def _claim(parent: Path, identity: str) -> Path:
+    """Return the folder with this identity, and record its number if it is the newest."""
+    with locked(parent / "numbers.lock"):
+        folder = _with_identity(parent, identity)
+        if folder is None:
+            number = max(_last(parent), *_folders(parent), UNNUMBERED) + 1
+            folder = parent / str(number)
+            with atomic_folder(folder) as temporary:
+                (temporary / IDENTITY).write_text(identity, encoding="utf-8")
+        if int(folder.name) > _last(parent):
+            write_text(parent / LAST, folder.name)
     return folder
 
 

@@ -92,17 +92,33 @@ def test_each_failing_call_leaves_a_message_and_a_store_that_resumes(
     if chosen != "all":
         calls = random.Random(0).sample(calls, int(chosen))
     ended: Counter[str] = Counter()
+    failures: list[str] = []
     for operation, nth in calls:
-        root = tmp_path / "faulty"
+        how, problem = fail_once(spec, tmp_path, operation, nth)
+        ended[how] += 1
+        failures += [f"{operation} {nth}: {problem}"] if problem else []
+        print(f"{operation} {nth} of {counts[operation]}: {dict(ended)} {problem}", flush=True)
+    assert failures == []
+
+
+def fail_once(spec: Spec, folder: Path, operation: Any, nth: int) -> tuple[str, str]:
+    """Return how a run with a failing call ended, and a problem of it or of the next run."""
+    root, how = folder / "faulty", "finished"
+    try:
         try:
             with fault(root, operation, nth=nth, error=ERRORS[operation]):
                 run(spec, root)
-            ended["finished"] += 1
         except UserError as err:
-            assert str(root) in str(err), (operation, nth)  # noqa: PT017 some faults are tolerated
-            ended["message"] += 1
+            how = "message"
+            if str(root) not in str(err):
+                return how, f"the message names no file: {err}"
         run(spec, root)
-        assert outcome(root) == outcome(tmp_path / "clean"), (operation, nth)
-        assert names(root) == names(tmp_path / "clean"), (operation, nth)
+        if outcome(root) != outcome(folder / "clean"):
+            return how, "the bits differ"
+        if stray := sorted({*names(root)} ^ {*names(folder / "clean")}):
+            return how, f"files differ: {stray}"
+    except Exception as err:  # the other calls fail after this one
+        return "traceback", repr(err)
+    finally:
         shutil.rmtree(root)
-        print(f"{operation} {nth} of {counts[operation]}: {dict(ended)}", flush=True)
+    return how, ""

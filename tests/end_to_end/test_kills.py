@@ -44,7 +44,7 @@ def test_random_kills_change_no_bit(
     assert cli("run", spec, "--root", tmp_path / "timed").returncode == 0
     seconds = time.monotonic() - start
     path = os.pathsep.join([str(puppet_site), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    root = tmp_path / "killed"
+    root, failures = tmp_path / "killed", []
     while done < KILLS:
         for _ in range(min(PER_RUN, KILLS - done)):
             process = rgb2act_process.Fork(
@@ -56,11 +56,14 @@ def test_random_kills_change_no_bit(
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
             done += 1
-        assert cli("run", spec, "--root", root).returncode == 0
-        assert files(root).outcome() == files(puppet_done).outcome(), done
-        assert names(root) == names(puppet_done), done
-        print(f"{done} kills", flush=True)
+        resumed = cli("run", spec, "--root", root)
+        if resumed.returncode or files(root).outcome() != files(puppet_done).outcome():
+            failures.append(f"{done}: the bits differ {resumed.stderr}")
+        if stray := sorted({*names(root)} ^ {*names(puppet_done)}):
+            failures.append(f"{done}: files differ: {stray}")
+        print(f"{done} kills {failures}", flush=True)
         shutil.rmtree(root)
+    assert failures == []
 
 
 def _paths(site: str) -> str:

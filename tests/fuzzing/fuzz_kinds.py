@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import fuzz_specs
+import h5py
 import msgpack
 import numpy as np
 import rgb2act_wire
@@ -101,6 +102,24 @@ def _write_hdf5(folder: Path) -> None:
 
 def _write_newer_hdf5(folder: Path) -> None:
     robotwin_episodes.write_newer(folder, rows=2, cameras=("head_camera",), converted=True)
+
+
+def _write_chunked_hdf5(folder: Path) -> None:
+    """Write a file whose arrays, texts included, are compressed in chunks."""
+    path = robotwin_episodes.write_newer(folder, rows=2, cameras=("head_camera",), converted=True)
+    arrays: dict[str, tuple[np.ndarray, np.dtype]] = {}
+    with h5py.File(path, "r+") as file:
+        file.visititems(
+            lambda name, item: (
+                arrays.update({name: (np.atleast_1d(item[()]), item.dtype)})
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+        for name, (values, dtype) in arrays.items():
+            del file[name]
+            options = {"chunks": values.shape, "compression": "gzip", "shuffle": True}
+            file.create_dataset(name, data=values, dtype=dtype, **options)
 
 
 def _read_hdf5(folder: Path) -> None:
@@ -325,6 +344,7 @@ KINDS = {
         Kind("run record", _write_record, _read_record, "smoke/1/run.json"),
         Kind("hdf5", _write_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("hdf5 newer", _write_newer_hdf5, _read_hdf5, "**/*.hdf5"),
+        Kind("hdf5 chunked", _write_chunked_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("ply", _write_clouds("ply", _ply), _read_changed(read_point_cloud)),
         Kind("pcd", _write_clouds("pcd", _pcd), _read_changed(read_point_cloud)),
         Kind("npz", _write_npz, _read_changed(read_point_cloud)),

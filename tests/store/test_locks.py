@@ -16,13 +16,13 @@ import pytest
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.store import files, heartbeat, locks
-from rgb2act_core.store.locks import locked
+from rgb2act_core.store.locks import locked, sweep_locks
 from rgb2act_core.system.hosts import host_name
 
 WAITING = """
     import sys
     from pathlib import Path
-    from rgb2act_core.store.locks import locked
+    from rgb2act_core.store.locks import locked, sweep_locks
     with locked(Path(sys.argv[1])):
         print("locked")
 """
@@ -183,6 +183,38 @@ def test_a_lock_that_was_being_taken_over_by_a_killed_process_is_swept(tmp_path:
     (tmp_path / name).touch()
     files.sweep_files(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_files_of_killed_processes_are_swept(tmp_path: Path) -> None:
+    for name in ("stage.lock", "empty.lock"):
+        (tmp_path / name).write_text(f"{DEAD}\n{host_name()}\n" if name == "stage.lock" else "")
+    (tmp_path / "other.json").touch()
+    with locked(tmp_path / "held.lock"):
+        sweep_locks(tmp_path)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["held.lock", "other.json"]
+    sweep_locks(tmp_path / "missing")
+
+
+def test_lock_files_of_other_hosts_are_swept_once_they_are_not_updated(tmp_path: Path) -> None:
+    path = tmp_path / "stage.lock"
+    path.write_text(f"{DEAD}\notherhost\n")
+    sweep_locks(tmp_path)
+    assert path.exists()
+    os.utime(path, (0, 0))
+    sweep_locks(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_flock")
+def test_without_flock_lock_files_are_swept_once_they_are_not_updated(tmp_path: Path) -> None:
+    path = tmp_path / "stage.lock"
+    path.write_text(f"{DEAD}\n{host_name()}\n")
+    with locked(tmp_path / "held.lock"):
+        sweep_locks(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 2
+        os.utime(path, (0, 0))
+        sweep_locks(tmp_path)
+        assert [p.name for p in tmp_path.iterdir()] == ["held.lock"]
 
 
 def _lock_once(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import multiprocessing
 import shutil
@@ -10,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from rgb2act_core.errors import UserError
 from rgb2act_core.store.run_file import read_run_file, root_of
 from rgb2act_core.store.run_folders import RunId, all_runs, before, newest, numbered
 from rgb2act_core.store.run_numbers import claim
+from rgb2act_core.testing.faults import OPERATIONS, fault
 
 
 def record(folder: Path, ended: str = "", **changes: Any) -> Path:
@@ -110,3 +114,25 @@ def test_a_number_is_given_once(tmp_path: Path) -> None:
     assert _claim((tmp_path, "a")) == "5"
     shutil.rmtree(tmp_path / "demo" / "5")
     assert _claim((tmp_path, "a")) == "6"
+
+
+def test_a_claim_that_failed_takes_no_number(tmp_path: Path) -> None:
+    with fault(tmp_path / "sound") as counts:
+        claim(tmp_path / "sound", "demo", "a")
+    calls = [(operation, n + 1) for operation in OPERATIONS for n in range(counts[operation])]
+    for operation, nth in calls:
+        root = tmp_path / f"{operation} {nth}"
+        with contextlib.suppress(UserError), fault(root, operation, nth=nth, error=errno.EROFS):
+            claim(root, "demo", "a")
+        assert claim(root, "demo", "a") == root / "demo" / "1"
+        assert claim(root, "demo", "b") == root / "demo" / "2"
+        files = {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
+        assert files == {"demo/1/identity", "demo/2/identity", "demo/last-number"}
+
+
+def test_a_run_on_a_read_only_disk_is_found_without_its_number(tmp_path: Path) -> None:
+    run = claim(tmp_path, "demo", "a")
+    (tmp_path / "demo" / "last-number").unlink()
+    with fault(tmp_path, "open", nth=2, error=errno.EROFS) as counts:  # the lock file
+        assert claim(tmp_path, "demo", "a") == run
+    assert counts["open"] == 2

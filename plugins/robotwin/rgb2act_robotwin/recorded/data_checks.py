@@ -134,9 +134,8 @@ def _recorded_settings(path: Path) -> dict[str, Any]:
 def _vectors(path: Path, layout: Layout, config: Robotwin) -> Iterator[Finding]:
     """Compare the array of all joints with the arrays of single arms and grippers."""
     for vector, parts in _twice_stored(layout):
-        with hdf5.open_file(path) as file:
-            if vector not in file or not all(part in file for part in parts):
-                continue
+        if not all(hdf5.has(path, key) for key in (vector, *parts)):
+            continue
         one_RA, two_RA = read_joints(path, (vector,)), read_joints(path, parts)
         if len(one_RA) != len(two_RA):
             problem = f"{vector} has {len(one_RA)} rows, {parts[0]} has {len(two_RA)}"
@@ -223,8 +222,7 @@ def _depth_problem(path: Path, camera: Camera, key: str, row: int) -> str:
 
 def _frequency(path: Path, layout: Layout, config: Robotwin) -> Iterator[Finding]:
     """Find files without a frame rate whose joints are too fast for the default one."""
-    with hdf5.open_file(path) as file:
-        stored = layout.frequency is not None and layout.frequency in file
+    stored = layout.frequency is not None and hdf5.has(path, layout.frequency)
     if stored or config.save_freq is not None:
         return
     joints_RA = read_joints(path, layout.state)

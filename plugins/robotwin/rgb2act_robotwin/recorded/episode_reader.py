@@ -118,8 +118,8 @@ def frame_rate(path: Path, layout: Layout, save_freq: int | None = None) -> floa
     ``save_freq`` is used for files without it.
     """
     key, saved = layout.frequency, save_freq or SAVE_FREQUENCY
-    with hdf5.open_file(path) as file:
-        value = np.array(hdf5.read(path, key) if key is not None and key in file else saved)
+    stored = key is not None and hdf5.has(path, key)
+    value = np.array(hdf5.read(path, key) if key is not None and stored else saved)
     if value.size == 1 and value.dtype.kind in "iu" and 0 < value.item() <= STEP_HZ:
         saved = value.item()
     return STEP_HZ / saved

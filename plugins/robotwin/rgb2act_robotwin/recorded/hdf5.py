@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rgb2act_core import UserError, check_memory, check_regular
 
 from .hdf5_chunks import check_chunks
-from .hdf5_heaps import check_heaps
+from .hdf5_heaps import check_all_heaps, check_heaps
 
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
 REMEDY = "copy or record it again, or leave it out with [environment] skip"
@@ -108,6 +108,28 @@ def _check_links(path: Path, modified: int, size: int) -> None:
         raise UserError(f"{path}: {found}; {REMEDY}")
 
 
+def has(path: Path, key: str) -> bool:
+    """Return whether a file has an array or a group of this name."""
+    with open_file(path) as file, _damage(path, key):
+        return key in file
+
+
+def read_attribute(path: Path, key: str, name: str) -> Any:
+    """Return an attribute of a group or an array; None if it has no such attribute."""
+    with open_file(path) as file, _damage(path, f"{key}: attribute {name!r}"):
+        with path.open("rb") as stream:
+            check_all_heaps(stream)
+        return file[key].attrs.get(name)
+
+
+@contextmanager
+def _damage(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as err:
+        raise UserError(f"{path}: {what}: cannot be read ({first_line(err)}); {REMEDY}") from err
+
+
 def array_info(path: Path, key: str) -> ArrayInfo:
     """Return shape, dtype and offset of one array of a file."""
     try:
@@ -119,14 +141,11 @@ def array_info(path: Path, key: str) -> ArrayInfo:
 
 @lru_cache(maxsize=CACHED)
 def _array(path: Path, key: str, modified: int, size: int) -> ArrayInfo:
-    with open_file(path) as file:
-        try:
-            found = file.get(key)
-            if isinstance(found, h5py.Dataset):
-                _check_storage(path, key, found, size)
-                return ArrayInfo(found.shape or (), found.dtype, _offset(found, size))
-        except DAMAGE as err:
-            raise UserError(f"{path}: {key}: cannot be read ({first_line(err)}); {REMEDY}") from err
+    with open_file(path) as file, _damage(path, key):
+        found = file.get(key)
+        if isinstance(found, h5py.Dataset):
+            _check_storage(path, key, found, size)
+            return ArrayInfo(found.shape or (), found.dtype, _offset(found, size))
     what = "missing" if found is None else "a group where an array is expected"
     raise UserError(f"{path}: {key}: is {what}; {REMEDY}")
 
@@ -155,13 +174,11 @@ def read(path: Path, key: str, rows: int | slice | None = None) -> NDArray[Any]:
     """Return one array of a file, or one row or a range of rows of it."""
     info = array_info(path, key)
     check_memory(path, info.nbytes if rows is None else info.nbytes_of(rows), key)
-    try:
+    with _damage(path, key):
         if rows is not None and info.offset is not None:
             return _read_at(path, info, info.offset, rows)
         with open_file(path) as file:
             return np.asarray(file[key][... if rows is None else rows])
-    except DAMAGE as err:
-        raise UserError(f"{path}: {key}: cannot be read ({first_line(err)}); {REMEDY}") from err
 
 
 def _read_at(path: Path, info: ArrayInfo, offset: int, rows: int | slice) -> NDArray[Any]:
@@ -196,10 +213,9 @@ def read_numbers(path: Path, key: str) -> NDArray[np.float64]:
 
 def read_text(path: Path, key: str) -> Any:
     """Return the text or the list of texts in an array; None if the key is missing."""
-    with open_file(path) as file:
-        if key not in file:
-            return None
-        found = read(path, key)
+    if not has(path, key):
+        return None
+    found = read(path, key)
     try:
         words = [w.decode() if isinstance(w, bytes) else str(w) for w in found.reshape(-1)]
     except UnicodeDecodeError as err:

@@ -1,7 +1,7 @@
 """Check and unpack the compressed chunks of an HDF5 array, before the HDF5 library reads them.
 
 The library unpacks a chunk to whatever size its data give: a chunk of 3 MB may fill 3 GB. Here a
-chunk has at most the bytes that the array's type and chunk shape declare.
+chunk has at most the bytes that the array's type and chunk shape declare, unless it is small.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+EXPANSION = 1032  # of zlib at most
+HARMLESS = 64 << 20  # bytes to which a chunk may unpack unchecked
 CHUNKS = 1_000_000  # maximal number in an array
 PACKED = 1.01  # largest size of a packed chunk in units of its size; zlib adds 0.03 %
 HEADER = 1024  # bytes that a packed chunk may have in addition
@@ -29,7 +31,7 @@ def check_chunks(found: h5py.Dataset) -> None:
         return
     for info in _chunks(found):
         used = _used(filters, info)
-        if h5py.h5z.FILTER_DEFLATE in used:
+        if h5py.h5z.FILTER_DEFLATE in used and info.size * EXPANSION > HARMLESS:
             _inflated(_packed(found, info, used), found)
 
 

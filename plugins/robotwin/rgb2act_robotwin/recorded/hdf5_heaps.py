@@ -7,6 +7,7 @@ in section III.E, "Global Heap", of the HDF5 file format specification.
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from .hdf5_chunks import unpacked_chunks
 
+SIGNATURE = b"GCOL\x01\0\0\0"
 REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 SIZES = (8, 8)  # bytes of addresses and lengths in the file
 OBJECTS = 1_000_000  # maximal number in all heaps of an array
@@ -38,6 +40,15 @@ def check_heaps(found: h5py.Dataset, stream: BinaryIO, size: int) -> None:
             objects += _objects(stream, address + found.file.userblock_size, size)
             if objects > OBJECTS:
                 raise OSError(f"the array has more than {OBJECTS} values")
+
+
+def check_all_heaps(stream: BinaryIO) -> None:
+    """Raise OSError if a heap anywhere in a file is damaged: attributes do not state theirs."""
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        size, address = len(content), content.find(SIGNATURE)
+        while address >= 0:
+            _objects(stream, address, size)
+            address = content.find(SIGNATURE, address + 1)
 
 
 def _check_type(dtype: np.dtype[Any]) -> None:
@@ -71,7 +82,7 @@ def _objects(stream: BinaryIO, address: int, size: int) -> int:
         raise OSError("a text is beyond the end of the file")
     stream.seek(address)
     signature, total = struct.unpack("<8sQ", stream.read(16))
-    if signature[:5] != b"GCOL\x01" or not 16 <= total <= size - address:
+    if not signature.startswith(SIGNATURE) or not 16 <= total <= size - address:
         raise OSError("a text is at an address without texts")
     position = count = 0
     data = stream.read(total - 16)

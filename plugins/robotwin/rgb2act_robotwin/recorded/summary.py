@@ -121,8 +121,8 @@ def _facts(reports: Sequence[FileReport], valid: Sequence[FileReport]) -> Iterat
 def _rate(report: FileReport) -> str:
     """Return the frame rate of a file, and whether it is the default one."""
     assert report.layout is not None
-    with hdf5.open_file(report.entry.path) as file:
-        stored = report.layout.frequency is not None and report.layout.frequency in file
+    key = report.layout.frequency
+    stored = key is not None and hdf5.has(report.entry.path, key)
     rate = f"{episode_reader.frame_rate(report.entry.path, report.layout):.2f} Hz"
     return rate if stored else f"{rate}, assumed: set [environment] save_freq if it differs"
 

@@ -32,15 +32,13 @@ def key_of_state(name: str) -> str:
 
 def has_states(path: Path) -> bool:
     """Return whether a file has true states."""
-    with hdf5.open_file(path) as file:
-        return all(key_of_state(name) in file for name in NAMES)
+    return all(hdf5.has(path, key_of_state(name)) for name in NAMES)
 
 
 def actor_names(path: Path) -> tuple[str, ...]:
     """Return the names of the actors in a file's states; empty if the file lists none."""
-    with hdf5.open_file(path) as file:
-        names = file[GROUP].attrs.get("names", ()) if GROUP in file else ()
-    return tuple(str(name) for name in names)
+    names = hdf5.read_attribute(path, GROUP, "names") if hdf5.has(path, GROUP) else None
+    return () if names is None else tuple(str(name) for name in np.atleast_1d(names))
 
 
 def check_actors(found: Sequence[str], known: Sequence[str], where: str, known_where: str) -> None:

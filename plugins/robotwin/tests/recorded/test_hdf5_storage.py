@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from rgb2act_robotwin.recorded.hdf5 import read, read_text
+from rgb2act_robotwin.recorded.hdf5 import read, read_attribute, read_text
 
 from rgb2act_core import UserError
 
@@ -132,7 +132,7 @@ def test_compressed_arrays_are_read(
 def test_a_chunk_that_unpacks_to_more_than_declared_is_refused(
     tmp_path: Path, rows: int, message: str
 ) -> None:
-    packed = zlib.compress(bytes(50_000_000))
+    packed = zlib.compress(bytes(200_000_000))
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         array = file.create_dataset("x", (rows, 14), "f4", chunks=(rows, 14), compression="gzip")
         array.id.write_direct_chunk((0, 0), packed)
@@ -151,3 +151,15 @@ def test_an_array_that_is_compressed_twice_is_refused(tmp_path: Path) -> None:
         h5py.Dataset(array)[:] = np.arange(14)
     with pytest.raises(UserError, match="the array is compressed more than once"):
         read(tmp_path / "a.hdf5", "x")
+
+
+@pytest.mark.timeout(30)
+def test_attributes_are_read_unless_a_heap_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_group("state").attrs["names"] = TEXTS
+    assert read_attribute(path, "state", "names").tolist() == TEXTS
+    assert read_attribute(path, "state", "other") is None
+    damage_heap(path)
+    with pytest.raises(UserError, match=r"a\.hdf5: state: attribute 'names': cannot be read"):
+        read_attribute(path, "state", "names")
