@@ -81,7 +81,7 @@ def _chunks(found: h5py.Dataset) -> list[Any]:
 def _declared(found: h5py.Dataset) -> int:
     """Return the bytes of a chunk that the type and the chunk shape declare."""
     width = REFERENCE_BYTES if found.dtype.hasobject else int(found.id.get_type().get_size())
-    return math.prod(found.chunks) * width
+    return int(math.prod(found.chunks)) * width
 
 
 def _used(filters: list[int], info: Any) -> list[int]:
