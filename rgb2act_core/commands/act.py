@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..plugins.arguments import add_json, add_progress, add_root, add_spec, count, seed_range
+from ..plugins.arguments import (
+    add_json,
+    add_progress,
+    add_root,
+    add_shard,
+    add_spec,
+    count,
+    seed_range,
+)
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
 from ..system.json_output import print_json
-from .run import run_stages
+from .run import run_stages, warn_of_launcher
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -46,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of simulator processes; does not change results [as in the spec]",
     )
+    add_shard(parser, "batches of episodes")
     add_root(parser)
     add_json(parser)
     add_progress(parser)
@@ -62,7 +71,12 @@ def run(args: argparse.Namespace) -> int:
     from ..pipeline.reevaluate import act_again
     from ..reporting.terminal import show_episodes
 
-    evaluation = act_again(folder, _overrides_of_run(args, folder))
+    warn_of_launcher(Stage.ACT, args.shard)
+    evaluation = act_again(folder, _overrides_of_run(args, folder), args.shard)
+    if evaluation is None:  # episodes are left to other shards
+        if args.json:
+            print_json("act", {"run": str(folder), "results": {}})
+        return 0
     show_episodes(evaluation.results)
     page = write_report(folder)
     videos = [str(path) for path in evaluation.videos]

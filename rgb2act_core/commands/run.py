@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plugins.arguments import add_json, add_progress, add_root, add_spec
+from ..plugins.arguments import add_json, add_progress, add_root, add_spec, refuse_shard
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
 from ..system.json_output import print_json
+from ..system.launcher import launched
+from ..system.progress import say
+from ..system.shards import Shard
 
 if TYPE_CHECKING:
     from ..spec import Spec
@@ -25,10 +29,16 @@ def rgb2act_commands() -> Iterator[Command]:
     yield Command(
         name="run",
         summary="run all stages of a spec, or resume them, and write the report",
-        arguments=arguments,
+        arguments=run_arguments,
         run=run_stages,
         resumable=True,
     )
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``run``."""
+    arguments(parser)
+    refuse_shard(parser, "run")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +67,13 @@ def run_stages(
     """
     from ..pipeline.find_spec import given_spec
 
+    warn_of_launcher(last, args.shard)
     source, root = given_spec(args), Path(args.root)
     with source.places.located():
         spec = change(source.spec) if change else source.spec
         from ..pipeline.chain import run_pipeline  # torch is imported only for a valid spec
 
-        folder = run_pipeline(spec, root, last)
+        folder = run_pipeline(spec, root, last, shard=args.shard)
     results = _results(folder, root, last or Stage.ACT) if last in WITH_RESULTS else {}
     if "measured" in results.get("align", {}):
         from ..reporting.terminal import show_aligner
@@ -71,6 +82,23 @@ def run_stages(
     if args.json:
         print_json(args.command, {"run": str(folder), "results": results})
     return 0
+
+
+def warn_of_launcher(last: Stage | None, shard: Shard) -> None:
+    """Print what to do if this process is one of several that run the same command."""
+    process = launched()
+    if process is None or shard.divides or last in (Stage.ALIGN, Stage.TRAIN):
+        return
+    if last is not None:
+        say(
+            f"{process}; all of them run the same {last}: give each its part with"
+            f" {process.shard_option}"
+        )
+    elif "WORLD_SIZE" not in os.environ:  # torchrun starts the ranks of one training
+        say(
+            f"{process}; all of them run the same spec and wait for each other: run collect,"
+            f" extract and act with {process.shard_option}, and align and train once"
+        )
 
 
 def _results(folder: Path, root: Path, kind: Stage) -> dict[str, Any]:

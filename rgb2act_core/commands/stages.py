@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 from collections.abc import Iterator
 
+from ..plugins.arguments import add_shard, refuse_shard
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
@@ -17,6 +19,8 @@ SUMMARIES = {
     Stage.TRAIN: "run the stages up to the trained policy",
 }
 
+UNITS = {Stage.COLLECT: "seeds and packs of scenes", Stage.EXTRACT: "episodes"}
+
 
 @hookimpl
 def rgb2act_commands() -> Iterator[Command]:
@@ -25,7 +29,16 @@ def rgb2act_commands() -> Iterator[Command]:
         yield Command(
             name=str(stage),
             summary=summary,
-            arguments=arguments if stage in WITH_RESULTS else without_results,
+            arguments=functools.partial(stage_arguments, stage),
             run=functools.partial(run_stages, last=stage),
             resumable=True,
         )
+
+
+def stage_arguments(stage: Stage, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command that runs a spec up to ``stage``."""
+    (arguments if stage in WITH_RESULTS else without_results)(parser)
+    if stage in UNITS:
+        add_shard(parser, UNITS[stage])
+    else:
+        refuse_shard(parser, str(stage))

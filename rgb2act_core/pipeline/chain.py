@@ -18,6 +18,7 @@ from ..store.run_marks import under_way
 from ..store.run_needs import Needs, settle_needs, write_needs
 from ..store.stage_id import STAGES, Stage
 from ..system.progress import say
+from ..system.shards import ALL, Shard
 from ..tracking.tracker import Tracker
 from . import steps
 from .buildable import check_buildable
@@ -28,18 +29,22 @@ from .run_record import RunRecord
 from .status import stage_states
 
 
-def run_pipeline(spec: Spec, root: Path, until: str | None = None) -> Path:
+def run_pipeline(spec: Spec, root: Path, until: str | None = None, shard: Shard = ALL) -> Path:
     """Run the stages of a spec and return the run's folder.
 
-    ``until`` is the last of ``STAGES`` to run; None runs all of them and writes the report. Raises
-    UserError before any work if the spec does not fit its environment or weights do not load.
+    ``until`` is the last of ``STAGES`` to run; None runs all of them and writes the report. One of
+    several shards does its part of the last stage, and records the stage if all others have ended.
+    Raises UserError before any work if the spec does not fit its environment, weights do not load,
+    or stages before a shard's stage have not ended.
     """
     run = Run(spec=spec, root=resolved(root))
     check_root(run.root)
-    return run_tasks(open_tasks(run), until)
+    return run_tasks(open_tasks(run), until, shard=shard)
 
 
-def run_tasks(tasks: Tasks, until: str | None = None, *, logged: bool = True) -> Path:
+def run_tasks(
+    tasks: Tasks, until: str | None = None, *, logged: bool = True, shard: Shard = ALL
+) -> Path:
     """Run the stages of opened tasks, see ``run_pipeline``.
 
     Without ``logged``, nothing is sent to loggers.
@@ -54,6 +59,9 @@ def run_tasks(tasks: Tasks, until: str | None = None, *, logged: bool = True) ->
     if last is not Stage.COLLECT:
         with problems.collected():
             _check_components(tasks, STAGES[: STAGES.index(last) + 1], download=not problems)
+    if shard.divides:
+        with problems.collected():
+            _check_ready(tasks, last, shard)
     problems.raise_any()
     open_root(run.root)
     record = RunRecord(tasks.run)
@@ -65,9 +73,11 @@ def run_tasks(tasks: Tasks, until: str | None = None, *, logged: bool = True) ->
         under_way(record.folder),
         Tracker(tasks.run.spec, record.folder, tasks.run.root, logged) as tracker,
     ):
-        pipeline = steps.Pipeline(tasks, record, tracker)
+        pipeline = steps.Pipeline(tasks, record, tracker, shard)
         write_needs(record.folder, run.root, provisional_needs(tasks, last))
         needs = _run_until(pipeline, last)
+        if needs is None:
+            return record.folder
         record.finish(last)
         settle_needs(record.folder, run.root, needs)
         if until is None:
@@ -89,15 +99,22 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _run_until(pipeline: steps.Pipeline, last: Stage) -> Needs:
-    """Run the stages and return what the run needs of the store."""
+def _run_until(pipeline: steps.Pipeline, last: Stage) -> Needs | None:
+    """Run the stages and return what the run needs of the store.
+
+    Returns None if a part of the last stage is left to other shards.
+    """
     collected = steps.collect(pipeline)
+    if collected is None:
+        return None
     needs = _state_needs(pipeline, last, collected.data)
     if last is Stage.COLLECT:
         return needs
     check_clouds(pipeline.run.spec, collected.data)
     _check_data(pipeline, collected.data)
     extracted = steps.extract(pipeline, collected)
+    if extracted is None:
+        return None
     if last is Stage.EXTRACT:
         return needs
     aligned = steps.align(pipeline, extracted)
@@ -106,10 +123,20 @@ def _run_until(pipeline: steps.Pipeline, last: Stage) -> Needs:
     trained = steps.train(pipeline, aligned)
     if last is Stage.TRAIN:
         return needs
-    steps.act(pipeline, trained)
+    if not steps.act(pipeline, trained):
+        return None
+    if pipeline.shard.divides:
+        _announce_baselines(pipeline.run.spec)
+        return needs
     needs = _state_needs(pipeline, last, collected.data)  # with the baselines
     steps.run_baselines(pipeline, trained)
     return needs
+
+
+def _announce_baselines(spec: Spec) -> None:
+    if spec.act.baselines:
+        names = ", ".join(spec.act.baselines)
+        say(f"act: baselines ({names}) are left to rgb2act act without --shard")
 
 
 def _state_needs(pipeline: steps.Pipeline, last: Stage, data: Dataset) -> Needs:
@@ -122,6 +149,17 @@ def _check_data(pipeline: steps.Pipeline, data: Dataset) -> None:
     findings = check_data(pipeline.tasks, data)
     report_findings(findings)
     pipeline.record.add_findings(findings)
+
+
+def _check_ready(tasks: Tasks, last: Stage, shard: Shard) -> None:
+    """Raise UserError if a stage before the one that is divided has not ended."""
+    statuses = stage_states(tasks.run, tasks, dataset_of(tasks))
+    before = STAGES[: STAGES.index(last)]
+    if left := [s.id for s in statuses if s.id.command in before and s.state.pending]:
+        raise UserError(
+            f"--shard {shard}: only {last} is divided, but {', '.join(map(str, left))} has not"
+            f" ended; run rgb2act {left[-1].command} first"
+        )
 
 
 def _check_acts(tasks: Tasks) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import attrs
 
+from ..data.dataset import Dataset
 from ..features.reader import StoredEmbeddings, StoredFeatures
 from ..spec.requirements import backbone_labels, needed_backbones, needs_teacher
 from ..stages.keys import stored_embeddings, stored_features
 from ..stages.run import Run
 from ..store.stage_id import Stage, StageId
+from ..system.shards import Shard
 
 
 @attrs.frozen
@@ -44,3 +46,12 @@ def unneeded_extractions(run: Run) -> tuple[StageId, ...]:
     needed = {extraction.id for extraction in backbone_extractions(run)}
     ids = (StageId(Stage.EXTRACT, label) for label in backbone_labels(run.spec.backbone))
     return tuple(id for id in ids if id not in needed)
+
+
+def encode(run: Run, stored: StoredFeatures | StoredEmbeddings, data: Dataset, shard: Shard) -> int:
+    """Encode the missing episodes of a shard; return the frames that this process encoded."""
+    from ..stages import extract
+
+    if isinstance(stored, StoredFeatures):
+        return extract.extract_features(run, stored, data, shard=shard)
+    return extract.extract_embeddings(run, stored, data, shard=shard)

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from ..data.dataset import Dataset
+from ..errors import UserError
 from ..spec import Spec
 from ..stages.keys import act_folder
 from ..stages.run import Run
@@ -17,6 +18,9 @@ from ..stages.tasks import Tasks
 from ..store.evaluations import add_evaluation
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId
+from ..system.formatting import counted
+from ..system.progress import say
+from ..system.shards import ALL, Shard
 from .preflight import check_compatibility
 from .run_record import open_dataset, read_run, recorded_tasks
 from .stage_runner import finish
@@ -36,8 +40,12 @@ class Evaluation:
         return sorted((self.folder / "videos").rglob("*.mp4"))
 
 
-def act_again(folder: Path, change: Callable[[Spec], Spec]) -> Evaluation:
+def act_again(
+    folder: Path, change: Callable[[Spec], Spec], shard: Shard = ALL
+) -> Evaluation | None:
     """Evaluate a finished run's policy with another ``[act]`` or ``[compute]``.
+
+    Returns None if episodes are left to other shards.
 
     The evaluation is cached in the store like those of a run, and listed in the run's
     ``evaluations.json``. The run's own record does not change. Only a replay needs the
@@ -53,6 +61,8 @@ def act_again(folder: Path, change: Callable[[Spec], Spec]) -> Evaluation:
     run = attrs.evolve(tasks.run, spec=change(tasks.run.spec))
     check_compatibility(run.spec, tasks.info)
     target = act_folder(run, data, policy)
+    if not act_shard(run, tasks, policy, target, shard, StageId(Stage.ACT).title):
+        return None
     with target.lock():
         if not target.done:
             finish(StageId(Stage.ACT), target, Timer(), acting(run, tasks, data, policy))
@@ -61,6 +71,38 @@ def act_again(folder: Path, change: Callable[[Spec], Spec]) -> Evaluation:
     if own is None or own.path != path:
         add_evaluation(folder, path)
     return Evaluation(folder=target.path, results=target.meta()["results"])
+
+
+def act_shard(
+    run: Run,
+    tasks: Tasks,
+    policy: StageFolder | None,
+    target: StageFolder,
+    shard: Shard,
+    title: str,
+) -> bool:
+    """Evaluate the episodes of a shard; return whether those of all shards are evaluated.
+
+    Raises UserError if recorded actions are replayed.
+    """
+    if not shard.divides or target.done:
+        return True
+    if policy is None:
+        raise UserError(
+            f"--shard {shard}: a replay is not divided into shards; leave out --shard, or set"
+            " act.replay = false"
+        )
+    from ..stages.act import open_shards
+
+    left = open_shards(run, tasks, policy.path, target).run(shard, title)
+    if left:
+        say_left(title, shard, counted(left, "episode"))
+    return not left
+
+
+def say_left(stage: object, shard: Shard, left: str) -> None:
+    """Print that a shard ended and what is left to others, the last of which ends the stage."""
+    say(f"{stage}: shard {shard} is finished; {left} left to other shards")
 
 
 def acting(

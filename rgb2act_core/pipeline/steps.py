@@ -12,7 +12,6 @@ import attrs
 from ..data.dataset import Dataset, join_tasks
 from ..errors import UserError
 from ..evaluation.success_rate import success_lines
-from ..features.reader import StoredFeatures
 from ..spec import PolicySpec, Spec
 from ..spec.requirements import align_of
 from ..stages import collect as collect_stage
@@ -23,11 +22,18 @@ from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState
 from ..system.formatting import counted
 from ..system.progress import say
+from ..system.shards import ALL, Shard
 from ..tracking.tracker import Tracker
 from ..training.metrics_log import Curves
-from .extractions import Extraction, backbone_extractions, extractions, unneeded_extractions
+from .extractions import (
+    Extraction,
+    backbone_extractions,
+    encode,
+    extractions,
+    unneeded_extractions,
+)
 from .logged_results import send_features, send_keypoints
-from .reevaluate import acting
+from .reevaluate import act_shard, acting, say_left
 from .run_record import RunRecord
 from .stage_runner import announce, record_stage, run_stage
 from .timings import Timer, collect_work, extract_work, save_timing
@@ -40,6 +46,7 @@ class Pipeline:
     tasks: Tasks
     record: RunRecord
     tracker: Tracker
+    shard: Shard = ALL
 
     @property
     def run(self) -> Run:
@@ -83,21 +90,36 @@ def _announce_unneeded(stage: StageId, spec: Spec) -> None:
     say(f"{stage}: {StageState.NOT_NEEDED} ({cause})")
 
 
-def collect(pipeline: Pipeline) -> Collected:
-    """Record the demonstrations that are missing, or index those that the environment has."""
+def collect(pipeline: Pipeline) -> Collected | None:
+    """Record the demonstrations that are missing, or index those that the environment has.
+
+    Returns None if some are left to other shards.
+    """
     parts = [_collect_task(pipeline, task) for task in pipeline.tasks]
-    return Collected(join_tasks(pipeline.tasks.names, parts))
+    data = [
+        part or _collect_task(pipeline, task, ended=True)  # other shards may have ended since
+        for task, part in zip(pipeline.tasks, parts, strict=True)
+    ]
+    complete = [part for part in data if part is not None]
+    if len(complete) < len(data):
+        return None
+    return Collected(join_tasks(pipeline.tasks.names, complete))
 
 
-def _collect_task(pipeline: Pipeline, task: Task) -> Dataset:
+def _collect_task(pipeline: Pipeline, task: Task, *, ended: bool = False) -> Dataset | None:
+    """Record what the shard lacks, unless it has ended; None if the data set is incomplete."""
     stage, timer, reason = pipeline.tasks.stage_id(Stage.COLLECT, task), Timer(), ""
     with timer.measure():
         data = collect_stage.dataset_of(task.run, task.environment)
         if data is None:
-            episodes, count = collect_stage.missing(task.run, task.environment)
-            reason = f"{counted(episodes, 'demonstration')} and {counted(count, 'scene')} to record"
-            announce(stage, reason)
-            data = _record(task)
+            reason = collect_stage.describe_missing(task.run, task.environment)
+            if ended:
+                say_left(stage, pipeline.shard, reason)
+                return None
+            announce(stage, f"{reason} to record")
+            data = _record(task, pipeline.shard)
+            if data is None:
+                return None
     if not reason:
         announce(stage)
     path, scenes = collect_stage.folder_of(task.run), None
@@ -108,47 +130,58 @@ def _collect_task(pipeline: Pipeline, task: Task) -> Dataset:
     return data
 
 
-def _record(task: Task) -> Dataset:
+def _record(task: Task, shard: Shard) -> Dataset | None:
     timer = Timer()
     with timer.measure():
-        frames = collect_stage.collect(task.run, task.environment)
+        frames = collect_stage.collect(task.run, task.environment, shard)
     data = collect_stage.dataset_of(task.run, task.environment)
-    if data is None:
+    if data is None and not shard.divides:
         folder = collect_stage.folder_of(task.run)
         raise UserError(f"{folder}: episodes were deleted while others were recorded; run again")
     save_timing(task.run, collect_work(task.run), frames, timer.seconds)
     return data
 
 
-def extract(pipeline: Pipeline, collected: Collected) -> Extracted:
-    """Compute the features and embeddings that a policy of the run needs and that are missing."""
+def extract(pipeline: Pipeline, collected: Collected) -> Extracted | None:
+    """Compute the features and embeddings that a policy of the run needs and that are missing.
+
+    Returns None if some are left to other shards.
+    """
+    data = collected.data
     for stage in unneeded_extractions(pipeline.run):
         _announce_unneeded(stage, pipeline.run.spec)
-    for extraction in extractions(pipeline.run):
-        _extract(pipeline, extraction, collected.data)
-    samples = _samples(pipeline, collected.data)
+    found = [(each, _extract(pipeline, each, data)) for each in extractions(pipeline.run)]
+    later = [each for each, complete in found if not complete]
+    ended = [_extract(pipeline, each, data, ended=True) for each in later]
+    if not all(ended):
+        return None
+    samples = _samples(pipeline, data)
     pipeline.record.add_samples(samples)
     send_features(pipeline.tracker, samples, pipeline.run.root)
-    return Extracted(collected.data)
+    return Extracted(data)
 
 
-def _extract(pipeline: Pipeline, extraction: Extraction, data: Dataset) -> None:
-    from ..stages import extract as extract_stage
-
-    run, timer = pipeline.run, Timer()
-    stored = extraction.stored
-    left = stored.missing(data.episodes)
-    reason = f"{len(left)} of {counted(len(data.episodes), 'episode')} to encode" if left else ""
+def _extract(
+    pipeline: Pipeline, extraction: Extraction, data: Dataset, *, ended: bool = False
+) -> bool:
+    """Encode what the shard lacks, unless it has ended; return whether all is encoded."""
+    run, stored, timer, shard = pipeline.run, extraction.stored, Timer(), pipeline.shard
+    left = len(stored.missing(data.episodes))
+    reason = f"{left} of {counted(len(data.episodes), 'episode')} to encode" if left else ""
+    if ended and left:
+        say_left(extraction.id, shard, counted(left, "episode"))
+        return False
     announce(extraction.id, reason)
     if left:
         with timer.measure():
-            if isinstance(stored, StoredFeatures):
-                frames = extract_stage.extract_features(run, stored, data)
-            else:
-                frames = extract_stage.extract_embeddings(run, stored, data)
-        work = extract_work(run, stored.choice, pipeline.tasks.info)
-        save_timing(run, work, frames, timer.seconds)
+            frames = encode(run, stored, data, shard)
+        save_timing(
+            run, extract_work(run, stored.choice, pipeline.tasks.info), frames, timer.seconds
+        )
+        if shard.divides and stored.missing(data.episodes):
+            return False
     record_stage(pipeline.record, extraction.id, extraction.key, stored.folder, timer, reason)
+    return True
 
 
 def _samples(pipeline: Pipeline, data: Dataset) -> dict[str, Any]:
@@ -211,9 +244,17 @@ def _train(
     run_stage(pipeline.record, pipeline.tracker, stage, policy, work)
 
 
-def act(pipeline: Pipeline, trained: Trained) -> None:
-    """Evaluate the policy in the environment, or replay recorded actions."""
-    _act(pipeline, pipeline.run, StageId(Stage.ACT), trained.data, trained.policy)
+def act(pipeline: Pipeline, trained: Trained) -> bool:
+    """Evaluate the policy in the environment, or replay recorded actions.
+
+    Returns False if episodes are left to other shards.
+    """
+    run, stage, policy = pipeline.run, StageId(Stage.ACT), trained.policy
+    target = act_folder(run, trained.data, policy)
+    if not act_shard(run, pipeline.tasks, policy, target, pipeline.shard, stage.title):
+        return False
+    _act(pipeline, run, stage, trained.data, policy)
+    return True
 
 
 def _act(

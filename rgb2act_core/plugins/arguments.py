@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from functools import partial
 
 from ..system.default_root import VARIABLE, default_root
+from ..system.shards import ALL, Shard
 
 MOST = 10**6  # episodes and seeds
 LARGEST_SEED = 2**31 - 1
@@ -49,6 +50,38 @@ def add_progress(parser: ArgumentParser) -> None:
         choices=("text", "json"),
         help="how to print progress to stderr; json is one object a line [text]",
     )
+
+
+def add_shard(parser: ArgumentParser, unit: str) -> None:
+    """Add ``--shard``; ``unit`` is what is divided."""
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        default=ALL,
+        metavar="I/N",
+        help=f"do the I-th of N parts, divided by {unit}; the last one ends the stage [1/1]",
+    )
+
+
+def refuse_shard(parser: ArgumentParser, name: str) -> None:
+    """Make ``--shard`` an error of a command that is not divided."""
+
+    def refused(text: str) -> Shard:
+        raise ArgumentTypeError(
+            f"{name} is not divided into shards; only collect, extract and act are"
+        )
+
+    parser.add_argument("--shard", type=refused, default=ALL, help=SUPPRESS)
+
+
+def shard(text: str) -> Shard:
+    """Return the shard ``I/N``, with I from 1 to N."""
+    number, _, count = text.partition("/")
+    if not (_is_number(number) and _is_number(count) and 1 <= int(number) <= int(count) <= MOST):
+        raise ArgumentTypeError(
+            f"expected I/N, such as 3/16, with I from 1 to N, got {shortened(text)}"
+        )
+    return Shard(int(number), int(count))
 
 
 def add_root(parser: ArgumentParser) -> None:

@@ -24,8 +24,10 @@ from ..spec import Act
 from ..spec.requirements import policy_backbones, policy_teacher
 from ..store.disk_errors import guard
 from ..store.files import read_json, write_json, write_record
+from ..store.stage_folder import StageFolder, shards_of
 from ..system.devices import device_of
 from ..system.progress import progress_bar, say
+from .act_shards import Batch, ShardedEvaluation, batches_of, merge_batches
 from .run import Run
 from .tasks import Tasks
 
@@ -40,13 +42,15 @@ def act(
     """
     planner = _planner(run, policy_folder)
     path, lost_path = folder / "episodes.json", folder / "lost.json"
-    episodes: list[dict[str, Any]] = read_json(path)["episodes"] if path.exists() else []
-    lost: list[dict[str, Any]] = read_json(lost_path)["lost"] if lost_path.exists() else []
     with guard(folder):
         (folder / "videos").mkdir(exist_ok=True)
     evaluations = evaluation_tasks(run, tasks.names)
     all_seeds = [select_seeds(evaluation) for evaluation in evaluations]
     _write_seeds(folder / "seeds.json", tasks, all_seeds)
+    if not path.exists():
+        _merge_shards(folder, batches_of(all_seeds, planner.batch))
+    episodes: list[dict[str, Any]] = read_json(path)["episodes"] if path.exists() else []
+    lost: list[dict[str, Any]] = read_json(lost_path)["lost"] if lost_path.exists() else []
     count, end = sum(len(seeds.accepted) for seeds in all_seeds), 0
     with progress_bar(title, count, "episodes", done=len(episodes)) as advance:
         ended = count_episodes(advance, [episode["success"] for episode in episodes])
@@ -76,6 +80,29 @@ def act(
         "fingerprint_errors": list(planner.encoders.fingerprint_errors),
         "jump": planner.policy.config.jump,
     }
+
+
+def _merge_shards(folder: Path, batches: Sequence[Batch]) -> None:
+    """Put the episodes that shards evaluated into the folder of an evaluation."""
+    episodes, lost = merge_batches(shards_of(folder), batches, folder)
+    if episodes:
+        if lost:
+            write_json(folder / "lost.json", {"lost": lost})
+        write_record(folder / "episodes.json", {"episodes": episodes})
+
+
+def open_shards(
+    run: Run, tasks: Tasks, policy_folder: Path, target: StageFolder
+) -> ShardedEvaluation:
+    """Return the evaluation of a policy in shards; ``act`` merges them."""
+    evaluations = evaluation_tasks(run, tasks.names)
+    return ShardedEvaluation(
+        target=target,
+        planner=_planner(run, policy_folder),
+        tasks=evaluations,
+        all_seeds=[select_seeds(evaluation) for evaluation in evaluations],
+        clouds=run.spec.policy.observes.teacher,
+    )
 
 
 def evaluation_tasks(run: Run, names: Sequence[str]) -> tuple[EvaluationTask, ...]:

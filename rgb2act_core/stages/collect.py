@@ -25,6 +25,7 @@ from ..store.disk_errors import guard
 from ..store.group_writer import sweep
 from ..store.keys import canonical, key_of
 from ..system.devices import workers_of
+from ..system.formatting import counted
 from ..system.shards import ALL, Shard
 from .recording import failure_mark, open_executor, record_demonstrations, record_scenes
 from .run import TaskRun
@@ -93,8 +94,25 @@ def missing(run: TaskRun, environment: Environment) -> tuple[int, int]:
         folder = scenes_folder(run, environment)
         scenes = sum(missing_scenes(folder, pack) for pack in packs)
     if info.demonstrates:
-        return run.spec.collect.episodes - len(demonstrations_of(run)), scenes
+        return _undecided(run), scenes
     return 0, scenes
+
+
+def describe_missing(run: TaskRun, environment: Environment) -> str:
+    """Return what is not recorded yet, such as ``3 demonstrations and 100 scenes``."""
+    episodes, scenes = missing(run, environment)
+    return f"{counted(episodes, 'demonstration')} and {counted(scenes, 'scene')}"
+
+
+def _undecided(run: TaskRun) -> int:
+    """Return how many seeds were not attempted that are needed if all of them succeed."""
+    succeeded = left = 0
+    for path in _attempts(run):
+        if succeeded + left == run.spec.collect.episodes:
+            break
+        succeeded += path.exists()
+        left += not path.exists() and not failure_mark(path).exists()
+    return left
 
 
 def dataset_of(run: TaskRun, environment: Environment) -> Dataset | None:

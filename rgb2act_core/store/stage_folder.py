@@ -8,6 +8,7 @@ to readers and resumes from its partial folder.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from .files import read_json, sync_folder, write_json, write_record
 from .keys import key_of
 from .locks import locked
 
+PARTIAL, SHARDS = ".partial", ".shards"  # suffixes of the folders of an unfinished stage
 BEST = "best.safetensors"  # best weights so far, of evaluations during training
 # files of an unfinished stage, deleted on commit
 SCRATCH = ("inputs.json", "checkpoint.safetensors", "episodes.json", BEST)
@@ -48,7 +50,12 @@ class StageFolder:
     @property
     def partial(self) -> Path:
         """Return the folder into which the unfinished stage writes."""
-        return self.parent / f"{self.key}.partial"
+        return self.parent / f"{self.key}{PARTIAL}"
+
+    @property
+    def shards(self) -> Path:
+        """Return the folder of what the shards of an unfinished stage computed."""
+        return shards_of(self.partial)
 
     @property
     def done(self) -> bool:
@@ -88,6 +95,7 @@ class StageFolder:
                 (self.partial / name).unlink(missing_ok=True)
             self.partial.rename(self.path)  # atomic
             sync_folder(self.parent)
+        shutil.rmtree(self.shards, ignore_errors=True)
 
     def meta(self) -> dict[str, Any]:
         """Return ``stage.json`` of the finished stage; raise UserError if it is damaged."""
@@ -96,3 +104,8 @@ class StageFolder:
         if meta.get("key") != self.key or not isinstance(meta.get("results"), dict):
             raise UserError(f"{path}: is damaged; delete {self.path} and run again")
         return meta
+
+
+def shards_of(partial: Path) -> Path:
+    """Return the folder of what shards computed, next to the partial folder of the stage."""
+    return partial.with_name(partial.name.removesuffix(PARTIAL) + SHARDS)

@@ -19,10 +19,10 @@ from .claims import has_claims
 from .disk_errors import guard
 from .locks import is_held
 from .run_needs import Needs
+from .stage_folder import PARTIAL, SHARDS
 
 STAGES = ("align", "policy", "act")  # folders of the store with one folder per key
 GROUPS = ("episodes", "features", "embeddings")  # the same, with entries that runs share
-PARTIAL = ".partial"
 TRASH = "trash-"  # prefix of folders whose content is being deleted
 DAY = 86_400.0  # seconds
 
@@ -63,9 +63,11 @@ def unneeded(
 def _stages(root: Path, needs: Needs) -> Iterator[tuple[Path, str]]:
     for kind in STAGES:
         for path in _folders(root / "store" / kind):
-            key = path.name.removesuffix(PARTIAL)
+            key = path.name.removesuffix(PARTIAL).removesuffix(SHARDS)
             final = path.with_name(key)
             if _name(root, final) in needs.folders or is_held(path.with_name(f"{key}.lock")):
+                continue
+            if path.suffix == SHARDS and has_claims(path):
                 continue
             yield path, kind if path == final else f"partial {kind}"
 

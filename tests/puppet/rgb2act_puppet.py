@@ -8,12 +8,19 @@ the process group, as from a scheduler), ``delete`` (the folder in ``RGB2ACT_PUP
 process itself), ``lose`` (the environment is lost). With a path, ``call:kind:n:path``, the failure
 happens only once: while the file does not exist.
 
+``RGB2ACT_PUPPET_WORK=FILE`` appends a line for each demonstration and each embedded cloud.
+``RGB2ACT_PUPPET_FLOCK=SECONDS`` lets ``flock`` fail, as on a file system that does not have it, and
+lets lock files expire after this time.
+
 Shapes: T = steps, B = batch, K = context, V = 1 camera, H W = pixels, N = patches, A = 4 joints,
 O = observations, D = width of one, S = horizon
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -45,6 +52,7 @@ from rgb2act_core.interfaces import (
     Unit,
     fields,
 )
+from rgb2act_core.store import heartbeat, locks
 from rgb2act_core.weights import OfficialWeights
 
 NAMES = ("left_joint", "left_gripper", "right_joint", "right_gripper")
@@ -84,6 +92,22 @@ def trip(call: str) -> bool:
         os.kill(os.getpid(), signal.SIGKILL)
     return kind == "nan"
 
+
+def note(*lines: str) -> None:
+    """Append lines to the file of finished work, if there is one."""
+    if path := os.environ.get("RGB2ACT_PUPPET_WORK"):
+        with Path(path).open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+
+
+def _no_flock(fd: int, operation: int) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+if "RGB2ACT_PUPPET_FLOCK" in os.environ:
+    fcntl.flock = _no_flock  # type: ignore[assignment]
+    locks.STALE = float(os.environ["RGB2ACT_PUPPET_FLOCK"])
+    heartbeat.BEAT = locks.STALE / 10
 
 if current_process().name != "MainProcess":
     trip("import")  # in a worker that is starting
@@ -235,6 +259,7 @@ class Environment:
 
     def demonstrate(self, seed: int, noise: float) -> Episode | None:
         trip("demonstrate")
+        note(f"demonstrate {seed}")
         if seed % 5 == 2:
             return None
         lengths = self.config.lengths
@@ -395,6 +420,7 @@ def _teacher(config: Points) -> Any:
             if config.distinct:
                 ramp = (embedding.sum(1) * 1000).floor() % config.distinct
                 embedding = ramp[:, None].expand_as(embedding).contiguous()
+            note(*(f"embed {hashlib.sha256(c.xyz.tobytes()).hexdigest()}" for c in clouds))
             if trip("embed"):
                 embedding[-1] = torch.nan
             return embedding
