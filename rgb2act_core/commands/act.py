@@ -32,7 +32,8 @@ def rgb2act_commands() -> Iterator[Command]:
     """Yield ``act``."""
     yield Command(
         name="act",
-        summary="evaluate a finished run on other seeds, or run a spec up to its evaluation",
+        summary="evaluate a finished run on other seeds or in another environment, or run a spec up"
+        " to its evaluation",
         arguments=arguments,
         run=run,
         resumable=True,
@@ -98,10 +99,10 @@ def _overrides_of_run(args: argparse.Namespace, folder: Path) -> Callable[[Spec]
 
     overrides, change = parse_overrides(args.overrides), _overrides(args)
     problems = [
-        f"{override.origin}: the policy of a finished run does not change; set only keys of act"
-        " and compute, or give the spec"
+        f"{override.origin}: the policy of a finished run does not change; set only keys of act,"
+        " compute and environment, or give the spec"
         for override in overrides
-        if override.path[0] not in ("act", "compute")
+        if override.path[0] not in ("act", "compute", "environment")
     ]
     if problems:
         raise UserError(*problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..stages.act import evaluation_tasks
 from ..store.disk_errors import guard
 from ..store.evaluations import read_evaluations
 from ..store.files import read_json
+from ..store.keys import canonical
 from ..store.stage_id import Stage, StageId
 from .run_record import RecordedRun, read_run, recorded_tasks
 
@@ -119,11 +121,16 @@ def find_episodes(
 
 
 def evaluation_folders(recorded: RecordedRun) -> Iterator[Path]:
-    """Yield the folders of the run's evaluation and of further ones of its policy."""
+    """Yield the folders of the run's evaluation and of further ones in the same environment."""
     if (own := StageId(Stage.ACT)) in recorded.stages:
         yield recorded.stage_folder(own)
+    environment = canonical(recorded.run.spec.environment)
     for path in read_evaluations(recorded.folder):
-        yield recorded.run.root / path
+        folder = recorded.run.root / path
+        with contextlib.suppress(UserError):
+            inputs = read_json(folder / "stage.json").get("inputs", {})
+            if inputs.get("environment") == environment:
+                yield folder
 
 
 def _not_recorded(recorded: RecordedRun, seed: int, folders: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Evaluate the policy of a finished run again, with other seeds or settings of ``[act]``."""
+"""Evaluate the policy of a finished run again, on other seeds or in another environment."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from ..errors import UserError
 from ..spec import Spec
 from ..stages.keys import act_folder
 from ..stages.run import Run
-from ..stages.tasks import Tasks
+from ..stages.tasks import Tasks, check_shared
 from ..store.evaluations import add_evaluation
+from ..store.keys import canonical
 from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId
 from ..system.formatting import counted
 from ..system.progress import say
 from ..system.shards import ALL, Shard
 from .preflight import check_compatibility
-from .run_record import open_dataset, read_run, recorded_tasks
+from .run_record import RecordedRun, open_dataset, read_run, recorded_tasks
 from .stage_runner import finish
 from .timings import Timer
 
@@ -43,15 +44,15 @@ class Evaluation:
 def act_again(
     folder: Path, change: Callable[[Spec], Spec], shard: Shard = ALL
 ) -> Evaluation | None:
-    """Evaluate a finished run's policy with another ``[act]`` or ``[compute]``.
+    """Evaluate a finished run's policy with another ``[act]``, ``[compute]`` or ``[environment]``.
 
     Returns None if episodes are left to other shards.
 
     The evaluation is cached in the store like those of a run, and listed in the run's
     ``evaluations.json``. The run's own record does not change. Only a replay needs the
-    demonstrations.
+    demonstrations. Raises UserError if the environment does not fit the policy.
     """
-    recorded = read_run(folder)
+    recorded = _in_environment(read_run(folder), change)
     data: Dataset | None = None
     policy: StageFolder | None = None
     if recorded.run.spec.act.replay:
@@ -71,6 +72,21 @@ def act_again(
     if own is None or own.path != path:
         add_evaluation(folder, path)
     return Evaluation(folder=target.path, results=target.meta()["results"])
+
+
+def _in_environment(recorded: RecordedRun, change: Callable[[Spec], Spec]) -> RecordedRun:
+    """Return the run with the changed environment.
+
+    Raises UserError if it has other cameras, image sizes or actions than the policy was trained on.
+    """
+    spec = recorded.run.spec
+    changed = attrs.evolve(spec, environment=change(spec).environment)
+    if canonical(changed.environment) == canonical(spec.environment):
+        return recorded
+    for before, after in zip(spec.environments, changed.environments, strict=True):
+        names = ("the environment of training", "the one given")
+        check_shared(names, [before.build().info, after.build().info], "a policy keeps these")
+    return attrs.evolve(recorded, run=attrs.evolve(recorded.run, spec=changed))
 
 
 def act_shard(

@@ -59,7 +59,7 @@ def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:
         yield _section("Rollouts", partial(_each, acted, rollouts.videos))
         yield _section("Episodes", partial(_each, acted, episodes.tables))
     if further := guarded(partial(read_further, run, record)):
-        yield _section("Further evaluations", partial(_further, further))
+        yield _section("Further evaluations", partial(_further, stages, further))
     if align and not align.problem:
         yield _section("Alignment", partial(alignment.results, align))
     if trained:
@@ -84,9 +84,10 @@ def _motion(acted: Sequence[StageResults], stages: Stages) -> Iterator[Block]:
     yield from _each(own, lambda stage: rollouts.motion(stage, demonstrations))
 
 
-def _further(further: Sequence[StageResults | Paragraph]) -> Iterator[Block]:
+def _further(stages: Stages, further: Sequence[StageResults | Paragraph]) -> Iterator[Block]:
     yield from (problem for problem in further if isinstance(problem, Paragraph))
-    yield from evaluations([stage for stage in further if isinstance(stage, StageResults)])
+    found = [stage for stage in further if isinstance(stage, StageResults)]
+    yield from evaluations(stages.get(StageId(Stage.ACT)), found)
 
 
 def _section(title: str, build: Callable[[], Iterable[Block]]) -> Section:

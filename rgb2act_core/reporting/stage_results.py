@@ -28,6 +28,7 @@ class StageResults:
     record: StageRecord
     results: Mapping[str, Any]
     problem: str = ""  # why there are no results
+    inputs: Mapping[str, Any] = attrs.field(factory=dict)  # what the results depend on
     peak_memory: int | None = None  # bytes; None if it was not recorded
     parameters: int | None = None  # of the stage's model; None if it has none
 
@@ -74,12 +75,14 @@ def _read_stage(folder: Path, record: StageRecord) -> StageResults:
         except UserError as err:
             problem = str(err)
     results, memory = data.get("results"), data.get("peak_memory")
+    inputs = data.get("inputs")
     return StageResults(
         id=record.id,
         folder=folder,
         record=record,
         results=results if isinstance(results, dict) else {},
         problem=problem,
+        inputs=inputs if isinstance(inputs, dict) else {},
         peak_memory=memory if isinstance(memory, int) else None,
         parameters=_parameters(folder, record.id.stage),
     )

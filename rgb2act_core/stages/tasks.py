@@ -132,11 +132,15 @@ def check_names(names: Sequence[str]) -> None:
         raise UserError(*problems)
 
 
-def check_shared(names: Sequence[str], infos: Sequence[EnvironmentInfo]) -> None:
+def check_shared(
+    names: Sequence[str],
+    infos: Sequence[EnvironmentInfo],
+    reason: str = "one policy needs the same in every task",
+) -> None:
     """Raise UserError naming every task that one policy cannot learn together with the first."""
     problems = [
         f"environment: {what.format(names[0])} {getattr(infos[0], field)!r}, of {name}"
-        f" {getattr(info, field)!r}; one policy needs the same in every task"
+        f" {getattr(info, field)!r}; {reason}"
         for name, info in zip(names[1:], infos[1:], strict=True)
         for field, what in SHARED.items()
         if getattr(info, field) != getattr(infos[0], field)

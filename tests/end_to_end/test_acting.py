@@ -225,6 +225,29 @@ def test_finished_run_is_evaluated_on_other_seeds(cli: Cli, puppet_root: Path) -
     assert "evaluate on seeds that were not trained on" in done.stderr
 
 
+def test_a_finished_policy_is_evaluated_in_another_environment(cli: Cli, puppet_root: Path) -> None:
+    record = (puppet_root / "puppet/1/run.json").read_bytes()
+    evaluate = ("act", "puppet", "--root", puppet_root, "--seeds", "0:2")
+    done = cli(*evaluate, "--set", "environment.skill=true")
+    assert done.returncode == 0, done.stderr
+    stage, *_, page = done.stdout.splitlines()
+    assert json.loads(Path(stage).read_text())["inputs"]["environment"]["skill"] is True
+    assert (puppet_root / "puppet/1/run.json").read_bytes() == record
+    shown = Path(page).read_text().partition("<h2>Further evaluations</h2>")[2]
+    assert "Seeds 0 to 1, environment.skill: false -&gt; true: " in shown
+
+    # its episodes are not repeated in the environment of the run
+    own = cli("film", "puppet", "--root", puppet_root, "--seeds", "1", "--json")
+    (video,) = json.loads(own.stdout)["videos"]
+    assert Path(video).parent.parent != Path(stage).parent
+
+    done = cli(*evaluate, "--set", 'environment.cameras=["nose"]')
+    assert done.returncode == 2
+    assert "cameras of the environment of training are ('eye',), of the one given" in done.stderr
+    done = cli(*evaluate, "--set", "policy.steps=3")
+    assert "set only keys of act, compute and environment" in done.stderr
+
+
 def test_command_line_overrides_the_seeds_of_a_spec(
     cli: Cli, spec_file: SpecFile, puppet_root: Path
 ) -> None:
