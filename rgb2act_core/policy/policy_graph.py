@@ -109,14 +109,14 @@ class PolicyGraph(nn.Module):
         tokens: list[Tensor] = []
         if images:
             rgb_FVHW3 = torch.stack(list(images), 1)
-            tokens = [self._tokens(encoder, rgb_FVHW3) for encoder in self.encoders]
+            tokens = [self.tokens(encoder, rgb_FVHW3) for encoder in self.encoders]
         embedded = self.policy.features(tokens, torch.zeros(len(self.embedded), 0, device=device))
         windows_OK = self.get_buffer("windows_OK")
         if self.policy.aligner is None or not self.policy.reach:
             return embedded[windows_OK[:, -1]]
         return over_windows(self.policy.aligner, embedded, windows_OK)
 
-    def _tokens(self, encoder: Encoder, rgb_FVHW3: Tensor) -> Tensor:
+    def tokens(self, encoder: Encoder, rgb_FVHW3: Tensor) -> Tensor:
         """Return the tokens (E, V, N, C) of the embedded frames, rounded as stored ones are."""
         ages_EK = self.embedded[:, None] + _window(encoder.context, 1)
         index_EK = _places(ages_EK, self.frame_ages).to(rgb_FVHW3.device)
