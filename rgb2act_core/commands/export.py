@@ -10,6 +10,7 @@ from typing import Any
 from ..plugins.arguments import add_json, add_run
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
+from ..system.formatting import format_bytes
 from ..system.json_output import print_json
 
 
@@ -49,10 +50,11 @@ def run(args: argparse.Namespace) -> int:
     exported = export_run(folder, args.into, args.to, int8=args.int8)
     found = exported.description
     if args.json:
-        print_json("export", {"folder": str(exported.folder), "description": found})
+        fields = {name: value for name, value in found.items() if name != "schema"}
+        print_json("export", {"folder": str(exported.folder), **fields})
         return 0
-    for name, file in found["files"].items():
-        print(f"{exported.folder / name}: {file['bytes'] / 1e6:.1f} MB")
+    for file in found["files"]:
+        print(f"{exported.folder / file['name']}: {format_bytes(file['bytes'])}")
     _print_comparison("act", found["comparison"])
     if found["int8"]:
         _print_comparison("the float32 model", found["int8_comparison"])

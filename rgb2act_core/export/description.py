@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..policy.config import PolicyConfig
     from ..policy.policy_graph import PolicyGraph
 
-SCHEMA = "rgb2act.export/1"
+SCHEMA = "rgb2act.exported/1"
 UNKNOWN = "unknown; see its source"
 
 
@@ -80,13 +80,14 @@ def describe(
     }
 
 
-def file_entries(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return size and SHA-256 of files in a folder."""
-    entries = {}
+def file_entries(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return name, size and SHA-256 of files in a folder."""
+    entries = []
     for name in names:
         with (folder / name).open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        entries[name] = {"bytes": (folder / name).stat().st_size, "sha256": digest}
+        size = (folder / name).stat().st_size
+        entries.append({"name": name, "bytes": size, "sha256": digest})
     return entries
 
 

@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,20 +44,19 @@ def write_onnx(program: ExportedProgram, path: Path, inputs: list[str], output: 
     Raises UserError if it has an operation that ONNX lacks.
     """
     import torch
+    from onnxscript import optimizer
 
     tensors = (*program.state_dict.values(), *program.tensor_constants.values())
     size = sum(value.nbytes for value in tensors)
+    names: dict[str, Any] = {"input_names": inputs, "output_names": [output]}
     try:
         with _quiet():
-            torch.onnx.export(
-                program,
-                f=str(path),
-                dynamo=True,
-                input_names=inputs,
-                output_names=[output],
-                external_data=size > LARGEST,
-                verbose=False,
-            )
+            model = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False, **names)
+            assert model is not None
+            # fusing operations takes minutes for a UNet, and onnxruntime does it on loading
+            optimizer.fold_constants(model.model)
+            optimizer.remove_unused_nodes(model.model)
+            model.save(path, external_data=size > LARGEST)
     except Exception as err:
         raise UserError(
             f"export: the policy has an operation without an ONNX form ({first_line(err)}); use"

@@ -118,6 +118,7 @@ def test_example_has_documented_fields(section: str) -> None:
         ("runs", ["runs", "--root", "{root}"]),
         ("show", ["show", "smoke", "--root", "{root}"]),
         ("push", ["push", "smoke", "{root}/pushed", "--root", "{root}"]),
+        ("export", ["export", "smoke", "--root", "{root}", "--to=torch", "--into", "{root}/out"]),
     ],
 )
 def test_output_has_documented_fields(
@@ -172,10 +173,13 @@ def test_every_command_with_json_has_a_section() -> None:
     from rgb2act_core.plugins.registry import core_commands
 
     documented = {name for title in SECTIONS for name in title.split(", ")}
+    words: dict[str, list[str]] = {"plugins": [], "push": ["x", "y"], "export": ["x", "--into=y"]}
     with_json = set()
     for command in core_commands():
         try:
-            words = {"plugins": [], "push": ["x", "y"]}.get(command.name, ["x"])
+            words = {"plugins": [], "push": ["x", "y"], "export": ["x", "--into=y"]}.get(
+                command.name, ["x"]
+            )
             parse([command.name, *words, "--json"])
         except SystemExit:
             continue

@@ -15,8 +15,8 @@ def load(folder: Path = FOLDER) -> tuple[Any, Any]:
     """Return policy.json and the model; exit with a message if a file is corrupt."""
     try:
         description = json.loads((folder / "policy.json").read_text())
-        digests = {name: file["sha256"] for name, file in description["files"].items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as err:
+        digests = {file["name"]: file["sha256"] for file in description["files"]}
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise SystemExit(f"{folder / 'policy.json'}: is missing or corrupt ({err})") from None
     for name, digest in digests.items():
         path = folder / name
