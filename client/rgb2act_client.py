@@ -57,6 +57,8 @@ class Client:
         self.n_action_steps: int = info["n_action_steps"]
         self.missing = 0  # steps that the episode's plans depended on and that were not observed
         self.far_inputs = 0  # observations with joints far outside the training data
+        self.late = False  # whether the last actions continue earlier plans, as theirs was late
+        self.late_plans = 0  # such actions of the episode
 
     def reset(self, seed: int, task: str | None = None) -> None:
         """Start an episode; the same seed and observations give the same actions.
@@ -65,7 +67,7 @@ class Client:
         """
         chosen = {} if task is None else {"task": task}
         self._request({"kind": "reset", "seed": int(seed), **chosen}, "ready")
-        self.missing = 0
+        self.missing, self.late, self.late_plans = 0, False, 0
 
     def observe(self, rgb: Any, joints: Any) -> None:
         """Send the observation of one step: rgb uint8 (V, H, W, 3), RGB order, and joints (A,).
@@ -79,26 +81,40 @@ class Client:
         if reply.get("warning"):
             warnings.warn(f"policy server {self.address}: {reply['warning']}", stacklevel=2)
 
-    def act(self) -> Any:
+    def act(self, deadline_ms: float | None = None) -> Any:
         """Return the next action chunk, float32 (n, A); observe after each executed action.
 
         If ``history_stride`` equals ``n_action_steps``, observing after the last one is enough.
+        With ``deadline_ms`` the server answers within that many milliseconds: if the new plan is
+        not finished, with the continuation of the plans before it. ``late`` is then True. Servers
+        of earlier versions ignore it.
         """
-        self.ask()
+        self.ask(deadline_ms)
         return self.answer()
 
-    def ask(self) -> None:
+    def ask(self, deadline_ms: float | None = None) -> None:
         """Request actions without waiting, so that the server plans several environments at once.
 
         ``answer`` then returns the actions.
         """
-        self._send({"kind": "act"})
+        deadline = {} if deadline_ms is None else {"deadline_ms": float(deadline_ms)}
+        self._send({"kind": "act", **deadline})
 
     def answer(self) -> Any:
         """Wait for the actions requested by ``ask``: float32 (n, A)."""
         reply = self._receive("actions")
         self.missing, self.far_inputs = reply["missing"], reply.get("far_inputs", 0)
+        self.late, self.late_plans = reply.get("late", False), reply.get("late_plans", 0)
         return reply["actions"]
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the server's counts of ``plans`` and ``late_plans``, and its ``latency``.
+
+        ``latency`` has percentiles in milliseconds of ``encode``, ``plan``, ``wire`` and
+        ``answer``, over all clients.
+        """
+        reply = self._request({"kind": "metrics"}, "metrics")
+        return {name: value for name, value in reply.items() if name != "kind"}
 
     def close(self) -> None:
         """Close the connection."""

@@ -68,6 +68,7 @@ class Channel:
 
     def __init__(self, connection: socket.socket, limit: int = LIMIT, answers: bool = False):
         self.connection, self.limit, self.answers = connection, limit, answers
+        self.seconds = 0.0  # that the last message took to send, or to receive once it had begun
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -84,8 +85,10 @@ class Channel:
         if len(body) > self.limit:
             raise WireError(f"message has {len(body)} bytes, the limit is {self.limit}")
         try:
+            start = time.monotonic()
             self.connection.settimeout(seconds)
             self.connection.sendall(HEAD.pack(len(body)) + body)
+            self.seconds = time.monotonic() - start
         except TIMEOUTS as err:
             self.close()
             raise Timeout(f"message was not received within {seconds:g} s") from err
@@ -102,9 +105,12 @@ class Channel:
         end = None if seconds is None else time.monotonic() + seconds
         try:
             (length,) = HEAD.unpack(self._exactly(HEAD.size, end))
+            start = time.monotonic()
             if length > self.limit:
                 raise WireError(f"message has {length} bytes, the limit is {self.limit}")
-            return unpack(self._exactly(length, end))
+            message = unpack(self._exactly(length, end))
+            self.seconds = time.monotonic() - start
+            return message
         except TIMEOUTS as err:
             self.close()
             raise Timeout(f"no message within {seconds:g} s") from err

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
-from ..serving.command_line import announce, serve_arguments, until_interrupted
+from ..serving.command_line import announce, report, serve_arguments, until_interrupted
 
 
 @hookimpl
@@ -38,4 +38,5 @@ def run(args: argparse.Namespace) -> int:
             server.run()
         finally:
             server.close()
+            report(args, sessions.latencies.summary())
     return 0

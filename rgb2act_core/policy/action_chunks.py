@@ -76,15 +76,34 @@ class ActionChunker:
         """
         return self.actions(step, self.act.delay) if self.act.continuation == "freeze" else None
 
+    def continued(self, step: int, count: int, last_A: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return actions (n, A) as ``actions`` does, when there is no plan for these steps.
+
+        After the end of all plans, the last action is repeated: ``last_A`` if all ended earlier.
+        """
+        rows = []
+        for at in range(step, step + count):
+            planned = self._planned(at)
+            last_A = last_A if planned is None else planned
+            rows.append(last_A)
+        return np.stack(rows)
+
     def _action(self, step: int) -> NDArray[np.float32]:
+        planned = self._planned(step)
+        if planned is None:
+            assert self.hold_A is not None
+            return self.hold_A
+        return planned
+
+    def _planned(self, step: int) -> NDArray[np.float32] | None:
+        """Return what the plans in effect have for a step; None if there are none."""
         actions = [
             plan[step - first]
             for first, plan in self.plans
             if first + self.act.delay <= step < first + len(plan)
         ]
         if not actions:
-            assert self.hold_A is not None
-            return self.hold_A
+            return None
         return self._mean(actions) if self.act.temporal_ensemble else actions[-1]
 
     def _mean(self, actions: list[NDArray[np.float32]]) -> NDArray[np.float32]:

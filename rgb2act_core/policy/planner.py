@@ -134,12 +134,21 @@ class Planner:
         """
         if self._seed is None or self._rollout is None or not self._pending:
             raise UserError("act: no observation since the last plan; call observe first")
-        history, unobserved = self._rollout.history, self.config.n_action_steps - self._pending
-        if self.plan_count and unobserved > 0:
-            history.delay(self._pending, unobserved)
-        self.missing += history.missing()
-        self._pending = 0
+        self._end_chunk(self._rollout)
+        self.missing += self._rollout.history.missing()
         return self._plan(self._seed, self._rollout)
+
+    def skip(self) -> None:
+        """Take the observations since the last plan as those of a chunk that ends without one."""
+        if self._rollout is not None and self._pending:
+            self._end_chunk(self._rollout)
+
+    def _end_chunk(self, rollout: Rollout) -> None:
+        """Number the newest observations as the last ones of a chunk of ``n_action_steps``."""
+        unobserved = self.config.n_action_steps - self._pending
+        if self.plan_count and unobserved > 0:
+            rollout.history.delay(self._pending, unobserved)
+        self._pending = 0
 
     def _plan_alone(self, seed: int, rollout: Rollout) -> NDArray[np.float32]:
         slot = batch_slot(seed, self._act, self._planner)

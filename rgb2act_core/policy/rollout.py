@@ -69,12 +69,32 @@ class Rollout:
 
         Raises UserError if a plan is not finite; the episode then stays as it is.
         """
+        self.add(candidates, self.step)
+        return self._command(self.chunks.actions(self.step, self.config.n_action_steps))
+
+    def add(self, candidates: Candidates, step: int) -> None:
+        """Add the best candidate, planned from the observation of ``step``, without acting yet.
+
+        Raises UserError if a plan is not finite; the episode then stays as it is.
+        """
         self._check_finite(candidates.actions_PSA)
-        best, steps = self.chunks.add(self.step, candidates.actions_PSA), self.config.n_action_steps
+        best = self.chunks.add(step, candidates.actions_PSA)
         if candidates.clipped_by_PSA is not None:
             self._add_clipped(candidates.clipped_by_PSA[best])
         self.plans.append(candidates.actions_PSA[best].copy())  # a view keeps the whole batch
-        moved_nA = self.chunks.actions(self.step, steps)
+
+    def continued(self) -> NDArray[np.float32]:
+        """Return the actions (n, A) of the next steps when their plan is late.
+
+        They are those of the plans so far. After the end of these, the last command is repeated;
+        before the first plan, the joints hold their first position.
+        """
+        last_A = self.commands[-1][-1] if self.commands else self.first_A
+        moved_A = last_A[list(self.config.action_index)]
+        steps = self.config.n_action_steps
+        return self._command(self.chunks.continued(self.step, steps, moved_A))
+
+    def _command(self, moved_nA: NDArray[np.float32]) -> NDArray[np.float32]:
         actions = full_actions(self.config, moved_nA, self.first_A, self.history.newest.joints)
         self.commands.append(actions)
         return actions

@@ -6,8 +6,8 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..plugins.arguments import add_json, add_run, count, port
 from ..system.json_output import print_json
@@ -53,6 +53,22 @@ def announce(args: argparse.Namespace, address: tuple[str, int], info: PolicyInf
         f" {len(info.cameras)} cameras ({', '.join(info.cameras)}) at {height}x{width} in,"
         f" {len(info.action_names)} joints out; press Ctrl-C to stop",
         flush=True,
+    )
+
+
+def report(args: argparse.Namespace, summary: Mapping[str, Any]) -> None:
+    """Print a server's counts and latencies when it stops."""
+    if args.json:
+        print_json("serve", summary)
+        return
+    times = ", ".join(
+        f"{kind} {found['p50']:.1f} and {found['p99']:.1f} ms"
+        for kind, found in summary["latency"].items()
+    )
+    print(
+        f"{summary['plans']} plans, {summary['late_plans']} late; median and 99th percentile:"
+        f" {times}",
+        file=sys.stderr,
     )
 
 

@@ -32,6 +32,7 @@ from .sessions import Session, Sessions
 VERSION = 1  # of the protocol, as in rgb2act_client
 HELLO_LIMIT = 4096  # bytes of a message before the token is checked
 SWITCH_SECONDS = 0.001  # a thread that waits for the interpreter interrupts another after this time
+LONGEST_MS = 3_600_000  # longest deadline
 SEND_SECONDS = 60.0  # longest wait for a client to receive a reply
 
 
@@ -119,9 +120,11 @@ class Server:
                 while True:
                     # no name for the message, which would keep its images until the next one
                     reply = self._answer(session, channel.receive())
+                    self.sessions.latencies.add("wire", channel.seconds)
                     if text := reply.get("warning"):
                         client_log.print(f"client {name}: {text}")
                     channel.send(reply, SEND_SECONDS)
+                    self.sessions.latencies.add("wire", channel.seconds)
             finally:
                 if count := session.far_inputs:
                     client_log.print(
@@ -157,9 +160,24 @@ class Server:
             warning = session.observe(images, joints)
             return {"kind": "seen"} | ({"warning": warning} if warning else {})
         if kind == "act":
-            actions = session.act()
+            before, actions = session.late_plans, session.act(_deadline(message))
             counts = {"missing": session.missing, "far_inputs": session.far_inputs}
-            return {"kind": "actions", "actions": actions, **counts}
+            late = {"late_plans": session.late_plans, "late": session.late_plans > before}
+            return {"kind": "actions", "actions": actions, **counts, **late}
+        if kind == "metrics":
+            return {"kind": "metrics", **self.sessions.latencies.summary()}
         raise UserError(
             f"{kind!r}: is not a message of the protocol; install the matching rgb2act-client"
         )
+
+
+def _deadline(message: dict[str, Any]) -> float | None:
+    """Return the seconds within which a request must be answered; None without a deadline."""
+    if message.get("deadline_ms") is None:
+        return None
+    milliseconds = float(field(message, "deadline_ms", (int, float)))
+    if not 0 < milliseconds <= LONGEST_MS:
+        raise UserError(
+            f"act: deadline_ms is {milliseconds:g}; pass one above 0 and up to {LONGEST_MS}"
+        )
+    return milliseconds / 1000

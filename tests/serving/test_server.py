@@ -262,6 +262,27 @@ def test_far_inputs_are_reported_once_and_counted(serving: Serving, client: Any)
     assert "2 observations had joints far outside the training data" in server.errors
 
 
+def test_a_deadline_and_metrics_over_the_network(serving: Serving, client: Any) -> None:
+    observation, _ = environment().reset(seed=7)
+    with serving() as server, client.Client(server.address) as policy:
+        policy.reset(7)
+        policy.observe(observation["rgb"], observation["joints"])
+        actions = policy.act(deadline_ms=60_000)
+        assert (policy.late, policy.late_plans) == (False, 0)
+        policy.reset(7)
+        policy.observe(observation["rgb"], observation["joints"])
+        np.testing.assert_array_equal(actions, policy.act())
+        found = policy.metrics()
+        assert (found["plans"], found["late_plans"]) == (2, 0)
+        assert min(found["latency"][kind]["p50"] for kind in ("encode", "plan", "wire")) > 0
+        policy.observe(observation["rgb"], observation["joints"])
+        with pytest.raises(client.ServerError, match="deadline_ms is 0; pass one above 0"):
+            policy.act(deadline_ms=0)
+        server.process.send_signal(signal.SIGINT)
+        last, _ = server.process.communicate(timeout=60)
+    assert json.loads(last)["plans"] == 2
+
+
 def test_steps_that_were_not_observed_are_counted(serving: Serving, client: Any) -> None:
     observation, _ = environment().reset(seed=7)
     with serving() as server, client.Client(server.address) as policy:
