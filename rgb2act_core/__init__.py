@@ -1,7 +1,8 @@
 """Bimanual robot policies from RGB: load finished runs, and write plugins.
 
 Every name in ``__all__`` is stable, and so are the packages ``interfaces``, ``pointclouds``,
-``serving``, ``testing`` and ``weights``. All other modules may change in any release.
+``recordings``, ``serving``, ``testing`` and ``weights``. All other modules may change in any
+release.
 """
 
 from __future__ import annotations

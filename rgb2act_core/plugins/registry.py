@@ -40,6 +40,8 @@ FIRST_PARTY: dict[tuple[Kind, str], str] = {
     (Kind.TEACHER, "ulip"): "rgb2act-ulip",
     (Kind.TEACHER, "cloudstats"): "rgb2act-mini",
     (Kind.TEACHER, "pointnet"): "rgb2act-mini",
+    (Kind.ENVIRONMENT, "lerobot"): "rgb2act-lerobot",
+    (Kind.ENVIRONMENT, "recordings"): "rgb2act-recordings",
     (Kind.ENVIRONMENT, "robotwin"): "rgb2act-robotwin",
     (Kind.ENVIRONMENT, "tabletop"): "rgb2act-tabletop",
     (Kind.LOGGER, "mlflow"): "rgb2act-loggers",

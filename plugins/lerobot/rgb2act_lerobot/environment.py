@@ -9,13 +9,14 @@ from typing import Any
 
 from rgb2act_core import Problems, UserError, did_you_mean
 from rgb2act_core.interfaces import EnvironmentInfo, Episode, Finding, Unit
+from rgb2act_core.recordings import common_size, is_gripper
 
 from .config import LeRobot
 from .recorded import data_checks
 from .recorded.episode_reader import camera_keys, open_camera, read_episode, read_rows, succeeded
 from .recorded.episode_table import EpisodeEntry, Listing, check_complete, read_listing
-from .recorded.frames import common_size
-from .recorded.motion import is_gripper, matching
+from .recorded.frames import sizes_of
+from .recorded.motion import matching
 
 LONGEST_NAME = 60  # characters of a task's name
 
@@ -72,7 +73,8 @@ class LeRobotEnvironment:
         for entry in self._entries:
             with problems.collected():
                 clips = [open_camera(schema, entry, name, key) for name, key in keys.items()]
-                return common_size(clips, tuple(keys), config.resize)
+                source = f"{clips[0].path}: {clips[0].label}"
+                return common_size(source, sizes_of(keys, clips), config.resize)
         raise UserError(*problems)
 
     @cached_property

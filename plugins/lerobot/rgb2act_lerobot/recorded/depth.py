@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError, did_you_mean, pointclouds
 from rgb2act_core.interfaces import PointCloud
+from rgb2act_core.recordings import resized
 
 from ..config import DepthCamera, LeRobot
-from .frames import Clip, resized
+from .frames import Clip
 from .schema import Schema
 
 CODES = 4095  # largest code of a depth video

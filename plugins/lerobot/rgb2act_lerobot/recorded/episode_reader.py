@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from rgb2act_core import Problems, UserError, arrays_digest, did_you_mean, key_of
 from rgb2act_core.interfaces import Episode
+from rgb2act_core.recordings import common_size, joints_and_actions, kept_rows
 
 from ..config import LeRobot
 from .depth import DepthClouds, DepthView, RecordedDepth, depth_keys
 from .episode_table import EpisodeEntry, Listing
 from .files import REMEDY
-from .frames import Clip, RecordedFrames, common_size
-from .motion import joints_and_actions, kept_rows, matching
+from .frames import Clip, RecordedFrames, sizes_of
+from .motion import matching
 from .parquet import read_arrays
 from .schema import ACTION, STATE, SUCCESS, Feature, Schema
 from .stored_images import open_images
@@ -130,10 +131,12 @@ def read_episode(listing: Listing, entry: EpisodeEntry, config: LeRobot, task: s
         numbers = read_numbers(schema, entry, rows, (STATE, ACTION, *states))
         text = _instruction(listing, entry, rows.task)
     problems.raise_any()
-    joints, actions = joints_and_actions(numbers[STATE], numbers[ACTION], match, config)
+    joints, actions = joints_and_actions(
+        numbers[STATE][:, list(match.state_index)], numbers[ACTION], match.names, config
+    )
     kept = kept_rows(entry.length, config.stride)
     state = {key: np.ascontiguousarray(numbers[key][kept]) for key in states}
-    size = common_size(clips, tuple(keys), config.resize)
+    size = common_size(f"{clips[0].path}: {clips[0].label}", sizes_of(keys, clips), config.resize)
     names = [entry.name, task, text, *keys, *match.names]
     return Episode(
         name=entry.name,

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core import UserError
+from rgb2act_core.recordings import joints_and_actions
 
 from ..config import LeRobot
 from .episode_reader import Rows, camera_keys, open_camera, read_numbers, read_rows
 from .episode_table import EpisodeEntry, Listing
 from .frames import Clip
-from .motion import Matching, joints_and_actions
+from .motion import Matching
 from .schema import ACTION, STATE, SUCCESS
 
 
@@ -64,7 +65,10 @@ def report_of(listing: Listing, entry: EpisodeEntry, match: Matching | None) -> 
             if numbers is not None:
                 config = LeRobot(data=schema.root)
                 report.joints, report.actions = joints_and_actions(
-                    numbers[STATE], numbers[ACTION], match, config
+                    numbers[STATE][:, list(match.state_index)],
+                    numbers[ACTION],
+                    match.names,
+                    config,
                 )
         if SUCCESS in names:
             report.success = bool(report.rows.columns[SUCCESS].any())

@@ -5,15 +5,14 @@ Shapes: T = kept frames, V = cameras, H W = pixels
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from rgb2act_core import UserError
+from rgb2act_core.recordings import resized
 
 from .stored_images import ImageClip
 from .videos import VideoClip
@@ -49,26 +48,6 @@ class RecordedFrames:
         return ordered if np.ndim(rows) else ordered[0]
 
 
-def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return an image of the given size, resampled if it has another one."""
-    if image.shape[:2] == size:
-        return image
-    height, width = size
-    resample = Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image).resize((width, height), resample), np.uint8)
-
-
-def common_size(
-    clips: Sequence[Clip], names: Sequence[str], resize: tuple[int, int] | None
-) -> tuple[int, int]:
-    """Return the size of all images. Raises UserError if they differ and none is configured."""
-    if resize is not None:
-        return resize
-    sizes = {name: clip.size for name, clip in zip(names, clips, strict=True)}
-    if len(set(sizes.values())) > 1:
-        text = ", ".join(f"{name} {height}x{width}" for name, (height, width) in sizes.items())
-        raise UserError(
-            f"{clips[0].path}: {clips[0].label}: cameras have different sizes ({text}); choose"
-            " [environment] cameras of one size, or set resize = [height, width]"
-        )
-    return clips[0].size
+def sizes_of(names: Iterable[str], clips: Iterable[Clip]) -> dict[str, tuple[int, int]]:
+    """Return the image size of each camera."""
+    return {name: clip.size for name, clip in zip(names, clips, strict=True)}

@@ -1,6 +1,6 @@
-"""Joints and actions of an episode: matched by name, converted, and reduced to the kept frames.
+"""Which dimensions of state and action belong together.
 
-Shapes: T = kept frames, R = recorded frames, A = action dimensions
+Shapes: A = action dimensions
 """
 
 from __future__ import annotations
@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
 from rgb2act_core import UserError
 
 from ..config import LeRobot
 from .schema import ACTION, STATE, Feature, Schema
-
-Floats = NDArray[np.float32]
 
 
 @attrs.frozen(kw_only=True)
@@ -68,46 +64,3 @@ def _names(configured: Sequence[str], field: str, feature: Feature) -> tuple[str
 
 def _listed(names: Sequence[str], feature: Feature) -> str:
     return f"{feature.width} values ({', '.join(names) if names else 'without names'})"
-
-
-def is_gripper(name: str) -> bool:
-    """Return whether an action dimension is a gripper."""
-    return name == "gripper" or name.endswith("_gripper")
-
-
-def joints_and_actions(
-    state_RS: Floats, action_RA: Floats, match: Matching, config: LeRobot
-) -> tuple[Floats, Floats]:
-    """Return joints and absolute actions (T, A) of the kept frames.
-
-    Of every ``stride`` frames, the first one's joints and the last one's action are kept.
-    """
-    joints_RA, actions_RA = state_RS[:, list(match.state_index)], action_RA
-    if config.actions == "relative":
-        arms = [i for i, name in enumerate(match.names) if not is_gripper(name)]
-        actions_RA = action_RA.copy()
-        actions_RA[:, arms] += joints_RA[:, arms]
-    elif config.actions == "next_state":
-        actions_RA = np.concatenate([joints_RA[1:], joints_RA[-1:]])
-    joints_RA, actions_RA = (
-        _with_grippers(array_RA, match, config) for array_RA in (joints_RA, actions_RA)
-    )
-    rows = kept_rows(len(joints_RA), config.stride)
-    last = np.minimum(rows + config.stride - 1, len(joints_RA) - 1)
-    return np.ascontiguousarray(joints_RA[rows]), np.ascontiguousarray(actions_RA[last])
-
-
-def kept_rows(count: int, stride: int) -> NDArray[np.int64]:
-    """Return the recorded frames (T,) that are kept."""
-    return np.arange(0, count, stride, dtype=np.int64)
-
-
-def _with_grippers(array_RA: Floats, match: Matching, config: LeRobot) -> Floats:
-    """Return joints with grippers from 0 closed to 1 open."""
-    if config.gripper_range is None:
-        return array_RA
-    closed, opened = config.gripper_range
-    grippers = [i for i, name in enumerate(match.names) if is_gripper(name)]
-    out_RA = array_RA.copy()
-    out_RA[:, grippers] = (array_RA[:, grippers].astype(np.float64) - closed) / (opened - closed)
-    return out_RA

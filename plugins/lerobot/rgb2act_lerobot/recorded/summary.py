@@ -16,19 +16,18 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import DatasetSummary, Environment, EpisodeOverview
+from rgb2act_core.recordings import describe_actions, unit_keys
 
 from ..config import LeRobot
-from .action_meaning import describe_actions
 from .episode_report import EpisodeReport, report_of
 from .episode_table import Listing, read_listing
 from .files import AGAIN
 from .frames import RecordedFrames
-from .motion import Matching, is_gripper, matching
+from .motion import Matching, matching
 from .schema import SUCCESS
 
 SHOWN = 6  # frames per row of the contact sheet
 SHEETS = 4  # tasks on the contact sheet
-TURN, HUNDRED = 6.4, 110.0  # radians; percent with some overshoot
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -170,19 +169,10 @@ def _cameras(found: _Found) -> tuple[str, ...]:
 
 def _unit_keys(found: _Found) -> dict[str, Any]:
     """Return keys for joints that are no radians, and grippers that are no fractions."""
-    joints = [report.joints for report in found.valid if report.joints is not None]
-    if not joints or not found.match:
+    if not found.match:
         return {}
-    joints_RA = np.abs(np.concatenate(joints))
-    grippers = np.array([is_gripper(name) for name in found.match.names])
-    keys: dict[str, Any] = {}
-    arms_RA, grippers_RA = joints_RA[:, ~grippers], joints_RA[:, grippers]
-    if arms_RA.size and ((arms_RA > TURN).mean(axis=0) >= 0.1).any():
-        keys["units"] = "percent" if arms_RA.max() <= HUNDRED else "degrees"
-    largest = float(grippers_RA.max(initial=0))
-    if largest > 1.5:
-        keys["gripper_range"] = [0.0, 100.0 if largest <= HUNDRED else largest]
-    return keys
+    joints = [report.joints for report in found.valid if report.joints is not None]
+    return unit_keys(joints, found.match.names)
 
 
 def _environments(found: _Found) -> Iterator[Environment]:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from rgb2act_core import UserError, pointclouds
 from rgb2act_core.interfaces import PointCloud
 from rgb2act_core.pointclouds import LazyClouds
+from rgb2act_core.recordings import hdf5
+from rgb2act_core.recordings.hdf5 import REMEDY
 
-from . import hdf5
-from .hdf5 import REMEDY
 from .images import StoredImages
 from .layouts import Camera, Layout
 

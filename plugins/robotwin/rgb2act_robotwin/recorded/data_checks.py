@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError, parse_json, pointclouds, read_regular
 from rgb2act_core.interfaces import Episode, Finding, Severity
+from rgb2act_core.recordings import hdf5
+from rgb2act_core.recordings.hdf5 import REMEDY
 
 from ..config import Robotwin
 from ..simulator.recording_settings import RECORDING, recorded_settings
-from . import episode_index, hdf5
+from . import episode_index
 from .episode_index import IndexEntry
-from .hdf5 import REMEDY
 from .images import read_jpegs
 from .joint_states import ACTION_NAMES, Floats, check_rows, read_joints
 from .layouts import SAVE_FREQUENCY, THIRD_VIEW, Camera, Layout, layout_of

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError, arrays_digest, did_you_mean, file_digest, key_of, read_regular
 from rgb2act_core.interfaces import Episode, Frames, PointCloud
+from rgb2act_core.recordings import hdf5
+from rgb2act_core.recordings.hdf5 import REMEDY
 
 from ..config import CAMERAS, Robotwin
-from . import cameras, hdf5, image_folders, instructions
+from . import cameras, image_folders, instructions
 from .episode_index import IndexEntry
 from .frame_selection import still_frames
-from .hdf5 import REMEDY
 from .images import StoredImages, read_jpegs
 from .joint_states import JointTrajectory, check_rows, read_trajectory
 from .layouts import SAVE_FREQUENCY, STEP_HZ, Layout, layout_of

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core import UserError
+from rgb2act_core.recordings import hdf5
+from rgb2act_core.recordings.hdf5 import REMEDY
 
-from . import cameras, hdf5, instructions
+from . import cameras, instructions
 from .episode_index import IndexEntry
-from .hdf5 import REMEDY
 from .images import read_jpegs
 from .joint_states import JointTrajectory, check_rows, read_trajectory
 from .layouts import Layout, layout_of

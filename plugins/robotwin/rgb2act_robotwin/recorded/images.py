@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rgb2act_core import UserError, read_regular
+from rgb2act_core.recordings import hdf5
+from rgb2act_core.recordings.hdf5 import REMEDY, first_line
 
-from . import hdf5, jpeg
-from .hdf5 import REMEDY, first_line
+from . import jpeg
 
 FORMATS = ("PNG", "JPEG")  # determined by the content; others may start programs
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits per channel

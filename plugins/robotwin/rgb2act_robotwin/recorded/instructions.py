@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rgb2act_core import UserError, parse_json, read_regular
+from rgb2act_core.recordings import hdf5
 
 from ..config import Robotwin
-from . import hdf5
 from .episode_index import IndexEntry
 from .layouts import Layout
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core import UserError
+from rgb2act_core.recordings import hdf5
+from rgb2act_core.recordings.hdf5 import REMEDY
 
-from . import hdf5
 from .frame_selection import FrameRule, select_frames
-from .hdf5 import REMEDY
 from .layouts import Layout
 
 ACTION_NAMES = tuple(

@@ -16,9 +16,9 @@ import attrs
 import h5py
 
 from rgb2act_core import UserError
+from rgb2act_core.recordings.hdf5 import DAMAGE, REMEDY, first_line, open_file
 
 from ..config import camera_name
-from .hdf5 import DAMAGE, REMEDY, first_line, open_file
 
 STEP_HZ = 250  # simulator steps per second
 SAVE_FREQUENCY = 15  # simulator steps per frame, RoboTwin's default

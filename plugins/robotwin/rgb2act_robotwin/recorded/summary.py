@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import DatasetSummary, Environment, EpisodeOverview, JointMotion
+from rgb2act_core.recordings import hdf5
 
 from ..config import CAMERAS, Robotwin
 from ..tasks import ALOHA, TASKS
-from . import episode_index, episode_reader, hdf5, joint_motion
+from . import episode_index, episode_reader, joint_motion
 from .episode_index import IndexEntry
 from .file_report import FileReport, compare_cameras, report_of
 from .images import StoredImages

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rgb2act_core import UserError
-
-from . import hdf5
-from .hdf5 import REMEDY
+from rgb2act_core.recordings import hdf5
+from rgb2act_core.recordings.hdf5 import REMEDY
 
 ACTORS = "actors"  # (T, N, 7): x y z in metres and quaternion w x y z, world frame
 CONTACTS = "contacts"  # (T, N, 2 + N): whether it touches left arm, right arm, each actor

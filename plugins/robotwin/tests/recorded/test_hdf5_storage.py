@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from rgb2act_robotwin.recorded.hdf5 import read, read_attribute, read_text
+from rgb2act_core.recordings.hdf5 import read, read_attribute, read_text
 
 from rgb2act_core import UserError
 

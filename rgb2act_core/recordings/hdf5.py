@@ -1,7 +1,7 @@
 """Read arrays of HDF5 files; every problem is a UserError with the file and the key.
 
-Files are closed after use, so that other programs can write to them. RoboTwin's arrays are
-contiguous, so their rows are read directly at their offset in the file, without the HDF5 library.
+Files are closed after use, so that other programs can write to them. Rows of contiguous arrays are
+read directly at their offset in the file, without the HDF5 library.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, check_memory, check_regular
-
+from ..errors import UserError
+from ..system.input_files import check_memory, check_regular
 from .hdf5_chunks import check_chunks
 from .hdf5_heaps import check_all_heaps, check_heaps
 
@@ -117,9 +117,15 @@ def has(path: Path, key: str) -> bool:
 def read_attribute(path: Path, key: str, name: str) -> Any:
     """Return an attribute of a group or an array; None if it has no such attribute."""
     with open_file(path) as file, _damage(path, f"{key}: attribute {name!r}"):
-        with path.open("rb") as stream:
-            check_all_heaps(stream)
+        state = path.stat()
+        _check_all_heaps(path, state.st_mtime_ns, state.st_size)
         return file[key].attrs.get(name)
+
+
+@lru_cache(maxsize=CACHED)
+def _check_all_heaps(path: Path, modified: int, size: int) -> None:
+    with path.open("rb") as stream:
+        check_all_heaps(stream)
 
 
 @contextmanager
@@ -209,6 +215,16 @@ def read_numbers(path: Path, key: str) -> NDArray[np.float64]:
         where = "".join(f"[{i}]" for i in bad[0][1:])
         raise UserError(f"{path}: {key}: frame {bad[0][0]}: value{where} is {value!r}; {REMEDY}")
     return found
+
+
+def names(path: Path, key: str, groups: bool = False) -> list[str]:
+    """Return the names of the arrays in a group, or of its groups; empty without such a group."""
+    wanted = h5py.Group if groups else h5py.Dataset
+    with open_file(path) as file, _damage(path, key):
+        found = file.get(key)
+        if not isinstance(found, h5py.Group):
+            return []
+        return sorted(name for name, item in found.items() if isinstance(item, wanted))
 
 
 def read_text(path: Path, key: str) -> Any:
