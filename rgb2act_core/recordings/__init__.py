@@ -4,9 +4,9 @@ The module ``hdf5`` reads arrays of HDF5 files that others wrote; it needs h5py.
 """
 
 from .action_meaning import describe_actions
+from .guessed_units import unit_keys
 from .images import common_size, decode_image, resized
 from .motion import MotionKeys, is_gripper, joints_and_actions, kept_rows
-from .unit_keys import unit_keys
 
 __all__ = [
     "MotionKeys",

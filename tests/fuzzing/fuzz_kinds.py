@@ -19,6 +19,8 @@ import fuzz_specs
 import h5py
 import msgpack
 import numpy as np
+import recorded_files
+import rgb2act_recordings
 import rgb2act_wire
 import robotwin_episodes
 import torch
@@ -129,6 +131,27 @@ def _read_hdf5(folder: Path) -> None:
         np.asarray(episode.joints)
         for cloud in episode.clouds or ():
             assert len(cloud.xyz)
+
+
+def _write_recordings(folder: Path) -> None:
+    recorded_files.write_aloha(folder / "aloha", 1, compress=True, cameras=("cam_high",))
+    recorded_files.write_robomimic(folder / "demo.hdf5", demos=1)
+    recorded_files.write_buffer(folder / "buffer.zarr", lengths=(2, 3))
+    recorded_files.write_buffer(folder / "buffer.zarr.zip", lengths=(2, 3))
+
+
+def _read_recordings(folder: Path) -> None:
+    for name, joints, actions in (
+        ("aloha", ("qpos",), "absolute"),
+        ("demo.hdf5", (), "next_state"),
+        ("buffer.zarr", ("state[0:2]",), "absolute"),
+        ("buffer.zarr.zip", ("state[0:2]",), "absolute"),
+    ):
+        config = rgb2act_recordings.Recordings(
+            data=folder / name, joints=joints, actions=actions, control_hz=10.0
+        )
+        for episode in rgb2act_recordings.build(config).recorded():
+            np.asarray(episode.rgb[:])
 
 
 def _points() -> tuple[np.ndarray, np.ndarray]:
@@ -345,6 +368,7 @@ KINDS = {
         Kind("hdf5", _write_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("hdf5 newer", _write_newer_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("hdf5 chunked", _write_chunked_hdf5, _read_hdf5, "**/*.hdf5"),
+        Kind("recordings", _write_recordings, _read_recordings, "**/*"),
         Kind("ply", _write_clouds("ply", _ply), _read_changed(read_point_cloud)),
         Kind("pcd", _write_clouds("pcd", _pcd), _read_changed(read_point_cloud)),
         Kind("npz", _write_npz, _read_changed(read_point_cloud)),

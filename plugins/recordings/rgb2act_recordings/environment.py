@@ -133,11 +133,11 @@ class RecordingsEnvironment:
 
     @cached_property
     def _episodes(self) -> tuple[Episode, ...]:
-        selection, episodes, problems = self._first[0], list[Episode](), Problems()
+        (selection, image, _), episodes, problems = self._first, list[Episode](), Problems()
         for name in self._names:
             with problems.collected():
                 episodes.append(
-                    read_episode(self._data_set, name, selection, self.config, self.task)
+                    read_episode(self._data_set, name, selection, self.config, self.task, image)
                 )
         problems.raise_any()
         return tuple(episodes)

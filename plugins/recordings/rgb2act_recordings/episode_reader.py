@@ -24,9 +24,17 @@ Floats = NDArray[np.float32]
 
 
 def read_episode(
-    data_set: DataSet, name: str, selection: Selection, config: Recordings, task: str
+    data_set: DataSet,
+    name: str,
+    selection: Selection,
+    config: Recordings,
+    task: str,
+    image: tuple[int, int],
 ) -> Episode:
-    """Return an episode. Raises UserError with all problems of its files."""
+    """Return an episode whose images have the height and width ``image``.
+
+    Raises UserError with all problems of its files.
+    """
     arrays = data_set.arrays(name)
     joints_RA, actions_RA = read_motion(data_set, name, arrays, selection)
     problems, cameras = Problems(), dict[str, Camera]()
@@ -42,7 +50,12 @@ def read_episode(
     kept = kept_rows(len(joints_RA), config.stride)
     text = config.instruction or data_set.text(name) or task.replace("_", " ")
     sizes = {key: camera.size for key, camera in cameras.items()}
-    size = common_size(f"{data_set.file(name)}: {name}", sizes, config.resize)
+    source = f"{data_set.file(name)}: {name}"
+    if (size := common_size(source, sizes, config.resize)) != image:
+        raise UserError(
+            f"{source}: has images of {size[0]}x{size[1]} pixels, other episodes of"
+            f" {image[0]}x{image[1]}; set [environment] resize, or {REMEDY}"
+        )
     return Episode(
         name=name,
         task=task,

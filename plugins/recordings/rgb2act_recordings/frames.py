@@ -17,6 +17,7 @@ from rgb2act_core.recordings import decode_image, resized
 
 from .formats.data_set import REMEDY, Array
 
+LARGEST = 16384  # pixels per side
 BLOCK = 16  # rows that are read at once
 _START, _END = b"\xff\xd8", b"\xff\xd9"  # markers of JPEG
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -85,7 +86,13 @@ class RecordedFrames:
 def open_camera(array: Array) -> Camera:
     """Return a camera. Raises UserError if its first image cannot be read."""
     if not array.encoded:
-        return Camera(array=array, size=(array.shape[1], array.shape[2]))
+        height, width = array.shape[1], array.shape[2]
+        if not 1 <= min(height, width) <= max(height, width) <= LARGEST:
+            raise UserError(
+                f"{array.label}: has images of {height}x{width} pixels; 1 to {LARGEST} per side"
+                f" are supported; {REMEDY}"
+            )
+        return Camera(array=array, size=(height, width))
     if not array.shape[0]:
         raise UserError(f"{array.label}: has no images; {REMEDY}")
     try:

@@ -233,13 +233,9 @@ def _environments(found: _Found) -> Iterator[Environment]:
     if not found.valid or not found.selection:
         return
     table = _table(found)
-    config = Recordings(
-        data=found.data_set.path,
-        cameras=_cameras(found),
-        control_hz=table.get("control_hz"),
-        **found.keys,
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in _units(found).items()},
-    )
+    options: dict[str, Any] = {"control_hz": table.get("control_hz"), **found.keys}
+    options |= {k: tuple(v) if isinstance(v, list) else v for k, v in _units(found).items()}
+    config = Recordings(data=found.data_set.path, cameras=_cameras(found), **options)
     environment: Any = RecordingsEnvironment(
         config, found.data_set, [report.name for report in found.valid]
     )

@@ -206,7 +206,7 @@ def _decoded(codec: str, data: bytes, size: int) -> NDArray[np.uint8]:
 
 def _fast(codec: str, data: bytes, size: int) -> NDArray[np.uint8]:
     """Decode into a buffer of the right size, after the sizes in the header are checked."""
-    from numcodecs import blosc, lz4, zstd
+    from numcodecs import blosc, lz4, zstd  # type: ignore[import-untyped]
 
     out = np.empty(size, np.uint8)
     if codec == "blosc":

@@ -27,6 +27,9 @@ _DAMAGE = (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zip
 class Store(Protocol):
     """The files of a store, by names such as ``data/action/.zarray``. Instances can be pickled."""
 
+    def __hash__(self) -> int:
+        """Return the hash, for caches of chunks."""
+
     @property
     def path(self) -> Path:
         """The folder or zip file."""
