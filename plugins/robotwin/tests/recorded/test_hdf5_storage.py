@@ -13,9 +13,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from rgb2act_core.recordings.hdf5 import read, read_attribute, read_text
 
 from rgb2act_core import UserError
+from rgb2act_core.recordings.hdf5 import read, read_attribute, read_text
 
 TEXTS = ["lift", "the", "pot"]
 STORAGE: dict[str, dict[str, Any]] = {
