@@ -7,11 +7,13 @@ it runs, so that ``rgb2act --help`` is fast.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ._version import __version__
@@ -24,6 +26,8 @@ from .system.memory import memory_errors
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+TRAINING = ("run", "align", "train", "sweep")  # commands that processes of torchrun do together
 
 EPILOG = """\
 Plugins may add commands; rgb2act plugins lists them.
@@ -64,8 +68,8 @@ def _run(given: Sequence[str], received: Callable[[], int | None]) -> int:
         resumable, as_json = args.resumable, getattr(args, "json", False)
         if progress := getattr(args, "progress", None):
             os.environ["RGB2ACT_PROGRESS"] = progress
-        with memory_errors():
-            return int(args.run_command(args))
+        with memory_errors(), _one_of_several(args) as follow:
+            return follow() if follow else int(args.run_command(args))
     except UserError as err:
         if not received():
             streams.print_error(err)
@@ -84,6 +88,31 @@ def _run(given: Sequence[str], received: Callable[[], int | None]) -> int:
             raise
     streams.print_error(_interrupted(resumable, given))
     return 128 + (received() or signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _one_of_several(args: argparse.Namespace) -> Iterator[Callable[[], int] | None]:
+    """Join the processes that a launcher has started for a command that trains.
+
+    Yields what to do in place of the command, in all processes but the first.
+    """
+    if args.command not in TRAINING or os.environ.get("WORLD_SIZE", "1") in ("", "1"):
+        yield None
+        return
+    from .training.place import place_in
+
+    place = place_in()
+    if place is None:
+        yield None
+    elif place.rank:
+        from .pipeline.follow import follow
+
+        yield functools.partial(follow, place)
+    else:
+        from .pipeline.team import leading
+
+        with leading(place):
+            yield None
 
 
 def _lost(err: OSError) -> int:

@@ -116,6 +116,12 @@ class AlignmentBatches:
         passes = 2 if self.config.loss.negatives == "gradcache" else 1
         self.prefetcher.submit(step, [part.request for part in self._parts(rows, step)] * passes)
 
+    def check_divisible(self, size: int) -> None:
+        """Raise UserError unless every process has a frame of each part of a batch of ``size``."""
+        smallest = len(self._split(np.arange(size))[-1])
+        place = "align.micro_batch" if smallest < size else "align.batch_size"
+        self.ranks.check_batch(place, smallest)
+
     def describe(self, rows: Rows) -> str:
         """Return the names of a batch's episodes."""
         numbers = np.unique(self.frames.index.episode[rows])

@@ -123,13 +123,16 @@ def _select(tokens_FVNC: Tensor, rows_B: Tensor, cells_N: Tensor | None) -> Tens
     return selected.view(*index_BVN.shape, channels)
 
 
-def load_into_memory(frames: TokenFrames, title: str) -> TokenFrames:
+def load_into_memory(frames: TokenFrames, title: str, processes: int = 1) -> TokenFrames:
     """Return the frames with tokens loaded to the device, or unchanged if they do not fit.
 
-    They fit if they take at most half of the device's free memory.
+    They fit if they take at most half of the device's free memory. ``processes`` of this machine
+    load the same frames; on a CPU they share its memory.
     """
     size = len(frames.tokens[0]) * frames.bytes
     free = free_memory(frames.device)
+    if frames.device == "cpu":
+        free //= processes
     if size > free * MEMORY_SHARE:
         say(
             f"{title}: reading tokens from the store during training: {format_bytes(size)} do not"

@@ -27,6 +27,7 @@ from .preflight import check_clouds, check_compatibility
 from .run_plan import needs_of, provisional_needs
 from .run_record import RunRecord
 from .status import stage_states
+from .team import open_team
 
 
 def run_pipeline(spec: Spec, root: Path, until: str | None = None, shard: Shard = ALL) -> Path:
@@ -72,8 +73,9 @@ def run_tasks(
     with (
         under_way(record.folder),
         Tracker(tasks.run.spec, record.folder, tasks.run.root, logged) as tracker,
+        open_team(tasks.run.spec.compute) as team,
     ):
-        pipeline = steps.Pipeline(tasks, record, tracker, shard)
+        pipeline = steps.Pipeline(tasks, record, tracker, team, shard)
         write_needs(record.folder, run.root, provisional_needs(tasks, last))
         needs = _run_until(pipeline, last)
         if needs is None:

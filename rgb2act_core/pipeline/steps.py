@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,16 +35,19 @@ from .logged_results import send_features, send_keypoints
 from .reevaluate import act_shard, acting, say_left
 from .run_record import RunRecord
 from .stage_runner import announce, record_stage, run_stage
+from .team import Team
 from .timings import Timer, collect_work, extract_work, save_timing
+from .training_jobs import AlignJob, PolicyJob
 
 
 @attrs.frozen(eq=False)
 class Pipeline:
-    """A run's tasks, its record and its loggers, which every step needs."""
+    """A run's tasks, record, loggers and training processes, which every step needs."""
 
     tasks: Tasks
     record: RunRecord
     tracker: Tracker
+    team: Team
     shard: Shard = ALL
 
     @property
@@ -206,7 +208,10 @@ def align(pipeline: Pipeline, extracted: Extracted) -> AlignedData:
         return AlignedData(data, None)
     from ..stages import align as align_stage
 
-    work = functools.partial(align_stage.align, run, data)
+    def work(folder: Path, curves: Curves) -> dict[str, Any]:
+        with pipeline.team.training(AlignJob(run=run, data=data.key, folder=folder)) as ranks:
+            return align_stage.align(run, data, folder, curves, ranks)
+
     run_stage(pipeline.record, pipeline.tracker, stage, aligner, work)
     send_keypoints(pipeline.tracker, _samples(pipeline, data), run.root, aligner)
     return AlignedData(data, aligner)
@@ -237,9 +242,14 @@ def _train(
     source = aligned.aligner.path if aligned.aligner else None
 
     def work(folder: Path, curves: Curves) -> dict[str, Any]:
-        return train_stage.train(
-            run, aligned.data, pipeline.tasks.info, source, folder, curves, stage.title, budget
+        args = (run, aligned.data, pipeline.tasks.info, source, folder, curves, stage.title)
+        if budget is not None:  # measured in the CPU time of a single process
+            return train_stage.train(*args, budget)
+        job = PolicyJob(
+            run=run, data=aligned.data.key, aligner=source, folder=folder, title=stage.title
         )
+        with pipeline.team.training(job) as ranks:
+            return train_stage.train(*args, ranks=ranks)
 
     run_stage(pipeline.record, pipeline.tracker, stage, policy, work)
 

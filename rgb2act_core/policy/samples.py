@@ -35,6 +35,7 @@ from ..spec.conditions import Condition
 from ..store.disk_errors import guard
 from ..system.devices import free_memory
 from ..system.progress import progress_bar, say
+from ..training.ranks import ALONE, Ranks
 from ..training.sampler import BatchSampler, Rows
 from .conditioning import (
     Features,
@@ -135,6 +136,7 @@ def open_samples(
     aligner: Aligner | None,
     device: str,
     folder: Path,
+    ranks: Ranks = ALONE,
 ) -> Samples:
     """Return the samples of a data set; tokens that exceed the memory go to a file in ``folder``.
 
@@ -153,7 +155,7 @@ def open_samples(
         state_RS = torch.from_numpy(embeddings.embeddings(data.demonstrations)).to(device)
     else:
         state_RS = _states(condition, episodes, info).to(device)
-    features = _features(condition, data, stored, state_RS, aligner, frames, folder, device)
+    features = _features(condition, data, stored, state_RS, aligner, frames, folder, device, ranks)
     pooled = features.vector.shape[1] - state_RS.shape[1]
     task_R = task_E[frame_index.episode]
     rows = np.flatnonzero(np.isin(frame_index.episode, halves.train))
@@ -248,19 +250,25 @@ def _features(
     frames: TokenFrames | None,
     folder: Path,
     device: str,
+    ranks: Ranks,
 ) -> Features:
     """Return the features of all rows, computed once."""
     if condition.trains_aligner:  # the aligner's part is computed in every step
         return Features(vector=state_RS)
     if aligner is not None and frames is not None:
-        return _aligned(condition, aligner, frames, state_RS, folder / SPILLED)
+        return _aligned(condition, aligner, frames, state_RS, folder / SPILLED, ranks)
     pooled = [features.pooled(data.demonstrations).arrays for features in stored]
     columns = [_column(list(parts)).flatten(1).to(device) for parts in pooled]
     return Features(vector=torch.cat([*columns, state_RS], 1))
 
 
 def _aligned(
-    condition: Condition, aligner: Aligner, frames: TokenFrames, state_RS: Tensor, spilled: Path
+    condition: Condition,
+    aligner: Aligner,
+    frames: TokenFrames,
+    state_RS: Tensor,
+    spilled: Path,
+    ranks: Ranks,
 ) -> Features:
     """Return the features of all rows from a frozen aligner; tokens as float16.
 
@@ -279,7 +287,7 @@ def _aligned(
             vectors.append(features.vector)
             if features.tokens is not None:
                 if tokens is None:
-                    tokens = _room((count, *features.tokens.shape[1:]), spilled, device)
+                    tokens = _room((count, *features.tokens.shape[1:]), spilled, device, ranks)
                 tokens[first : first + len(rows)] = features.tokens.half()
             advance(len(rows))
     vector = torch.cat(vectors)
@@ -290,14 +298,22 @@ def _aligned(
     return Features(vector=vector, tokens=tokens)
 
 
-def _room(shape: tuple[int, ...], spilled: Path, device: str) -> Tensor:
-    """Return an empty array (R, N, W) float16, on the device or in a file if it is too large."""
+def _room(shape: tuple[int, ...], spilled: Path, device: str, ranks: Ranks) -> Tensor:
+    """Return an empty array (R, N, W) float16, on the device or in a file if it is too large.
+
+    Each process has its own file; only that of the first has a name for long.
+    """
     size = 2 * math.prod(shape)
-    if size <= free_memory(device) // 2:
+    processes = ranks.local_size if device == "cpu" else 1
+    if size <= free_memory(device) // processes // 2:
         return torch.empty(shape, dtype=torch.float16, device=device)
     say(f"train: {size / 1e9:.1f} GB of aligned tokens go to {spilled}; memory is too small")
+    if not ranks.first:
+        spilled = spilled.with_name(f"{spilled.name}.{ranks.rank}.part")
     with guard(spilled):
         mapped = np.memmap(spilled, np.float16, "w+", shape=shape)
+        if not ranks.first:
+            spilled.unlink()
     return torch.from_numpy(mapped)
 
 

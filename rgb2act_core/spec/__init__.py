@@ -68,6 +68,10 @@ class Compute:
     device: str = fields.runtime(default="auto")
     """``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:N``. With ``auto``, features are extracted on
     all GPUs and everything else runs on the first."""
+    devices: int = fields.runtime(default=1, validator=between(1, 64))
+    """Processes of this machine that train aligner and policy together, each on a GPU of its own or
+    with a share of the CPU cores. They divide the batches, so results differ by rounding only. For
+    several machines, start the processes with torchrun instead."""
     simulator_workers: int = fields.runtime(default=0, validator=between(0, 1000))
     """Simulator processes; 0 for one per CPU core."""
     threads: int = fields.runtime(default=0, validator=between(0, 1000))
@@ -79,6 +83,11 @@ class Compute:
         """Raise ValueError for an invalid device name."""
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, mps, cuda or cuda:N, got {self.device!r}")
+        if self.devices > 1 and (":" in self.device or self.device == "mps"):
+            raise ValueError(
+                f"devices = {self.devices} contradicts device = {self.device!r}, which is a single"
+                " one; remove one of them"
+            )
 
 
 def _tasks(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:

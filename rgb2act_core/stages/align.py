@@ -39,6 +39,7 @@ from ..system.progress import say
 from ..training.job import Optimization, TrainingJob
 from ..training.loop import train_loop
 from ..training.metrics_log import Curves
+from ..training.ranks import ALONE, Ranks
 from ..training.sampler import BatchSampler
 from .keys import stored_embeddings, stored_features
 from .run import Run
@@ -48,14 +49,19 @@ BETAS = (0.9, 0.999)
 MetricsByTask = dict[str, dict[str, float]]
 
 
-def align(run: Run, data: Dataset, folder: Path, curves: Curves | None) -> dict[str, Any]:
-    """Train an aligner in ``folder`` and return its metrics before and after, and the cost."""
+def align(
+    run: Run, data: Dataset, folder: Path, curves: Curves | None, ranks: Ranks = ALONE
+) -> dict[str, Any]:
+    """Train an aligner in ``folder`` and return its metrics before and after, and the cost.
+
+    Of several processes, only the first evaluates, writes files and returns results.
+    """
     spec, settings = run.spec, align_of(run.spec)
-    device = device_of(spec.compute.device, spec.compute.threads)
+    device = ranks.device or device_of(spec.compute.device, spec.compute.threads)
     features, embeddings = stored_features(run), stored_embeddings(run)
     fingerprints = check_features(features, data.episodes, device)
     inputs = open_inputs(spec, data, features, embeddings, fingerprints, device)
-    inputs = attrs.evolve(inputs, frames=load_into_memory(inputs.frames, "align"))
+    inputs = attrs.evolve(inputs, frames=load_into_memory(inputs.frames, "align", ranks.local_size))
     pooled = [each.pooled(data.episodes) for each in features]
     _check(settings, inputs, features, pooled, embeddings)
     _, held_rows, counts = split_rows(data, inputs.frames.index, settings.holdout, spec.seed)
@@ -65,14 +71,16 @@ def align(run: Run, data: Dataset, folder: Path, curves: Curves | None) -> dict[
     target_FD = targets_of(aligner, inputs.frames, inputs.teacher_FD)
     evaluator = AlignerEvaluator(inputs.frames, target_FD, inputs.train_rows, held_rows)
     evaluators = _by_task(evaluator, data)
-    before, before_by_task = evaluator.evaluate(aligner), _evaluate(evaluators, aligner)
-    batches = AlignmentBatches(aligner, settings, inputs, target_FD, spec.seed)
+    if ranks.first:
+        before, before_by_task = evaluator.evaluate(aligner), _evaluate(evaluators, aligner)
+    batches = AlignmentBatches(aligner, settings, inputs, target_FD, spec.seed, ranks)
 
     def learning_curve(module: Aligner) -> dict[str, float]:
         by_task = _evaluate(evaluators, module, probes=False)
         return evaluator.evaluate(module) | _flat(by_task)
 
     sampler = _sampler(spec, data, inputs)
+    batches.check_divisible(sampler.batch_size)
     job = TrainingJob(
         title="align",
         module=aligner,
@@ -84,12 +92,15 @@ def align(run: Run, data: Dataset, folder: Path, curves: Curves | None) -> dict[
         evaluations=10,
         folder=folder,
         curves=curves,
+        ranks=ranks,
         steps=settings.steps,
         optimization=_optimization(settings),
         seed=spec.seed,
         checkpoint_seconds=spec.compute.checkpoint_seconds,
     )
     trained = train_loop(job)
+    if not ranks.first:
+        return {}
     save_aligner(folder, trained.module, settings.fusion)
     after = evaluator.evaluate(trained.module)
     after_by_task = _evaluate(evaluators, trained.module)

@@ -25,6 +25,7 @@ from ..features.fingerprint_checks import check_aligner, check_features
 from ..interfaces import EnvironmentInfo
 from ..policy.conditioning import Features, token_size
 from ..policy.config import PolicyConfig
+from ..policy.dividing import shared_loss
 from ..policy.policy import Policy
 from ..policy.samples import SPILLED, Samples, open_samples
 from ..policy.saving import save_policy
@@ -36,6 +37,7 @@ from ..training.budget import steps_within
 from ..training.job import Optimization, TrainingJob
 from ..training.loop import train_loop
 from ..training.metrics_log import Curves
+from ..training.ranks import ALONE, Ranks
 from ..training.sampler import Rows
 from .act import evaluation_tasks
 from .align import open_features
@@ -86,21 +88,29 @@ def train(
     curves: Curves | None,
     title: str = "train",
     budget: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train a policy in ``folder`` and return its metrics and the cost.
 
-    ``budget`` limits the CPU seconds of training; the number of steps follows from it.
+    ``budget`` limits the CPU seconds of training by a single process; the number of steps follows
+    from it. Of several processes, only the first evaluates, writes files and returns results.
     """
-    device = device_of(run.spec.compute.device, run.spec.compute.threads)
+    device = ranks.device or device_of(run.spec.compute.device, run.spec.compute.threads)
     backbones = policy_backbones(run.spec)
     features = stored_features(run, backbones)
     fingerprints = check_features(features, data.episodes, device)
     aligner = _aligner(run, data, aligner_folder, fingerprints, device)
     embeddings = stored_embeddings(run) if policy_teacher(run.spec) else None
-    samples = open_samples(run.spec, data, features, embeddings, info, aligner, device, folder)
+    samples = open_samples(
+        run.spec, data, features, embeddings, info, aligner, device, folder, ranks
+    )
+    ranks.check_batch("policy.batch_size", samples.sampler.batch_size)
     jump = demonstrated_jump(data, info, run.spec.policy)
     policy = _new_policy(run, info, aligner, samples, fingerprints, jump).to(device)
-    job = _job(run, policy, samples, folder, curves, title)
+    job = _job(run, policy, samples, folder, curves, title, ranks)
+    if not ranks.first:
+        train_loop(job)
+        return {}
     if budget is not None:
         job = attrs.evolve(job, steps=steps_within(job, budget))
     tasks, closed_loop = evaluation_tasks(run, samples.tasks), run.spec.policy.closed_loop
@@ -215,11 +225,19 @@ def _report_unreachable(policy: Policy, samples: Samples, rows: Rows) -> None:
 
 
 def _job(
-    run: Run, policy: Policy, samples: Samples, folder: Path, curves: Curves | None, title: str
+    run: Run,
+    policy: Policy,
+    samples: Samples,
+    folder: Path,
+    curves: Curves | None,
+    title: str,
+    ranks: Ranks,
 ) -> TrainingJob[Policy]:
     spec = run.spec.policy
 
     def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
+        if not ranks.alone:
+            return shared_loss(policy, samples, rows, spec.noise, ranks), {}
         obs, extra = samples.observe(policy, rows, spec.noise)
         chunks = samples.plans(rows, spec.horizon)
         return policy.loss(obs, chunks.actions, chunks.trained) + extra, {}
@@ -244,6 +262,7 @@ def _job(
         seed=run.spec.seed,
         folder=folder,
         curves=curves,
+        ranks=ranks,
         checkpoint_seconds=run.spec.compute.checkpoint_seconds,
     )
 

@@ -31,6 +31,7 @@ class Ranks:
     rank: int = 0
     size: int = 1
     local_size: int = 1  # processes on this machine, which share its memory
+    device: str | None = None  # of this process; None for that of the spec
 
     @property
     def alone(self) -> bool:
