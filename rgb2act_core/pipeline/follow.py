@@ -36,7 +36,7 @@ def follow(place: Place) -> int:
         try:
             with group.explained():
                 for job in group.jobs():
-                    _take_part(group, job)
+                    _take_part(group, TrainingJob.from_json(job))
         except UserError:
             return 2
         finally:

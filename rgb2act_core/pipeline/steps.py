@@ -37,7 +37,7 @@ from .run_record import RunRecord
 from .stage_runner import announce, record_stage, run_stage
 from .team import Team
 from .timings import Timer, collect_work, extract_work, save_timing
-from .training_jobs import AlignJob, PolicyJob
+from .training_jobs import TrainingJob
 
 
 @attrs.frozen(eq=False)
@@ -209,7 +209,8 @@ def align(pipeline: Pipeline, extracted: Extracted) -> AlignedData:
     from ..stages import align as align_stage
 
     def work(folder: Path, curves: Curves) -> dict[str, Any]:
-        with pipeline.team.training(AlignJob(run=run, data=data.key, folder=folder)) as ranks:
+        job = TrainingJob(stage="align", run=run, data=data.key, folder=folder)
+        with pipeline.team.training(job) as ranks:
             return align_stage.align(run, data, folder, curves, ranks)
 
     run_stage(pipeline.record, pipeline.tracker, stage, aligner, work)
@@ -245,8 +246,13 @@ def _train(
         args = (run, aligned.data, pipeline.tasks.info, source, folder, curves, stage.title)
         if budget is not None:  # measured in the CPU time of a single process
             return train_stage.train(*args, budget)
-        job = PolicyJob(
-            run=run, data=aligned.data.key, aligner=source, folder=folder, title=stage.title
+        job = TrainingJob(
+            stage="train",
+            run=run,
+            data=aligned.data.key,
+            folder=folder,
+            title=stage.title,
+            aligner=source,
         )
         with pipeline.team.training(job) as ranks:
             return train_stage.train(*args, ranks=ranks)

@@ -45,7 +45,7 @@ class Team:
         compute = job.run.spec.compute
         device = self._group.place.device(compute.device, compute.threads)
         with self._group.explained():
-            self._group.post(job)
+            self._group.post(job.to_json())
             yield self._group.ranks(device)
 
     def _start(self) -> Group:
@@ -68,7 +68,12 @@ class Team:
                     start_new_session=True,  # this process handles Ctrl-C for all
                 )
             )
-        return Group(self._place(0, server.port), server)
+        return Group(self._place(0, server.port), server, self._ended)
+
+    def _ended(self) -> int | None:
+        """Return the rank of a process that was started here and has ended."""
+        ended = (rank for rank, other in enumerate(self._others, 1) if other.poll() is not None)
+        return next(ended, None)
 
     def _place(self, rank: int, port: int) -> Place:
         return Place(

@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal
 
 import attrs
 
 from ..data.dataset import Dataset
 from ..errors import UserError
+from ..spec import Spec
+from ..spec.reader import structure, unstructure
 from ..stages.run import Run
 from ..stages.tasks import Tasks, dataset_of, open_tasks
 from ..training.ranks import Ranks
 
 
-class TrainingJob(Protocol):
-    """A stage that trains, whose files the first process writes."""
+@attrs.frozen(kw_only=True)
+class TrainingJob:
+    """Training of an aligner, or of a policy."""
 
-    @property
-    def run(self) -> Run:
-        """Return the run."""
+    stage: Literal["align", "train"]
+    run: Run
+    data: str  # key of the data set
+    folder: Path  # which the first process fills
+    title: str = ""  # of a policy
+    aligner: Path | None = None  # of a policy
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what other processes need to take part."""
+        return {
+            "stage": self.stage,
+            "spec": unstructure(self.run.spec),
+            "root": str(self.run.root),
+            "data": self.data,
+            "folder": str(self.folder),
+            "title": self.title,
+            "aligner": None if self.aligner is None else str(self.aligner),
+        }
+
+    @classmethod
+    def from_json(cls, job: Mapping[str, Any]) -> TrainingJob:
+        """Return the job that another process has described."""
+        root = Path(job["root"])
+        spec = structure(Spec, job["spec"], folder=root)
+        return cls(
+            stage=job["stage"],
+            run=Run(spec=spec, root=root),
+            data=job["data"],
+            folder=Path(job["folder"]),
+            title=job["title"],
+            aligner=None if job["aligner"] is None else Path(job["aligner"]),
+        )
 
     def take_part(self, ranks: Ranks) -> None:
         """Train with the first process, which does the same work in its stage."""
-
-
-@attrs.frozen(kw_only=True)
-class AlignJob:
-    """Training of an aligner."""
-
-    run: Run
-    data: str  # key of the data set
-    folder: Path
-
-    def take_part(self, ranks: Ranks) -> None:
-        """Train the aligner with the first process."""
         from ..stages import align as align_stage
-
-        _, data = _opened(self.run, self.data)
-        align_stage.align(self.run, data, self.folder, None, ranks)
-
-
-@attrs.frozen(kw_only=True)
-class PolicyJob:
-    """Training of a policy."""
-
-    run: Run
-    data: str  # key of the data set
-    aligner: Path | None
-    folder: Path
-    title: str
-
-    def take_part(self, ranks: Ranks) -> None:
-        """Train the policy with the first process."""
         from ..stages import train as train_stage
 
         tasks, data = _opened(self.run, self.data)
-        train_stage.train(
-            self.run, data, tasks.info, self.aligner, self.folder, None, self.title, ranks=ranks
-        )
+        if self.stage == "align":
+            align_stage.align(tasks.run, data, self.folder, None, ranks)
+        else:
+            args = (tasks.run, data, tasks.info, self.aligner, self.folder, None, self.title)
+            train_stage.train(*args, ranks=ranks)
 
 
 def _opened(run: Run, key: str) -> tuple[Tasks, Dataset]:

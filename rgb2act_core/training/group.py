@@ -6,11 +6,10 @@ with it. Between jobs, they wait.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import pickle
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +21,8 @@ from .ranks import Ranks
 from .shared_store import PrefixStore, TCPStore, connect
 from .watch import Watch
 
+Job = dict[str, Any]  # JSON: the store can be reached from the network, so nothing is unpickled
+
 # the first process may evaluate for long between two steps; ``Watch`` notices that one ended
 WORKING = timedelta(days=7)
 POLL = 0.1  # seconds between two looks for a job
@@ -30,31 +31,38 @@ POLL = 0.1  # seconds between two looks for a job
 class Group:
     """All processes of a training run, seen from one of them."""
 
-    def __init__(self, place: Place, server: TCPStore | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        server: TCPStore | None = None,
+        ended: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self.place = place
         self._server = server or connect(place)
         store = PrefixStore(f"rgb2act-{place.attempt}", self._server)
         self._store, self._posted = store, 0
-        self.watch = Watch(PrefixStore(f"rgb2act-{place.attempt}", self._server.clone()), place)
+        self.watch = Watch(
+            PrefixStore(f"rgb2act-{place.attempt}", self._server.clone()), place, ended
+        )
 
-    def post(self, job: object) -> None:
+    def post(self, job: Job | None) -> None:
         """Let the other processes do a job; None ends them."""
-        self._store.set(f"job/{self._posted}", base64.b64encode(pickle.dumps(job)).decode())
+        self._store.set(f"job/{self._posted}", json.dumps(job))
         self._posted += 1
 
-    def jobs(self) -> Iterator[Any]:
+    def jobs(self) -> Iterator[Job]:
         """Yield the jobs that the first process posts, until it ends."""
         while (job := self._next()) is not None:
             yield job
 
-    def _next(self) -> Any:
+    def _next(self) -> Job | None:
         key = f"job/{self._posted}"
         while not self._store.check([key]):
             self.watch.check()
             time.sleep(POLL)
         self._posted += 1
-        # as trusted as the code of the run: whoever can write to the store can also send tensors
-        return pickle.loads(base64.b64decode(self._store.get(key)))
+        job: Job | None = json.loads(self._store.get(key))
+        return job
 
     def ranks(self, device: str) -> Ranks:
         """Return this process's rank after all processes have met for tensors on ``device``."""

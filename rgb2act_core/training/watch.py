@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import attrs
 
@@ -34,10 +35,15 @@ class _Beats:
 
 
 class Watch:
-    """Watches the other processes in a thread; ``failure`` is what one of them ended with."""
+    """Watches the other processes in a thread; ``failure`` is what one of them ended with.
 
-    def __init__(self, store: Store, place: Place) -> None:
-        self.store, self.place = store, place
+    ``ended`` returns the rank of a process that this one has started and that has ended, if any.
+    """
+
+    def __init__(
+        self, store: Store, place: Place, ended: Callable[[], int | None] = lambda: None
+    ) -> None:
+        self.store, self.place, self._ended = store, place, ended
         self.failure: str | None = None
         self._closed = threading.Event()
         self._beats = {rank: _Beats(-1, time.monotonic()) for rank in self._others()}
@@ -102,14 +108,18 @@ class Watch:
         self.store.add(f"beat/{self.place.rank}", 1)
         if self.store.check([FAILED]):
             return self.store.get(FAILED).decode()
-        for rank, beats in self._beats.items():
-            count = self.store.add(f"beat/{rank}", 0)
+        for other, beats in self._beats.items():
+            count = self.store.add(f"beat/{other}", 0)
             if count != beats.count:
                 beats.count, beats.since = count, time.monotonic()
-            elif count and self._is_dead(rank, time.monotonic() - beats.since):
-                message = f"{self.name(rank)}: ended or no longer responds; run again to resume"
-                return self.store.compare_set(FAILED, "", message).decode()
-        return None
+            elif count and self._is_dead(other, time.monotonic() - beats.since):
+                return self._lose(other)
+        rank = self._ended()
+        return None if rank is None else self._lose(rank)
+
+    def _lose(self, rank: int) -> str:
+        message = f"{self.name(rank)}: ended or no longer responds; run again to resume"
+        return self.store.compare_set(FAILED, "", message).decode()
 
     def _is_dead(self, rank: int, silent: float) -> bool:
         if silent < DEAD_HERE or self.store.check([f"ended/{rank}"]):

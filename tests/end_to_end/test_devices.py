@@ -135,7 +135,7 @@ def test_a_process_that_ends_is_named_and_another_number_of_processes_resumes(
     tmp_path: Path,
 ) -> None:
     root = shutil.copytree(puppet_done, tmp_path / "root")
-    spec = spec_in(root, align={"steps": 600}, compute={"devices": 2})
+    spec = spec_in(root, align={"steps": 200}, compute={"devices": 2})
     tests = Path(__file__).parents[1]
     paths = [str(puppet_site), str(tests / "puppet"), str(tests.parent)]
     environment = {"PYTHONPATH": os.pathsep.join(paths)}
