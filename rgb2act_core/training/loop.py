@@ -9,6 +9,7 @@ from typing import Any, Generic
 
 import attrs
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError
 from ..system.interrupts import deferred
@@ -45,6 +46,7 @@ def train_loop(job: TrainingJob[Module]) -> TrainingResult[Module]:
     Ctrl-C finishes the current step and saves a checkpoint first. Raises UserError with the step
     and the batch's episodes if the loss or the gradient is not finite.
     """
+    _check_divisible(job)
     learner, ranks = Learner(job), job.ranks
     checkpoint = learner.checkpoint()
     state = checkpoint.load() or {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0}
@@ -136,6 +138,15 @@ def _open_log(
     if not job.ranks.first:
         return contextlib.nullcontext()
     return MetricsLog(job.folder / "metrics.jsonl", job.curves, first)
+
+
+def _check_divisible(job: TrainingJob[Any]) -> None:
+    """Raise UserError if several processes cannot train the module like one."""
+    if not job.ranks.alone and any(isinstance(m, _BatchNorm) for m in job.module.modules()):
+        raise UserError(
+            f"{job.title}: the module normalises over the batch, and {job.ranks.size} processes"
+            " divide it; train with one process"
+        )
 
 
 def _check_same_step(job: TrainingJob[Any], first: int) -> None:

@@ -25,6 +25,7 @@ def output(name: str, *options: str) -> str:
     [
         ["bench_align_seed", "--quick"],
         ["bench_claims", "--episodes", "20"],
+        ["bench_devices", "--batch", "16", "--steps", "2"],
         ["bench_extract", "--quick", "--rounds", "1"],
         ["bench_features"],
     ],

@@ -16,6 +16,7 @@ from rgb2act_core.training.job import Optimization, TrainingJob, learning_rate
 from rgb2act_core.training.learner import Learner
 from rgb2act_core.training.loop import train_loop
 from rgb2act_core.training.randomness import Purpose, step_generator
+from rgb2act_core.training.ranks import Ranks
 from rgb2act_core.training.sampler import BatchSampler, Rows
 
 OPTIMIZATION = Optimization(
@@ -183,3 +184,11 @@ def test_a_budget_is_measured_once_and_does_not_change_the_weights(tmp_path: Pat
     assert steps >= 1
     assert bits(toy.module) == before
     assert steps_within(toy, 100.0) == steps
+
+
+def test_several_processes_do_not_train_a_module_that_normalises_over_the_batch(
+    tmp_path: Path,
+) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    with pytest.raises(UserError, match="toy: the module normalises over the batch, and 2"):
+        train_loop(job(tmp_path, net, ranks=Ranks(0, 2)))
