@@ -55,16 +55,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--batch", type=int, default=256, help="frames of all processes")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=20, help="in each round")
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
-    costs = {size: measured(size, options.batch, options.steps) for size in (1, options.processes)}
+    sizes, rounds = (1, options.processes), range(options.rounds)
+    found = [{size: measured(size, options.batch, options.steps) for size in sizes} for _ in rounds]
+    costs = {
+        size: {what: statistics.median(f[size][what] for f in found) for what in found[0][size]}
+        for size in sizes
+    }
     print(f"a step of {options.batch} frames, ms")
-    for what, base in costs[1].items():
-        found = costs[options.processes][what]
-        print(
-            f"  {what:28} 1 process {base:9.3g}   {options.processes} processes {found:9.3g}"
-            f"   {found / base:6.2f} x"
-        )
+    for what in costs[1]:
+        for size, cost in costs.items():
+            ratio = cost[what] / costs[1][what]
+            print(f"  {what:28} {size} processes {cost[what]:9.3g} {ratio:7.2f} x")
 
 
 def measured(size: int, batch: int, steps: int) -> dict[str, float]:
