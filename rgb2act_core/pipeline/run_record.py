@@ -153,7 +153,7 @@ def _previous_stages(folder: Path) -> dict[StageId, StageRecord]:
 
 def versions() -> dict[str, str]:
     """Return the machine, and the versions of Python, of numeric libraries and of plugins."""
-    return machine.machine() | machine.versions(GROUP)
+    return machine.machine() | dict(machine.versions(GROUP))
 
 
 @attrs.frozen(kw_only=True)

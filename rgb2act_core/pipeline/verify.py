@@ -17,7 +17,7 @@ Shapes: T = steps of an episode, S = steps of a plan, A = action dims, B = batch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.dataset import Dataset, EpisodeRef
+from ..data.dataset import EpisodeRef
 from ..data.windows import window_index
-from ..errors import UserError
+from ..errors import Problems, UserError
 from ..features.reader import DequantizedTokens
 from ..interfaces import PointCloud
 from ..policy.batch_planner import BatchPlanner, open_encoders
@@ -36,19 +36,18 @@ from ..policy.conditioning import Features
 from ..policy.policy import Policy
 from ..policy.samples import states_of
 from ..policy.saving import load_policy
-from ..spec.requirements import needs_teacher, policy_backbones, policy_teacher, teacher_of
+from ..spec.requirements import needs_teacher, policy_backbones, policy_teacher
 from ..stages.keys import stored_embeddings, stored_features
 from ..stages.run import Run
 from ..store.files import read_json
-from ..store.group_reader import check_group, read_group
-from ..store.keys import canonical, key_of
+from ..store.keys import canonical
 from ..store.model_files import check_models
 from ..store.run_file import read_run_file
 from ..store.stage_id import Stage, StageId
 from ..system.devices import device_of
 from ..system.progress import progress_bar
-from .extractions import backbone_extractions
 from .run_record import RecordedRun, open_dataset, read_run
+from .store_checks import check_stores
 
 Errors = dict[str, NDArray[Any]]  # per frame (T,), by name as in LIMITS
 
@@ -83,13 +82,33 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
         return _verify_models(recorded, reason)
     tasks, data = open_dataset(recorded)
     run = tasks.run
-    stores, problems = _check_stores(recorded, run, data)
-    policy_folder = recorded.stage_folder(StageId(Stage.TRAIN))
-    planner = _open_planner(run, policy_folder)
-    problems += _check_models(recorded)
-    problems += _check_backbones(policy_folder, [canonical(c) for c in policy_backbones(run.spec)])
+    stores, found = check_stores(recorded, run, data)
+    damaged, policy_folder = _check_models(recorded), recorded.stage_folder(StageId(Stage.TRAIN))
+    problems = Problems([*found, *damaged])
     count = EPISODES if episodes is None else episodes
     sources = [s for i in range(len(tasks)) for s in data.of_task(i).demonstrations[:count]]
+    largest, frames = dict.fromkeys(LIMITS, 0.0), 0
+    with problems.collected():
+        wanted = [canonical(c) for c in policy_backbones(run.spec)]
+        if not damaged:
+            problems += _check_backbones(policy_folder, wanted)
+            planner = _open_planner(run, policy_folder)
+            largest, frames = _replay_all(run, planner, sources, problems)
+    return Verified(
+        stores=stores,
+        episodes=len(sources) if frames else 0,
+        frames=frames,
+        token_error=float(largest["tokens"]),
+        feature_error=float(largest["features"]),
+        action_error=float(largest["actions"]),
+        problems=tuple(problems),
+    )
+
+
+def _replay_all(
+    run: Run, planner: BatchPlanner, sources: Sequence[EpisodeRef], problems: list[str]
+) -> tuple[dict[str, float], int]:
+    """Replay episodes, add what differs to ``problems``; return largest errors and frames."""
     largest, frames = dict.fromkeys(LIMITS, 0.0), 0
     with progress_bar("replay", len(sources), "episodes") as advance:
         for source in sources:
@@ -102,15 +121,7 @@ def verify(folder: Path, episodes: int | None = None) -> Verified:
             problems += _exceeded(source, errors)
             largest = {name: max(largest[name], values.max()) for name, values in errors.items()}
             frames += len(errors["tokens"])
-    return Verified(
-        stores=stores,
-        episodes=len(sources),
-        frames=frames,
-        token_error=float(largest["tokens"]),
-        feature_error=float(largest["features"]),
-        action_error=float(largest["actions"]),
-        problems=tuple(problems),
-    )
+    return largest, frames
 
 
 def _reason_without_data(recorded: RecordedRun) -> str | None:
@@ -185,49 +196,6 @@ def _check_backbones(policy_folder: Path, wanted: list[dict[str, Any]]) -> list[
     if found == wanted:
         return []
     return [f"{path}: trained on backbones {found!r}, but the run has {wanted!r}; train again"]
-
-
-def _check_stores(recorded: RecordedRun, run: Run, data: Dataset) -> tuple[int, list[str]]:
-    """Compare every stored array with its digests, and every group's origin with the run."""
-    groups: list[tuple[EpisodeRef, Path, dict[str, Any]]] = [
-        (source, source.path, {}) for source in data.episodes if source.path is not None
-    ]
-    for folder, origin in _extracted(recorded, run):
-        groups += [
-            (s, folder / s.digest, origin | {"episode_digest": s.digest}) for s in data.episodes
-        ]
-    problems: list[str] = []
-    with progress_bar("check stores", len(groups), "groups") as advance:
-        for source, group, origin in groups:
-            problems += [f"episode {source.name}: {p}" for p in _check_group(group, origin)]
-            advance()
-    return len(groups), problems
-
-
-def _extracted(recorded: RecordedRun, run: Run) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the folder of each extraction, and the origin that its groups must name.
-
-    The teacher's folder is the recorded one: its weights are needed for training only.
-    """
-    for extraction in backbone_extractions(run):
-        yield extraction.stored.folder, {"config": extraction.stored.recipe}
-    if needs_teacher(run.spec):
-        folder = recorded.stage_folder(StageId(Stage.TEACHER, teacher_of(run.spec).component.name))
-        yield folder, {"config_key": folder.name.rpartition("-")[2]}
-
-
-def _check_group(path: Path, origin: dict[str, Any]) -> list[str]:
-    try:
-        check_group(path)
-        found = dict(read_group(path).attributes)
-    except UserError as err:
-        return list(err.args)
-    found["config_key"] = key_of(found.get("config"))
-    return [
-        f"{path}: {name} is {found.get(name)!r}, expected {wanted!r}; delete it and run again"
-        for name, wanted in origin.items()
-        if found.get(name) != wanted
-    ]
 
 
 def _replay(run: Run, planner: BatchPlanner, source: EpisodeRef) -> Errors:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib import metadata
+from types import MappingProxyType
 
 import psutil
 
@@ -30,17 +32,18 @@ def machine() -> dict[str, str]:
     return found
 
 
-def versions(group: str, libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
+@functools.cache  # reading the metadata of all packages takes longer than writing a record
+def versions(group: str, libraries: tuple[str, ...] = LIBRARIES) -> Mapping[str, str]:
     """Return the versions of Python, of libraries and of the plugins of an entry point group.
 
-    No plugin is loaded.
+    No plugin is loaded. Packages that are installed later in a process are not seen.
     """
     found = {"python": platform.python_version()}
     for name in libraries:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     plugins = {point.dist.name: point.dist.version for point in _points(group) if point.dist}
-    return found | dict(sorted(plugins.items()))
+    return MappingProxyType(found | dict(sorted(plugins.items())))
 
 
 def _points(group: str) -> metadata.EntryPoints:

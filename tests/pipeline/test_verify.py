@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,24 @@ def test_damaged_features_do_not_stop_verify(puppet_root: Path) -> None:
     assert found.episodes == 3
     assert all(p.startswith("episode episode_0100001: ") for p in found.problems)
     assert found.problems
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("change", ["altered weights", "missing policy"])
+def test_damaged_policy_hides_no_damaged_features(puppet_root: Path, change: str) -> None:
+    poke(feature_groups(puppet_root)["episode_0100004"], 2)
+    (path,) = puppet_root.glob("store/policy/*/policy.safetensors")
+    if change == "altered weights":
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    else:
+        shutil.rmtree(path.parent)
+    found = verify(puppet_root / "puppet" / "1")
+    features, policy = found.problems
+    assert "array 'tokens' frame 2 was altered" in features
+    assert str(path.parent) in policy
+    assert found.episodes == found.frames == 0
 
 
 BACKBONES = [

@@ -1,0 +1,64 @@
+"""Check the stored arrays of a run against their digests, and their origin against the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..data.dataset import Dataset, EpisodeRef
+from ..errors import UserError
+from ..spec.requirements import needs_teacher, teacher_of
+from ..stages.run import Run
+from ..store.group_reader import check_group, read_group
+from ..store.keys import key_of
+from ..store.stage_id import Stage, StageId
+from ..system.progress import progress_bar
+from .extractions import backbone_extractions
+from .run_record import RecordedRun
+
+
+def check_stores(recorded: RecordedRun, run: Run, data: Dataset) -> tuple[int, list[str]]:
+    """Return the number of groups that a run reads, and the problems of their arrays.
+
+    Every array is compared with its digests, and every group's origin with the run.
+    """
+    groups: list[tuple[EpisodeRef, Path, dict[str, Any]]] = [
+        (source, source.path, {}) for source in data.episodes if source.path is not None
+    ]
+    for folder, origin in _extracted(recorded, run):
+        groups += [
+            (s, folder / s.digest, origin | {"episode_digest": s.digest}) for s in data.episodes
+        ]
+    problems: list[str] = []
+    with progress_bar("check stores", len(groups), "groups") as advance:
+        for source, group, origin in groups:
+            problems += [f"episode {source.name}: {p}" for p in _check_group(group, origin)]
+            advance()
+    return len(groups), problems
+
+
+def _extracted(recorded: RecordedRun, run: Run) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folder of each extraction, and the origin that its groups must name.
+
+    The teacher's folder is the recorded one: its weights are needed for training only.
+    """
+    for extraction in backbone_extractions(run):
+        yield extraction.stored.folder, {"config": extraction.stored.recipe}
+    if needs_teacher(run.spec):
+        folder = recorded.stage_folder(StageId(Stage.TEACHER, teacher_of(run.spec).component.name))
+        yield folder, {"config_key": folder.name.rpartition("-")[2]}
+
+
+def _check_group(path: Path, origin: dict[str, Any]) -> list[str]:
+    try:
+        check_group(path)
+        found = dict(read_group(path).attributes)
+    except UserError as err:
+        return list(err.args)
+    found["config_key"] = key_of(found.get("config"))
+    return [
+        f"{path}: {name} is {found.get(name)!r}, expected {wanted!r}; delete it and run again"
+        for name, wanted in origin.items()
+        if found.get(name) != wanted
+    ]
