@@ -5,6 +5,7 @@ The library runs in this process, so a test that fails may hang until its time l
 
 from __future__ import annotations
 
+import fcntl
 import struct
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from rgb2act_core import UserError
 from rgb2act_core.recordings.hdf5 import read, read_attribute, read_text
 
+PACKED = zlib.compress(bytes(70_000_000))  # 68 kB
 TEXTS = ["lift", "the", "pot"]
 STORAGE: dict[str, dict[str, Any]] = {
     "contiguous": {},
@@ -132,10 +134,9 @@ def test_compressed_arrays_are_read(
 def test_a_chunk_that_unpacks_to_more_than_declared_is_refused(
     tmp_path: Path, rows: int, message: str
 ) -> None:
-    packed = zlib.compress(bytes(200_000_000))
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         array = file.create_dataset("x", (rows, 14), "f4", chunks=(rows, 14), compression="gzip")
-        array.id.write_direct_chunk((0, 0), packed)
+        array.id.write_direct_chunk((0, 0), PACKED)
     with pytest.raises(UserError, match=message):
         read(tmp_path / "a.hdf5", "x", 0)
 
@@ -163,3 +164,11 @@ def test_attributes_are_read_unless_a_heap_is_damaged(tmp_path: Path) -> None:
     damage_heap(path)
     with pytest.raises(UserError, match=r"a\.hdf5: state: attribute 'names': cannot be read"):
         read_attribute(path, "state", "names")
+
+
+def test_a_file_that_another_program_has_locked_is_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["x"] = np.arange(3)
+    with (tmp_path / "a.hdf5").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # as h5py does while it writes
+        assert read(tmp_path / "a.hdf5", "x").tolist() == [0, 1, 2]
