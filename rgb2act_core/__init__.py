@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .pipeline.demonstrations import Demonstrations, open_demonstrations
     from .pipeline.find_run import find_run
     from .pipeline.finished_run import FinishedRun, SuccessRate, open_run, runs
-    from .plugins.components import Capability, Command, Component, Kind
+    from .plugins.components import Capability, Command, Component, Engine, Kind
     from .plugins.hookspecs import hookimpl
     from .policy.planner import Planner, load_planner
     from .policy.saving import load_policy
@@ -46,6 +46,7 @@ else:  # ``rgb2act --help`` imports none of these
             "Command": "plugins.components",
             "Component": "plugins.components",
             "Demonstrations": "pipeline.demonstrations",
+            "Engine": "plugins.components",
             "FinishedRun": "pipeline.finished_run",
             "SuccessRate": "pipeline.finished_run",
             "ImageEncoder": "features.image_encoder",
@@ -83,6 +84,7 @@ __all__ = [
     "Command",
     "Component",
     "Demonstrations",
+    "Engine",
     "EnvironmentLost",
     "FinishedRun",
     "ImageEncoder",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..plugins.components import Capability, Component
+from ..plugins.components import Capability, Component, Engine
 from ..plugins.hookspecs import hookimpl
+from . import local_engine
 from .fusions.config import Moe, Weighted
 from .heads.denoiser_config import Mlp
 from .heads.diffusion_config import Diffusion
@@ -98,4 +99,14 @@ def rgb2act_loggers() -> Iterator[Component]:
         build=build_tensorboard,
         tiny=TensorBoard(video_frames=2),
         summary="TensorBoard event files: curves, results, images and videos",
+    )
+
+
+@hookimpl
+def rgb2act_engines() -> Iterator[Engine]:
+    """Yield ``local``."""
+    yield Engine(
+        name="local",
+        connect=local_engine.connect,
+        summary="processes of this machine",
     )

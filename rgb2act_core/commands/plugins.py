@@ -35,6 +35,11 @@ def run(args: argparse.Namespace) -> int:
         for kind, name, summary in status.components
     )
     rows += [
+        ("engine", name, _origin(status), summary)
+        for status in statuses
+        for name, summary in status.engines
+    ]
+    rows += [
         ("command", name, _origin(status), summary)
         for status in statuses
         for name, summary in status.commands
@@ -64,5 +69,6 @@ def _to_json(status: registry.PluginStatus) -> dict[str, object]:
             for kind, name, summary in status.components
         ],
         "commands": [{"name": name, "summary": summary} for name, summary in status.commands],
+        "engines": [{"name": name, "summary": summary} for name, summary in status.engines],
         "error": status.error,
     }

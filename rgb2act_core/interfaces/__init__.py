@@ -6,6 +6,7 @@ Importing this package imports no heavy module.
 
 from . import fields
 from .backbone import Backbone, BackboneInfo, WindowedBackbone
+from .engine import Cluster, EngineOptions, LostJobError
 from .environment import (
     Environment,
     EnvironmentInfo,
@@ -35,11 +36,13 @@ from .unit import Unit
 __all__ = [
     "Backbone",
     "BackboneInfo",
+    "Cluster",
     "Compilable",
     "DataChecks",
     "DatasetSummary",
     "DepthFrames",
     "Diagnostic",
+    "EngineOptions",
     "Environment",
     "EnvironmentInfo",
     "Episode",
@@ -56,6 +59,7 @@ __all__ = [
     "LoggedRun",
     "LoggedStage",
     "Logger",
+    "LostJobError",
     "MultiPlan",
     "Plans",
     "PointCloud",

@@ -23,10 +23,12 @@ from ..tracking.tracker import Tracker
 from . import steps
 from .buildable import check_buildable
 from .data_checks import check_data, report_findings
+from .engines import check_engine
 from .preflight import check_clouds, check_compatibility
 from .run_plan import needs_of, provisional_needs
 from .run_record import RunRecord
 from .status import stage_states
+from .step_records import Pipeline
 from .team import open_team
 
 
@@ -54,6 +56,8 @@ def run_tasks(
     last, problems = Stage.ACT if until is None else Stage(until), Problems()
     with problems.collected():
         check_compatibility(tasks.run.spec, tasks.info)
+    with problems.collected():
+        check_engine(tasks.run.spec.compute)
     if last is Stage.ACT:
         with problems.collected():
             _check_acts(tasks)
@@ -75,7 +79,7 @@ def run_tasks(
         Tracker(tasks.run.spec, record.folder, tasks.run.root, logged) as tracker,
         open_team(tasks.run.spec.compute) as team,
     ):
-        pipeline = steps.Pipeline(tasks, record, tracker, team, shard)
+        pipeline = Pipeline(tasks, record, tracker, team, shard)
         write_needs(record.folder, run.root, provisional_needs(tasks, last))
         needs = _run_until(pipeline, last)
         if needs is None:
@@ -101,7 +105,7 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _run_until(pipeline: steps.Pipeline, last: Stage) -> Needs | None:
+def _run_until(pipeline: Pipeline, last: Stage) -> Needs | None:
     """Run the stages and return what the run needs of the store.
 
     Returns None if a part of the last stage is left to other shards.
@@ -141,13 +145,13 @@ def _announce_baselines(spec: Spec) -> None:
         say(f"act: baselines ({names}) are left to rgb2act act without --shard")
 
 
-def _state_needs(pipeline: steps.Pipeline, last: Stage, data: Dataset) -> Needs:
+def _state_needs(pipeline: Pipeline, last: Stage, data: Dataset) -> Needs:
     needs = needs_of(pipeline.tasks, last, data)
     write_needs(pipeline.record.folder, pipeline.run.root, needs)
     return needs
 
 
-def _check_data(pipeline: steps.Pipeline, data: Dataset) -> None:
+def _check_data(pipeline: Pipeline, data: Dataset) -> None:
     findings = check_data(pipeline.tasks, data)
     report_findings(findings)
     pipeline.record.add_findings(findings)

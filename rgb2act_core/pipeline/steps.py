@@ -21,9 +21,9 @@ from ..store.stage_folder import StageFolder
 from ..store.stage_id import Stage, StageId, StageState
 from ..system.formatting import counted
 from ..system.progress import say
-from ..system.shards import ALL, Shard
-from ..tracking.tracker import Tracker
+from ..system.shards import Shard
 from ..training.metrics_log import Curves
+from .engines import divide
 from .extractions import (
     Extraction,
     backbone_extractions,
@@ -33,58 +33,10 @@ from .extractions import (
 )
 from .logged_results import send_features, send_keypoints
 from .reevaluate import act_shard, acting, say_left
-from .run_record import RunRecord
 from .stage_runner import announce, record_stage, run_stage
-from .team import Team
+from .step_records import AlignedData, Collected, Extracted, Pipeline, Trained
 from .timings import Timer, collect_work, extract_work, save_timing
 from .training_jobs import TrainingJob
-
-
-@attrs.frozen(eq=False)
-class Pipeline:
-    """A run's tasks, record, loggers and training processes, which every step needs."""
-
-    tasks: Tasks
-    record: RunRecord
-    tracker: Tracker
-    team: Team
-    shard: Shard = ALL
-
-    @property
-    def run(self) -> Run:
-        """The run, with the seeds that its environments chose."""
-        return self.tasks.run
-
-
-@attrs.frozen(eq=False)
-class Collected:
-    """The data set: demonstrations and scenes of every task."""
-
-    data: Dataset
-
-
-@attrs.frozen(eq=False)
-class Extracted:
-    """A data set whose features and embeddings are stored."""
-
-    data: Dataset
-
-
-@attrs.frozen(eq=False)
-class AlignedData:
-    """A data set and the aligner trained on it; None if the policy needs no aligner."""
-
-    data: Dataset
-    aligner: StageFolder | None
-
-
-@attrs.frozen(eq=False)
-class Trained:
-    """A data set, its aligner if there is one, and the policy; None if the data is replayed."""
-
-    data: Dataset
-    aligner: StageFolder | None
-    policy: StageFolder | None
 
 
 def _announce_unneeded(stage: StageId, spec: Spec) -> None:
@@ -97,6 +49,13 @@ def collect(pipeline: Pipeline) -> Collected | None:
 
     Returns None if some are left to other shards.
     """
+    divide(
+        pipeline.run,
+        pipeline.shard,
+        Stage.COLLECT,
+        lambda: _left_to_record(pipeline.tasks),
+        "entries",
+    )
     parts = [_collect_task(pipeline, task) for task in pipeline.tasks]
     data = [
         part or _collect_task(pipeline, task, ended=True)  # other shards may have ended since
@@ -106,6 +65,11 @@ def collect(pipeline: Pipeline) -> Collected | None:
     if len(complete) < len(data):
         return None
     return Collected(join_tasks(pipeline.tasks.names, complete))
+
+
+def _left_to_record(tasks: Tasks) -> int:
+    incomplete = (t for t in tasks if collect_stage.dataset_of(t.run, t.environment) is None)
+    return sum(sum(collect_stage.missing(task.run, task.environment)) for task in incomplete)
 
 
 def _collect_task(pipeline: Pipeline, task: Task, *, ended: bool = False) -> Dataset | None:
@@ -152,6 +116,14 @@ def extract(pipeline: Pipeline, collected: Collected) -> Extracted | None:
     data = collected.data
     for stage in unneeded_extractions(pipeline.run):
         _announce_unneeded(stage, pipeline.run.spec)
+    stored = [each.stored for each in extractions(pipeline.run)]
+    divide(
+        pipeline.run,
+        pipeline.shard,
+        Stage.EXTRACT,
+        lambda: sum(len(each.missing(data.episodes)) for each in stored),
+        "episodes",
+    )
     found = [(each, _extract(pipeline, each, data)) for each in extractions(pipeline.run)]
     later = [each for each, complete in found if not complete]
     ended = [_extract(pipeline, each, data, ended=True) for each in later]
@@ -267,6 +239,11 @@ def act(pipeline: Pipeline, trained: Trained) -> bool:
     """
     run, stage, policy = pipeline.run, StageId(Stage.ACT), trained.policy
     target = act_folder(run, trained.data, policy)
+    if policy is not None and not target.done:
+        from ..stages.act_shards import episodes_left
+
+        total = run.spec.act.episodes * len(pipeline.tasks)
+        divide(run, pipeline.shard, Stage.ACT, lambda: episodes_left(target, total), "episodes")
     if not act_shard(run, pipeline.tasks, policy, target, pipeline.shard, stage.title):
         return False
     _act(pipeline, run, stage, trained.data, policy)

@@ -27,6 +27,7 @@ def add_spec(parser: ArgumentParser, metavar: str = "SPEC") -> None:
         ("--set", "KEY=VALUE", "set a key of the spec, such as policy.steps=100 (repeatable)"),
         ("--seed", "N", "set the key seed"),
         ("--device", "NAME", "set the key compute.device"),
+        ("--engine", "NAME", "set the key compute.engine"),
     ):
         parser.add_argument(
             option,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..interfaces import DatasetSummary
+from ..interfaces import Cluster, DatasetSummary, EngineOptions
 
 if TYPE_CHECKING:
     from ..interfaces import Diagnostic
@@ -131,6 +132,18 @@ class Component:
     diagnose: Callable[[Any], Iterable[Diagnostic]] | None = None
     """Takes a config and yields what the component needs on this machine, in addition to files
     and weights. ``rgb2act doctor`` calls it."""
+
+
+@attrs.frozen(kw_only=True)
+class Engine:
+    """An engine that a spec can name in ``[compute] engine``: it runs shards on many machines."""
+
+    name: str
+    summary: str
+    """One line for ``rgb2act plugins``."""
+    connect: Callable[[EngineOptions], AbstractContextManager[Cluster]]
+    """Takes options and returns a context manager that yields an ``interfaces.Cluster``. Import
+    heavy packages in this function. Raise UserError if the cluster cannot be reached."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""The hooks that plugins implement: six for components, one for commands.
+"""The hooks that plugins implement: six for components, one each for engines and commands.
 
 A plugin is a module with an entry point in the group ``rgb2act``. A complete backbone plugin::
 
@@ -30,7 +30,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .components import Command, Component
+from .components import Command, Component, Engine
 
 hookspec = pluggy.HookspecMarker("rgb2act")
 hookimpl = pluggy.HookimplMarker("rgb2act")
@@ -64,6 +64,11 @@ def rgb2act_environments() -> Iterable[Component]:  # type: ignore[empty-body]
 @hookspec
 def rgb2act_loggers() -> Iterable[Component]:  # type: ignore[empty-body]
     """Yield loggers: ``build`` returns an ``interfaces.Logger``."""
+
+
+@hookspec
+def rgb2act_engines() -> Iterable[Engine]:  # type: ignore[empty-body]
+    """Yield engines, which ``[compute] engine`` names."""
 
 
 @hookspec

@@ -11,6 +11,7 @@ depend on which plugins are loaded already.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -21,9 +22,9 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 import attrs
 
 from .._version import __version__
-from ..errors import UserError, closest
+from ..errors import UserError, closest, did_you_mean
 from . import validation
-from .components import Command, Component, Kind
+from .components import Command, Component, Engine, Kind
 from .validation import GROUP, HookResults
 
 BUILTIN = "rgb2act_core.builtin"
@@ -48,6 +49,7 @@ FIRST_PARTY: dict[tuple[Kind, str], str] = {
     (Kind.LOGGER, "trackio"): "rgb2act-loggers",
     (Kind.LOGGER, "wandb"): "rgb2act-loggers",
 }
+ENGINES = {"ray": "rgb2act-ray"}  # distributions of engines
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +64,8 @@ class PluginStatus:
     components: tuple[tuple[Kind, str, str], ...]
     """Kind, name and summary of each."""
     commands: tuple[tuple[str, str], ...]
+    """Name and summary of each."""
+    engines: tuple[tuple[str, str], ...]
     """Name and summary of each."""
     error: str | None
 
@@ -154,6 +158,23 @@ def plugin_commands() -> tuple[str, ...]:
     return tuple(c.name for plugin in _plugins() for c in plugin.results.commands)
 
 
+def find_engine(name: str) -> Engine:
+    """Return the engine of that name; the core's own come first, without loading a plugin.
+
+    Raises UserError if there is none.
+    """
+    engines: list[Engine] = []
+    for plugin in itertools.chain([_load(_CORE)], map(_load, _points())):
+        engines += plugin.results.engines
+        if found := [engine for engine in plugin.results.engines if engine.name == name]:
+            return found[0]
+    if name in ENGINES:
+        raise UserError(f"compute.engine: {name!r} is not installed; pip install {ENGINES[name]}")
+    known = sorted({engine.name for engine in engines})
+    hint = did_you_mean(name, known) or f"; installed: {', '.join(known)}"
+    raise UserError(f"compute.engine: there is no engine {name!r}{hint}")
+
+
 def statuses() -> tuple[PluginStatus, ...]:
     """Load all plugins and return the status of each; problems are reported, not raised."""
     plugins = _all_plugins()
@@ -192,6 +213,7 @@ def _status(plugin: _Plugin, plugins: list[_Plugin]) -> PluginStatus:
         **attrs.asdict(plugin.point),
         components=tuple((kind, c.name, c.summary) for kind, c in plugin.components),
         commands=tuple((c.name, c.summary) for c in plugin.results.commands),
+        engines=tuple((e.name, e.summary) for e in plugin.results.engines),
         error="; ".join(problems) or None,
     )
 

@@ -13,11 +13,12 @@ import pluggy
 from ..errors import did_you_mean
 from ..interfaces import fields
 from . import hookspecs
-from .components import Capability, Command, Component, Kind
+from .components import Capability, Command, Component, Engine, Kind
 
 GROUP = "rgb2act"
 COMMANDS = "rgb2act_commands"
-HOOKS = (*(kind.hook for kind in Kind), COMMANDS)
+ENGINES = "rgb2act_engines"
+HOOKS = (*(kind.hook for kind in Kind), ENGINES, COMMANDS)
 NAME = r"[a-z0-9][a-z0-9_-]*"
 
 
@@ -27,6 +28,7 @@ class HookResults:
 
     components: tuple[tuple[Kind, Component], ...] = ()
     commands: tuple[Command, ...] = ()
+    engines: tuple[Engine, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -40,11 +42,17 @@ def inspect_module(module: Any) -> HookResults:
     for kind in Kind:
         found += [(kind, item) for item in _valid(manager, kind.hook, invalid, problems)]
     commands = list(_valid(manager, COMMANDS, invalid_command, problems))
-    if not found and not commands and not problems:
+    engines = tuple(_valid(manager, ENGINES, invalid_engine, problems))
+    if not found and not commands and not engines and not problems:
         problems.append(
             "provides no component; mark a hook such as rgb2act_backbones with @hookimpl"
         )
-    return HookResults(components=tuple(found), commands=tuple(commands), problems=tuple(problems))
+    return HookResults(
+        components=tuple(found),
+        commands=tuple(commands),
+        engines=engines,
+        problems=tuple(problems),
+    )
 
 
 def _valid(
@@ -85,6 +93,15 @@ def invalid_command(item: Any) -> str | None:
     return _invalid_name(item)
 
 
+def invalid_engine(item: Any) -> str | None:
+    """Return what is wrong with a result of ``rgb2act_engines``, or None."""
+    if not isinstance(item, Engine):
+        return f"yielded {item!r:.80}; expected an Engine"
+    if not callable(item.connect):
+        return f"{item.name}: connect {item.connect!r:.80} is not a function"
+    return _invalid_name(item)
+
+
 def invalid(item: Any) -> str | None:
     """Return what is wrong with a result of a component hook, or None."""
     if not isinstance(item, Component):
@@ -113,7 +130,7 @@ def _invalid_capabilities(capabilities: Any) -> str | None:
     return None
 
 
-def _invalid_name(item: Component | Command) -> str | None:
+def _invalid_name(item: Component | Engine | Command) -> str | None:
     """Return what is wrong with a record's name or summary, or None."""
     if not isinstance(item.name, str) or not re.fullmatch(NAME, item.name):
         return f"name {item.name!r} is not lowercase letters, digits, '-' or '_'"

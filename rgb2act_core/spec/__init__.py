@@ -76,6 +76,14 @@ class Compute:
     """Simulator processes; 0 for one per CPU core."""
     threads: int = fields.runtime(default=0, validator=between(0, 1000))
     """Threads of torch; 0 for torch's own default."""
+    engine: str = fields.runtime(default="local")
+    """Engine that runs ``collect``, ``extract`` and ``act`` in shards: ``local``, or one of a
+    plugin, such as ``ray``."""
+    engine_workers: int = fields.runtime(default=0, validator=between(0, 10000))
+    """Shards that an engine runs at the same time. With 0, the engine chooses, and ``local`` does
+    everything in one process."""
+    engine_address: str = fields.runtime(default="")
+    """Address of the engine's cluster; empty for the engine's default."""
     checkpoint_seconds: float = fields.runtime(default=30.0, validator=ge(0))
     """Seconds between training checkpoints."""
 

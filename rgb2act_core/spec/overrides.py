@@ -19,7 +19,8 @@ from .toml_lines import Path
 
 _WORD = re.compile(r"(?!\.\d)[A-Za-z_~./][A-Za-z0-9_~./:@+-]*")
 _AMBIGUOUS = ("true", "false", "none", "null", "yes", "no", "on", "off")  # in another language
-KEYS = {"--seed": "seed", "--device": "compute.device"}  # that options of their own set
+# keys that options of their own set
+KEYS = {"--seed": "seed", "--device": "compute.device", "--engine": "compute.engine"}
 
 
 @attrs.frozen

@@ -146,6 +146,12 @@ class ShardedEvaluation:
             write_record(folder / OUTCOMES, content)
 
 
+def episodes_left(target: StageFolder, total: int) -> int:
+    """Return how many of all episodes are not evaluated yet."""
+    stored = target.shards.glob("batch_*/rollouts/*.npz")
+    return 0 if target.done else max(total - sum(1 for _ in stored), 0)
+
+
 def _episodes(batches: Sequence[Batch]) -> int:
     return sum(len(batch.seeds) for batch in batches)
 

@@ -119,7 +119,7 @@ def _labelled(choices: Sequence[Choice]) -> Iterator[tuple[str, Choice]]:
 def _info(spec: Spec, root: Path) -> RunInfo:
     plain = unstructure(spec, runtime=False, root=root)
     return RunInfo(
-        name=spec.name, root=root, spec=dict(flat(plain)), text=tomli_w.dumps(_without_none(plain))
+        name=spec.name, root=root, spec=dict(flat(plain)), text=tomli_w.dumps(without_none(plain))
     )
 
 
@@ -137,8 +137,8 @@ def flat(data: Any, path: str = "") -> Iterator[tuple[str, str | int | float | b
         yield from flat(item, f"{path}.{name}".lstrip("."))
 
 
-def _without_none(data: Any) -> Any:
+def without_none(data: Any) -> Any:
     """Return plain data without None, which TOML lacks."""
     if isinstance(data, Mapping):
-        return {name: _without_none(item) for name, item in data.items() if item is not None}
-    return [_without_none(item) for item in data] if isinstance(data, list) else data
+        return {name: without_none(item) for name, item in data.items() if item is not None}
+    return [without_none(item) for item in data] if isinstance(data, list) else data
