@@ -29,6 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--kind", required=True, choices=[*map(str, Kind)], help="kind of the component"
     )
     parser.add_argument(
+        "--recorded",
+        action="store_true",
+        help="with --kind environment: read recorded episodes instead of simulating",
+    )
+    parser.add_argument(
         "--out", default=".", metavar="DIR", help="folder to create the plugin in [.]"
     )
 
@@ -37,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Write a plugin and print the next steps."""
     from ..scaffold import write
 
-    folder = write(args.name, Kind(args.kind), Path(args.out))
+    folder = write(args.name, Kind(args.kind), Path(args.out), args.recorded)
     path = shlex.quote(str(folder))
     print(f"created {folder}; next:")
     print(f"  pip install -e {path}")

@@ -13,8 +13,10 @@ from ..errors import UserError
 from ..plugins import registry
 from ..plugins.components import Kind
 from ..store.disk_errors import guard
+from .samples import write_samples
 
 TEMPLATES = Path(__file__).parent
+RECORDED = "recorded"  # templates of an environment of recorded episodes
 PROTOCOLS = {
     Kind.BACKBONE: "Backbone",
     Kind.TEACHER: "Teacher",
@@ -49,16 +51,21 @@ EXAMPLES = {
 }
 
 
-def write(name: str, kind: Kind, out: Path) -> Path:
+def write(name: str, kind: Kind, out: Path, recorded: bool = False) -> Path:
     """Write a complete plugin into a new folder ``out/name`` and return the folder.
 
-    Raises UserError if the name is invalid or taken, or if the folder exists.
+    ``recorded`` writes a reader of recorded episodes in place of a simulator. Raises UserError if
+    the name is invalid or taken, or if the folder exists.
     """
-    _check(name, kind)
+    if recorded and kind is not Kind.ENVIRONMENT:
+        raise UserError(
+            f"--recorded: a {kind.label} has no recorded episodes; set --kind environment"
+        )
+    _check(name, (RECORDED if recorded else str(kind)))
     folder = out / name
     if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder}: exists already; choose another name or --out")
-    files = render(name, kind)
+    files = render(name, kind, recorded)
     with guard(out, remedy="choose another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as temporary:
@@ -66,13 +73,15 @@ def write(name: str, kind: Kind, out: Path) -> Path:
                 file = Path(temporary, "plugin", path)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
+            if recorded:
+                write_samples(Path(temporary, "plugin", module_name(name), "tiny"))
             Path(temporary, "plugin").rename(folder)  # atomic
     return folder
 
 
-def render(name: str, kind: Kind) -> dict[str, str]:
+def render(name: str, kind: Kind, recorded: bool = False) -> dict[str, str]:
     """Return the text of a plugin's files by their paths in its folder."""
-    module = f"rgb2act_{name.replace('-', '_')}"
+    module = module_name(name)
     words = {
         "name": name,
         "module": module,
@@ -83,23 +92,34 @@ def render(name: str, kind: Kind) -> dict[str, str]:
         "words": kind.label,
         "tiny": TINY[kind],
         "summary": SUMMARIES[kind],
-        "example": EXAMPLES[kind].format(name),
-        "dependencies": ", ".join(f'"{d}"' for d in _dependencies(kind)),
+        "example": EXAMPLES[kind].format(name) + '\nfolder = "recordings"' * recorded,
+        "dependencies": ", ".join(f'"{d}"' for d in _dependencies(kind, recorded)),
     }
+    own = RECORDED if recorded else str(kind)
+    init = f"{own if recorded else 'common'}/init.py.txt"
+    tests = {"tests/test_recordings.py": f"{own}/test_recordings.py.txt"} if recorded else {}
     return {
         path: Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)
         for path, template in {
             "pyproject.toml": "common/pyproject.toml.txt",
             "README.md": "common/README.md.txt",
-            f"{module}/__init__.py": "common/init.py.txt",
-            f"{module}/config.py": f"{kind}/config.py.txt",
-            f"{module}/model.py": f"{kind}/model.py.txt",
+            f"{module}/__init__.py": init,
+            f"{module}/config.py": f"{own}/config.py.txt",
+            f"{module}/model.py": f"{own}/model.py.txt",
+            **tests,
             "tests/test_conformance.py": "common/test_conformance.py.txt",
         }.items()
     } | {f"{module}/py.typed": ""}
 
 
-def _dependencies(kind: Kind) -> list[str]:
+def module_name(name: str) -> str:
+    """Return the name of a plugin's module."""
+    return f"rgb2act_{name.replace('-', '_')}"
+
+
+def _dependencies(kind: Kind, recorded: bool) -> list[str]:
+    if recorded:
+        return ["rgb2act", "attrs>=25.4", "numpy>=2.0"]
     heavy = {
         Kind.ENVIRONMENT: ["gymnasium>=1.0", "numpy>=2.0"],
         Kind.TEACHER: ["numpy>=2.0", "torch>=2.6"],
@@ -112,13 +132,13 @@ def _class(name: str) -> str:
     return "".join(part.capitalize() for part in re.split(r"[-_]", name))
 
 
-def _check(name: str, kind: Kind) -> None:
+def _check(name: str, templates: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name) or len(name) > 40:
         raise UserError(
             f"{name!r} is not a valid name; use up to 40 lowercase letters and digits, starting"
             " with a letter, and '-' or '_' between them"
         )
-    used = [path for part in ("common", kind) for path in (TEMPLATES / part).glob("*.py.txt")]
+    used = [path for part in ("common", templates) for path in (TEMPLATES / part).glob("*.py.txt")]
     text = "".join(path.read_text(encoding="utf-8") for path in used)
     if keyword.iskeyword(_class(name)) or re.search(rf"\b{_class(name)}\b", text):
         raise UserError(
@@ -131,7 +151,7 @@ def _check(name: str, kind: Kind) -> None:
         for status in registry.statuses()
         if name == status.name or name in [n for _, n, _ in status.components]
     ]
-    module = f"rgb2act_{name.replace('-', '_')}"
+    module = module_name(name)
     if owners:
         raise UserError(f"{name!r} is taken by {owners[0]}; choose another name")
     if name == "core" or find_spec(module) is not None:

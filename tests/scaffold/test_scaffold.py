@@ -67,14 +67,22 @@ def test_a_file_as_output_folder_is_rejected(tmp_path: Path) -> None:
         write("unusual", Kind.BACKBONE, tmp_path / "out")
 
 
+def test_only_environments_are_recorded(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="set --kind environment"):
+        write("unusual", Kind.TEACHER, tmp_path, recorded=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_but_the_folder_is_left(tmp_path: Path) -> None:
     assert write("unusual", Kind.FUSION, tmp_path / "deep" / "er") == tmp_path / "deep/er/unusual"
     assert [path.name for path in (tmp_path / "deep/er").iterdir()] == ["unusual"]
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_files_are_complete(kind: Kind) -> None:
-    files = render("unusual-tone", kind)
+@pytest.mark.parametrize(
+    ("kind", "recorded"), [*((kind, False) for kind in Kind), (Kind.ENVIRONMENT, True)]
+)
+def test_files_are_complete(kind: Kind, recorded: bool) -> None:
+    files = render("unusual-tone", kind, recorded)
     project = tomllib.loads(files["pyproject.toml"])["project"]
     assert project["name"] == "rgb2act-unusual-tone"
     assert project["entry-points"]["rgb2act"] == {"unusual-tone": "rgb2act_unusual_tone"}
@@ -99,6 +107,7 @@ PARTS = {
     Kind.POLICY_HEAD: "eddy",
     Kind.LOGGER: "ledger",
 }
+READER = "archive"  # an environment of recorded episodes
 SPEC = """
 name = "mine"
 environment = { use = "meadow", size = 16 }
@@ -130,12 +139,14 @@ videos = 0
 def test_written_plugins_install_pass_their_tests_and_run_in_a_spec(tmp_path: Path) -> None:
     site = tmp_path / "site"
     folders = [str(write(name, kind, tmp_path)) for kind, name in PARTS.items()]
+    folders.append(str(write(READER, Kind.ENVIRONMENT, tmp_path, recorded=True)))
     pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     done = run(*pip, "--target", str(site), *folders, path=tmp_path)
     assert done.returncode == 0, done.stderr
     listed = json.loads(run("-m", "rgb2act_core", "plugins", "--json", path=site).stdout)
     errors = {plugin["name"]: plugin["error"] for plugin in listed["plugins"]}
-    assert {name: errors[name] for name in PARTS.values()} == dict.fromkeys(PARTS.values())
+    names = (*PARTS.values(), READER)
+    assert {name: errors[name] for name in names} == dict.fromkeys(names)
     done = run("-m", "pytest", "-q", "--import-mode=importlib", "-W", "error", *folders, path=site)
     assert done.returncode == 0, done.stdout
     spec = tmp_path / "mine.toml"
