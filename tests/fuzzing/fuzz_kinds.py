@@ -37,6 +37,7 @@ from rgb2act_core.errors import UserError
 from rgb2act_core.pipeline.run_record import RunRecord, read_run
 from rgb2act_core.pointclouds import read_point_cloud
 from rgb2act_core.serving import PolicyInfo, Server
+from rgb2act_core.serving.latency import Latencies
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.run import Run
 from rgb2act_core.store.group_reader import check_group, read_group
@@ -272,7 +273,7 @@ def _read_weights(path: Path) -> None:
 class _Session:
     """A session that plans zeros and accepts every observation."""
 
-    missing = plans = far_inputs = 0
+    missing = plans = far_inputs = late_plans = 0
     task = None
 
     def reset(self, seed: int, task: str | None = None) -> None:
@@ -282,7 +283,8 @@ class _Session:
     def observe(self, rgb: Any, joints: Any) -> None:
         np.asarray(rgb).sum()
 
-    def act(self) -> Any:
+    def act(self, seconds: float | None) -> Any:
+        assert seconds is None or 0 < seconds < 1e9
         return np.zeros((2, 14), np.float32)
 
     def close(self) -> None:
@@ -295,6 +297,8 @@ def _write_messages(folder: Path) -> None:
         {"kind": "reset", "seed": 7, "task": "lift"},
         {"kind": "observe", "rgb": rgb, "joints": joints},
         {"kind": "act"},
+        {"kind": "act", "deadline_ms": 35.0},
+        {"kind": "metrics"},
     ]
     bodies = [rgb2act_wire.pack(message) for message in messages]
     data = b"".join(rgb2act_wire.HEAD.pack(len(body)) + body for body in bodies)
@@ -306,7 +310,7 @@ def _read_messages(folder: Path) -> None:
         run="a", tasks=("lift",), cameras=("head",), image=(4, 6), action_names=("a",) * 14,
         n_obs_steps=1, n_action_steps=2, history_stride=1, batch=1,
     )  # fmt: skip
-    parts: Any = SimpleNamespace()
+    parts: Any = SimpleNamespace(latencies=Latencies())
     server, session = Server(parts, info, parts, None), _Session()
     ours, theirs = socket.socketpair()
     data = (folder / "messages").read_bytes()

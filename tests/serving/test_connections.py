@@ -17,6 +17,7 @@ import rgb2act_client
 from rgb2act_core.errors import UserError
 from rgb2act_core.serving import PolicyInfo, Server, access, connections
 from rgb2act_core.serving.connections import Connections
+from rgb2act_core.serving.latency import Latencies
 
 TOKEN = "long random word"
 INFO = PolicyInfo(
@@ -35,7 +36,10 @@ INFO = PolicyInfo(
 class FakeSession:
     """A session that plans zeros and accepts every observation."""
 
-    missing = far_inputs = 0
+    missing = far_inputs = late_plans = 0
+
+    def __init__(self) -> None:
+        self.latencies = Latencies()
 
     def reset(self, seed: int, task: str | None) -> None:
         pass
@@ -43,7 +47,7 @@ class FakeSession:
     def observe(self, rgb: Any, joints: Any) -> str | None:
         return None
 
-    def act(self) -> Any:
+    def act(self, seconds: float | None) -> Any:
         return np.zeros((2, 2), np.float32)
 
     def begin(self) -> FakeSession:
