@@ -90,7 +90,10 @@ def key_of(inputs: Any) -> str:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the differences between two canonical inputs as ``name: old -> new`` lines."""
+    """Return the differences between two canonical inputs as ``name: old -> new`` lines.
+
+    A key that only one of them has is at its default in the other.
+    """
     found = []
     for name in sorted({*old, *new}):
         path = f"{prefix}.{name}" if prefix else name
@@ -98,7 +101,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "")
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += difference(before, after, path)
         elif before != after:
-            found.append(f"{path}: {_short(before)} -> {_short(after)}")
+            texts = (_short(inputs[name]) if name in inputs else "default" for inputs in (old, new))
+            found.append(f"{path}: {' -> '.join(texts)}")
     return found
 
 

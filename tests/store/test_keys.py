@@ -77,7 +77,7 @@ def test_official_weights_are_in_the_key_without_a_download() -> None:
 def test_difference_names_the_field_and_both_values() -> None:
     old = {"align": {"steps": 10, "lr": 1.0}, "seed": 0}
     new = {"align": {"steps": 20, "lr": 1.0}, "seed": 0, "more": True}
-    assert difference(old, new) == ["align.steps: 10 -> 20", "more: null -> true"]
+    assert difference(old, new) == ["align.steps: 10 -> 20", "more: default -> true"]
 
 
 def test_a_missing_file_is_an_error_not_a_path_in_the_key(tmp_path: Path) -> None:
