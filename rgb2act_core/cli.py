@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with interrupts.recorded() as received:
             code = _run(given, received)
     except SystemExit as err:  # of argparse
+        if err.code and "--json" in given:
+            print_json_error(("wrong usage; the message is on stderr",), 2)
         raise SystemExit(streams.finish(int(err.code or 0))) from None
     return streams.finish(code)
 
@@ -83,11 +85,16 @@ def _run(given: Sequence[str], received: Callable[[], int | None]) -> int:
             if not streams.has_failed(err):
                 raise
             return 0 if isinstance(err, BrokenPipeError) else _lost(err)
-    except Exception:
+    except Exception as err:
         if not received():
+            if as_json:
+                print_json_error((f"{type(err).__name__}: {err}",), 1)
             raise
-    streams.print_error(_interrupted(resumable, given))
-    return 128 + (received() or signal.SIGINT)
+    message, code = _interrupted(resumable, given), 128 + (received() or signal.SIGINT)
+    streams.print_error(message)
+    if as_json:
+        print_json_error((message,), code)
+    return code
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -37,8 +38,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs",
         metavar="RUN",
-        nargs="+",
-        help="name of a run, name@number, or its folder; the others are compared with the first",
+        nargs="*",
+        help="name of a run, name@number, or its folder; the others are compared with the first"
+        " [all finished runs]",
     )
     parser.add_argument(
         "--page", type=Path, metavar="FILE", help=f"HTML page to write [{PAGE} in --root]"
@@ -51,11 +53,14 @@ def run(args: argparse.Namespace) -> int:
     """Print what differs between runs, and write a page with their curves."""
     from ..pipeline.find_run import find_run
 
-    folders = [find_run(each, args.root) for each in args.runs]
+    folders = [find_run(each, args.root) for each in args.runs] or _finished(Path(args.root))
     if len({folder.resolve() for folder in folders}) < 2:
+        given = ", ".join(args.runs)
+        if not given:
+            raise UserError(f"{args.root}: has {len(folders)} finished runs, not two to compare")
         raise UserError(
-            f"{', '.join(args.runs)}: is one run; give two, such as"
-            f" {args.runs[0].partition('@')[0]}@1, rgb2act runs lists them"
+            f"{given}: is one run; give two, such as {given.partition('@')[0]}@1, rgb2act runs"
+            " lists them"
         )
     from ..pipeline.comparison import compare
     from ..pipeline.comparison_page import comparison_page
@@ -70,6 +75,19 @@ def run(args: argparse.Namespace) -> int:
     _show(found)
     print(f"page: {page}", file=sys.stderr)
     return 0
+
+
+def _finished(root: Path) -> list[Path]:
+    """Return the folders of all finished runs."""
+    from ..store.run_file import read_run_file
+    from ..store.run_folders import all_runs
+
+    found = []
+    for folder in all_runs(root).values():
+        with contextlib.suppress(UserError):
+            if read_run_file(folder).finished:
+                found.append(folder)
+    return found
 
 
 def _show(found: Comparison) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..plugins import registry
+from ..plugins.arguments import add_json
 from ..plugins.components import Command, Kind
 from ..plugins.hookspecs import hookimpl
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from ..scaffold.run_spec import Starter
@@ -41,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="backbone, repeatable [one without weights]",
     )
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="file to write [stdout]")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,24 +52,29 @@ def run(args: argparse.Namespace) -> int:
 
     found = _starter(args.env, args.data)
     text = spec_text(found, args.backbone, args.out.parent if args.out else Path())
-    if args.out is None:
+    if args.out is not None:
+        write_spec(args.out, f"{text}\n")
+    if args.json:
+        print_json("new-spec", {"file": args.out, "spec": text, "problem": found.problem or None})
+    elif args.out is None:
         print(text)
     else:
-        write_spec(args.out, f"{text}\n")
         print(f"created {args.out}; next: rgb2act check {shlex.quote(str(args.out))}")
-    if found.problem:
+    if found.problem and not args.json:
         print(f"{found.problem}; complete [environment] first", file=sys.stderr)
     return 0
 
 
 def _starter(env: str | None, data: Path | None) -> Starter:
-    from ..scaffold.run_spec import of_data_set, starter
+    from ..scaffold.run_spec import of_data_set, required, starter
 
     if env is None and data is None:
         raise UserError("--env: missing; name an environment, or give --data")
     component = registry.find(Kind.ENVIRONMENT, env) if env else None
     if data is None:
         assert component is not None
+        if any(isinstance(value, Path) for value in required(component).values()):
+            raise UserError(f"--env {env}: reads recorded data; give its folder with --data")
         return starter(component)
     from .inspect import summary_of
 

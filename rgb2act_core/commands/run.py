@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,12 @@ from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
 from ..system.json_output import print_json
 from ..system.launcher import launched
-from ..system.progress import say
 from ..system.shards import Shard
 
 if TYPE_CHECKING:
     from ..spec import Spec
 
-WITH_RESULTS = (None, Stage.ALIGN, Stage.ACT)  # last stages whose results are printed
+WITH_RESULTS = (None, Stage.ALIGN, Stage.ACT)  # last stages whose results are documented
 
 
 @hookimpl
@@ -42,17 +41,11 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the spec, ``--root`` and ``--json``."""
-    without_results(parser)
-    add_json(parser)
-
-
-def without_results(parser: argparse.ArgumentParser) -> None:
-    """Add the spec and ``--root``; without ``--json``, results are not printed."""
-    parser.set_defaults(json=False)
+    """Add the spec, ``--root``, ``--progress`` and ``--json``."""
     add_spec(parser)
     add_root(parser)
     add_progress(parser)
+    add_json(parser)
 
 
 def run_stages(
@@ -74,18 +67,20 @@ def run_stages(
         from ..pipeline.chain import run_pipeline  # torch is imported only for a valid spec
 
         folder = run_pipeline(spec, root, last, shard=args.shard)
-    results = _results(folder, root, last or Stage.ACT) if last in WITH_RESULTS else {}
+    results = _results(folder, root, last or Stage.ACT)
     if "measured" in results.get("align", {}):
         from ..reporting.terminal import show_aligner
 
         show_aligner(results["align"])
     if args.json:
-        print_json(args.command, {"run": str(folder), "results": results})
+        print_json(args.command, {"run": str(folder), **_answer(folder, last, results)})
     return 0
 
 
 def warn_of_launcher(last: Stage | None, shard: Shard) -> None:
     """Print what to do if this process is one of several that run the same command."""
+    from ..system.progress import say
+
     process = launched()
     if process is None or shard.divides or last in (Stage.ALIGN, Stage.TRAIN):
         return
@@ -99,6 +94,15 @@ def warn_of_launcher(last: Stage | None, shard: Shard) -> None:
             f"{process}; all of them run the same spec and wait for each other: run collect,"
             f" extract and act with {process.shard_option}, and align and train once"
         )
+
+
+def _answer(folder: Path, last: Stage | None, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``--json`` prints: the results of the last stage, or the records of all."""
+    from ..store.run_file import read_run_file
+
+    if last in WITH_RESULTS:
+        return {"results": results}
+    return {"stages": [stage.to_json() for stage in read_run_file(folder).stages]}
 
 
 def _results(folder: Path, root: Path, kind: Stage) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,13 +74,16 @@ def _show(found: Sequence[RunSummary]) -> None:
             str(each.id),
             when,
             _changes(each),
-            each.state,
+            each.state if each.record else "unreadable",
             _success(each),
             format_duration(each.seconds),
             format_bytes(each.bytes),
         )
         table.add_row(*map(Text, cells))
     open_console().print(table)
+    for each in found:
+        if each.record is None:
+            print(f"{each.id}: {each.state}", file=sys.stderr)
 
 
 def _changes(each: RunSummary) -> str:

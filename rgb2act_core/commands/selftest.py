@@ -7,20 +7,25 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from ..errors import UserError, did_you_mean
 from ..plugins import registry
+from ..plugins.arguments import add_json
 from ..plugins.components import Command, Component, Kind
 from ..plugins.hookspecs import hookimpl
+from ..system.json_output import print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from ..spec import Spec
     from ..testing import Check
+
+
+COLOURS = {"passed": "green", "failed": "red", "not tested": "yellow"}
 
 
 @attrs.frozen
@@ -39,6 +44,20 @@ class Outcome:
     seconds: float
     failure: str = ""
     not_tested: str = ""
+
+    @property
+    def result(self) -> str:
+        """``passed``, ``failed`` or ``not tested``."""
+        return "failed" if self.failure else "not tested" if self.not_tested else "passed"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON data."""
+        return {
+            "check": plain(self.check.summary),
+            "result": self.result,
+            "reason": self.failure or self.not_tested or None,
+            "cpu_seconds": round(self.seconds, 3),
+        }
 
 
 @hookimpl
@@ -65,6 +84,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         help="test the component as this spec configures it, with its files and weights",
     )
+    add_json(parser)
     parser.set_defaults(overrides=[], takes_runs=False)
 
 
@@ -72,11 +92,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the conformance checks of one component; exit code 1 if one fails."""
     from ..system.console import open_console
 
-    outcomes: list[Outcome] = []
+    outcomes, results = list[Outcome](), list[dict[str, Any]]()
     for subject in _subjects(args):
         found = _run(subject)
-        open_console().print(_table(subject.title, found))
+        results.append({"title": subject.title, "checks": [each.to_json() for each in found]})
+        if not args.json:
+            open_console().print(_table(subject.title, found))
         outcomes += found
+    if args.json:
+        passed = not any(outcome.failure for outcome in outcomes)
+        print_json("selftest", {"passed": passed, "subjects": results})
+        return 0 if passed else 1
     for outcome in outcomes:
         if outcome.not_tested:
             print(f"not tested: {outcome.check}: {outcome.not_tested}")
@@ -152,12 +178,7 @@ def _table(title: str, outcomes: list[Outcome]) -> Table:
     for column in ("check", "result", "CPU s"):
         table.add_column(column, justify="right" if column == "CPU s" else "left")
     for outcome in outcomes:
-        if outcome.failure:
-            result = Text("failed", "red")
-        elif outcome.not_tested:
-            result = Text("not tested", "yellow")
-        else:
-            result = Text("passed", "green")
+        result = Text(outcome.result, COLOURS[outcome.result])
         table.add_row(plain(outcome.check.summary), result, f"{outcome.seconds:.2f}")
     return table
 

@@ -10,7 +10,7 @@ from ..plugins.arguments import add_shard, refuse_shard
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
 from ..store.stage_id import Stage
-from .run import WITH_RESULTS, arguments, run_stages, without_results
+from .run import arguments, run_stages
 
 SUMMARIES = {
     Stage.COLLECT: "record the demonstrations",
@@ -37,7 +37,7 @@ def rgb2act_commands() -> Iterator[Command]:
 
 def stage_arguments(stage: Stage, parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command that runs a spec up to ``stage``."""
-    (arguments if stage in WITH_RESULTS else without_results)(parser)
+    arguments(parser)
     if stage in UNITS:
         add_shard(parser, UNITS[stage])
     else:

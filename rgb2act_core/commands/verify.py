@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from ..plugins.arguments import add_run, count
+from ..plugins.arguments import add_json, add_run, count
 from ..plugins.components import Command
 from ..plugins.hookspecs import hookimpl
+from ..system.json_output import print_json
 
 
 @hookimpl
@@ -29,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--episodes", type=count, metavar="N", help="demonstrations to replay per task [3]"
     )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,9 +38,14 @@ def run(args: argparse.Namespace) -> int:
     from ..pipeline.find_run import find_run
 
     folder = find_run(args.run, args.root)
+    import attrs
+
     from ..pipeline.verify import verify
 
     found = verify(folder, args.episodes)
+    if args.json:
+        print_json("verify", {"run": folder, "passed": not found.problems, **attrs.asdict(found)})
+        return 1 if found.problems else 0
     for problem in found.problems:
         print(problem, file=sys.stderr)
     if found.unchecked and not found.problems:

@@ -54,11 +54,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the recording or open the viewer, and print what is shown."""
-    from ..pipeline.find_run import run_folder
+    from ..errors import UserError
+    from ..pipeline.find_run import near_run, run_folder
     from ..viewing import view
 
     output = Path(args.output) if args.output else None
     folder = run_folder(args.source, args.root)
+    if folder is None and not Path(args.source).exists():
+        raise UserError(
+            f"{args.source}: no such file, folder or run{near_run(args.source, Path(args.root))}"
+        )
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"-o {output}: there is no folder {output.parent}; create it first")
     if folder is None:
         shown = view.show_episode(Path(args.source), args.episode, output)
     else:

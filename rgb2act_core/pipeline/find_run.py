@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..errors import UserError, did_you_mean
@@ -18,7 +19,9 @@ def run_folder(run: str | Path, root: str | Path | None = None) -> Path | None:
     id = RunId.parse(str(run))
     if id and (path := numbered(root / id.name).get(id.number)):
         return path
-    return newest(Path(run)) or newest(root / run)
+    named, folder = newest(root / run), newest(Path(run))
+    is_path = os.sep in str(run) or str(run) in (os.curdir, os.pardir)
+    return folder or named if is_path else named or folder
 
 
 def find_run(run: str | Path, root: str | Path | None = None) -> Path:
@@ -26,7 +29,8 @@ def find_run(run: str | Path, root: str | Path | None = None) -> Path:
 
     ``run`` is one of: ``name@number``; a name, for its newest finished run, or else its newest; a
     run's folder; the folder of a name, for the same run as the name. ``root`` is the folder of all
-    runs, by default ``RGB2ACT_ROOT`` or ``runs``. Raises UserError if there is no such run.
+    runs, by default ``RGB2ACT_ROOT`` or ``runs``; a name is that of a run in it before that of a
+    folder. Raises UserError if there is no such run.
     """
     if folder := run_folder(run, root):
         return folder

@@ -9,9 +9,9 @@ from pathlib import Path
 from ..errors import UserError, closest
 from ..spec.overrides import parse_overrides
 from ..spec.reader import SpecSource, read_source
-from ..store.run_folders import all_runs
+from ..store.run_folders import RunId, all_runs
 from ..system.default_root import default_root
-from .find_run import run_folder
+from .find_run import find_run, run_folder
 
 
 def given_spec(
@@ -41,12 +41,16 @@ def _check(text: str, command: str, root: Path, takes_runs: bool) -> None:
             f" {text} prints that of the run"
         )
     specs = {name: p.name for p in _specs(path.parent) for name in (p.name, p.stem)}
-    runs = {id.name: id.name for id in all_runs(root)} if takes_runs else {}
-    near = closest(path.name, [*specs, *runs])
+    runs = {id.name for id in all_runs(root)}
+    if takes_runs and (id := RunId.parse(text)) and id.name in runs:
+        find_run(text, root)  # raises UserError, with the numbers of the runs
+    near = closest(path.name, [*specs, *sorted(runs)])
     if near is not None and not path.exists():
-        found = specs.get(near) or runs[near]
         what = "is neither a spec nor a run" if takes_runs else "no such spec"
-        raise UserError(f"{text}: {what}; did you mean {found!r}?")
+        hint = f"did you mean {specs.get(near, near)!r}?"
+        if not takes_runs and near not in specs:
+            hint = f"{near} is a run, and rgb2act {command} takes a spec, which is a TOML file"
+        raise UserError(f"{text}: {what}; {hint}")
     if takes_runs and not path.exists():
         raise UserError(
             f"{text}: is neither a spec nor a run; give a TOML file, or a run that rgb2act runs"

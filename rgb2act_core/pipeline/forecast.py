@@ -29,7 +29,16 @@ from ..weights.inventory import weights_of
 from .extractions import Extraction, extractions
 from .measurement import stored_frame_bytes, time_backbone, time_teacher
 from .short_run import LONGEST, frames_of, reason_against, short_run
-from .timings import Timing, Work, collect_work, extract_work, load_timing, workload_of
+from .timings import (
+    Timing,
+    Work,
+    collect_work,
+    extract_work,
+    load_timing,
+    measured,
+    save_timing,
+    workload_of,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +84,8 @@ class _Inputs:
         """Return what some work takes, and what that is based on."""
         if past := load_timing(self.run, work(self.run)):
             return past, f"{{units}} took {past.seconds:,.3g} s before"
+        if known := load_timing(measured(self.run), work(self.run)):
+            return known, f"measured before: {{units}} took {known.seconds:,.3g} s"
         if self.short and (now := load_timing(self.short, work(self.short))):
             return now, f"measured now: {{units}} took {now.seconds:,.3g} s"
         if self.not_measured:
@@ -218,15 +229,17 @@ def _forecast_extract(inputs: _Inputs, status: StageStatus, extraction: Extracti
     size = _cached_frame_bytes(extraction.stored.folder, data)
     timing, past = inputs.timing(lambda run: extract_work(run, choice, inputs.info))
     unavailable = ""
-    measured = inputs.timed and timing is None
-    if measured or size is None:
+    untimed = inputs.timed and timing is None
+    if untimed or size is None:
         unavailable = _unavailable_weights(choice)
         if not unavailable:
             built = choice.build()
             if size is None:
                 size = stored_frame_bytes(run.spec, choice, built, inputs.info)
-            if measured:
+            if untimed:
                 timing, past = _time(inputs, choice, built), "measured now"
+                work = extract_work(run, choice, inputs.info)
+                save_timing(measured(run), work, timing.units, timing.seconds)
     return Forecast(
         status=status,
         bytes=None if size is None else left * size,

@@ -50,11 +50,16 @@ class RunRecord:
     def add(self, stage: StageRecord) -> None:
         """Add a stage and write the file.
 
-        A cached stage without times of its own keeps those of the run that recorded it.
+        A cached stage keeps the times and the reason of the run that computed it.
         """
         before = self.previous.get(stage.id)
         if stage.cached and before is not None and before.key == stage.key:
-            stage = attrs.evolve(stage, seconds=before.seconds, cpu_seconds=before.cpu_seconds)
+            stage = attrs.evolve(
+                stage,
+                seconds=before.seconds,
+                cpu_seconds=before.cpu_seconds,
+                reason=before.reason,
+            )
         self._stages[stage.id] = stage
         self._write()
 
@@ -111,9 +116,16 @@ class RunRecord:
         )
 
     def _joined(self, old: RunFile, last: Stage | None) -> RunFile:
-        """Return the content with the stages of an earlier command that are still valid."""
+        """Return the content with the stages of an earlier command that are still valid.
+
+        If this command computed none, date and versions stay those of the earlier one.
+        """
         new, rest = self._content(last), [s for s in old.stages if s.id not in self._stages]
         ends = [end for end in (old.ended, new.ended) if end]
+        if all(stage.cached for stage in self._stages.values()):
+            new = attrs.evolve(
+                new, version=old.version, created=old.created, environment=old.environment
+            )
         return attrs.evolve(
             new,
             stages=(*new.stages, *rest),

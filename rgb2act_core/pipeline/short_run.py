@@ -20,6 +20,7 @@ from ..system.formatting import format_duration
 from ..system.interrupts import time_limit
 from ..system.progress import quiet, say
 from ..weights.inventory import inventory
+from .timings import keep_measured
 
 UNAVAILABLE = ("not downloaded", "missing")  # states of weights
 # of the short run, at most: more would take long, less would count the start of a stage as its work
@@ -115,4 +116,5 @@ def short_run(tasks: Tasks) -> Iterator[tuple[Run, str]]:
             missing = f"a short run takes longer than {limit}"
         except UserError as err:
             missing = f"a short run failed: {err}"
+        keep_measured(short.run)
         yield short.run, missing

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from ..interfaces import EnvironmentInfo
 from ..spec import BackboneChoice, TeacherChoice
 from ..spec.requirements import align_of, policy_backbones
 from ..stages.run import Run
+from ..store.file_digests import cache_folder
 from ..store.files import read_json, write_json
 from ..store.keys import canonical, key_of
 from ..store.stage_id import Stage, StageId
@@ -86,6 +88,19 @@ def machine(run: Run) -> str:
                 return str(torch.cuda.get_device_name())
     threads = run.spec.compute.threads or os.environ.get("OMP_NUM_THREADS", "")
     return f"{processor()}, {core_count()} cores, {threads or 'all'} threads"
+
+
+def measured(run: Run) -> Run:
+    """Return the run with the timings of short measurements, which are in the user's cache."""
+    return attrs.evolve(run, root=cache_folder() / "measured")
+
+
+def keep_measured(run: Run) -> None:
+    """Copy the timings of a short run to those of ``measured``."""
+    kept = measured(run).store / "timings"
+    with contextlib.suppress(OSError):
+        if (run.store / "timings").is_dir():
+            shutil.copytree(run.store / "timings", kept, dirs_exist_ok=True)
 
 
 def save_timing(run: Run, work: Work, units: int, seconds: float, written: int = 0) -> None:

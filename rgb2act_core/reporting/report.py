@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..store.files import write_text
 from ..store.run_file import RunFile, read_run_file, root_of
+from ..store.run_folders import RunId
 from ..store.stage_id import Stage, StageId
 from . import alignment, episodes, feature_maps, learning_curves, overview, rollouts, tasks
 from .blocks import Block, Folded, Heading, Page, Paragraph, Section, guarded
@@ -38,12 +39,17 @@ def build_page(run: Path) -> Page:
     record = read_run_file(run)
     stages = read_stages(run, record)
     return Page(
-        title=record.name,
+        title=_title(run, record),
         subtitle=overview.subtitle(record),
         notes=overview.notes(record, stages),
         facts=overview.facts(stages),
         sections=list(_sections(run, record, stages)),
     )
+
+
+def _title(run: Path, record: RunFile) -> str:
+    id = RunId.of(run)
+    return str(id) if id.number else record.name
 
 
 def _sections(run: Path, record: RunFile, stages: Stages) -> Iterator[Section]:

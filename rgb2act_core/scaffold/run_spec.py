@@ -20,9 +20,11 @@ from ..spec.conditions import CONDITIONS
 from ..spec.reader import structure_config, unstructure
 
 HEAD = """\
-# A starting point: rgb2act check FILE lists what a run does, rgb2act run FILE runs it, and
+# A starting point: rgb2act check FILE lists what a run does, rgb2act {command}, and
 # --set policy.steps=100 tries another value without editing. docs/spec.md describes every key.
 """
+RUNS = "run FILE runs it"
+TRAINS = "train FILE trains the policy"  # in an environment in which none can act
 LIGHT = {Kind.BACKBONE: "patchstats", Kind.TEACHER: "cloudstats"}  # which need no weights
 
 
@@ -64,13 +66,14 @@ def of_data_set(component: Component, found: DatasetSummary) -> Starter:
 
 
 def spec_text(environment: Starter, backbones: Sequence[str] = (), folder: Path = Path()) -> str:
-    """Return a spec that ``rgb2act run`` accepts, with comments; its file is in ``folder``.
+    """Return a spec with comments, which names the command that runs it; its file is in ``folder``.
 
     Without point clouds, the policy observes the tokens of one backbone. Raises UserError if no
     backbone or teacher is installed, or if there is no backbone of a name.
     """
     chosen = [registry.find(Kind.BACKBONE, name) for name in backbones] or [light(Kind.BACKBONE)]
-    return "\n".join([HEAD, *_lines(environment, chosen, folder)])
+    head = HEAD.format(command=RUNS if environment.acts else TRAINS)
+    return "\n".join([head, *_lines(environment, chosen, folder)])
 
 
 def required(component: Component) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from rgb2act_core.interfaces import DatasetSummary, EpisodeOverview, JointMotion
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 SECTIONS = dict(
-    re.findall(r"^## ([a-z][\w, ]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE),
+    re.findall(r"^## ([a-z][\w, -]+)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE),
 )
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -109,6 +109,7 @@ def test_example_has_documented_fields(section: str) -> None:
     [
         ("run, act", ["act", "smoke", "--root", "{root}"]),
         ("align", ["align", "{root}/smoke.toml", "--root", "{root}"]),
+        ("collect, extract, train", ["train", "{root}/smoke.toml", "--root", "{root}"]),
         ("check", ["check", "{root}/smoke.toml", "--root", "{root}"]),
         ("check", ["check", "{root}/smoke.toml", "--root", "{root}/absent", "--no-time"]),
         ("plugins", ["plugins"]),
@@ -117,6 +118,10 @@ def test_example_has_documented_fields(section: str) -> None:
         ("film", ["film", "smoke", "--root", "{root}", "--seeds", "0"]),
         ("runs", ["runs", "--root", "{root}"]),
         ("show", ["show", "smoke", "--root", "{root}"]),
+        ("verify", ["verify", "smoke", "--root", "{root}", "--episodes", "1"]),
+        ("report", ["report", "smoke", "--root", "{root}"]),
+        ("new-spec", ["new-spec", "--env", "tabletop", "--out", "{root}/new.toml"]),
+        ("selftest", ["selftest", "weighted"]),
         ("push", ["push", "smoke", "{root}/pushed", "--root", "{root}"]),
         ("export", ["export", "smoke", "--root", "{root}", "--to=torch", "--into", "{root}/out"]),
     ],
@@ -168,6 +173,10 @@ def test_every_object_names_its_format(section: str) -> None:
     assert version == "1"
 
 
+# words of the commands that do not take exactly one
+WORDS = {"plugins": [], "new-spec": [], "push": ["x", "y"], "export": ["x", "--into=y"]}
+
+
 def test_every_command_with_json_has_a_section() -> None:
     from rgb2act_core.cli import parse
     from rgb2act_core.plugins.registry import core_commands
@@ -177,11 +186,11 @@ def test_every_command_with_json_has_a_section() -> None:
     with_json = set()
     for command in core_commands():
         try:
-            words = {"plugins": [], "push": ["x", "y"], "export": ["x", "--into=y"]}.get(
-                command.name, ["x"]
-            )
+            words = WORDS.get(command.name, ["x"])
             parse([command.name, *words, "--json"])
         except SystemExit:
             continue
         with_json.add(command.name)
     assert documented == with_json
+    others = {command.name for command in core_commands()} - with_json
+    assert others == {"completion", "new-plugin"}  # which answer with a script, and with files

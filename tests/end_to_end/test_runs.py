@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rgb2act_process import Fork
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +34,9 @@ def files_of(run: Path) -> dict[str, bytes]:
     return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
-def test_runs_are_kept_compared_and_removed(cli: Callable[..., Any], puppet_root: Path) -> None:
+def test_runs_are_kept_compared_and_removed(
+    cli: Callable[..., Any], puppet_root: Path, puppet_site: Path
+) -> None:
     rgb2act, spec = Terminal(cli, puppet_root), puppet_root / "puppet.toml"
     first = puppet_root / "puppet" / "1"
     before = files_of(first)
@@ -43,6 +48,13 @@ def test_runs_are_kept_compared_and_removed(cli: Callable[..., Any], puppet_root
     assert "passed" in rgb2act("verify", "puppet").stdout
     again = rgb2act.json("act", "puppet", "--seeds", "70:72")
     assert again["run"] == str(first)
+    tests = Path(__file__).parents[1]
+    plugins = os.pathsep.join(map(str, (puppet_site, tests / "puppet", tests.parent)))
+    with Fork(
+        ["serve", "puppet", "--root", puppet_root, "--json"], {"PYTHONPATH": plugins}
+    ) as server:
+        assert json.loads(server.stdout.readline())["port"] > 0
+        server.send_signal(signal.SIGINT)
     assert rgb2act("report", "puppet").stdout == f"{first / 'report.html'}\n"
     assert (first / "report.html").stat().st_size >= len(before["report.html"])
     assert files_of(first)["run.json"] == before["run.json"]
@@ -78,7 +90,13 @@ def test_runs_are_kept_compared_and_removed(cli: Callable[..., Any], puppet_root
     assert not policy.exists()
     assert not first.exists()
     assert "passed" in rgb2act("verify", "puppet@3").stdout
+    record = json.loads((puppet_root / "puppet/3/run.json").read_text())
     assert rgb2act("run", spec, "--set", "policy.steps=13").stderr.count(": cached\n") == 6
+    again = json.loads((puppet_root / "puppet/3/run.json").read_text())
+    assert again["created"] == record["created"]
+    reasons = [stage["reason"] for stage in again["stages"]]
+    assert reasons == [stage["reason"] for stage in record["stages"]]
+    assert all(reasons)
     message = rgb2act("verify", "puppet@1", code=2).stderr
     assert message == "puppet@1: no such run; puppet has 3\n"
 

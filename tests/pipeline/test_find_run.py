@@ -48,6 +48,18 @@ def test_a_run_is_named_in_several_ways(root: Path, name: str, folder: str) -> N
     assert find_run(name, root).resolve() == root / folder
 
 
+def test_a_run_of_the_root_comes_before_a_folder_of_its_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = root.parent / "elsewhere"
+    (elsewhere / "smoke/1").mkdir(parents=True)
+    (elsewhere / "smoke/1/run.json").write_text((root / "smoke/2/run.json").read_text())
+    monkeypatch.chdir(elsewhere)
+    assert find_run("smoke", root) == root / "smoke/2"
+    assert find_run("./smoke", root).resolve() == elsewhere / "smoke/1"
+    assert find_run("smoke/1", root).resolve() == elsewhere / "smoke/1"
+
+
 def test_the_root_is_that_of_the_environment_variable(
     root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -74,6 +86,9 @@ def test_the_root_is_that_of_the_environment_variable(
         ("sweep lif.toml --set seed=0,1", "lif.toml: no such spec; did you mean 'lift.toml'?"),
         ("check lift.tml", "lift.tml: no such spec; did you mean 'lift.toml'?"),
         ("weights unknown", "unknown: no such file; give the path of a run spec"),
+        ("check smok", "smok: no such spec; smoke is a run, and rgb2act check takes a spec, which"),
+        ("act smoke@9", "smoke@9: no such run; smoke has 0, 2"),
+        ("view smok", "smok: no such file, folder or run; did you mean 'smoke'?"),
         ("act smok", "smok: is neither a spec nor a run; did you mean 'smoke'?"),
         ("act lif.toml", "lif.toml: is neither a spec nor a run; did you mean 'lift.toml'?"),
         ("act unknown", "unknown: is neither a spec nor a run; give a TOML file, or a run that"),

@@ -259,6 +259,7 @@ def test_check_measures_by_a_short_run_unless_asked_not_to(
         raise AssertionError("a short run is not logged")
 
     monkeypatch.setattr("rgb2act_core.tracking.logger_link.Channel", never)
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path / "cache"))
     command = ["check", str(spec_file()), "--root", str(tmp_path / "root")]
     assert main([*command, "--json"]) == 0
     printed = capsys.readouterr()
@@ -275,6 +276,11 @@ def test_check_measures_by_a_short_run_unless_asked_not_to(
         assert "measured now: " in found[stage]["basis"]
     assert result["unknown_seconds"] == []
     assert not (tmp_path / "root").exists()
+    assert main(command) == 0  # which needs no second measurement
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "measured before: " in printed.out
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path / "empty"))
     assert main([*command, "--no-time"]) == 0
     shown = capsys.readouterr().out
     assert "align           waits for collect" in shown
@@ -287,6 +293,7 @@ def test_check_measures_by_a_short_run_unless_asked_not_to(
 def test_a_short_run_that_takes_long_is_interrupted(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("rgb2act_core.pipeline.short_run.LONGEST", 3.0)
     monkeypatch.setattr("rgb2act_core.pipeline.short_run.STEPS", 10**7)
     spec = read_spec(spec_file(policy={"steps": 10**7}))
@@ -300,6 +307,7 @@ def test_a_short_run_that_takes_long_is_interrupted(
 def test_a_short_run_measures_the_recording_of_each_task(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path / "cache"))
     two = [{"use": "puppet"}, {"use": "puppet", "task": "waltz"}]
     spec, root = read_spec(spec_file(environment=two)), tmp_path / "root"
     found = forecasts(check(spec, root, timed=True))
@@ -347,6 +355,7 @@ def test_problems_of_all_kinds_are_reported_at_once_with_their_places(
 def test_a_short_run_reads_the_first_recorded_episodes(
     spec_file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("rgb2act_core.pipeline.short_run.EPISODES", 3)
     spec = read_spec(spec_file(environment={"use": "puppet", "recorded": 5}, collect={"scenes": 0}))
     found = forecasts(check(spec, tmp_path / "root", timed=True))
