@@ -80,6 +80,20 @@ def test_the_language_of_a_demonstration_is_its_instruction(tmp_path: Path, open
     assert two.instruction == "open the drawer"
 
 
+def test_files_of_libero_are_read(tmp_path: Path, opened: Any) -> None:
+    path = write_robomimic(tmp_path / "demo.hdf5", demos=1)
+    with h5py.File(path, "a") as file:
+        observed = file["data/demo_0/obs"]
+        observed.move("robot0_joint_pos", "joint_states")
+        observed.move("robot0_gripper_qpos", "gripper_states")
+        problem = {"language_instruction": "open the top drawer"}
+        file["data"].attrs["problem_info"] = json.dumps(problem)
+    (episode,) = opened(path, actions="next_state").recorded()
+    assert np.array_equal(episode.joints[:, :7], motion(0, 7))
+    assert episode.joints.shape == (FRAMES, 9)
+    assert episode.instruction == "open the top drawer"
+
+
 @pytest.mark.parametrize("name", ["pusht.zarr", "pusht.zarr.zip"])
 def test_replay_buffers_are_read(tmp_path: Path, opened: Any, name: str) -> None:
     path = write_buffer(tmp_path / name)

@@ -20,7 +20,10 @@ from rgb2act_core.recordings import hdf5
 from .data_set import REMEDY, Array
 from .hdf5_arrays import SUFFIXES, arrays_of, number_of
 
-JOINTS = ("robot0_joint_pos", "robot0_gripper_qpos", "robot1_joint_pos", "robot1_gripper_qpos")
+JOINTS = (
+    ("robot0_joint_pos", "robot0_gripper_qpos", "robot1_joint_pos", "robot1_gripper_qpos"),
+    ("joint_states", "gripper_states"),  # of LIBERO
+)
 CARTESIAN = ("OSC", "IK", "WHOLE_BODY_IK")  # first words of controllers of end effectors
 SAMPLE = 5  # demonstrations by which a file is recognised
 LONGEST = 1 << 20  # characters of an attribute with JSON
@@ -72,8 +75,9 @@ class RobomimicFile:
                 yield part["type"]
 
     def usual_joints(self, keys: Collection[str]) -> tuple[str, ...]:
-        """Return the joints and grippers of robosuite's robots."""
-        return tuple(key for key in JOINTS if key in keys)
+        """Return the joints and grippers of robosuite's robots, or those of LIBERO."""
+        found = (tuple(key for key in usual if key in keys) for usual in JOINTS)
+        return next(filter(None, found), ())
 
     def filtered(self, name: str) -> tuple[str, ...]:
         """Return the demonstrations that ``mask/name`` lists."""
