@@ -180,9 +180,11 @@ class Align:
     """Frames per optimiser step."""
     micro_batch: int = attrs.field(default=0, validator=between(0, MOST))
     """Frames that are embedded at once with ``loss.negatives = "gradcache"``."""
-    precision: Literal["float32", "bfloat16"] = fields.added_later(default="float32")
-    """Precision of the matrix products over tokens in training. Weights, pooling, losses,
-    evaluation and acting use float32. ``bfloat16`` is slower on hardware without bfloat16 units."""
+    precision: Literal["float32", "tf32", "bfloat16"] = fields.added_later(default="float32")
+    """Precision of matrix products in training. Weights, evaluation and acting use float32.
+    ``bfloat16``: products over tokens, without pooling and losses; slower on hardware without
+    bfloat16 units. ``tf32``: all products on NVIDIA GPUs from inputs rounded to TF32; no effect on
+    other devices."""
     ema: float = attrs.field(default=0.0, validator=[ge(0), le(0.99999)])
     """Decay of the exponential moving average of the weights, which becomes the aligner. 0 for
     none."""

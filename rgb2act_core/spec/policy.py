@@ -60,6 +60,10 @@ class PolicySpec:
     """Optimiser steps."""
     batch_size: int = attrs.field(default=128, validator=between(1, MOST))
     """Samples per optimiser step."""
+    precision: Literal["float32", "tf32", "bfloat16"] = fields.added_later(default="float32")
+    """Precision of matrix products in training. Weights, evaluation and acting use float32.
+    ``bfloat16`` is slower on hardware without bfloat16 units. ``tf32``: on NVIDIA GPUs, inputs are
+    rounded to TF32; no effect on other devices."""
     lr: float = attrs.field(default=1e-3, validator=gt(0))
     """Peak learning rate of AdamW."""
     weight_decay: float = attrs.field(default=1e-4, validator=ge(0))

@@ -93,6 +93,7 @@ def align(
         folder=folder,
         curves=curves,
         ranks=ranks,
+        tf32=settings.precision == "tf32",
         steps=settings.steps,
         optimization=_optimization(settings),
         seed=spec.seed,

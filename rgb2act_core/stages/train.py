@@ -37,6 +37,7 @@ from ..training.budget import steps_within
 from ..training.job import Optimization, TrainingJob
 from ..training.loop import train_loop
 from ..training.metrics_log import Curves
+from ..training.precision import bfloat16
 from ..training.ranks import ALONE, Ranks
 from ..training.sampler import Rows
 from .act import evaluation_tasks
@@ -236,11 +237,12 @@ def _job(
     spec = run.spec.policy
 
     def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
-        if not ranks.alone:
-            return shared_loss(policy, samples, rows, spec.noise, ranks), {}
-        obs, extra = samples.observe(policy, rows, spec.noise)
-        chunks = samples.plans(rows, spec.horizon)
-        return policy.loss(obs, chunks.actions, chunks.trained) + extra, {}
+        with bfloat16(spec.precision == "bfloat16", samples.actions_RA.device):
+            if not ranks.alone:
+                return shared_loss(policy, samples, rows, spec.noise, ranks), {}
+            obs, extra = samples.observe(policy, rows, spec.noise)
+            chunks = samples.plans(rows, spec.horizon)
+            return policy.loss(obs, chunks.actions, chunks.trained) + extra, {}
 
     return TrainingJob(
         title=title,
@@ -263,6 +265,7 @@ def _job(
         folder=folder,
         curves=curves,
         ranks=ranks,
+        tf32=spec.precision == "tf32",
         checkpoint_seconds=run.spec.compute.checkpoint_seconds,
     )
 

@@ -62,6 +62,7 @@ class TrainingJob(Generic[Module]):
     folder: Path  # of checkpoint and metrics
     curves: Curves | None  # receives the learning curves; None for nobody
     checkpoint_seconds: float  # between checkpoints
+    tf32: bool = False  # whether products on NVIDIA GPUs round their inputs
     ranks: Ranks = ALONE  # the processes; each loss and metric is the share of this one
     prefetch: Callable[[Rows, int], None] | None = None  # begin to read a later step's rows
     # closed-loop metrics every ``attempt_every`` steps and after the last one, given the module and

@@ -10,6 +10,7 @@ from torch import nn
 
 from .checkpoint import Checkpoint
 from .job import Module, TrainingJob, learning_rate
+from .precision import tf32
 from .randomness import seed_modules
 from .recent_steps import Step
 from .sampler import Rows
@@ -50,9 +51,10 @@ class Learner(Generic[Module]):
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        loss, metrics = job.loss(rows, step)
-        if loss.requires_grad:  # otherwise the loss has computed its gradients itself
-            loss.backward()
+        with tf32(job.tf32):
+            loss, metrics = job.loss(rows, step)
+            if loss.requires_grad:  # otherwise the loss has computed its gradients itself
+                loss.backward()
         flags_of_any = job.ranks.sum_gradients(self.parameters, *flags)
         norm = nn.utils.clip_grad_norm_(self.parameters, job.optimization.grad_clip)
         self.optimizer.step()

@@ -36,7 +36,7 @@ def test_a_step_of_aligner_and_policy_reads_nothing_from_the_device(
         "context": {"layers": 1, "heads": 2, "dropout": 0.1},
         "ema": 0.9,
     }
-    policy = {"head": {"use": "diffusion"}}
+    policy = {"head": {"use": "diffusion"}, "precision": "bfloat16"}
     spec = read_spec(spec_file("puppets", align=options, policy=policy))
     counting, learn = Counting(), Learner.learn
     steps: list[Any] = []
