@@ -25,6 +25,8 @@ import rgb2act_wire
 import robotwin_episodes
 import torch
 from PIL import Image
+from rgb2act_recordings import Recordings
+from rgb2act_recordings import build as build_recordings
 from rgb2act_robotwin import Robotwin, build
 from rgb2act_robotwin.evaluation import xpolicylab_messages
 from rgb2act_robotwin.evaluation.xpolicylab_connection import Connection, Trials
@@ -153,6 +155,27 @@ def _read_recordings(folder: Path) -> None:
         )
         for episode in rgb2act_recordings.build(config).recorded():
             np.asarray(episode.rgb[:])
+
+
+def _write_aloha(folder: Path) -> None:
+    recorded_files.write_aloha(folder / "aloha", episodes=1)
+
+
+def _write_robomimic(folder: Path) -> None:
+    recorded_files.write_robomimic(folder / "demos.hdf5", demos=1)
+
+
+def _write_buffer(folder: Path) -> None:
+    recorded_files.write_buffer(folder / "replay_buffer.zarr", (2, 3))
+
+
+def _read_recordings(folder: Path) -> None:
+    (path,) = folder.iterdir()
+    for episode in build_recordings(
+        Recordings(data=path, actions="next_state", control_hz=10.0)
+    ).recorded():
+        np.asarray(episode.rgb[:])
+        np.asarray(episode.joints)
 
 
 def _points() -> tuple[np.ndarray, np.ndarray]:
@@ -373,6 +396,9 @@ KINDS = {
         Kind("hdf5 newer", _write_newer_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("hdf5 chunked", _write_chunked_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("recordings", _write_recordings, _read_recordings, "**/*"),
+        Kind("aloha", _write_aloha, _read_recordings, "**/*.hdf5"),
+        Kind("robomimic", _write_robomimic, _read_recordings, "**/*.hdf5"),
+        Kind("replay buffer", _write_buffer, _read_recordings, "**/*"),
         Kind("ply", _write_clouds("ply", _ply), _read_changed(read_point_cloud)),
         Kind("pcd", _write_clouds("pcd", _pcd), _read_changed(read_point_cloud)),
         Kind("npz", _write_npz, _read_changed(read_point_cloud)),
