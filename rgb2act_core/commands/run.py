@@ -67,7 +67,7 @@ def run_stages(
         from ..pipeline.chain import run_pipeline  # torch is imported only for a valid spec
 
         folder = run_pipeline(spec, root, last, shard=args.shard)
-    results = _results(folder, root, last or Stage.ACT)
+    results = _results(folder, root, last or Stage.ACT) if last in WITH_RESULTS else {}
     if "measured" in results.get("align", {}):
         from ..reporting.terminal import show_aligner
 
