@@ -32,15 +32,6 @@ SpecIn = Callable[..., Path]
 pytestmark = pytest.mark.slow
 
 
-def train(cli: Callable[..., Any], spec_in: SpecIn, done: Path, root: Path, devices: int) -> Path:
-    """Train by some processes in a copy of a finished run, from its features on."""
-    shutil.copytree(done, root)
-    spec = spec_in(root, **OPTIONS, compute={"devices": devices})
-    found = cli("train", spec, "--root", root)
-    assert found.returncode == 0, found.stderr
-    return root
-
-
 @pytest.fixture(scope="module")
 def alone(
     cli: Callable[..., Any],
@@ -48,17 +39,41 @@ def alone(
     puppet_done: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    return train(cli, spec_in, puppet_done, tmp_path_factory.mktemp("alone") / "root", 1)
+    """Return the root of a training by one process."""
+    root = shutil.copytree(puppet_done, tmp_path_factory.mktemp("alone") / "root")
+    found = cli("train", spec_in(root, **OPTIONS), "--root", root)
+    assert found.returncode == 0, found.stderr
+    return root
 
 
 @pytest.fixture(scope="module")
 def pair(
-    cli: Callable[..., Any],
     spec_in: SpecIn,
     puppet_done: Path,
+    puppet_site: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    return train(cli, spec_in, puppet_done, tmp_path_factory.mktemp("pair") / "root", 2)
+    """Return the root of a training by two processes of torchrun."""
+    root = shutil.copytree(puppet_done, tmp_path_factory.mktemp("pair") / "root")
+    spec = spec_in(root, **OPTIONS)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "rgb2act_core", "train", str(spec), "--root", str(root)]
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env=os.environ | python_path(puppet_site),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "training is divided among 2 processes" in done.stderr
+    return root
+
+
+def python_path(site: Path) -> dict[str, str]:
+    tests = Path(__file__).parents[1]
+    return {"PYTHONPATH": os.pathsep.join([str(site), str(tests / "puppet"), str(tests.parent)])}
 
 
 def models(files: Any, root: Path) -> list[Path]:
@@ -83,23 +98,8 @@ def test_two_processes_train_the_models_of_one(files: Any, alone: Path, pair: Pa
             assert bool(((found[name] - values).abs() < 1e-3).all()), name
 
 
-def test_torchrun_trains_the_same_bits(
-    files: Any, spec_in: SpecIn, puppet_done: Path, pair: Path, puppet: None, tmp_path: Path
-) -> None:
-    root = shutil.copytree(puppet_done, tmp_path / "root")
-    spec = spec_in(root, **OPTIONS)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "rgb2act_core", "train", str(spec), "--root", str(root)]
-    done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "training is divided among 2 processes" in done.stderr
-    assert bits(files, root) == bits(files, pair)
-
-
 @pytest.mark.timeout(200 + 120 * KILLS)
-def test_killed_processes_resume_to_the_same_bits(
+def test_killed_processes_of_one_machine_resume_to_the_bits_of_torchrun(
     files: Any,
     cli: Callable[..., Any],
     spec_in: SpecIn,
@@ -112,10 +112,7 @@ def test_killed_processes_resume_to_the_same_bits(
     for number in range(KILLS):
         root = shutil.copytree(puppet_done, tmp_path / f"killed-{number}")
         spec = spec_in(root, **OPTIONS, compute={"devices": 2})
-        tests = Path(__file__).parents[1]
-        paths = [str(puppet_site), str(tests / "puppet"), str(tests.parent)]
-        environment = {"PYTHONPATH": os.pathsep.join(paths)}
-        process = rgb2act_process.Fork(["train", spec, "--root", root], environment)
+        process = rgb2act_process.Fork(["train", spec, "--root", root], python_path(puppet_site))
         with process:
             victim = _victim(process.pid, follower=number % 2 == 0)
             time.sleep(rng.uniform(0, 6))
@@ -135,11 +132,8 @@ def test_a_process_that_ends_is_named_and_another_number_of_processes_resumes(
     tmp_path: Path,
 ) -> None:
     root = shutil.copytree(puppet_done, tmp_path / "root")
-    spec = spec_in(root, align={"steps": 200}, compute={"devices": 2})
-    tests = Path(__file__).parents[1]
-    paths = [str(puppet_site), str(tests / "puppet"), str(tests.parent)]
-    environment = {"PYTHONPATH": os.pathsep.join(paths)}
-    process = rgb2act_process.Fork(["align", spec, "--root", root], environment)
+    spec = spec_in(root, align={"steps": 100}, compute={"devices": 2})
+    process = rgb2act_process.Fork(["align", spec, "--root", root], python_path(puppet_site))
     with process:
         victim = _victim(process.pid, follower=True)
         _wait_for(lambda: any(root.glob("store/align/*.partial/checkpoint.safetensors")))
