@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "policy.onnx"
 LARGEST = 1 << 30  # bytes of weights that are part of the file, which protobuf limits to 2 GiB
+ERRORS = 3  # onnxruntime's level of messages about errors only
 EXTRA = "pip install 'rgb2act[export]'"
 
 
@@ -66,9 +67,11 @@ def write_onnx(program: ExportedProgram, path: Path, inputs: list[str], output: 
 
 def quantise(path: Path) -> None:
     """Replace a model by one whose matrix products have int8 weights."""
+    from onnxruntime import set_default_logger_severity
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    set_default_logger_severity(ERRORS)
     prepared, int8 = path.with_suffix(".prepared"), path.with_suffix(".int8")
     with _quiet():  # constants are folded first, so that weights are recognised
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
@@ -82,7 +85,7 @@ def open_onnx(path: Path) -> Callable[[Inputs], NDArray[np.float32]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = ERRORS
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
 
