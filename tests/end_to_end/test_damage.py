@@ -229,6 +229,7 @@ def flip(file: Path, share: float) -> None:
         ("features/*/*/tokens/c.*", "extract"),
         ("features/*/*/pooled/c.*", "extract"),
         ("embeddings/*/*/embeddings/c.*", "extract"),
+        ("episodes/*/*/rgb/c.*", "collect"),
         ("episodes/*/*/joints/c.*", "collect"),
         ("episodes/*/*/actions/c.*", "collect"),
     ],
