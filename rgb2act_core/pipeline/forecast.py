@@ -84,10 +84,10 @@ class _Inputs:
         """Return what some work takes, and what that is based on."""
         if past := load_timing(self.run, work(self.run)):
             return past, f"{{units}} took {past.seconds:,.3g} s before"
-        if known := load_timing(measured(self.run), work(self.run)):
-            return known, f"measured before: {{units}} took {known.seconds:,.3g} s"
         if self.short and (now := load_timing(self.short, work(self.short))):
             return now, f"measured now: {{units}} took {now.seconds:,.3g} s"
+        if known := load_timing(measured(self.run), work(self.run)):
+            return known, f"measured before: {{units}} took {known.seconds:,.3g} s"
         if self.not_measured:
             return None, f"time not measured: {self.not_measured}"
         return None, "time unknown"

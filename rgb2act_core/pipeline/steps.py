@@ -82,7 +82,8 @@ def _collect_task(pipeline: Pipeline, task: Task, *, ended: bool = False) -> Dat
             if ended:
                 say_left(stage, pipeline.shard, reason)
                 return None
-            announce(stage, f"{reason} to record")
+            reason = f"{reason} to record"
+            announce(stage, reason)
             data = _record(task, pipeline.shard)
             if data is None:
                 return None

@@ -9,6 +9,7 @@ only what they depend on, if the environment states it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,13 +107,22 @@ def describe_missing(run: TaskRun, environment: Environment) -> str:
 
 def _undecided(run: TaskRun) -> int:
     """Return how many seeds were not attempted that are needed if all of them succeed."""
-    succeeded = left = 0
-    for path in _attempts(run):
-        if succeeded + left == run.spec.collect.episodes:
+    names = set[str]()
+    with contextlib.suppress(FileNotFoundError):
+        names.update(path.name for path in folder_of(run).iterdir())
+    wanted, succeeded, left = run.spec.collect.episodes, 0, 0
+    for seed in itertools.count(run.spec.collect.start):
+        if not names or succeeded + left == wanted:
             break
-        succeeded += path.exists()
-        left += not path.exists() and not failure_mark(path).exists()
-    return left
+        name = _name(seed)
+        if name in names:
+            succeeded += 1
+            names.remove(name)
+        elif (failed := failure_mark(Path(name)).name) in names:
+            names.remove(failed)
+        else:
+            left += 1
+    return wanted - succeeded
 
 
 def dataset_of(run: TaskRun, environment: Environment) -> Dataset | None:

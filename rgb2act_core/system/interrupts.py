@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import signal
 import sys
@@ -13,6 +12,11 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN = 0.1  # seconds
 _received: list[int] = []  # signals since the outermost ``recorded``
+
+
+def _interrupt_main() -> None:
+    """Send SIGINT to the main thread, which also ends a sleep or a read that it waits in."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -28,7 +32,7 @@ def recorded() -> Iterator[Callable[[], int | None]]:
     def ignored(unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             # it was raised in a destructor, which drops exceptions: raise it again soon after
-            threading.Timer(AGAIN, _thread.interrupt_main).start()
+            threading.Timer(AGAIN, _interrupt_main).start()
         else:
             hook(unraisable)
 
@@ -75,7 +79,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     def interrupt() -> None:
         expired.set()
-        _thread.interrupt_main()
+        _interrupt_main()
 
     timer = threading.Timer(seconds, interrupt)
     timer.daemon = True

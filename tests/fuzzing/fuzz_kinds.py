@@ -20,7 +20,6 @@ import h5py
 import msgpack
 import numpy as np
 import recorded_files
-import rgb2act_recordings
 import rgb2act_wire
 import robotwin_episodes
 import torch
@@ -150,10 +149,8 @@ def _read_recordings(folder: Path) -> None:
         ("buffer.zarr", ("state[0:2]",), "absolute"),
         ("buffer.zarr.zip", ("state[0:2]",), "absolute"),
     ):
-        config = rgb2act_recordings.Recordings(
-            data=folder / name, joints=joints, actions=actions, control_hz=10.0
-        )
-        for episode in rgb2act_recordings.build(config).recorded():
+        config = Recordings(data=folder / name, joints=joints, actions=actions, control_hz=10.0)
+        for episode in build_recordings(config).recorded():
             np.asarray(episode.rgb[:])
 
 
@@ -169,7 +166,7 @@ def _write_buffer(folder: Path) -> None:
     recorded_files.write_buffer(folder / "replay_buffer.zarr", (2, 3))
 
 
-def _read_recordings(folder: Path) -> None:
+def _read_recording(folder: Path) -> None:
     (path,) = folder.iterdir()
     for episode in build_recordings(
         Recordings(data=path, actions="next_state", control_hz=10.0)
@@ -306,7 +303,7 @@ class _Session:
     def observe(self, rgb: Any, joints: Any) -> None:
         np.asarray(rgb).sum()
 
-    def act(self, seconds: float | None) -> Any:
+    def act(self, seconds: float | None = None) -> Any:
         assert seconds is None or 0 < seconds < 1e9
         return np.zeros((2, 14), np.float32)
 
@@ -396,9 +393,9 @@ KINDS = {
         Kind("hdf5 newer", _write_newer_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("hdf5 chunked", _write_chunked_hdf5, _read_hdf5, "**/*.hdf5"),
         Kind("recordings", _write_recordings, _read_recordings, "**/*"),
-        Kind("aloha", _write_aloha, _read_recordings, "**/*.hdf5"),
-        Kind("robomimic", _write_robomimic, _read_recordings, "**/*.hdf5"),
-        Kind("replay buffer", _write_buffer, _read_recordings, "**/*"),
+        Kind("aloha", _write_aloha, _read_recording, "**/*.hdf5"),
+        Kind("robomimic", _write_robomimic, _read_recording, "**/*.hdf5"),
+        Kind("replay buffer", _write_buffer, _read_recording, "**/*"),
         Kind("ply", _write_clouds("ply", _ply), _read_changed(read_point_cloud)),
         Kind("pcd", _write_clouds("pcd", _pcd), _read_changed(read_point_cloud)),
         Kind("npz", _write_npz, _read_changed(read_point_cloud)),
