@@ -53,6 +53,7 @@ assert torch.allclose(Compiled(net)(x), net(x), atol=1e-5)  # float32 sums of 32
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_code_compiled_for_other_instructions_is_not_reused(tmp_path: Path) -> None:
     """torch's cache of compiled graphs does not distinguish the vector instructions in use."""

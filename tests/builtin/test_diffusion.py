@@ -363,7 +363,11 @@ def trained(steps, config):
     [
         (150, {"mlp": Mlp(width=64, blocks=2)}),
         (300, {"transformer": Transformer(width=32, layers=1, heads=2)}),
-        pytest.param(700, {"unet": Unet(down_dims=(16, 32))}, marks=pytest.mark.slow),
+        pytest.param(
+            700,
+            {"unet": Unet(down_dims=(16, 32))},
+            marks=[pytest.mark.slow, pytest.mark.thorough],
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )

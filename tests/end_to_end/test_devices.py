@@ -98,6 +98,7 @@ def test_two_processes_train_the_models_of_one(files: Any, alone: Path, pair: Pa
             assert bool(((found[name] - values).abs() < 1e-3).all()), name
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(200 + 120 * KILLS)
 def test_killed_processes_of_one_machine_resume_to_the_bits_of_torchrun(
     files: Any,

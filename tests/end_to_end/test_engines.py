@@ -35,6 +35,7 @@ def test_local_workers_do_the_work_of_one_process(
         assert stored(puppet_root, kind) == stored(puppet_done, kind)
 
 
+@pytest.mark.thorough
 def test_an_error_of_a_shard_ends_the_run(
     cli: Cli, spec_file: Callable[..., Path], puppet_root: Path
 ) -> None:

@@ -109,10 +109,8 @@ def test_sigterm_saves_progress_as_ctrl_c_does(
 @pytest.mark.parametrize(
     ("stage", "folder"),
     [
-        ("scenes", "store"),
         ("extract", "store"),
         ("train", "store"),
-        ("align", "stage"),
         ("act", "stage"),
     ],
 )
@@ -205,6 +203,7 @@ HEADS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_training_of_every_head_resumes_from_its_checkpoint(
@@ -227,6 +226,7 @@ def test_training_of_every_head_resumes_from_its_checkpoint(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_smoke_run_killed_from_outside_gives_bit_identical_results(
     files: Files, puppet_site: Path, cli: Cli, spec_file: SpecFile, tmp_path: Path, smoke_done: Path

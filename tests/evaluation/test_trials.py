@@ -153,6 +153,7 @@ def test_trial_seeds_that_overlap_the_act_seeds_are_an_error(
         chain.run_pipeline(read_spec(spec), puppet_root, "train")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("trip", ["learn:sigkill:7", "step:orphan:50"])
 def test_interrupted_training_selects_the_same_weights(

@@ -298,7 +298,7 @@ def test_report_and_reevaluation_show_each_task(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
-@pytest.mark.parametrize("mode", ["embedding", "separate_heads"])
+@pytest.mark.parametrize("mode", ["separate_heads"])
 def test_a_killed_run_of_two_tasks_resumes_with_the_same_result(
     spec_file: SpecFile, tmp_path: Path, cli: Callable[..., Any], mode: str
 ) -> None:

@@ -114,6 +114,7 @@ def add(found: dict[str, Any], key: str, item: Any) -> None:
         found[key] = item[()].tobytes()
 
 
+@pytest.mark.thorough
 def test_several_simulators_record_the_same_files(
     config: Callable[..., Robotwin], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
