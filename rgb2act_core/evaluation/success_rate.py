@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from statistics import NormalDist
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import NormalDist, fmean, stdev
 from typing import Any
+
+# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; the last one is used beyond
+QUANTILES = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+)
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -26,6 +32,19 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     low = 0.0 if successes == 0 else middle - half  # exact: rounding can miss 0 by 1e-17
     high = 1.0 if successes == n else middle + half
     return low, high
+
+
+def over_seeds(rates: Sequence[float]) -> tuple[float, float] | None:
+    """Return Student's 95 % interval of the mean success rate of training seeds, within 0 to 1.
+
+    None with a single seed. Unlike an interval over episodes, it contains the differences between
+    trainings.
+    """
+    n = len(rates)
+    if n < 2:
+        return None
+    half = QUANTILES[min(n - 1, len(QUANTILES)) - 1] * stdev(rates) / math.sqrt(n)
+    return max(0.0, fmean(rates) - half), min(1.0, fmean(rates) + half)
 
 
 def success_lines(results: Mapping[str, Any]) -> Iterator[str]:

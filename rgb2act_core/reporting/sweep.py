@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from ..evaluation.success_rate import wilson
+from ..evaluation.success_rate import over_seeds, wilson
 from ..store.files import write_text
 from .blocks import Block, Cell, Fact, Page, Section, Styled, Table, note
 from .charts import bar
@@ -49,9 +49,19 @@ class SweepRow:
         """Wilson's 95 % interval of the success rate, over the episodes of all seeds."""
         return wilson(self.successes, self.episodes)
 
+    @property
+    def seed_interval(self) -> tuple[float, float] | None:
+        """Student's 95 % interval of the mean over seeds; None with a single seed."""
+        return over_seeds(self.rates)
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON data."""
-        return attrs.asdict(self) | {"rate": self.rate, "interval": list(self.interval)}
+        over = None if self.seed_interval is None else list(self.seed_interval)
+        return attrs.asdict(self) | {
+            "rate": self.rate,
+            "interval": list(self.interval),
+            "seed_interval": over,
+        }
 
 
 def pooled(runs: Sequence[SweepRun]) -> tuple[SweepRow, ...]:
@@ -89,11 +99,12 @@ def text_table(rows: Sequence[SweepRow]) -> str:
 def _headings(rows: Sequence[SweepRow]) -> list[str]:
     keys = list(rows[0].values) if rows else []
     policy = ["policy"] if _baselines(rows) else []
-    return [*keys, *policy, "success", "95 % interval", "episodes", "each seed"]
+    return [*keys, *policy, "success", "95 % interval", "episodes", "each seed", "95 % over seeds"]
 
 
 def _cells(row: SweepRow, rows: Sequence[SweepRow]) -> list[str]:
     low, high = row.interval
+    over = row.seed_interval
     return [
         *row.values.values(),
         *([row.policy] if _baselines(rows) else []),
@@ -101,6 +112,7 @@ def _cells(row: SweepRow, rows: Sequence[SweepRow]) -> list[str]:
         f"{percent(low)} to {percent(high)}",
         f"{row.successes} of {row.episodes}",
         ", ".join(map(percent, row.rates)),
+        "-" if over is None else f"{percent(over[0])} to {percent(over[1])}",
     ]
 
 
@@ -136,12 +148,12 @@ def _success(rows: Sequence[SweepRow]) -> Iterator[Block]:
         return
 
     def cells(row: SweepRow) -> list[Cell]:
-        *left, rate, interval, episodes, seeds = _cells(row, rows)
+        *left, rate, interval, episodes, seeds, over = _cells(row, rows)
         drawn = bar(row.rate, row.interval, row.policy == "act")
-        return [*left, Styled(rate, "bold"), drawn, interval, episodes, seeds]
+        return [*left, Styled(rate, "bold"), drawn, interval, episodes, seeds, over]
 
-    *left, rate, interval, episodes, seeds = _headings(rows)
-    numbers = (f"#{rate}", "", f"#{interval}", f"#{episodes}", f"#{seeds}")
+    *left, rate, interval, episodes, seeds, over = _headings(rows)
+    numbers = (f"#{rate}", "", f"#{interval}", f"#{episodes}", f"#{seeds}", f"#{over}")
     yield Table((*left, *numbers), [cells(row) for row in rows], sortable=True)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rgb2act_core.evaluation.success_rate import wilson
+import pytest
+
+from rgb2act_core.evaluation.success_rate import over_seeds, wilson
 from rgb2act_core.reporting.page import render_page
 from rgb2act_core.reporting.sweep import SweepRun, pooled, sweep_page, text_table
 
@@ -23,6 +25,14 @@ def test_row_pools_the_episodes_of_all_seeds() -> None:
     assert first.interval == wilson(4, 8)
     assert second.values == {"policy.condition": "b"}
     assert second.seeds == ("0",)
+    assert second.seed_interval is None
+
+
+def test_the_interval_over_seeds_is_that_of_their_mean() -> None:
+    rates = (0.9, 0.8, 0.85)  # standard deviation 0.05
+    assert over_seeds(rates) == pytest.approx((0.85 - 0.1242, 0.85 + 0.1242), abs=1e-4)
+    assert over_seeds((0.0, 1.0)) == (0.0, 1.0)
+    assert over_seeds((1.0, 1.0)) == (1.0, 1.0)
 
 
 def test_text_has_one_line_per_combination() -> None:
