@@ -75,7 +75,7 @@ def test_readme_has_commands_that_are_run() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_a_page_can_be_parsed(page: Path) -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for line in blocks(page):
         program, *words = shlex.split(line, comments=True)
         if program == "rgb2act":
@@ -89,7 +89,7 @@ def test_commands_of_a_page_can_be_parsed(page: Path) -> None:
 
 def test_make_targets_that_are_named_exist() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    for target in set(re.findall(r"`make (\w+)`", text)):
+    for target in set(re.findall(r"`make ([\w-]+)`", text)):
         assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0
 
 
