@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..system.memory import is_out_of_memory
 from ..weights.checkpoint_files import first_line
 from .observations import Inputs
 
@@ -38,6 +39,8 @@ def trace(graph: PolicyGraph, inputs: Inputs) -> ExportedProgram:
         try:
             return torch.export.export(graph, (), values, strict=False)
         except Exception as err:
+            if is_out_of_memory(err):
+                raise
             raise UserError(
                 f"export: {_untraceable(graph, values)} cannot be traced by torch.export"
                 f" ({first_line(err)}); its plugin must avoid Python control flow and numpy on"

@@ -6,7 +6,8 @@ Shapes: H W = pixels
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,13 @@ def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     height, width = size
     resample = Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(image).resize((width, height), resample), np.uint8)
+
+
+def cameras_of_one_size(sizes: Mapping[str, Collection[tuple[int, int]]]) -> tuple[str, ...]:
+    """Return the cameras whose images all have the most frequent size, from the sizes of each."""
+    found = Counter(size for of_camera in sizes.values() for size in of_camera)
+    chosen = {size for size, _ in found.most_common(1)}
+    return tuple(name for name, of_camera in sizes.items() if set(of_camera) == chosen)
 
 
 def common_size(

@@ -181,6 +181,18 @@ def test_a_backbone_that_cannot_be_traced_is_refused_and_leaves_no_folder(
     assert not list(tmp_path.iterdir())
 
 
+def test_memory_that_runs_out_is_no_fault_of_a_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        export(*small_policy.build(), tmp_path / "policy", "torch")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_exported_is_refused_by_name(tmp_path: Path) -> None:
     policy, _ = small_policy.build(capabilities=frozenset())
     with pytest.raises(UserError, match="the policy head 'mine' cannot be exported"):

@@ -5,7 +5,6 @@ Shapes: R = recorded frames, A = action dimensions, N = images
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import DatasetSummary, Environment, EpisodeOverview
-from rgb2act_core.recordings import describe_actions, unit_keys
+from rgb2act_core.recordings import cameras_of_one_size, describe_actions, unit_keys
 
 from .config import Recordings
 from .episode_reader import read_camera, read_motion
@@ -199,7 +198,7 @@ def _table(found: _Found) -> dict[str, Any]:
     """Return the [environment] table for the intact episodes."""
     table: dict[str, Any] = {"use": "recordings", "data": found.data_set.path.resolve()}
     table |= {k: list(v) if isinstance(v, tuple) else v for k, v in found.keys.items()}
-    if len(names := _cameras(found)) < len(found.cameras):
+    if len(names := cameras_of_one_size(found.cameras)) < len(found.cameras):
         table["cameras"] = list(names)
     table |= _units(found)
     if found.data_set.rate is None:
@@ -207,13 +206,6 @@ def _table(found: _Found) -> dict[str, Any]:
     if damaged := [report.name for report in found.reports if report.problems]:
         table["skip"] = damaged
     return table
-
-
-def _cameras(found: _Found) -> tuple[str, ...]:
-    """Return the cameras of the most frequent size."""
-    sizes = Counter(size for sizes in found.cameras.values() for size in sizes)
-    chosen = tuple(size for size, _ in sizes.most_common(1))
-    return tuple(name for name, sizes in found.cameras.items() if sizes == chosen)
 
 
 def _units(found: _Found) -> dict[str, Any]:
@@ -235,7 +227,9 @@ def _environments(found: _Found) -> Iterator[Environment]:
     table = _table(found)
     options: dict[str, Any] = {"control_hz": table.get("control_hz"), **found.keys}
     options |= {k: tuple(v) if isinstance(v, list) else v for k, v in _units(found).items()}
-    config = Recordings(data=found.data_set.path, cameras=_cameras(found), **options)
+    config = Recordings(
+        data=found.data_set.path, cameras=cameras_of_one_size(found.cameras), **options
+    )
     environment: Any = RecordingsEnvironment(
         config, found.data_set, [report.name for report in found.valid]
     )

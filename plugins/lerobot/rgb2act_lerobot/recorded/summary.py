@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import DatasetSummary, Environment, EpisodeOverview
-from rgb2act_core.recordings import describe_actions, unit_keys
+from rgb2act_core.recordings import cameras_of_one_size, describe_actions, unit_keys
 
 from ..config import LeRobot
 from .episode_report import EpisodeReport, report_of
@@ -152,19 +152,12 @@ def _table(found: _Found) -> dict[str, Any]:
     tasks, chosen = found.listing.tasks, counts.most_common(1)
     if len(counts) > 1:
         table["task"] = tasks[chosen[0][0]]
-    if len(names := _cameras(found)) < len(found.cameras):
+    if len(names := cameras_of_one_size(found.cameras)) < len(found.cameras):
         table["cameras"] = list(names)
     table |= _unit_keys(found)
     if damaged := [r.entry.name for r in found.reports if r.problems]:
         table["skip"] = damaged
     return table
-
-
-def _cameras(found: _Found) -> tuple[str, ...]:
-    """Return the cameras of the most frequent size."""
-    sizes = Counter(size for sizes in found.cameras.values() for size in sizes)
-    chosen = tuple(size for size, _ in sizes.most_common(1))
-    return tuple(name for name, sizes in found.cameras.items() if sizes == chosen)
 
 
 def _unit_keys(found: _Found) -> dict[str, Any]:
@@ -181,7 +174,9 @@ def _environments(found: _Found) -> Iterator[Environment]:
 
     if not found.valid or not found.match:
         return
-    config = LeRobot(data=found.path, cameras=_cameras(found), **_unit_keys(found))
+    config = LeRobot(
+        data=found.path, cameras=cameras_of_one_size(found.cameras), **_unit_keys(found)
+    )
     environment: Any = LeRobotEnvironment(
         config, found.listing, [report.entry for report in found.valid]
     )
