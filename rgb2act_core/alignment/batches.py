@@ -17,7 +17,6 @@ import torch.nn.functional as F  # noqa: N812 the field's usual name
 from torch import Tensor
 
 from ..features.prefetch import TokenPrefetcher, TokenRequest
-from ..features.token_grids import TokenSample
 from ..spec import Align, Augment
 from ..training.randomness import Purpose, step_generator
 from ..training.ranks import ALONE, Ranks
@@ -32,6 +31,7 @@ from .inputs import AlignmentInputs
 from .losses import Similarity
 from .objective import LossTargets, TargetBank, embed, objective
 from .outputs import AlignedOutputs
+from .sampled_cells import cells_of_step
 
 Metrics = Mapping[str, float | Tensor]
 
@@ -175,13 +175,6 @@ class AlignmentBatches:
 
         return similar
 
-    def _sample(self, step: int) -> TokenSample | None:
-        """Return the grid cells that a step uses; None is all."""
-        if not self.config.tokens:
-            return None
-        generator = step_generator(self.seed, step, Purpose.CELLS)
-        return self.aligner.sample_cells(self.config.tokens, self.config.replacement, generator)
-
     def _split(self, rows: Rows) -> list[Rows]:
         """Return the rows of each part: micro-batches with GradCache, otherwise one."""
         count = 1
@@ -191,7 +184,7 @@ class AlignmentBatches:
 
     def _parts(self, rows: Rows, step: int) -> list[_Part]:
         """Return this process's rows of each part of a batch."""
-        sample, parts = self._sample(step), []
+        sample, parts = cells_of_step(self.aligner, self.config, self.seed, step), []
         for number, part_rows in enumerate(self._split(rows)):
             own = part_rows[self.ranks.own(len(part_rows))]
             needed, windows_LK = self.frames.required_rows(own, self.aligner.config)

@@ -218,12 +218,15 @@ def train_work(run: Run) -> Work:
     """Return what the speed of training depends on; its units are steps."""
     policy = canonical(run.spec.policy)
     del policy["steps"]
-    return {
+    work: dict[str, Any] = {
         "stage": Stage.TRAIN,
         "policy": policy,
         "backbones": [canonical(choice) for choice in policy_backbones(run.spec)],
         "machine": machine(run),
     }
+    if run.spec.policy.observes.trains_aligner:  # its steps compute the aligner too
+        work["align"] = align_work(run)["align"]
+    return work
 
 
 def act_work(run: Run) -> Work:

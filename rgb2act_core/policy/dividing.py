@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.windows import plan_index, trained_steps
+from ..features.token_grids import TokenSample
 from ..training.ranks import Ranks
 from ..training.row_draws import RowDraws, RowSet
 from ..training.sampler import Rows
@@ -17,13 +18,20 @@ from .samples import Samples
 from .shared_batch import SharedBatch
 
 
-def shared_loss(policy: Policy, samples: Samples, rows: Rows, noise: float, ranks: Ranks) -> Tensor:
+def shared_loss(
+    policy: Policy,
+    samples: Samples,
+    rows: Rows,
+    noise: float,
+    ranks: Ranks,
+    sample: TokenSample | None = None,
+) -> Tensor:
     """Return this process's share of the loss of a batch that all processes divide."""
     own = ranks.own(len(rows))
     mine, batch = rows[own], _batch(samples, rows, own, policy.config.horizon)
     draws = {**_frame_draws(policy, samples, rows, own), len(mine): batch.rows()}
     with RowDraws(draws):
-        obs, extra = samples.observe(policy, mine, noise)
+        obs, extra = samples.observe(policy, mine, noise, sample)
         chunks = samples.plans(mine, policy.config.horizon)
         loss = policy.loss(obs, chunks.actions, chunks.trained, batch)
     return loss + extra * (len(mine) / len(rows))

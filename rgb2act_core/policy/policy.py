@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..alignment.aligner import Aligned
+from ..alignment.aligner import Aligned, Aligner
 from ..data.standardization import Standardization
 from ..data.windows import window_index
 from ..distillation.student_encoder import StudentEncoder
 from ..errors import UserError
 from ..features.fingerprint import Fingerprint
+from ..features.token_grids import TokenSample
 from ..interfaces import Compilable, Inpainting, MultiPlan, Plans, PolicyHead, PolicyModule
 from ..plugins.components import Capability
 from ..spec import Tokens
@@ -147,10 +148,18 @@ class Policy(nn.Module):
         shape = (-1, *[1] * (ndim - 2), self.action_half.shape[1])
         return self.action_middle[task_B].view(shape), self.action_half[task_B].view(shape)
 
-    def align(self, tokens: Sequence[Tensor], windows_LK: Tensor | None = None) -> Aligned:
-        """Return the aligner's outputs for tokens (B, V, N, C), one tensor per backbone."""
-        assert self.aligner is not None
-        aligned: Aligned = self.aligner(tokens, windows_LK=windows_LK)
+    def align(
+        self,
+        tokens: Sequence[Tensor],
+        windows_LK: Tensor | None = None,
+        sample: TokenSample | None = None,
+    ) -> Aligned:
+        """Return the aligner's outputs for tokens (B, V, N, C), one tensor per backbone.
+
+        With a sample, the tokens are only those that its cells are interpolated from.
+        """
+        assert isinstance(self.aligner, Aligner)
+        aligned: Aligned = self.aligner(tokens, sample=sample, windows_LK=windows_LK)
         return aligned
 
     @property

@@ -31,6 +31,7 @@ from ..features.aligned import StoredAligned
 from ..features.frames import TokenFrames, open_frames
 from ..features.pixel_encoder import open_images
 from ..features.reader import FrameIndex, StoredEmbeddings, StoredFeatures
+from ..features.token_grids import TokenSample
 from ..interfaces import EnvironmentInfo, Episode
 from ..spec import PolicySpec, Spec
 from ..spec.conditions import Condition
@@ -77,15 +78,23 @@ class Samples:
     after_end: Literal["repeat", "mask"]
 
     def observe(
-        self, policy: Policy, samples: NDArray[np.int64], noise: float
+        self,
+        policy: Policy,
+        samples: NDArray[np.int64],
+        noise: float,
+        sample: TokenSample | None = None,
     ) -> tuple[Observation, Tensor | float]:
-        """Return the observations (B, O, ...) of samples (B,), and the fusion's loss term."""
+        """Return the observations (B, O, ...) of samples (B,), and the fusion's loss term.
+
+        ``sample`` are the grid cells from which an aligner that is trained with the head computes
+        its embedding; None is all.
+        """
         rows_BO = self.observed_rows(policy, samples)
         row_BO = torch.from_numpy(rows_BO)
         task_B = self.task_R[row_BO[:, -1]]
         if self.frames is not None and policy.aligner is not None:
             needed, windows = self.frames.required_rows(rows_BO.reshape(-1), policy.aligner.config)
-            aligned = policy.align(self.frames.gather(needed), windows)
+            aligned = policy.align(self.frames.gather(needed, sample), windows, sample)
             state_BS = self.features_R.vector[row_BO.reshape(-1)]
             flat = aligned_features(policy.condition, aligned, state_BS)
             features = flat.unflatten(rows_BO.shape)

@@ -39,6 +39,7 @@ from .run import Run
 VERSIONS = {Stage.ALIGN: 2, Stage.DISTILL: 1, Stage.TRAIN: 3, Stage.ACT: 5}
 TRIALS_VERSION = 2  # of the evaluation during training
 FREEZE_VERSION = 2  # of plans whose first steps are held fixed
+CELLS_VERSION = 1  # of training the aligner with the head on some of the cells
 ALIGNED_VERSION = 1  # of stored outputs of an aligner
 
 
@@ -241,6 +242,8 @@ def train_inputs(
             inputs["aligned"] = dict(stored_aligned(run).recipe)
     elif policy.observes.aligner is not None:
         inputs["aligner"] = align_inputs(run, data)
+        if policy.observes.trains_aligner and align_of(run.spec).tokens:
+            inputs["cells"] = CELLS_VERSION
     elif policy.observes.backbones == "one":
         inputs["backbones"] = [feature_recipe(run.spec, c) for c in policy_backbones(run.spec)]
     if policy.observes.teacher:

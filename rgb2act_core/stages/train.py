@@ -11,7 +11,9 @@ import attrs
 import torch
 from torch import Tensor
 
+from ..alignment.aligner import Aligner
 from ..alignment.building import new_aligner
+from ..alignment.sampled_cells import cells_of_step
 from ..alignment.saving import load_aligner
 from ..alignment.teacher_space import identity_transform
 from ..data.action_layout import action_index
@@ -22,6 +24,7 @@ from ..evaluation.episode_metrics import JOINTS, demonstrated_jump
 from ..evaluation.trials import open_trials
 from ..features.fingerprint import Fingerprint
 from ..features.fingerprint_checks import check_aligner
+from ..features.token_grids import TokenSample, check_token_count, finest
 from ..features.token_room import SPILLED
 from ..interfaces import EnvironmentInfo
 from ..policy.conditioning import Features, FrameEncoder, token_size
@@ -161,6 +164,8 @@ def _aligner(
         return None
     spec = run.spec
     inputs = open_features(spec, data, stored_features(run), fingerprints, device)
+    if condition.trains_aligner:
+        check_token_count(align_of(spec), finest(inputs.grids))
     transform = identity_transform(embedding_width(spec))
     aligner = new_aligner(align_of(spec), inputs, transform, spec.seed)
     return aligner.requires_grad_(condition.trains_aligner)
@@ -245,9 +250,10 @@ def _job(
 
     def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         with bfloat16(spec.precision == "bfloat16", samples.actions_RA.device):
+            sample = _cells(run.spec, policy, step)
             if not ranks.alone:
-                return shared_loss(policy, samples, rows, spec.noise, ranks), {}
-            obs, extra = samples.observe(policy, rows, spec.noise)
+                return shared_loss(policy, samples, rows, spec.noise, ranks, sample), {}
+            obs, extra = samples.observe(policy, rows, spec.noise, sample)
             chunks = samples.plans(rows, spec.horizon)
             return policy.loss(obs, chunks.actions, chunks.trained) + extra, {}
 
@@ -268,6 +274,13 @@ def _job(
         tf32=spec.precision == "tf32",
         checkpoint_seconds=run.spec.compute.checkpoint_seconds,
     )
+
+
+def _cells(spec: Spec, policy: Policy, step: int) -> TokenSample | None:
+    """Return the grid cells that a step of an aligner which is trained with the head uses."""
+    if not policy.condition.trains_aligner or not isinstance(policy.aligner, Aligner):
+        return None
+    return cells_of_step(policy.aligner, align_of(spec), spec.seed, step)
 
 
 @torch.no_grad()

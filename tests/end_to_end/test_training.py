@@ -97,6 +97,29 @@ def test_end_to_end_trains_the_aligner_and_random_aligner_does_not(
 
 
 @pytest.mark.usefixtures("puppet")
+def test_end_to_end_trains_on_sampled_positions_and_plans_with_all(
+    files: Files, spec_file: SpecFile, puppet_root: Path
+) -> None:
+    from rgb2act_core.policy.saving import load_policy
+
+    def trained(tokens: int, **options: Any) -> torch.Tensor:
+        policy = {"condition": "end_to_end", "steps": 12, "warmup": 0}
+        spec = spec_file(policy=policy, align={"tokens": tokens, **options})
+        folder = chain.run_pipeline(read_spec(spec), puppet_root, "train")
+        assert not verify(folder).problems
+        weights = load_policy(files(puppet_root).folder("train")).parameters()
+        return torch.cat([p.flatten() for p in weights])
+
+    every = trained(0)
+    positions = 4  # of the common grid
+    assert torch.allclose(trained(positions), every, atol=1e-5)
+    assert not torch.allclose(trained(1), every, atol=1e-3)
+    assert not torch.allclose(trained(9, replacement=True), every, atol=1e-3)
+    with pytest.raises(UserError, match=r"align.tokens: 9 is more than the 4 tokens"):
+        trained(9)
+
+
+@pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize("condition", ["end_to_end", "random_aligner", "proprio_only"])
 def test_policy_without_a_trained_aligner_needs_no_clouds_and_no_teacher(
     files: Files, spec_file: SpecFile, tmp_path: Path, condition: str
