@@ -22,7 +22,7 @@ from .plugins import registry
 from .plugins.components import Command
 from .system import interrupts, streams
 from .system.json_output import print_json_error
-from .system.memory import memory_errors
+from .system.memory import memory_errors, reuse_freed_memory
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     streams.open_closed()
+    reuse_freed_memory()
     try:
         with interrupts.recorded() as received:
             code = _run(given, received)

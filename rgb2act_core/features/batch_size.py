@@ -20,7 +20,7 @@ MAX_FRAMES = 64  # larger batches are not faster on any device
 UNMEASURED_FRAMES = 8  # where the memory in use cannot be measured
 SHARE = 0.5  # of a device's free memory
 HOST_SHARE = 0.25  # of the host's free memory, which other processes need too
-HOST_BYTES = 1 << 30  # at most: larger batches are not faster on a CPU and delay progress
+HOST_BYTES = 1 << 27  # at most: the arrays of larger batches are slower on a CPU
 
 T = TypeVar("T")
 

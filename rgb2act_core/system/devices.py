@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from ..errors import UserError
-from .memory import available_memory
+from .memory import available_memory, return_freed_memory
 
 
 def device_of(device: str, threads: int = 0) -> str:
@@ -109,6 +109,7 @@ def measure_peak_memory(device: str) -> Iterator[Callable[[], int | None]]:
         before = torch.cuda.memory_allocated(device)
         yield lambda: torch.cuda.max_memory_allocated(device) - before
         return
+    return_freed_memory()  # else what is measured would reuse it
     if device != "cpu" or not _reset_peak():
         yield lambda: None
         return

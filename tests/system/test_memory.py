@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +83,55 @@ def test_groups_of_version_1_count(group: Group, tmp_path: Path) -> None:
 )
 def test_errors_of_libraries_that_mean_no_memory(err: Exception, expected: bool) -> None:
     assert memory.is_out_of_memory(err) == expected
+
+
+# arrays of 16 MiB, as networks allocate them, behind one that stays
+ARRAYS = """
+import resource
+import numpy as np
+from rgb2act_core.system import devices, memory
+{first}
+def work():
+    arrays = [np.ones(2 << 20) for _ in range(4)]
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    work()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+with devices.measure_peak_memory("cpu") as used:
+    work()
+print(faults, used() >> 20)
+"""
+GLIBC = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="sets options of the C library"
+)
+
+
+def faults_and_peak(first: str, **variables: str) -> tuple[int, int]:
+    """Return page faults of repeated work after a line, and the MiB measured for its last turn."""
+    script = ARRAYS.format(first=first)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    faults, peak = map(int, done.stdout.split())
+    return faults, peak
+
+
+@GLIBC
+def test_freed_memory_is_reused_and_still_measured() -> None:
+    cleared, _ = faults_and_peak("")
+    reused, peak = faults_and_peak("memory.reuse_freed_memory()")
+    assert reused * 10 < cleared
+    assert 60 <= peak <= 80
+
+
+@GLIBC
+def test_an_allocator_that_the_environment_sets_up_is_left_as_it_is() -> None:
+    own = {"MALLOC_MMAP_THRESHOLD_": "100000"}
+    reused, _ = faults_and_peak("memory.reuse_freed_memory()")
+    cleared, _ = faults_and_peak("memory.reuse_freed_memory()", **own)
+    assert reused * 10 < cleared
