@@ -27,6 +27,7 @@ def output(name: str, *options: str) -> str:
         ["bench_claims", "--episodes", "20"],
         ["bench_devices", "--batch", "16", "--steps", "2"],
         ["bench_extract", "--quick", "--rounds", "1"],
+        ["bench_extract_memory", "--quick", "--rounds", "1"],
         ["bench_features"],
         ["bench_student", "--variant", "vits16", "--size", "64"],
     ],

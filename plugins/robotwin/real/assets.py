@@ -6,7 +6,8 @@ The robot has the joints, links, cameras and config of RoboTwin's aloha-agilex, 
 two six-joint arms made of slim cylinders, which hide little from the head camera, with parallel
 fingers. Tasks whose objects are boxes (handover_block, stack_blocks_two, stack_blocks_three,
 blocks_ranking_rgb, blocks_ranking_size) need nothing else; beat_block_hammer needs the hammer of
-``hammer.py``.
+``hammer.py``. ``demo_randomized`` also takes the boxes of ``clutter.py`` and the patterns of
+``textures.py``.
 Success rates with these assets do not carry over to the real robot.
 
 Lengths are metres, angles radians; a link's frame has x along the hand and z up.
@@ -21,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from clutter import write_clutter
 from hammer import write_hammer
+from textures import write_textures
 
 Vector = tuple[float, float, float]
 
@@ -227,8 +230,6 @@ def make(folder: Path) -> Path:
     robot = assets / "embodiments" / ROBOT
     for path in (robot / "urdf", robot / "srdf", assets / "objects" / "objaverse"):
         path.mkdir(parents=True, exist_ok=True)
-    for kind in ("seen", "unseen"):
-        (assets / "background_texture" / kind).mkdir(parents=True, exist_ok=True)
     ElementTree.ElementTree(urdf()).write(robot / "urdf" / f"{URDF}.urdf", xml_declaration=True)
     for name in (
         "srdf",
@@ -245,6 +246,8 @@ def make(folder: Path) -> Path:
     (assets / "objects" / "objaverse" / "list.json").write_text(json.dumps(no_objects))
     (assets / "objects" / "same.json").write_text("{}")
     write_hammer(assets / "objects")
+    write_clutter(assets / "objects")
+    write_textures(assets / "background_texture")
     return assets
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,17 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 SCRIPTS = Path(__file__).parents[2] / "real"
 
 
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of stand-in assets, written by the script."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return Path(import_module("assets").make(tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        return Path(import_module("assets").make(tmp_path_factory.mktemp("stand_in")))
 
 
 def test_links_of_the_arms_are_slim_cylinders(written: Path) -> None:
@@ -60,6 +61,35 @@ def test_hammer_strikes_with_the_end_of_its_head(written: Path) -> None:
     assert struck[2] == pytest.approx(values(content, buffer, head)[:, 2].max())
     for pose in data["contact_points_pose"]:
         assert np.linalg.det(np.array(pose)[:3, :3]) == pytest.approx(1)
+
+
+def test_clutter_stands_on_the_table_and_has_the_size_that_is_stated(written: Path) -> None:
+    models = sorted((written / "objects/900_clutter").glob("model_data*.json"))
+    assert len(models) >= 10  # RoboTwin puts ten objects on a table
+    for path in models:
+        data = json.loads(path.read_text())
+        number = path.stem.removeprefix("model_data")
+        for kind in ("visual", "collision"):
+            content, buffer = parsed(path.parent / f"{kind}/base{number}.glb")
+            vertices = values(content, buffer, 0)
+            assert vertices[:, 1].min() == pytest.approx(0, abs=1e-6)
+            assert np.ptp(vertices, 0) == pytest.approx(data["extents"], abs=1e-6)
+        assert data["stable"]
+
+
+def test_textures_have_the_names_that_robotwin_draws_and_no_seams(written: Path) -> None:
+    seen = set()
+    for kind in ("seen", "unseen"):
+        folder = written / "background_texture" / kind
+        count = len(list(folder.iterdir()))
+        for number in range(count):  # RoboTwin draws a number below the count of files
+            image = np.asarray(Image.open(folder / f"{number}.png").convert("RGB"), np.int16)
+            seen.add(image.tobytes())
+            for axis in (0, 1):
+                step = np.abs(np.diff(image, axis=axis)).max()
+                seam = np.abs(np.take(image, 0, axis) - np.take(image, -1, axis)).max()
+                assert seam <= 1.5 * step + 1
+    assert len(seen) == 250
 
 
 def parsed(path: Path) -> tuple[dict[str, Any], bytes]:
