@@ -20,7 +20,8 @@ MAX_FRAMES = 64  # larger batches are not faster on any device
 UNMEASURED_FRAMES = 8  # where the memory in use cannot be measured
 SHARE = 0.5  # of a device's free memory
 HOST_SHARE = 0.25  # of the host's free memory, which other processes need too
-HOST_BYTES = 1 << 27  # at most: the arrays of larger batches are slower on a CPU
+HOST_BYTES = 1 << 30  # at most: larger batches are not faster on a CPU and delay progress
+THREAD_BYTES = 1 << 27  # at most for each thread: memory of larger arrays is not reused
 
 T = TypeVar("T")
 
@@ -106,4 +107,5 @@ def available(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(SHARE * (free_memory(str(device)) + cached))
-    return min(int(HOST_SHARE * free_memory("cpu")), HOST_BYTES)
+    limit = min(HOST_BYTES, THREAD_BYTES * torch.get_num_threads())
+    return min(int(HOST_SHARE * free_memory("cpu")), limit)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..system.interrupts import recorded
+from ..system.memory import reuse_freed_memory
 from ..system.progress import quiet
 from ..training.place import Place, place_in
 from .training_jobs import TrainingJob
@@ -64,6 +65,7 @@ def end_with_parent() -> None:
 def main() -> int:
     """Follow the process that has started this one."""
     end_with_parent()
+    reuse_freed_memory()
     place = place_in()
     assert place is not None
     with recorded():

@@ -24,14 +24,14 @@ def shared_loss(
     rows: Rows,
     noise: float,
     ranks: Ranks,
-    sample: TokenSample | None = None,
+    cells: TokenSample | None = None,
 ) -> Tensor:
     """Return this process's share of the loss of a batch that all processes divide."""
     own = ranks.own(len(rows))
     mine, batch = rows[own], _batch(samples, rows, own, policy.config.horizon)
     draws = {**_frame_draws(policy, samples, rows, own), len(mine): batch.rows()}
     with RowDraws(draws):
-        obs, extra = samples.observe(policy, mine, noise, sample)
+        obs, extra = samples.observe(policy, mine, noise, cells)
         chunks = samples.plans(mine, policy.config.horizon)
         loss = policy.loss(obs, chunks.actions, chunks.trained, batch)
     return loss + extra * (len(mine) / len(rows))

@@ -82,11 +82,11 @@ class Samples:
         policy: Policy,
         samples: NDArray[np.int64],
         noise: float,
-        sample: TokenSample | None = None,
+        cells: TokenSample | None = None,
     ) -> tuple[Observation, Tensor | float]:
         """Return the observations (B, O, ...) of samples (B,), and the fusion's loss term.
 
-        ``sample`` are the grid cells from which an aligner that is trained with the head computes
+        ``cells`` are the grid cells from which an aligner that is trained with the head computes
         its embedding; None is all.
         """
         rows_BO = self.observed_rows(policy, samples)
@@ -94,7 +94,7 @@ class Samples:
         task_B = self.task_R[row_BO[:, -1]]
         if self.frames is not None and policy.aligner is not None:
             needed, windows = self.frames.required_rows(rows_BO.reshape(-1), policy.aligner.config)
-            aligned = policy.align(self.frames.gather(needed, sample), windows, sample)
+            aligned = policy.align(self.frames.gather(needed, cells), windows, cells)
             state_BS = self.features_R.vector[row_BO.reshape(-1)]
             flat = aligned_features(policy.condition, aligned, state_BS)
             features = flat.unflatten(rows_BO.shape)

@@ -86,8 +86,8 @@ class Extract:
     compression: Literal["none", "zstd"] = "none"
     """``none`` can be memory-mapped and is fast to read; ``zstd`` is smaller and slower."""
     batch_size: int = fields.runtime(default=0, validator=between(0, MOST))
-    """Frames that are encoded at once. 0 uses as many as fit in memory, up to 64; on a CPU as many
-    as take 128 MiB. The batch is halved whenever memory runs out."""
+    """Frames that are encoded at once. 0 uses as many as fit in memory, at most 64, and on a CPU at
+    most 128 MiB for each thread. The batch is halved whenever memory runs out."""
 
     def __attrs_post_init__(self) -> None:
         """Raise ValueError for keys that contradict each other."""

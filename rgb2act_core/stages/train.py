@@ -250,10 +250,10 @@ def _job(
 
     def loss(rows: Rows, step: int) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         with bfloat16(spec.precision == "bfloat16", samples.actions_RA.device):
-            sample = _cells(run.spec, policy, step)
+            cells = _cells(run.spec, policy, step)
             if not ranks.alone:
-                return shared_loss(policy, samples, rows, spec.noise, ranks, sample), {}
-            obs, extra = samples.observe(policy, rows, spec.noise, sample)
+                return shared_loss(policy, samples, rows, spec.noise, ranks, cells), {}
+            obs, extra = samples.observe(policy, rows, spec.noise, cells)
             chunks = samples.plans(rows, spec.horizon)
             return policy.loss(obs, chunks.actions, chunks.trained) + extra, {}
 

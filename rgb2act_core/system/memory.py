@@ -22,24 +22,30 @@ _NO_MEMORY = re.compile(
 
 # options of mallopt of the GNU C library, and the environment variables that set them
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
-KEPT_BYTES = 1 << 28  # freed memory that the process keeps
+_VARIABLES = (
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_MMAP_MAX_",
+)
+KEPT_BYTES = 1 << 28  # freed memory that a heap of the process keeps
 REUSED_BYTES = 1 << 25  # largest array whose memory is kept, the largest value of mallopt
 
 
 def reuse_freed_memory() -> None:
-    """Keep freed memory in the process, up to 256 MiB of arrays of at most 32 MiB each.
+    """Return freed arrays of at most 32 MiB to the system only where more than 256 MiB are free.
 
-    By default the GNU C library returns it to the system at once, which clears each page when a
-    network allocates its next array: half of the time of a convolution on a CPU. Other C libraries
-    are left as they are, and so is one that the environment sets up.
+    By default the GNU C library returns them much sooner. The system then clears each page again
+    when a network allocates its next array: half of the time of a convolution on a CPU. Other C
+    libraries are left as they are, and so is one that the environment sets up.
     """
-    if any(name in os.environ for name in _VARIABLES):
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc." in tunables or any(name in os.environ for name in _VARIABLES):
         return
     with contextlib.suppress(AttributeError, OSError):
         library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, REUSED_BYTES)
-        library.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+        if library.mallopt(_MMAP_THRESHOLD, REUSED_BYTES):
+            library.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def return_freed_memory() -> None:

@@ -120,6 +120,50 @@ def test_end_to_end_trains_on_sampled_positions_and_plans_with_all(
 
 
 @pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("options", [{}, {"sample": "window", "window": 3}], ids=["step", "window"])
+def test_processes_divide_a_batch_of_end_to_end_on_the_same_positions(
+    spec_file: SpecFile, files: Files, puppet_root: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    from rgb2act_core.alignment.aligner import Aligner
+    from rgb2act_core.pipeline.run_record import open_dataset, read_run
+    from rgb2act_core.policy.dividing import shared_loss
+    from rgb2act_core.policy.samples import open_samples
+    from rgb2act_core.policy.saving import load_policy
+    from rgb2act_core.stages.keys import stored_features
+    from rgb2act_core.training.randomness import seed_modules
+    from rgb2act_core.training.ranks import Ranks
+
+    policy = {"condition": "end_to_end", "steps": 1}
+    spec = read_spec(spec_file(policy=policy, align={"tokens": 2, **options}))
+    tasks, data = open_dataset(read_run(chain.run_pipeline(spec, puppet_root, "train")))
+    trained = load_policy(files(puppet_root).folder("train")).requires_grad_()
+    aligner, run = trained.aligner, tasks.run
+    assert isinstance(aligner, Aligner)
+    args = (run.spec, data, stored_features(run), None, tasks.info, aligner, "cpu", tmp_path)
+    samples, generator = open_samples(*args), torch.Generator().manual_seed(0)
+    two, every = aligner.sample_cells(2, False, generator), None
+    rows = samples.rows[:9]
+
+    def shares(size: int, cells: Any) -> torch.Tensor:
+        """Return the sum of the losses and gradients of ``size`` processes."""
+        trained.zero_grad()
+        total = torch.zeros(1)
+        for rank in range(size):
+            seed_modules(0, 5)
+            loss = shared_loss(trained, samples, rows, 0.0, Ranks(rank, size), cells)
+            loss.backward()
+            total += loss.detach()
+        return torch.cat(
+            [total, *(p.grad.flatten() for p in aligner.parameters() if p.grad is not None)]
+        )
+
+    expected = shares(1, two)
+    for size in (2, 3):
+        assert torch.allclose(shares(size, two), expected, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(shares(1, every), expected, rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.usefixtures("puppet")
 @pytest.mark.parametrize("condition", ["end_to_end", "random_aligner", "proprio_only"])
 def test_policy_without_a_trained_aligner_needs_no_clouds_and_no_teacher(
     files: Files, spec_file: SpecFile, tmp_path: Path, condition: str

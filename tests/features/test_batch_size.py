@@ -54,7 +54,14 @@ def test_the_automatic_size_is_a_power_of_two(
 
 
 def test_available_memory_is_capped_on_a_cpu() -> None:
-    assert 0 < batch_size.available(CPU) <= batch_size.HOST_BYTES
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 32):
+            torch.set_num_threads(count)
+            limit = min(count * batch_size.THREAD_BYTES, batch_size.HOST_BYTES)
+            assert 0 < batch_size.available(CPU) <= limit
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_running_out_of_memory_halves_the_size(capsys: pytest.CaptureFixture[str]) -> None:

