@@ -110,6 +110,7 @@ def test_missing_compiler_is_an_error_before_any_work(
     assert "act.compile: C++ compiler '/nowhere/g++' not found" in found.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.usefixtures("puppet")
 def test_compiling_is_part_of_the_evaluation_key(
