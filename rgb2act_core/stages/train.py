@@ -278,8 +278,9 @@ def _job(
 
 def _cells(spec: Spec, policy: Policy, step: int) -> TokenSample | None:
     """Return the grid cells that a step of an aligner which is trained with the head uses."""
-    if not policy.condition.trains_aligner or not isinstance(policy.aligner, Aligner):
+    if not policy.condition.trains_aligner:
         return None
+    assert isinstance(policy.aligner, Aligner)
     return cells_of_step(policy.aligner, align_of(spec), spec.seed, step)
 
 
