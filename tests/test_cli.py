@@ -267,6 +267,38 @@ def test_closed_stdout_is_no_error() -> None:
         assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("reader", ["left", "full"])
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ("raise KeyboardInterrupt", 130, "interrupted"),
+        ("from rgb2act_core.errors import UserError; raise UserError('key: wrong')", 2, "key: "),
+        ("1 / 0", 1, "Traceback"),
+    ],
+)
+def test_an_error_whose_json_nobody_reads_stays_that_error(
+    tmp_path: Path, reader: str, body: str, code: int, message: str
+) -> None:
+    (tmp_path / "call.py").write_text(INSTEAD.format(body=body))
+    if reader == "full":
+        if not Path("/dev/full").is_char_device():
+            pytest.skip("needs /dev/full")
+        stdout = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read, stdout = os.pipe()
+        os.close(read)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "call.py", "run", "x.toml", "--json"]
+    done = subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path
+    )
+    os.close(stdout)
+    assert done.returncode == code
+    assert done.stderr.startswith(message)
+    assert "Broken" not in done.stderr
+    assert "space left" not in done.stderr
+
+
 def test_broken_pipe_of_something_else_is_a_bug() -> None:
     done = python("-c", INSTEAD.format(body="raise BrokenPipeError"), "run", "x.toml")
     assert done.returncode == 1

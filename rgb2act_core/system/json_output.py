@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from . import streams
+
 
 def print_json(name: str, data: Mapping[str, Any], version: int = 1) -> None:
     """Print an object on one line, with the field ``schema``, such as ``rgb2act.check/1``.
@@ -17,5 +19,9 @@ def print_json(name: str, data: Mapping[str, Any], version: int = 1) -> None:
 
 
 def print_json_error(problems: tuple[Any, ...], code: int) -> None:
-    """Print the problems of an error that the user can fix."""
-    print_json("error", {"error": {"problems": [*map(str, problems)], "exit_code": code}})
+    """Print the problems of an error, unless stdout cannot be written."""
+    try:
+        print_json("error", {"error": {"problems": [*map(str, problems)], "exit_code": code}})
+    except OSError as err:
+        if not streams.has_failed(err):
+            raise
