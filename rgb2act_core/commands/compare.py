@@ -95,7 +95,7 @@ def _show(found: Comparison) -> None:
     from rich.text import Text
 
     from ..pipeline.comparison_page import paired_cells
-    from ..pipeline.run_summary import shown
+    from ..pipeline.spec_differences import shown
     from ..system.console import open_console
 
     specs = Table("key", *found.names, box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -6,7 +6,7 @@ The first run is the reference: the paired differences are those of the others t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from ..evaluation.paired_success import PairedDifference, outcomes, paired_diffe
 from ..store.run_file import read_run_file, root_of
 from ..store.stage_id import Stage, StageId
 from ..training import metrics_log
-from .run_summary import RunSummary, flat, summary
+from .run_summary import RunSummary, summary
+from .spec_differences import Difference, differences
 
 CURVES = (
     ("Success rate in training", Stage.TRAIN, "act/success"),
@@ -28,14 +29,6 @@ CURVES = (
 )  # title, stage and metric of each chart
 
 Points = Sequence[tuple[float, float]]
-
-
-@attrs.frozen(kw_only=True)
-class Difference:
-    """A key of the specs and its value in each run; None where it is absent."""
-
-    key: str
-    values: tuple[Any, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -77,19 +70,10 @@ def compare(folders: Sequence[Path]) -> Comparison:
     return Comparison(
         runs=runs,
         names=names,
-        differences=tuple(_differences([record.spec for record in records])),
+        differences=tuple(differences([record.spec for record in records])),
         paired=tuple(paired_difference(found[0], other) for other in found[1:]),
         curves=_curves(dict(zip(names, folders, strict=True))),
     )
-
-
-def _differences(specs: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
-    """Yield the keys whose values are not equal in all specs."""
-    tables = [dict(flat(spec)) for spec in specs]
-    for key in dict.fromkeys(key for table in tables for key in table):
-        values = tuple(table.get(key) for table in tables)
-        if any(value != values[0] for value in values):
-            yield Difference(key=key, values=values)
 
 
 def _curves(folders: Mapping[str, Path]) -> dict[str, dict[str, Points]]:

@@ -21,7 +21,8 @@ from ..reporting.charts import bar, chart
 from ..reporting.formats import duration, percent
 from ..system.formatting import format_bytes
 from .comparison import Comparison
-from .run_summary import RunSummary, shown
+from .run_summary import RunSummary
+from .spec_differences import shown
 
 EXPLANATION = (
     "In percentage points, on the episodes that both were evaluated on. The interval is that of a"

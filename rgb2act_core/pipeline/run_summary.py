@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from ..store.run_marks import is_under_way
 from ..store.stage_id import Stage, StageId
 from ..store.unneeded import size_of
 from .finished_run import SuccessRate, success_rate_of
+from .spec_differences import differences, shown
 
 ACT = StageId(Stage.ACT)
-MISSING = "-"  # in a difference: the key is absent
 
 
 @attrs.frozen
@@ -146,29 +145,4 @@ def _results(root: Path, record: RunFile) -> Mapping[str, Any]:
 
 def spec_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     """Return the keys in which two specs differ; elements of lists are numbered, the first is 0."""
-    before, after = dict(flat(old)), dict(flat(new))
-    keys = [*before, *(key for key in after if key not in before)]
-    return [
-        Change(key, before.get(key), after.get(key))
-        for key in keys
-        if before.get(key) != after.get(key)
-    ]
-
-
-def flat(data: Any, path: str = "") -> list[tuple[str, Any]]:
-    """Return the values of nested tables, and of lists of tables, with their paths."""
-    if isinstance(data, Mapping):
-        parts = {f"{path}.{key}" if path else str(key): value for key, value in data.items()}
-    elif isinstance(data, list) and any(isinstance(item, Mapping) for item in data):
-        parts = {f"{path}[{index}]": item for index, item in enumerate(data)}
-    else:
-        return [(path, data)]
-    return [found for name, value in parts.items() for found in flat(value, name)]
-
-
-def shown(value: Any) -> str:
-    """Return a value of a spec as short text."""
-    if value is None:
-        return MISSING
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return [Change(found.key, *found.values) for found in differences([old, new])]

@@ -11,7 +11,7 @@ import pytest
 from rgb2act_core.pipeline import run_summary
 from rgb2act_core.pipeline.comparison import compare
 from rgb2act_core.pipeline.comparison_page import comparison_page
-from rgb2act_core.pipeline.run_summary import shown, spec_changes, summaries
+from rgb2act_core.pipeline.run_summary import summaries
 from rgb2act_core.reporting.page import render_page
 from rgb2act_core.store.run_marks import under_way
 
@@ -90,22 +90,6 @@ def test_damaged_runs_and_results_hide_no_other(runs: list[Path], tmp_path: Path
     assert "cannot be read" in first.state
     assert first.to_json()["created"] is None
     assert (second.success, second.changes) == (None, ())
-
-
-def test_changes_name_the_keys_of_nested_tables() -> None:
-    old = {"a": {"b": 1, "c": [1, 2]}, "d": [{"use": "x"}], "e": True}
-    new = {"a": {"b": 1, "c": [1, 3]}, "d": [{"use": "y"}], "f": None}
-    found = {change.key: (change.old, change.new) for change in spec_changes(old, new)}
-    assert found == {"a.c": ([1, 2], [1, 3]), "d[0].use": ("x", "y"), "e": (True, None)}
-    assert spec_changes(old, old) == []
-    assert [shown(v) for v in (None, True, "text", [1, 2], 0.5)] == [
-        "-",
-        "true",
-        "text",
-        "[1, 2]",
-        "0.5",
-    ]
-    assert len(shown("x" * 100)) == 40
 
 
 def test_runs_are_compared_with_the_first(runs: list[Path]) -> None:
