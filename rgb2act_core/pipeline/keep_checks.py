@@ -20,7 +20,7 @@ def _problems(spec: Spec) -> Iterator[str]:
     condition = spec.policy.observes
     if condition.aligner != "trained":
         yield (
-            "extract.keep: 'aligned' needs a trained aligner, which policy.condition ="
+            "extract.keep: 'aligned' needs a trained and frozen aligner, which policy.condition ="
             f" {condition.name!r} does not have; set keep = 'tokens'"
         )
     for name in spec.act.baselines:

@@ -98,8 +98,8 @@ class Samples:
             state_BS = self.features_R.vector[row_BO.reshape(-1)]
             flat = aligned_features(policy.condition, aligned, state_BS)
             features = flat.unflatten(rows_BO.shape)
-            # features that are still being trained are not standardised, so no noise is added
-            observation = policy.observe(features, self.joints_RJ[row_BO], task_B=task_B)
+            noise = noise if policy.condition.standardised else 0.0
+            observation = policy.observe(features, self.joints_RJ[row_BO], noise, task_B)
             return observation, aligned.fusion_loss
         return policy.observe(self.features_R[row_BO], self.joints_RJ[row_BO], noise, task_B), 0.0
 

@@ -142,4 +142,4 @@ def spec(record: RunFile) -> Iterator[Block]:
 
 def _aligner_is_trained(policy: Mapping[str, Any]) -> bool:
     condition = CONDITIONS.get(str(policy.get("condition")))
-    return condition is None or condition.aligner == "trained"
+    return condition is None or condition.needs_alignment

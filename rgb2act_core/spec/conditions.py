@@ -27,9 +27,10 @@ class Condition:
     """For the documentation: what the head observes."""
     backbones: Literal["all", "one", "none"] = "none"
     """Backbones whose features are extracted; ``[policy] backbone`` selects the one."""
-    aligner: Literal["trained", "random", "end_to_end"] | None = None
-    """``trained``: the align stage's, frozen. ``random``: frozen random weights. ``end_to_end``:
-    trained together with the head, without the teacher's loss."""
+    aligner: Literal["trained", "finetuned", "random", "end_to_end"] | None = None
+    """``trained``: the align stage's, frozen. ``finetuned``: the align stage's, trained further
+    together with the head, without the teacher's loss. ``random``: frozen random weights.
+    ``end_to_end``: random weights, trained together with the head."""
     pooled_tokens: bool = False
     tokens: bool = False
     state: bool = False
@@ -60,7 +61,12 @@ class Condition:
 
         An aligner that is not trained on them needs none.
         """
-        return self.aligner == "trained" or self.teacher
+        return self.needs_alignment or self.teacher
+
+    @property
+    def needs_alignment(self) -> bool:
+        """Return whether the policy begins with the aligner of the align stage."""
+        return self.aligner in ("trained", "finetuned")
 
     @property
     def fused(self) -> Literal["none", "pooled", "all"]:
@@ -70,12 +76,17 @@ class Condition:
     @property
     def trains_aligner(self) -> bool:
         """Return whether the aligner is trained together with the head."""
-        return self.aligner == "end_to_end"
+        return self.aligner in ("finetuned", "end_to_end")
+
+    @property
+    def standardised(self) -> bool:
+        """Return whether the features are standardised: not those of an untrained aligner."""
+        return self.aligner != "end_to_end"
 
     @property
     def is_baseline(self) -> bool:
         """Return whether ``[act] baselines`` can list it: it does without a trained aligner."""
-        return self.aligner != "trained"
+        return not self.needs_alignment
 
 
 _ALL = (
@@ -98,6 +109,12 @@ _ALL = (
         backbones="all",
         aligner="trained",
         tokens=True,
+    ),
+    Condition(
+        name="finetuned",
+        summary="the embedding of the trained aligner, which is trained further with the head",
+        backbones="all",
+        aligner="finetuned",
     ),
     Condition(
         name="single_backbone",

@@ -131,7 +131,7 @@ class PolicySpec:
             )
         if self.encoder == "student" and self.observes.aligner != "trained":
             raise ValueError(
-                f"encoder = 'student' replaces a trained aligner, which condition ="
+                f"encoder = 'student' replaces a trained and frozen aligner, which condition ="
                 f" {self.condition!r} does not have; remove encoder, or choose 'aligned', 'dual' or"
                 " 'tokens'"
             )

@@ -144,8 +144,8 @@ def observed_features(run: Run) -> tuple[StoredFeatures, ...] | StoredAligned:
 
 
 def align_folder(run: Run, data: Dataset) -> StageFolder | None:
-    """Return the folder of the aligner, or None if no policy with a trained aligner acts."""
-    if run.spec.policy.observes.aligner != "trained" or run.spec.act.replay:
+    """Return the folder of the aligner, or None if no policy needs one."""
+    if not run.spec.policy.observes.needs_alignment or run.spec.act.replay:
         return None
     if run.spec.extract.aligned:
         return given_aligner(run)
@@ -153,8 +153,9 @@ def align_folder(run: Run, data: Dataset) -> StageFolder | None:
 
 
 def student_folder(run: Run, data: Dataset, aligner: StageFolder | None) -> StageFolder | None:
-    """Return the folder of the student, or None without a table ``[distill]`` or an aligner."""
-    if run.spec.distill is None or aligner is None:
+    """Return the folder of the student, or None without ``[distill]`` or a frozen aligner."""
+    frozen = run.spec.policy.observes.aligner == "trained"
+    if run.spec.distill is None or aligner is None or not frozen:
         return None
     return StageFolder.of(run.store / "distill", distill_inputs(run, data, aligner))
 
@@ -242,10 +243,10 @@ def train_inputs(
             inputs["aligned"] = dict(stored_aligned(run).recipe)
     elif policy.observes.aligner is not None:
         inputs["aligner"] = align_inputs(run, data)
-        if policy.observes.trains_aligner and align_of(run.spec).tokens:
-            inputs["cells"] = CELLS_VERSION
     elif policy.observes.backbones == "one":
         inputs["backbones"] = [feature_recipe(run.spec, c) for c in policy_backbones(run.spec)]
+    if policy.observes.trains_aligner and align_of(run.spec).tokens:
+        inputs["cells"] = CELLS_VERSION
     if policy.observes.teacher:
         inputs["teacher"] = canonical(teacher_of(run.spec))
     return inputs

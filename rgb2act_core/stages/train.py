@@ -27,6 +27,7 @@ from ..features.fingerprint_checks import check_aligner
 from ..features.token_grids import TokenSample, check_token_count, finest
 from ..features.token_room import SPILLED
 from ..interfaces import EnvironmentInfo
+from ..policy.aligned_features import compute_features
 from ..policy.conditioning import Features, FrameEncoder, token_size
 from ..policy.config import PolicyConfig
 from ..policy.dividing import shared_loss
@@ -113,7 +114,8 @@ def train(
     )
     ranks.check_batch("policy.batch_size", samples.sampler.batch_size)
     jump = demonstrated_jump(data, info, run.spec.policy)
-    policy = _new_policy(run, info, aligner, samples, fingerprints, jump).to(device)
+    policy = _new_policy(run, info, aligner, samples, fingerprints, jump, folder, ranks)
+    policy = policy.to(device)
     job = _job(run, policy, samples, folder, curves, title, ranks)
     if not ranks.first:
         train_loop(job)
@@ -150,16 +152,16 @@ def _aligner(
     fingerprints: tuple[Fingerprint, ...],
     device: str,
 ) -> FrameEncoder | None:
-    """Return the trained aligner or student, a new aligner, or None, by the policy's condition."""
+    """Return the aligner or student that the policy begins with, or None without one."""
     condition = run.spec.policy.observes
     if run.spec.policy.encoder == "student":
         assert folder is not None
         return load_student(folder).to(device)
-    if condition.aligner == "trained":
+    if condition.needs_alignment:
         assert folder is not None
         aligner = load_aligner(folder).to(device)
         check_aligner(folder, aligner.fingerprints, fingerprints)
-        return aligner
+        return aligner.requires_grad_(condition.trains_aligner)
     if condition.aligner is None:
         return None
     spec = run.spec
@@ -189,6 +191,8 @@ def _new_policy(
     samples: Samples,
     fingerprints: tuple[Fingerprint, ...],
     jump: float,
+    folder: Path,
+    ranks: Ranks,
 ) -> Policy:
     """Return an untrained policy with the statistics of the training frames."""
     torch.manual_seed(run.spec.seed)
@@ -202,10 +206,9 @@ def _new_policy(
         token_format=run.spec.extract.tokens,
         fingerprints=fingerprints,
     )
-    end_to_end = policy.aligner is not None and samples.frames is not None
     rows = samples.rows
     policy.set_statistics(
-        None if end_to_end else _statistics_sample(samples.features_R, rows),
+        _statistics_sample(policy, samples, folder, ranks),
         samples.joints_RJ[rows],
         samples.actions_RA[rows],
         run.spec.policy.normalise,
@@ -215,8 +218,23 @@ def _new_policy(
     return policy
 
 
-def _statistics_sample(features_R: Features, rows: Rows) -> Features:
-    """Return the vectors of all rows, and the tokens of at most TOKEN_FRAMES of them."""
+def _statistics_sample(
+    policy: Policy, samples: Samples, folder: Path, ranks: Ranks
+) -> Features | None:
+    """Return the vectors of all rows, and the tokens of at most TOKEN_FRAMES of them.
+
+    Those of an aligner that is trained further are the ones it begins with. None if features are
+    not standardised.
+    """
+    if not policy.condition.standardised:
+        return None
+    features_R, rows = samples.features_R, samples.rows
+    if samples.frames is not None:
+        assert policy.aligner is not None
+        state_RS = features_R.vector
+        features_R = compute_features(
+            policy.condition, policy.aligner, samples.frames, state_RS, folder, ranks
+        )
     if features_R.tokens is None:
         return features_R[rows]
     at = evenly_spaced(len(rows), TOKEN_FRAMES)
