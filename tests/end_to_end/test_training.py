@@ -32,6 +32,7 @@ Files = Callable[..., Any]
         "aligned",
         "dual",
         "tokens",
+        "finetuned",
         "single_backbone",
         "random_aligner",
         "end_to_end",
@@ -97,6 +98,53 @@ def test_end_to_end_trains_the_aligner_and_random_aligner_does_not(
 
 
 @pytest.mark.usefixtures("puppet")
+def test_finetuned_begins_with_the_trained_aligner_and_trains_it_further(
+    files: Files, spec_file: SpecFile, puppet_root: Path
+) -> None:
+    from rgb2act_core.alignment.saving import load_aligner
+    from rgb2act_core.policy.policy import Policy
+    from rgb2act_core.policy.saving import load_policy
+
+    def trained(condition: str, **options: Any) -> Policy:
+        policy = {"condition": condition, "steps": 12, "warmup": 0} | options
+        folder = chain.run_pipeline(read_spec(spec_file(policy=policy)), puppet_root, "train")
+        assert "align" not in files(puppet_root).reasons()
+        assert not verify(folder).problems
+        return load_policy(files(puppet_root).folder("train"))
+
+    def weights(policy: Policy) -> torch.Tensor:
+        assert policy.aligner is not None
+        return torch.nn.utils.parameters_to_vector(policy.aligner.parameters())
+
+    frozen, still = trained("aligned"), trained("finetuned", lr=1e-9)
+    assert torch.allclose(weights(still), weights(frozen), atol=1e-6)
+    assert torch.allclose(still.feature_mean, frozen.feature_mean, atol=1e-6)
+    assert torch.allclose(still.feature_std, frozen.feature_std, atol=1e-6)
+    moved = trained("finetuned")
+    assert not torch.allclose(weights(moved), weights(frozen), atol=1e-4)
+    assert torch.equal(moved.feature_mean, still.feature_mean)
+    assert not torch.equal(weights(trained("finetuned", noise=0.5)), weights(moved))
+    kept = load_aligner(files(puppet_root).folder("align"))  # the policy has a copy
+    assert torch.equal(
+        torch.nn.utils.parameters_to_vector(kept.parameters()), weights(trained("aligned"))
+    )
+
+
+@pytest.mark.usefixtures("puppet")
+def test_a_student_replaces_no_aligner_that_is_trained_further(
+    spec_file: SpecFile, puppet_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distill = {"student": {"use": "cnn"}, "steps": 2}
+    spec = spec_file(policy={"condition": "finetuned"}, distill=distill)
+    chain.run_pipeline(read_spec(spec), puppet_root, "train")
+    assert "distill: not needed (condition = 'finetuned')" in capsys.readouterr().err
+    with pytest.raises(UserError, match="encoder = 'student' replaces a trained and frozen"):
+        read_spec(
+            spec_file(policy={"condition": "finetuned", "encoder": "student"}, distill=distill)
+        )
+
+
+@pytest.mark.usefixtures("puppet")
 def test_end_to_end_trains_on_sampled_positions_and_plans_with_all(
     files: Files, spec_file: SpecFile, puppet_root: Path
 ) -> None:
@@ -120,9 +168,15 @@ def test_end_to_end_trains_on_sampled_positions_and_plans_with_all(
 
 
 @pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize("condition", ["end_to_end", "finetuned"])
 @pytest.mark.parametrize("options", [{}, {"sample": "window", "window": 3}], ids=["step", "window"])
-def test_processes_divide_a_batch_of_end_to_end_on_the_same_positions(
-    spec_file: SpecFile, files: Files, puppet_root: Path, tmp_path: Path, options: dict[str, Any]
+def test_processes_that_train_the_aligner_divide_a_batch_on_the_same_positions(
+    spec_file: SpecFile,
+    files: Files,
+    puppet_root: Path,
+    tmp_path: Path,
+    options: dict[str, Any],
+    condition: str,
 ) -> None:
     from rgb2act_core.alignment.aligner import Aligner
     from rgb2act_core.pipeline.run_record import open_dataset, read_run
@@ -133,7 +187,7 @@ def test_processes_divide_a_batch_of_end_to_end_on_the_same_positions(
     from rgb2act_core.training.randomness import seed_modules
     from rgb2act_core.training.ranks import Ranks
 
-    policy = {"condition": "end_to_end", "steps": 1}
+    policy = {"condition": condition, "steps": 1}
     spec = read_spec(spec_file(policy=policy, align={"tokens": 2, **options}))
     tasks, data = open_dataset(read_run(chain.run_pipeline(spec, puppet_root, "train")))
     trained = load_policy(files(puppet_root).folder("train")).requires_grad_()
@@ -150,7 +204,7 @@ def test_processes_divide_a_batch_of_end_to_end_on_the_same_positions(
         total = torch.zeros(1)
         for rank in range(size):
             seed_modules(0, 5)
-            loss = shared_loss(trained, samples, rows, 0.0, Ranks(rank, size), cells)
+            loss = shared_loss(trained, samples, rows, 0.1, Ranks(rank, size), cells)
             loss.backward()
             total += loss.detach()
         return torch.cat(

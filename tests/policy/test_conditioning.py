@@ -38,6 +38,15 @@ NEW = (
         state=True,
     ),
     Condition(
+        name="finetuned_tokens",
+        summary="all that a trained aligner gives, which is trained further, and the true state",
+        backbones="all",
+        aligner="finetuned",
+        pooled_tokens=True,
+        tokens=True,
+        state=True,
+    ),
+    Condition(
         name="backbone_and_state",
         summary="one backbone's tokens, pooled per camera, and the true state",
         backbones="one",
@@ -48,6 +57,7 @@ NEW = (
 PARTS = {
     "everything": (6, 4, 2),
     "end_to_end_tokens": (6, 2),
+    "finetuned_tokens": (6, 4, 2),
     "backbone_and_state": (6, 2),
 }
 

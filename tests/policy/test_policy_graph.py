@@ -70,7 +70,7 @@ def test_it_plans_as_the_evaluation_with_every_head(
 
 @pytest.mark.parametrize(
     "condition",
-    ["aligned", "dual", "tokens", "single_backbone", "random_aligner", "end_to_end"],
+    ["aligned", "dual", "tokens", "finetuned", "single_backbone", "random_aligner", "end_to_end"],
 )
 @pytest.mark.parametrize("cameras", [("head",), ("head", "left")])
 def test_it_plans_as_the_evaluation_with_every_condition(

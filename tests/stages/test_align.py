@@ -136,7 +136,7 @@ def test_more_tokens_than_positions_are_an_error_as_soon_as_the_grid_is_known(
     check(read_spec(spec_file("puppets", align=several)), tmp_path)
 
 
-CONDITIONS = ("dual", "tokens", "random_aligner", "end_to_end")
+CONDITIONS = ("dual", "tokens", "finetuned", "random_aligner", "end_to_end")
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

@@ -227,6 +227,10 @@ def test_a_short_run_uses_the_aligner(
         ),
         ({"collect": {"scenes": 3}}, "collect.scenes: 3 scenes have no effect"),
         ({"policy": {"condition": "random_aligner"}}, "extract.keep: 'aligned' needs a trained"),
+        (
+            {"policy": {"condition": "finetuned"}},
+            "needs a trained and frozen aligner",
+        ),
     ],
 )
 def test_what_the_aligner_cannot_give_is_refused(
