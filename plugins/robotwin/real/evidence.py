@@ -28,6 +28,7 @@ from rgb2act_core.evaluation.success_rate import wilson
 PATHS = ("data", "python", "root", "assets")  # keys of [environment] that are relative to the spec
 CHANGES: dict[str, dict[str, Any]] = {
     "end_to_end": {"batch_size": 32},  # its steps train the encoder, and cost more
+    "finetuned": {"batch_size": 32},
 }
 
 
