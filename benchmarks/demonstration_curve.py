@@ -18,6 +18,7 @@ from outcomes import OutcomesFile, outcomes_of, plot, run_spec, table
 
 OPTIONS = {  # that a condition needs
     "end_to_end": ["policy.batch_size=32"],
+    "finetuned": ["policy.batch_size=32"],
     "oracle": ["policy.noise=0.05"],
 }
 

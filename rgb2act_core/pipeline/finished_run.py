@@ -104,7 +104,10 @@ class FinishedRun:
         return load_policy(folder, device, self._recorded.student_path)
 
     def aligner(self) -> Aligner:
-        """Return the trained aligner, on the CPU. Raises UserError if there is none."""
+        """Return the aligner of the align stage, on the CPU. Raises UserError if there is none.
+
+        A policy that trains it further has its own: ``policy().aligner``.
+        """
         from ..alignment.saving import load_aligner
 
         return load_aligner(self._recorded.stage_folder(StageId(Stage.ALIGN)))

@@ -27,7 +27,7 @@ class KeptSizes:
 def kept_sizes(
     run: Run, info: EnvironmentInfo, shapes: InputShapes, frames: int
 ) -> KeptSizes | None:
-    """Return both sizes; None without a trained aligner, or if a component was not built."""
+    """Return both sizes; None without a frozen aligner, or if a component was not built."""
     spec = run.spec
     if spec.policy.observes.aligner != "trained" or spec.act.replay or not shapes.complete:
         return None

@@ -1,6 +1,6 @@
 """The keys in which recorded specs differ.
 
-A key that only some of the specs have does not count while it has its default value: other
+A key that some specs do not have, and that is at its default in all others, does not count: other
 versions of rgb2act do not know it, and the tables of other components do not contain it.
 """
 
@@ -32,12 +32,20 @@ def differences(specs: Sequence[Mapping[str, Any]]) -> list[Difference]:
         Difference(key=key, values=tuple(table.get(key) for table in tables))
         for key in dict.fromkeys(key for table in tables for key in table)
     ]
-    found = [each for each in found if any(value != each.values[0] for value in each.values)]
-    partial = {each.key for each in found if any(each.key not in table for table in tables)}
+    found = [each for each in found if not _all_equal(each.values)]
+    partial = {
+        each.key
+        for each in found
+        if _all_equal([table[each.key] for table in tables if each.key in table])
+    }
     if not partial:
         return found
     chosen = {key for spec in specs for key, _ in flat(without_defaults(spec))}
     return [each for each in found if each.key not in partial or each.key in chosen]
+
+
+def _all_equal(values: Sequence[Any]) -> bool:
+    return all(value == values[0] for value in values)
 
 
 def flat(data: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -30,8 +30,8 @@ LOWER = {
     Stage.TEACHER: "extract.batch_size or the size of the teacher",
     Stage.ALIGN: "align.batch_size, align.token_dim or align.keypoint_maps, or set align.tokens",
     Stage.DISTILL: "distill.batch_size or the sizes of distill.student",
-    Stage.TRAIN: "policy.batch_size, policy.horizon or the sizes of policy.head, or with end_to_end"
-    " and finetuned set align.tokens",
+    Stage.TRAIN: "policy.batch_size, policy.horizon or the sizes of policy.head, or, with"
+    " end_to_end or finetuned, set align.tokens",
     Stage.ACT: "act.parallel_episodes, act.candidates or compute.simulator_workers",
 }  # what reduces the memory of a stage
 

@@ -51,7 +51,7 @@ class CheckResult:
     frames: int  # of all episodes; an estimate until they are recorded
     bytes_free: int
     findings: tuple[Finding, ...] = ()  # about the demonstrations, if they are recorded
-    kept: KeptSizes | None = None  # of a trained aligner's features; None if not known
+    kept: KeptSizes | None = None  # of a frozen aligner's features; None if not known
 
     @property
     def bytes_needed(self) -> int:

@@ -1,4 +1,4 @@
-"""The features that a policy observes of a frozen aligner, for all frames of the demonstrations.
+"""The features that a policy observes of an aligner, for all frames of the demonstrations.
 
 They are computed from stored tokens, or read if they were stored instead of tokens.
 
@@ -38,7 +38,7 @@ def compute_features(
     folder: Path,
     ranks: Ranks,
 ) -> Features:
-    """Return the features of all rows from a frozen aligner; tokens as float16.
+    """Return the features of all rows from an aligner as it is; tokens as float16.
 
     Tokens that need more than half of the free memory are stored in a file in ``folder``.
     """

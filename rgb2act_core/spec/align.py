@@ -137,7 +137,8 @@ class Align:
     tokens: int = fields.added_later(default=0, validator=between(0, MOST))
     """Grid positions sampled in each training step, the same ones for all backbones, cameras and
     frames of the batch; 0 for all positions. This includes the steps of ``end_to_end`` and
-    ``finetuned``, which train the aligner with the policy. Evaluation and acting always use all positions."""
+    ``finetuned``, which train the aligner with the policy. Evaluation and acting always use all
+    positions."""
     replacement: bool = fields.added_later(default=False)
     """Sample grid positions with replacement."""
     context: Context = fields.added_later(default=Context())

@@ -80,7 +80,10 @@ class Condition:
 
     @property
     def standardised(self) -> bool:
-        """Return whether the features are standardised: not those of an untrained aligner."""
+        """Return whether the policy standardises the features.
+
+        An aligner that is trained from random weights changes their scale too much.
+        """
         return self.aligner != "end_to_end"
 
     @property

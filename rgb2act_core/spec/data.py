@@ -76,8 +76,8 @@ class Extract:
 
     keep: Literal["tokens", "aligned"] = fields.added_later(default="tokens")
     """What is stored of each frame. ``tokens``: all tokens of each backbone, from which aligners
-    are trained. ``aligned``: only what the policy observes of a trained aligner, usually some kB.
-    Frames then go through backbones and aligner in one pass, and no aligner is trained."""
+    are trained. ``aligned``: only what the policy observes of a trained and frozen aligner, usually
+    some kB. Frames then go through backbones and aligner in one pass, and no aligner is trained."""
 
     aligner: str = fields.added_later(default="", validator=_run)
     """Run whose aligner is used with ``keep = "aligned"``, as NAME@NUMBER. It is in the same folder

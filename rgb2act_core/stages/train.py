@@ -1,4 +1,4 @@
-"""Train: the policy head learns joint trajectories from frozen aligned features."""
+"""Train: the policy head learns joint trajectories from what the condition observes."""
 
 from __future__ import annotations
 

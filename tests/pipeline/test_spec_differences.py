@@ -32,6 +32,18 @@ def test_a_key_that_an_older_version_does_not_know_counts_only_where_it_is_set(s
     assert found == {"act.delay": (None, 0, 2)}
 
 
+def test_a_third_spec_without_a_key_does_not_hide_that_two_differ(spec_file):
+    heads = ({"use": "diffusion"}, {"use": "flow"})
+    two = [unstructure(read_spec(spec_file("smoke", policy={"head": head}))) for head in heads]
+    other = unstructure(read_spec(spec_file("smoke")))
+    other["policy"]["head"] = {"use": "of a plugin"}
+    found = {each.key: each.values for each in differences([*two, other])}
+    assert found == {
+        "policy.head.use": ("diffusion", "flow", "of a plugin"),
+        "policy.head.sample_steps": (10, 8, None),
+    }
+
+
 def test_defaults_of_another_component_are_no_differences(spec_file):
     specs = [
         unstructure(read_spec(spec_file("smoke", policy={"head": head})))

@@ -13,7 +13,7 @@ from rgb2act_core.spec.reader import read_spec
 
 SCRIPTS = Path(__file__).parents[2] / "real"
 EXAMPLE = Path(__file__).parents[4] / "examples" / "robotwin_hammer.toml"
-CONDITIONS = ("oracle", "teacher", "aligned", "dual", "end_to_end", "proprio_only")
+CONDITIONS = ("oracle", "teacher", "aligned", "dual", "finetuned", "end_to_end", "proprio_only")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_specs_of_all_conditions_are_valid_and_share_their_scenes(
     read = read_spec(path, files=False)
     assert read.policy.condition == condition
     assert (read.act.episodes, read.act.first_seed, read.seed) == (7, 100_000, 1)
-    assert (read.collect.scenes > 0) == (condition in ("aligned", "dual"))
+    assert (read.collect.scenes > 0) == (condition in ("aligned", "dual", "finetuned"))
 
 
 def test_paths_of_the_spec_do_not_depend_on_where_it_is_written(evidence: Any) -> None:
