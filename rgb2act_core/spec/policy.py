@@ -35,8 +35,8 @@ class PolicySpec:
     """What the head observes in addition to the joint positions, see Conditions."""
     encoder: Literal["full", "student"] = fields.added_later(default="full")
     """What computes the observations of a condition with a frozen, trained aligner when the policy
-    acts: ``full``, all backbones and the aligner; ``student``, the network of ``[distill]``, without
-    any backbone or its weights."""
+    acts: ``full``, all backbones and the aligner; ``student``, the network of ``[distill]``,
+    without any backbone or its weights."""
     backbone: str = ""
     """Backbone for conditions that use the tokens of one backbone, by name. If a backbone is
     listed twice, the names are numbered (``croco-0``, ``croco-1``). Empty for the first."""
