@@ -147,7 +147,8 @@ def plot(
     else:
         axes.set_xlim(0, None)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
