@@ -206,5 +206,5 @@ def test_what_needs_a_student_or_an_aligner_is_an_error(spec_file: SpecFile) -> 
     with pytest.raises(UserError, match=r"distill: missing, and policy.encoder = 'student' needs"):
         read_spec(spec_file("puppets", policy=STUDENT))
     without = {"condition": "proprio_only"} | STUDENT
-    with pytest.raises(UserError, match="encoder = 'student' replaces a trained aligner"):
+    with pytest.raises(UserError, match="encoder = 'student' replaces a trained and frozen"):
         read_spec(spec_file("puppets", distill=DISTILL, policy=without))
