@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+NEEDS_FULL = pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
 HEAVY = ("torch", "numpy", "zarr", "diffusers", "rich", "cattrs", "mujoco", "gymnasium")
 
 LOADED = f"""
@@ -200,7 +202,7 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> No
     assert (tmp_path / "a.txt").read_text() == ""
 
 
-@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+@NEEDS_FULL
 @pytest.mark.parametrize("unbuffered", ["", "PYTHONUNBUFFERED=1"])
 def test_a_full_stdout_is_one_line(tmp_path: Path, unbuffered: str) -> None:
     done = shell(f"{unbuffered} $RGB2ACT plugins > /dev/full", tmp_path)
@@ -209,7 +211,7 @@ def test_a_full_stdout_is_one_line(tmp_path: Path, unbuffered: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+@NEEDS_FULL
 def test_a_full_stderr_changes_no_exit_code(tmp_path: Path) -> None:
     assert shell("$RGB2ACT plugins 2> /dev/full", tmp_path).returncode == 0
     assert shell("$RGB2ACT check absent.toml 2> /dev/full", tmp_path).returncode == 2
@@ -267,7 +269,19 @@ def test_closed_stdout_is_no_error() -> None:
         assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize("reader", ["left", "full"])
+def pipe_without_reader() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.parametrize(
+    "unwritable", [pipe_without_reader, pytest.param(full_disk, marks=NEEDS_FULL)]
+)
 @pytest.mark.parametrize(
     ("body", "code", "message"),
     [
@@ -277,20 +291,18 @@ def test_closed_stdout_is_no_error() -> None:
     ],
 )
 def test_an_error_whose_json_nobody_reads_stays_that_error(
-    tmp_path: Path, reader: str, body: str, code: int, message: str
+    tmp_path: Path, unwritable: Callable[[], int], body: str, code: int, message: str
 ) -> None:
     (tmp_path / "call.py").write_text(INSTEAD.format(body=body))
-    if reader == "full":
-        if not Path("/dev/full").is_char_device():
-            pytest.skip("needs /dev/full")
-        stdout = os.open("/dev/full", os.O_WRONLY)
-    else:
-        read, stdout = os.pipe()
-        os.close(read)
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "call.py", "run", "x.toml", "--json"]
+    stdout = unwritable()
     done = subprocess.run(
-        command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path
+        [sys.executable, "call.py", "run", "x.toml", "--json"],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
     )
     os.close(stdout)
     assert done.returncode == code
