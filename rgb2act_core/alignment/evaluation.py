@@ -76,7 +76,10 @@ class AlignerEvaluator:
         return evaluator
 
     def evaluate(self, aligner: FrameEmbedder, probes: bool = True) -> dict[str, float]:
-        """Return the metrics of an aligner by name, and the mean share of each backbone."""
+        """Return the metrics of an aligner by name, and the mean share of each backbone.
+
+        With ``probes`` also those that need the embeddings of training frames.
+        """
         held = self._embed(aligner, self.held_rows)
         embedding, target = held.embedding_BD, self.target_FD[torch.from_numpy(self.held_rows)]
         episode = torch.from_numpy(self.frames.index.episode[self.held_rows]).to(target.device)
@@ -90,8 +93,12 @@ class AlignerEvaluator:
         found["uniformity"] = metrics.uniformity(embedding)
         found["cosine"] = metrics.cosine(embedding, target)
         found["r2"] = metrics.r2(embedding, target)
+        found["rmse"] = metrics.rmse(embedding, target)
         if probes:
-            found |= self._probes(self._embed(aligner, self.train_rows).embedding_BD, embedding)
+            train = self._embed(aligner, self.train_rows).embedding_BD
+            train_target = self.target_FD[torch.from_numpy(self.train_rows)]
+            found["rmse/train"] = metrics.rmse(train, train_target)
+            found |= self._probes(train, embedding)
         shares = zip(aligner.config.backbones, held.weights_M.tolist(), strict=True)
         return found | {f"weight/{label}": share for label, share in shares}
 

@@ -53,6 +53,7 @@ from .run import Run
 
 BETAS = (0.95, 0.999)
 TOKEN_FRAMES = 1000  # largest number of frames for the statistics of tokens
+MANY_PASSES = 200  # passes over the training samples from which they are reported
 
 
 def policy_config(
@@ -122,6 +123,7 @@ def train(
         return {}
     if budget is not None:
         job = attrs.evolve(job, steps=steps_within(job, budget))
+    _report_passes(job.steps, samples)
     tasks, closed_loop = evaluation_tasks(run, samples.tasks), run.spec.policy.closed_loop
     teacher = policy_teacher(run.spec)
     with open_trials(tasks, closed_loop, backbones, teacher, folder, title, device) as trials:
@@ -252,6 +254,18 @@ def _report_unreachable(policy: Policy, samples: Samples, rows: Rows) -> None:
         say(
             f"train: {share:.1%} of the demonstrated actions are outside of the range to which the"
             f" head clips its plans ({policy.plan_limit:g} times the normalised range)"
+        )
+
+
+def _report_passes(steps: int, samples: Samples) -> None:
+    """Report training that sees each sample so often that it may be learned by heart."""
+    batch, count = samples.sampler.batch_size, len(samples.rows)
+    passes = steps * batch / count
+    if passes > MANY_PASSES:
+        say(
+            f"train: {steps:,} steps of {batch} samples are {passes:.0f} passes over the {count:,}"
+            " training samples; with few demonstrations, a policy with fewer passes (smaller"
+            " policy.steps or policy.batch_size) often succeeds more often"
         )
 
 

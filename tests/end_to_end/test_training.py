@@ -318,7 +318,21 @@ def test_policies_with_options_of_alignment_pass_verify(
     spec = read_spec(spec_file(align=align, backbone=backbones))
     folder = chain.run_pipeline(spec, puppet_root, "train")
     assert verify(folder).problems == ()
-    assert set(files(puppet_root).results("align")["after"]) >= {
-        "retrieval@1/episode",
-        "uniformity",
-    }
+    results = files(puppet_root).results("align")
+    assert set(results["after"]) >= {"retrieval@1/episode", "uniformity", "rmse"}
+    assert results["after"]["rmse/train"] < results["before"]["rmse/train"]
+
+
+@pytest.mark.usefixtures("puppet")
+def test_many_passes_over_the_samples_are_reported(
+    files: Files, spec_file: SpecFile, puppet_root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    policy = {"condition": "proprio_only", "steps": 4}
+    for batch_size in (8, 2000):
+        spec = read_spec(spec_file(policy=policy | {"batch_size": batch_size}))
+        chain.run_pipeline(spec, puppet_root, "train")
+        printed = capfd.readouterr().err
+        frames = files(puppet_root).results("train")["frames"]
+        line = f"4 steps of 2000 samples are {4 * 2000 / frames:.0f} passes over the {frames} "
+        assert (line in printed) == (batch_size == 2000)
+        assert ("passes over" in printed) == (batch_size == 2000)
