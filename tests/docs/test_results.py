@@ -77,7 +77,6 @@ def test_tables_of_ablations_are_those_of_the_outcomes(title: str, rows: int) ->
     [
         ("results", None),
         ("demonstrations", "demonstrations"),
-        ("demonstrations_less_noise", "demonstrations"),
     ],
 )
 def test_tables_of_conditions_are_those_of_the_outcomes(name: str, heading: str | None) -> None:
