@@ -53,8 +53,8 @@ def _explanations(align: StageResults) -> Iterator[Block]:
         yield Paragraph(
             f"Retrieval is among all {int(measured['frames'])} frames, among those of the same"
             f" episode (/episode), or in random pools of {int(measured['pool'])} frames (/pool)."
-            " Pooled features are the backbones' concatenated means over patches. rmse/train is that of"
-            " training frames, including scenes."
+            " Pooled features are the backbones' concatenated means over patches. rmse/train is"
+            " that of training frames, including scenes."
         )
     if waiting is not None:
         rate = align.results["frames_per_second"]

@@ -4,11 +4,11 @@ import torch
 from rgb2act_core.alignment.metrics import (
     cosine,
     r2,
-    rmse,
     retrieval,
     retrieval_in_pool,
     retrieval_within,
     ridge_error,
+    rmse,
     uniformity,
 )
 
