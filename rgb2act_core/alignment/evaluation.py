@@ -59,13 +59,21 @@ class AlignerEvaluator:
         target_FD: the teacher's side of all frames, in the aligner's space.
         train_rows: training frames, which the probes are fitted to.
         held_rows: frames to evaluate on.
+        demonstrations: number of episodes that are not scenes, which come first; the training
+            frames of these are also measured.
     """
 
     def __init__(
-        self, frames: TokenFrames, target_FD: Tensor, train_rows: Rows, held_rows: Rows
+        self,
+        frames: TokenFrames,
+        target_FD: Tensor,
+        train_rows: Rows,
+        held_rows: Rows,
+        demonstrations: int = 0,
     ) -> None:
         self.frames, self.target_FD = frames, target_FD
         self.train_rows, self.held_rows = _subset(train_rows), _subset(held_rows)
+        self.demonstrations = demonstrations
         self.states = known_states(frames)
 
     def restricted_to(self, rows: Rows) -> AlignerEvaluator:
@@ -93,12 +101,9 @@ class AlignerEvaluator:
         found["uniformity"] = metrics.uniformity(embedding)
         found["cosine"] = metrics.cosine(embedding, target)
         found["r2"] = metrics.r2(embedding, target)
-        found["rmse"] = metrics.rmse(embedding, target)
         if probes:
             train = self._embed(aligner, self.train_rows).embedding_BD
-            train_target = self.target_FD[torch.from_numpy(self.train_rows)]
-            found["rmse/train"] = metrics.rmse(train, train_target)
-            found |= self._probes(train, embedding)
+            found |= self._of_training(train) | self._probes(train, embedding)
         shares = zip(aligner.config.backbones, held.weights_M.tolist(), strict=True)
         return found | {f"weight/{label}": share for label, share in shares}
 
@@ -115,6 +120,14 @@ class AlignerEvaluator:
         """Return the number of evaluated frames and of frames in a retrieval pool."""
         count = len(self.held_rows)
         return {"frames": count, "pool": min(count, metrics.POOL)}
+
+    def _of_training(self, train_BD: Tensor) -> dict[str, float]:
+        """Return R2 on the training frames of demonstrations, if there are any."""
+        demonstrated = self.frames.index.episode[self.train_rows] < self.demonstrations
+        if not demonstrated.any():
+            return {}
+        target = self.target_FD[torch.from_numpy(self.train_rows[demonstrated])]
+        return {"train_r2": metrics.r2(train_BD[torch.from_numpy(demonstrated)], target)}
 
     def _probes(self, train_BD: Tensor, held_BD: Tensor) -> dict[str, float]:
         """Return the error of a linear probe of each state that both parts have."""

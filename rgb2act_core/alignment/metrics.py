@@ -80,11 +80,6 @@ def r2(student_FD: Tensor, teacher_FD: Tensor) -> float:
     return float(1 - residual / (teacher_FD - teacher_FD.mean(0)).square().sum().clamp_min(1e-12))
 
 
-def rmse(student_FD: Tensor, teacher_FD: Tensor) -> float:
-    """Return the root mean square error over frames and dimensions, in the teacher space's unit."""
-    return float((student_FD - teacher_FD).square().mean().sqrt())
-
-
 def ridge_error(
     train_FD: Tensor, train_FS: Tensor, test_FD: Tensor, test_FS: Tensor, strength: float = 1e-3
 ) -> float:

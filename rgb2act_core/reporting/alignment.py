@@ -11,7 +11,7 @@ from .formats import number, percent
 from .learning_curves import named, plots
 from .stage_results import StageResults
 
-_HIGHER_IS_BETTER, _LOWER_IS_BETTER = ("retrieval@", "cosine", "r2"), ("probe/", "rmse")
+_HIGHER_IS_BETTER, _LOWER_IS_BETTER = ("retrieval@", "cosine", "r2", "train_r2"), ("probe/",)
 
 
 def results(align: StageResults) -> Iterator[Block]:
@@ -53,8 +53,8 @@ def _explanations(align: StageResults) -> Iterator[Block]:
         yield Paragraph(
             f"Retrieval is among all {int(measured['frames'])} frames, among those of the same"
             f" episode (/episode), or in random pools of {int(measured['pool'])} frames (/pool)."
-            " Pooled features are the backbones' concatenated means over patches. rmse/train is"
-            " that of training frames, including scenes."
+            " Pooled features are the backbones' concatenated means over patches. train_r2 is r2 on"
+            " the demonstrations that the aligner was trained on."
         )
     if waiting is not None:
         rate = align.results["frames_per_second"]

@@ -29,7 +29,7 @@ def curves(stage: StageResults) -> Iterator[Block]:
             ("Success rate in training", named(rows, "act/success"), {"unit": True}),
             ("Retrieval, held out", retrieval, {"unit": True}),
             ("Probes, RMSE, held out", probes, {"log": True}),
-            ("Other metrics, held out", others, {}),
+            ("Other metrics", others, {}),
             ("Gradient norm", ["grad_norm"], {"log": True}),
             ("Learning rate", ["lr"], {}),
         )

@@ -27,7 +27,8 @@ def show_aligner(results: Mapping[str, Any]) -> None:
     console.print(
         "retrieval: among all of these frames, among those of the same episode, or in random pools"
         f" of {measured['pool']}; probe: RMSE of a ridge regression, in units of the state; pooled"
-        " features: mean over patches, backbones concatenated",
+        " features: mean over patches, backbones concatenated; train_r2: r2 on training frames of"
+        " demonstrations",
     )
     console.print(
         f"{results['frames_per_second']:,.0f} samples/s,"

@@ -69,7 +69,9 @@ def align(
     transform = teacher_transform(spec, data, embeddings, inputs)
     aligner = new_aligner(settings, inputs, transform, spec.seed, inputs.groups)
     target_FD = targets_of(aligner, inputs.frames, inputs.teacher_FD)
-    evaluator = AlignerEvaluator(inputs.frames, target_FD, inputs.train_rows, held_rows)
+    evaluator = AlignerEvaluator(
+        inputs.frames, target_FD, inputs.train_rows, held_rows, len(data.demonstrations)
+    )
     evaluators = _by_task(evaluator, data)
     if ranks.first:
         before, before_by_task = evaluator.evaluate(aligner), _evaluate(evaluators, aligner)

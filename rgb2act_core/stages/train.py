@@ -53,7 +53,7 @@ from .run import Run
 
 BETAS = (0.95, 0.999)
 TOKEN_FRAMES = 1000  # largest number of frames for the statistics of tokens
-MANY_PASSES = 200  # passes over the training samples from which they are reported
+MANY_PASSES = 200  # passes over the training frames above which they are reported
 
 
 def policy_config(
@@ -123,7 +123,8 @@ def train(
         return {}
     if budget is not None:
         job = attrs.evolve(job, steps=steps_within(job, budget))
-    _report_passes(job.steps, samples)
+    elif not run.spec.policy.observes.trains_aligner:
+        _report_passes(title, job.steps, samples)
     tasks, closed_loop = evaluation_tasks(run, samples.tasks), run.spec.policy.closed_loop
     teacher = policy_teacher(run.spec)
     with open_trials(tasks, closed_loop, backbones, teacher, folder, title, device) as trials:
@@ -257,15 +258,15 @@ def _report_unreachable(policy: Policy, samples: Samples, rows: Rows) -> None:
         )
 
 
-def _report_passes(steps: int, samples: Samples) -> None:
-    """Report training that sees each sample so often that it may be learned by heart."""
+def _report_passes(title: str, steps: int, samples: Samples) -> None:
+    """Report training that draws each training frame so often that a head may overfit to it."""
     batch, count = samples.sampler.batch_size, len(samples.rows)
     passes = steps * batch / count
     if passes > MANY_PASSES:
         say(
-            f"train: {steps:,} steps of {batch} samples are {passes:.0f} passes over the {count:,}"
-            " training samples; with few demonstrations, a policy with fewer passes (smaller"
-            " policy.steps or policy.batch_size) often succeeds more often"
+            f"{title}: {steps:,} steps of {batch} samples draw each of the {count:,} training"
+            f" frames {passes:.0f} times on average; if the policy succeeds too seldom, try fewer"
+            " policy.steps or a smaller policy.batch_size"
         )
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from run_records import last_stages
 
 from rgb2act_core.alignment.evaluation import known_states
+from rgb2act_core.alignment.metrics import r2
 from rgb2act_core.data.dataset import EpisodeRef
 from rgb2act_core.features.frames import TokenFrames
 from rgb2act_core.features.reader import FrameIndex
@@ -95,3 +98,33 @@ def test_pooled_features_are_the_stored_means(
     tokens = frames.gather(rows)[0].float().mean(2).numpy()
     # float16 rounds stored tokens, which are means of 0..1, by at most 2**-12
     assert np.abs(pooled - tokens).max() < 1e-3
+
+
+@pytest.mark.usefixtures("puppet")
+def test_r2_of_training_frames_is_that_of_demonstrations_without_scenes(
+    spec_file: Callable[..., Path], puppet_root: Path
+) -> None:
+    from rgb2act_core.alignment.saving import load_aligner
+    from rgb2act_core.features.frames import open_frames, split_rows
+    from rgb2act_core.pipeline import chain
+    from rgb2act_core.pipeline.run_record import open_dataset, read_run
+    from rgb2act_core.spec.reader import read_spec
+    from rgb2act_core.stages.keys import stored_embeddings, stored_features
+
+    folder = chain.run_pipeline(read_spec(spec_file()), puppet_root, "align")
+    tasks, data = open_dataset(read_run(folder))
+    stages = {each["stage"]: each for each in last_stages(puppet_root, "puppet")}
+    trained = puppet_root / stages["align"]["path"]
+    align = tasks.run.spec.align
+    assert align is not None
+    frames = open_frames(stored_features(tasks.run), data.episodes, "cpu")
+    train_rows, _, counts = split_rows(data, frames.index, align.holdout, tasks.run.spec.seed)
+    assert counts["scenes"] > 0
+    rows = train_rows[frames.index.episode[train_rows] < len(data.demonstrations)]
+    assert len(rows) < len(train_rows)
+    aligner = load_aligner(trained)
+    embedding = aligner(frames.gather(rows)).embedding.detach()
+    teacher_FD = torch.from_numpy(stored_embeddings(tasks.run).embeddings(data.episodes))
+    target = aligner.teacher_space(teacher_FD[torch.from_numpy(rows)])
+    found = json.loads((trained / "stage.json").read_text())["results"]["after"]
+    assert found["train_r2"] == pytest.approx(r2(embedding, target), abs=1e-5)

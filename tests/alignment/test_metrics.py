@@ -8,7 +8,6 @@ from rgb2act_core.alignment.metrics import (
     retrieval_in_pool,
     retrieval_within,
     ridge_error,
-    rmse,
     uniformity,
 )
 
@@ -54,11 +53,6 @@ def test_the_probe_finds_a_linear_state_and_reports_its_units() -> None:
     spread = float((state[200:] - state[:200].mean(0)).square().sum(1).mean().sqrt())
     error = ridge_error(noise[:200], state[:200], noise[200:], state[200:])
     assert error == pytest.approx(spread, rel=0.1)  # 200 rows fit 4 noise columns
-
-
-def test_rmse_is_the_mean_over_frames_and_dimensions() -> None:
-    teacher = torch.zeros(2, 4)
-    assert rmse(teacher + torch.tensor([[1.0], [3.0]]), teacher) == pytest.approx(5**0.5)
 
 
 def test_retrieval_within_an_episode_uses_only_its_frames() -> None:

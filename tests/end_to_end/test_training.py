@@ -319,12 +319,11 @@ def test_policies_with_options_of_alignment_pass_verify(
     folder = chain.run_pipeline(spec, puppet_root, "train")
     assert verify(folder).problems == ()
     results = files(puppet_root).results("align")
-    assert set(results["after"]) >= {"retrieval@1/episode", "uniformity", "rmse"}
-    assert results["after"]["rmse/train"] < results["before"]["rmse/train"]
+    assert set(results["after"]) >= {"retrieval@1/episode", "uniformity", "train_r2"}
 
 
 @pytest.mark.usefixtures("puppet")
-def test_many_passes_over_the_samples_are_reported(
+def test_many_passes_over_the_frames_are_reported(
     files: Files, spec_file: SpecFile, puppet_root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     policy = {"condition": "proprio_only", "steps": 4}
@@ -333,6 +332,6 @@ def test_many_passes_over_the_samples_are_reported(
         chain.run_pipeline(spec, puppet_root, "train")
         printed = capfd.readouterr().err
         frames = files(puppet_root).results("train")["frames"]
-        line = f"4 steps of 2000 samples are {4 * 2000 / frames:.0f} passes over the {frames} "
+        line = f"each of the {frames} training frames {4 * 2000 / frames:.0f} times on average"
         assert (line in printed) == (batch_size == 2000)
-        assert ("passes over" in printed) == (batch_size == 2000)
+        assert ("times on average" in printed) == (batch_size == 2000)
