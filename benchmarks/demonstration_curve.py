@@ -19,7 +19,7 @@ from outcomes import OutcomesFile, outcomes_of, plot, run_spec, table
 
 STEPS = 50  # of a policy per demonstration
 BATCH = ["policy.batch_size=32"]
-OPTIONS = {"end_to_end": ["policy.steps=5000"]}  # more than others: it trains the encoder, too
+OPTIONS = {"end_to_end": ["policy.steps=5000"]}  # few demonstrations need as many steps
 
 
 def main() -> None:
