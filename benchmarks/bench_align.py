@@ -20,7 +20,7 @@ import attrs
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 the field's usual name
-from shared import compare, episodes, quickstart, timed
+from shared import compare, episodes, lift_distractors, timed
 from torch import Tensor, nn
 
 from rgb2act_core.alignment import losses
@@ -124,7 +124,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        run = quickstart(Path(name))
+        run = lift_distractors(Path(name))
         data = episodes(run.root / "episodes", count=10, steps=30, size=64)
         for features in stored_features(run):
             extract_features(run, features, data)

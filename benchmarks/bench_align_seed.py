@@ -10,7 +10,8 @@ sizes in these variants:
 - the same layers over the distinct cells of such a sample: 721 distinct cells among 1024 draws from
   1369;
 - the same layers over K = 256 cells, with and without attention between them;
-- the quickstart's layers (narrow adapters and keypoints) over all cells and over 256 cells.
+- the layers of lift_distractors.toml (narrow adapters and keypoints) over all cells and over 256
+  cells.
 
 Times are CPU time of one thread, the median of alternating rounds.
 
@@ -52,7 +53,7 @@ class Sizes:
     grid: tuple[int, int] = (37, 37)
     tokens: int = 1024
     few: int = 256  # cells of the smaller samples
-    narrow: int = 256  # embedding and token width of the quickstart's layers
+    narrow: int = 256  # embedding and token width of the layers of lift_distractors.toml
     batch: int = 4
 
     @property

@@ -1,6 +1,7 @@
 """Compare the steps of end-to-end training on all grid positions with those on ``align.tokens``.
 
-The quickstart with images of 256 pixels, in which a camera has 4,096 positions, and batches of 32.
+examples/lift_distractors.toml with images of 256 pixels, in which a camera has 4,096 positions, and
+batches of 32.
 Times are CPU time of one torch thread, medians of alternating rounds; recording and extraction are
 not measured.
 
@@ -17,7 +18,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from shared import QUICKSTART, compare
+from shared import LIFT_DISTRACTORS, compare
 
 from rgb2act_core.pipeline import chain
 from rgb2act_core.pipeline.run_record import read_run
@@ -39,7 +40,7 @@ def trained(root: Path, number: int, steps: int, tokens: int) -> float:
     """Return the CPU milliseconds of a training, including its ten evaluations."""
     new = (f"policy.lr={1e-3 * (1 + 1e-6 * number)}", f"policy.steps={steps}")
     changes = (*CHANGES, *new, f"align.tokens={tokens}")
-    spec = read_source(QUICKSTART, parse_overrides(("--set", each) for each in changes)).spec
+    spec = read_source(LIFT_DISTRACTORS, parse_overrides(("--set", each) for each in changes)).spec
     record = read_run(chain.run_pipeline(spec, root, "train"))
     meta = json.loads((record.stage_folder(StageId(Stage.TRAIN)) / "stage.json").read_text())
     return 1e3 * float(meta["results"]["cpu_seconds"])

@@ -34,7 +34,7 @@ import torch
 from bench_claims import Tiny
 from bench_claims import episodes as tiny_episodes
 from bench_extract import chosen
-from shared import episodes, quickstart
+from shared import episodes, lift_distractors
 
 from rgb2act_core.data.dataset import Dataset, stored_episode
 from rgb2act_core.features.extraction_workers import make_missing
@@ -85,7 +85,7 @@ def do_shard(work: str, folder: str, shard: str, units: str) -> None:
 
 def extract_shard(folder: Path, shard: Shard, quick: bool) -> None:
     """Extract features of recorded episodes, which are next to the folder."""
-    run = quickstart(folder)
+    run = lift_distractors(folder)
     depth = {"depth": 2} if quick else {}
     croco = chosen("croco", weights="random", variant="v2-base", **depth)
     config = attrs.evolve(run.spec.extract, batch_size=4)

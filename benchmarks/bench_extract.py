@@ -30,7 +30,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from shared import compare, episodes, quickstart, timed
+from shared import compare, episodes, lift_distractors, timed
 from torch import Tensor
 
 from rgb2act_core.data.dataset import Dataset
@@ -124,7 +124,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        run = quickstart(Path(name))
+        run = lift_distractors(Path(name))
         small = episodes(run.root / "small", count=2 if args.quick else 20, steps=30, size=64)
         for choice in run.spec.backbone:
             overhead(choice.component.name, run, choice, small, 64, args.rounds)

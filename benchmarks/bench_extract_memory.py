@@ -22,7 +22,7 @@ from pathlib import Path
 import attrs
 import torch
 from bench_extract import chosen
-from shared import compare, episodes, quickstart, timed
+from shared import compare, episodes, lift_distractors, timed
 
 from rgb2act_core.features import batch_size
 from rgb2act_core.stages.extract import extract_features
@@ -65,7 +65,7 @@ def measure(name: str, size: int, frames: int, mebibytes: int, kept: bool) -> fl
     choice = chosen(name, **BACKBONES[name])
     choice.build()
     with tempfile.TemporaryDirectory() as folder:
-        run = quickstart(Path(folder))
+        run = lift_distractors(Path(folder))
         data = episodes(run.root / "data", count=2, steps=frames // 2, size=size)
 
         def extract(number: int) -> None:

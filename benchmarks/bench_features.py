@@ -26,7 +26,7 @@ from rgb2act_core.features.reader import EpisodeArrays
 from rgb2act_core.store.group_reader import read_group
 from rgb2act_core.store.group_writer import GroupWriter
 
-SMALL, LARGE = (2, 256, 32), (1, 1369, 1024)  # frames of the quickstart and of a large backbone
+SMALL, LARGE = (2, 256, 32), (1, 1369, 1024)  # frames of lift_distractors and of a large backbone
 
 
 def write(folder: Path, episodes: int, steps: int, frame: tuple[int, ...]) -> list[Path]:

@@ -4,7 +4,7 @@ Times are user plus system CPU time of complete processes. Rounds alternate betw
 changes in machine load affect all of them. ``check`` reads a spec, builds its environment and looks
 up the store.
 
-    python benchmarks/bench_startup.py [--rounds 7] [--spec examples/quickstart.toml]
+    python benchmarks/bench_startup.py [--rounds 7] [--spec examples/lift_distractors.toml]
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
     parser.add_argument(
-        "--spec", default=str(ROOT / "examples/quickstart.toml"), help="spec to check"
+        "--spec", default=str(ROOT / "examples/lift_distractors.toml"), help="spec to check"
     )
     args = parser.parse_args()
     rgb2act = [sys.executable, "-m", "rgb2act_core"]

@@ -23,7 +23,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from shared import QUICKSTART
+from shared import LIFT_DISTRACTORS
 
 from rgb2act_core.data.dataset import Dataset
 from rgb2act_core.features.reader import EpisodeArrays
@@ -45,7 +45,7 @@ FORMATS = {
 
 
 def base_spec(episodes: int, steps: int) -> Spec:
-    spec = read_spec(QUICKSTART)
+    spec = read_spec(LIFT_DISTRACTORS)
     return attrs.evolve(
         spec,
         name="token-formats",

@@ -7,7 +7,7 @@ float32 plans are also compared with the demonstrated actions. The frames are th
 demonstrations, most of which are in the training split. With ``--episodes`` every precision is also
 evaluated on the run's own seeds.
 
-    python benchmarks/compare_precisions.py runs/quickstart --episodes 100
+    python benchmarks/compare_precisions.py runs/lift_distractors --episodes 100
 
 Shapes: B = frames, n = actions executed, A = controlled action dims
 """

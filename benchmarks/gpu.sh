@@ -10,7 +10,7 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 out=${1:-$(mktemp -d)}
 device=${DEVICE:-cuda}
-spec=${SPEC:-$here/examples/quickstart.toml}
+spec=${SPEC:-$here/examples/lift_distractors.toml}
 python=${PYTHON:-python}
 mkdir -p "$out"
 

@@ -1,4 +1,4 @@
-"""Helpers shared by the benchmarks: a quickstart run, random episodes, and timing in rounds.
+"""Helpers shared by the benchmarks: a run of an example, random episodes, and timing in rounds.
 
 Shapes: T = steps, V = cameras, P = points, A = action dims
 """
@@ -20,14 +20,14 @@ from rgb2act_core.interfaces import Episode, PointCloud
 from rgb2act_core.spec.reader import read_spec
 from rgb2act_core.stages.run import Run
 
-QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.toml"
+LIFT_DISTRACTORS = Path(__file__).parents[1] / "examples" / "lift_distractors.toml"
 CAMERAS, POINTS, ACTIONS = ("head", "top"), 600, 14
 
 
-def quickstart(root: Path) -> Run:
-    """Return a single-threaded quickstart run under ``root``, with progress output turned off."""
+def lift_distractors(root: Path) -> Run:
+    """Return a single-threaded run of ``lift_distractors.toml``; progress output is turned off."""
     os.environ["RGB2ACT_QUIET"] = "1"
-    spec = read_spec(QUICKSTART)
+    spec = read_spec(LIFT_DISTRACTORS)
     return Run(spec=attrs.evolve(spec, compute=attrs.evolve(spec.compute, threads=1)), root=root)
 
 

@@ -4,8 +4,9 @@ The spec is run once per scale of its training steps and per training seed. Each
 the CPU time that alignment and policy training took together. All runs share demonstrations and
 features. Outcomes are collected in results.json; the table and the plot show all of them.
 
-    python benchmarks/success_curve.py examples/quickstart.toml --scales 0.25 0.5
-    python benchmarks/success_curve.py examples/quickstart.toml --scales 1 --baselines end_to_end
+    spec=examples/lift_distractors.toml
+    python benchmarks/success_curve.py $spec --scales 0.25 0.5
+    python benchmarks/success_curve.py $spec --scales 1 --baselines end_to_end
 """
 
 from __future__ import annotations

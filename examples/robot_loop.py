@@ -1,6 +1,6 @@
 """Control a robot at a fixed rate with a served policy; here the robot is a simulated tabletop.
 
-    rgb2act serve quickstart --port 8790 --batch 1
+    rgb2act serve lift_distractors --port 8790 --batch 1
     python examples/robot_loop.py 127.0.0.1:8790 --task lift_distractors --seconds 60
 
 The loop commands joints at ``--hz``. Every action of the policy lasts ``--hz / --policy-hz`` ticks,

@@ -151,7 +151,11 @@ class Aligner(nn.Module):
             adapter(self._on_common_grid(tokens.float(), i, sample))
             for i, (adapter, tokens) in enumerate(zip(self.adapters, tokens_BVNC, strict=True))
         ]
-        stacked_BVNMW = torch.stack(adapted).movedim(0, 3)  # one contiguous copy
+        stacked_BVNMW = (
+            torch.stack(adapted).movedim(0, 3)  # one contiguous copy
+            if len(adapted) > 1
+            else adapted[0].unsqueeze(3)
+        )
         cameras, cells = stacked_BVNMW.shape[1:3]
         fused: FusedTokens = self.fusion(stacked_BVNMW.flatten(1, 2))
         fused_BVNW = fused.tokens.unflatten(1, (cameras, cells))

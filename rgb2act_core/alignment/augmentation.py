@@ -30,8 +30,8 @@ def augment(
     augmented = []
     for i, (tokens, mean, std) in enumerate(zip(inputs, means_C, stds_C, strict=True)):
         if config.noise:
-            noise = torch.randn(tokens.shape, generator=generator)
-            tokens = tokens + config.noise * std * noise.to(tokens)
+            noise = torch.randn(tokens.shape, generator=generator).to(tokens)
+            tokens = noise.mul_(config.noise * std).add_(tokens)  # in place: these are large
         dropped = dropped_BM[:, i, None, None, None]
         if config.token_dropout:
             uniform = torch.rand(*tokens.shape[:3], 1, generator=generator)

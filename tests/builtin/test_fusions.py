@@ -47,6 +47,16 @@ def test_listing_fusions_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("per", ["global", "sample", "token"])
+def test_a_single_backbone_is_passed_on(per):
+    x = tokens(m=1).requires_grad_()
+    fused = WeightedFusion(Weighted(per=per)).module(1, 8)(x)
+    fused.tokens.sum().backward()
+    assert torch.equal(fused.tokens, x[:, :, 0])
+    assert fused.weights.tolist() == [1]
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
 def test_weighted_starts_as_the_plain_mean():
     x = tokens()
     fused = WeightedFusion(Weighted()).module(3, 8)(x)

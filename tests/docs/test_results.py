@@ -17,8 +17,8 @@ from rgb2act_core.evaluation.success_rate import wilson
 DOCS = Path(__file__).parents[2] / "docs"
 STUDENT = 4.303  # 97.5 % quantile of Student's t with 2 degrees of freedom: three seeds
 SPECS = {  # in ablations.json, by the row's name
-    "aligned": "quickstart",
-    "quickstart": "quickstart",
+    "aligned": "lift_distractors",
+    "lift_distractors": "lift_distractors",
     "mixture of experts": "align_moe",
     "sigmoid loss instead of InfoNCE": "align_sigmoid",
     "InfoNCE without MSE": "align_infonce",

@@ -18,8 +18,8 @@ PRETRAINED = {"robotwin.toml"}  # needs weights
 ROBOTWIN = {"robotwin_hammer.toml", "robotwin_handover.toml"}  # need RoboTwin
 SIMULATED = {"aloha_transfer.toml"} | ROBOTWIN  # the first needs gym-aloha
 RECORDED = {"robotwin_recorded.toml"}  # recorded demonstrations only, no simulator
-# run by other tests and by make demo; the baselines' spec differs from quickstart.toml only in them
-ELSEWHERE = {"quickstart.toml", "quickstart_baselines.toml", "smoke.toml"}
+# run by other tests, or with baselines and otherwise equal to lift_distractors.toml
+ELSEWHERE = {"lift_distractors_baselines.toml", "smoke.toml"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.toml"))
 
 
@@ -83,8 +83,8 @@ def test_check_names_everything_that_an_example_of_robotwin_needs(
         assert f"environment.{key}: there is no file" in errors
 
 
-def test_quickstart_with_baselines_differs_only_in_the_baselines() -> None:
-    plain, baselines = content("quickstart.toml"), content("quickstart_baselines.toml")
+def test_example_with_baselines_differs_only_in_the_baselines() -> None:
+    plain, baselines = content("lift_distractors.toml"), content("lift_distractors_baselines.toml")
     assert baselines["act"].pop("baselines") == ["proprio_only", "end_to_end"]
     del plain["name"], baselines["name"]
     assert baselines == plain

@@ -58,7 +58,7 @@ with contextlib.suppress(
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "examples/smoke.toml"
 LEROBOT = ROOT / "plugins/lerobot/tests/data"
-SPECS = ("smoke.toml", "quickstart_baselines.toml", "two_tasks.toml")
+SPECS = ("smoke.toml", "lift_distractors_baselines.toml", "two_tasks.toml")
 POINTS = 5
 
 

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_nodes import QUICKSTART, WITHIN, Nodes, content, ended, models, results, start, wait_for
+from ray_nodes import (
+    LIFT_DISTRACTORS,
+    WITHIN,
+    Nodes,
+    content,
+    ended,
+    models,
+    results,
+    start,
+    wait_for,
+)
 
 from rgb2act_core import UserError
 from rgb2act_core.interfaces import EngineOptions
@@ -44,15 +54,15 @@ class TestStages:
         assert content(tmp_path, *GROUPS) == content(local, *GROUPS)
         assert results(tmp_path) == results(local)
 
-    def test_a_reduced_quickstart_has_the_bytes_of_a_local_one(
+    def test_a_reduced_example_has_the_bytes_of_a_local_one(
         self, nodes: Nodes, tmp_path: Path
     ) -> None:
         values = ("collect.episodes=6", "collect.scenes=40", "align.steps=20", "policy.steps=20")
         values += ("act.episodes=6", "act.videos=0")
         options = [word for value in values for word in ("--set", value)]
         alone, root = tmp_path / "alone", tmp_path / "root"
-        ended(start("run", alone, *options, spec=QUICKSTART))
-        nodes.run("run", root, *options, spec=QUICKSTART)
+        ended(start("run", alone, *options, spec=LIFT_DISTRACTORS))
+        nodes.run("run", root, *options, spec=LIFT_DISTRACTORS)
         assert content(root, *GROUPS) == content(alone, *GROUPS)
         assert models(root) == models(alone)
         assert results(root) == results(alone)

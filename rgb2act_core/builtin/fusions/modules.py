@@ -33,7 +33,10 @@ class WeightedSum(nn.Module):
 
     def forward(self, tokens_BNMD: Tensor) -> FusedTokens:
         """Return the weighted tokens and the mean weights; there is no loss term."""
-        if self.gate is None:
+        if tokens_BNMD.shape[2] == 1:  # its share is 1, whatever the logit
+            weights_M = tokens_BNMD.new_ones(1)
+            tokens = tokens_BNMD[:, :, 0]
+        elif self.gate is None:
             weights_M = self.logits_M.softmax(0)
             tokens = torch.einsum("bnmd,m->bnd", tokens_BNMD, weights_M)
         else:

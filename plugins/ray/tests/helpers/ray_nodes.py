@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
-SMOKE, QUICKSTART = EXAMPLES / "smoke.toml", EXAMPLES / "quickstart.toml"
+SMOKE, LIFT_DISTRACTORS = EXAMPLES / "smoke.toml", EXAMPLES / "lift_distractors.toml"
 MEMORY = 80 * 2**20  # bytes of each node's object store, which is hardly used
 WITHIN = 600  # seconds in which a command must end on a busy machine
 
