@@ -55,6 +55,7 @@ def test_a_single_backbone_is_passed_on(per):
     assert torch.equal(fused.tokens, x[:, :, 0])
     assert fused.weights.tolist() == [1]
     assert torch.equal(x.grad, torch.ones_like(x))
+    assert WeightedFusion(Weighted()).module(1, 8)(x.bfloat16()).tokens.dtype == torch.float32
 
 
 def test_weighted_starts_as_the_plain_mean():

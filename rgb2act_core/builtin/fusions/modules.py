@@ -34,8 +34,9 @@ class WeightedSum(nn.Module):
     def forward(self, tokens_BNMD: Tensor) -> FusedTokens:
         """Return the weighted tokens and the mean weights; there is no loss term."""
         if tokens_BNMD.shape[2] == 1:  # its share is 1, whatever the logit
-            weights_M = tokens_BNMD.new_ones(1)
-            tokens = tokens_BNMD[:, :, 0]
+            weights_M = self.logits_M.new_ones(1)
+            kind = torch.promote_types(tokens_BNMD.dtype, weights_M.dtype)
+            tokens = tokens_BNMD[:, :, 0].to(kind)  # as if multiplied by the share
         elif self.gate is None:
             weights_M = self.logits_M.softmax(0)
             tokens = torch.einsum("bnmd,m->bnd", tokens_BNMD, weights_M)
