@@ -2,8 +2,7 @@
 
 The policy has the sizes of lift_distractors.toml and is barely trained, so every episode runs to
 its full length. The plain loop runs one episode after another in a single process and renders every
-frame.
-The simulation-only loops hold the arms in their current joint positions and never plan.
+frame. The simulation-only loops hold the arms in their current joint positions and never plan.
 
 Times are wall-clock times without start-up and resets, the median of alternating rounds. CPU time
 would not show the benefit of workers on other cores, so run this on an otherwise idle machine.
