@@ -50,7 +50,7 @@ class SimulatorPool:
 
     Of each chunk, the observations that are ``frames`` steps before its end are returned, with
     ``clouds`` also their point clouds; an environment that can skip images does not render the
-    others. An episode whose
+    others. An episode ends after ``max_steps`` at the latest. An episode whose
     environment or worker process is lost is replayed from its seed and actions, and recorded in
     ``lost``; after ``RETRIES`` times the call raises UserError. Any other exception in a worker is
     raised as RuntimeError with its traceback.
@@ -64,10 +64,11 @@ class SimulatorPool:
         frames: Collection[int],
         workers: int,
         clouds: bool = False,
+        max_steps: int | None = None,
     ) -> None:
         self.count = min(workers, slots)
         self.lost: list[dict[str, Any]] = []  # of each loss: seed, chunk, why
-        self._worker_args = (name, config, frames, clouds)
+        self._worker_args = (name, config, frames, clouds, max_steps)
         self._episodes: dict[int, _Episode] = {}
         self.processes: list[SpawnProcess] = []
         self.pipes: list[Connection] = []

@@ -67,7 +67,14 @@ class EnvLost:
     reason: str
 
 
-def serve(pipe: Connection, name: str, config: Any, keep: Collection[int], clouds: bool) -> None:
+def serve(
+    pipe: Connection,
+    name: str,
+    config: Any,
+    keep: Collection[int],
+    clouds: bool,
+    max_steps: int | None,
+) -> None:
     """Answer requests of ``SimulatorPool`` until the pipe is closed."""
     processes.prepare()
     slots: dict[int, _Env] = {}
@@ -79,7 +86,8 @@ def serve(pipe: Connection, name: str, config: Any, keep: Collection[int], cloud
 
         def make() -> _Env:
             capabilities = component.capabilities
-            return _Env(environment.make(), keep, clouds, environment.info, capabilities)
+            env = environment.make()
+            return _Env(env, keep, clouds, environment.info, capabilities, max_steps)
 
         while True:
             pipe.send(
@@ -124,13 +132,14 @@ class _Env:
         clouds: bool,
         info: EnvironmentInfo,
         capabilities: Collection[Capability],
+        max_steps: int | None = None,
     ) -> None:
         self.env, self.keep, self.clouds, self.info = env, keep, clouds, info
         self.skips_images = Capability.IMAGE_SKIPPING in capabilities
         self.has_facts = Capability.SIMULATOR_FACTS in capabilities
         self.video: Path | None = None
         self.images: list[NDArray[np.uint8]] = []
-        self.steps = 0
+        self.steps, self.max_steps = 0, max_steps
         self.seed: int | None = None
 
     @contextlib.contextmanager
@@ -176,7 +185,8 @@ class _Env:
             self.steps += 1
             self._record(observation)
             hands.append(self._hands(info))
-            success, done = bool(info["success"]), bool(terminated or truncated)
+            success = bool(info["success"])
+            done = bool(terminated or truncated or self.steps == self.max_steps)
             if kept or done:
                 newest.append((self.steps, observation, info))
             if done:

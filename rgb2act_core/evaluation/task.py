@@ -36,4 +36,12 @@ class EvaluationTask:
         their point clouds too.
         """
         component, config = self.environment.component, self.environment.config
-        return SimulatorPool(component.name, config, slots, frames, self.workers, clouds)
+        return SimulatorPool(
+            component.name,
+            config,
+            slots,
+            frames,
+            self.workers,
+            clouds,
+            max_steps=self.act.max_steps,
+        )

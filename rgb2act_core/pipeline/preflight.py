@@ -221,6 +221,14 @@ def _check_timing(spec: Spec, info: EnvironmentInfo) -> None:
         )
 
 
+def _check_limit(spec: Spec, info: EnvironmentInfo) -> None:
+    if (spec.act.max_steps or 0) > info.max_steps:
+        raise UserError(
+            f"act.max_steps: {spec.act.max_steps} is more than the limit of {info.task},"
+            f" {info.max_steps} steps; reduce it or remove it"
+        )
+
+
 def _check_one_task(spec: Spec, info: EnvironmentInfo) -> None:
     if len(spec.environments) > 1:
         raise UserError(
@@ -307,6 +315,7 @@ CHECKS = (
     _check_warm_start,
     _check_compile,
     _check_plans,
+    _check_limit,
     _check_timing,
     _check_precision,
     _check_fusion,
@@ -315,4 +324,4 @@ CHECKS = (
     _check_groups,
     _check_device,
 )
-REPLAY_CHECKS = (_check_one_task, _check_device)
+REPLAY_CHECKS = (_check_one_task, _check_limit, _check_device)

@@ -65,6 +65,9 @@ class Act:
     about half a minute, later ones a few seconds. On a CPU, the UNet and the transformer then plan
     in 0.84 to 0.88 of the time. Needs a C++ compiler. Evaluations during training are not
     compiled."""
+    max_steps: int | None = added_later(default=None, validator=optional(between(1, MOST)))
+    """Steps after which an episode ends as a failure; None: the environment's own limit. A lower
+    limit saves the time of failed episodes if successful ones are much shorter."""
     videos: int = marked(Mark.EVALUATION_ONLY, default=4, validator=between(0, MOST))
     """Episodes to film after the evaluation, failures first. Any other can be filmed later, with
     ``rgb2act film``."""
@@ -127,6 +130,10 @@ class Act:
                 f" delay equals policy.horizon ({horizon}); reduce n_action_steps or delay"
             )
         return None
+
+    def limit(self, own: int) -> int:
+        """Return the steps of an episode in an environment whose own limit is ``own``."""
+        return min(own, self.max_steps or own)
 
     @property
     def start(self) -> int:

@@ -186,14 +186,15 @@ def _results(
     for task, seeds in zip(tasks, all_seeds, strict=True):
         part = episodes[first : first + len(seeds.accepted)]
         first += len(part)
-        parts[task.name] = summary(part, task.info.max_steps) | {
+        parts[task.name] = summary(part, run.spec.act.limit(task.info.max_steps)) | {
             **({"seeds": seeds.summary()} if seeds.source else {}),
             **take_simulator(part),
         }
         task.publish(folder, parts[task.name] | {"episodes": part})
     if len(parts) == 1:
         return next(iter(parts.values())) | {"episodes": episodes}
-    return summary(episodes, tasks.info.max_steps) | {"episodes": episodes, "tasks": parts}
+    limit = run.spec.act.limit(tasks.info.max_steps)
+    return summary(episodes, limit) | {"episodes": episodes, "tasks": parts}
 
 
 def take_simulator(episodes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def replay(
             write_json(folder / "lost.json", {"lost": simulators.lost})
     error = max(episode["joint_error"] for episode in episodes)
     results = {
-        **summary(episodes, task.info.max_steps),
+        **summary(episodes, act.limit(task.info.max_steps)),
         "replay": {"stride": act.replay_stride, "joint_error": error},
         **({"seeds": seeds.summary()} if seeds.source else {}),
         **take_simulator(episodes),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Robotwin
+from ..tasks import step_limit
 
 POLICY = "RGB2ACT"
 TIME = "%Y-%m-%d %H:%M:%S"
@@ -17,9 +18,12 @@ TIME = "%Y-%m-%d %H:%M:%S"
 def publish(config: Robotwin, folder: Path, name: str, results: Mapping[str, Any]) -> None:
     """Write ``eval_result/<task>/RGB2ACT/<config>/<run>/<time>/``: ``_result.txt`` and videos.
 
-    Videos are numbered by episode, as in RoboTwin.
+    Videos are numbered by episode, as in RoboTwin. With fewer steps than RoboTwin's own limit,
+    nothing is written, because its protocol was not followed.
     """
     shutil.rmtree(folder / "eval_result", ignore_errors=True)  # of an interrupted attempt
+    if results["max_steps"] < step_limit(config.task):
+        return
     now = time.strftime(TIME)
     target = folder / "eval_result" / config.task / POLICY / config.task_config / name / now
     target.mkdir(parents=True, exist_ok=True)

@@ -158,6 +158,19 @@ def test_a_lost_simulator_changes_no_result(
 
 
 @SLOW
+def test_a_lower_limit_of_steps_is_not_robotwins_protocol(
+    tmp_path: Path, data: Path, standin: Path, evaluated: dict[str, Any]
+) -> None:
+    shutil.copytree(root_of(evaluated), tmp_path, dirs_exist_ok=True)
+    results = run(tmp_path, data, standin, "max_steps = 5")
+    assert results["max_steps"] == 5
+    assert {(e["success"], e["steps"]) for e in results["episodes"]} == {(False, 5)}
+    written = {p.name: (p / "eval_result").exists() for p in tmp_path.glob("store/act/*")}
+    assert len(written) == 2
+    assert [name for name in written if written[name]] == [evaluated["folder"].name]
+
+
+@SLOW
 def test_another_policy_gets_the_same_scenes(
     tmp_path: Path, data: Path, standin: Path, evaluated: dict[str, Any]
 ) -> None:
