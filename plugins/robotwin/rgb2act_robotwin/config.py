@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
@@ -24,6 +24,7 @@ ALIASES = {  # camera names of the newer layout
     "cam_left_wrist": "left_camera",
     "cam_right_wrist": "right_camera",
 }
+Colours: TypeAlias = Literal["bgr", "rgb", "none"]
 SEGMENTS = (
     "_traj_data has planned arm segments at 250 Hz, without grippers or idle times, which are not"
     " aligned with frames; actions are the joint_action/vector of the next frame, so give the"
@@ -73,6 +74,11 @@ class Robotwin:
     save_freq: int | None = fields.added_later(default=None)
     """Simulator steps per frame of recordings whose files do not store it, as released ones.
     Default: 15, which RoboTwin's configurations use."""
+    jpeg: Colours | Literal["auto"] = "auto"
+    """Compression of the recorded images, which those of the simulator pass through as well, so
+    that a policy acts on images like those of its demonstrations: ``bgr`` for RoboTwin's older
+    JPEGs, in which red and blue are swapped, ``rgb`` for those since September 2026, ``none`` for
+    uncompressed images. ``auto`` is that of the first file in ``data``, and ``bgr`` without it."""
     instructions: Literal["seen", "unseen"] = "seen"
     """Kind of instructions of recorded episodes; episode i has the i-th one."""
     clouds: Literal["auto", "stored", "depth", "none"] = "auto"
@@ -183,6 +189,11 @@ class Robotwin:
             yield "robotwin.python: missing; root and assets need RoboTwin's interpreter"
         if self.data is None and (self.frames or self.points):
             yield "robotwin.data: missing; frames and points need the HDF5 files with actions"
+
+    @property
+    def live_jpeg(self) -> Colours:
+        """Return the compression of the simulator's images: ``bgr``, ``rgb`` or ``none``."""
+        return "bgr" if self.jpeg == "auto" else self.jpeg
 
     @property
     def frame_rule(self) -> FrameRule:

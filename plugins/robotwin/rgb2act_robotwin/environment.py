@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 from rgb2act_core import EnvironmentLost, Problems, UserError, did_you_mean
 from rgb2act_core.interfaces import EnvironmentInfo, Episode, Finding, SeedVerdict
 
-from .config import IMAGES, Robotwin
-from .recorded import cloud_sources, data_checks, episode_index, episode_reader, true_states
+from .config import IMAGES, Colours, Robotwin
+from .recorded import (
+    cloud_sources,
+    data_checks,
+    episode_index,
+    episode_reader,
+    jpeg,
+    true_states,
+)
 from .recorded.cloud_sources import Source
 from .recorded.episode_index import IndexEntry
 from .recorded.images import read_jpegs
@@ -70,10 +77,26 @@ class RobotwinEnvironment:
         """Where the clouds of the recorded episodes come from."""
         return cloud_sources.sources(self._entries, self.config)
 
+    @property
+    def live_jpeg(self) -> Colours:
+        """How images that the policy acts on are compressed: ``bgr``, ``rgb`` or ``none``."""
+        return self._live.live_jpeg
+
     @cached_property
     def _live(self) -> Robotwin:
-        """The config of the simulator, whose clouds are as those of the recorded episodes."""
-        return cloud_sources.live_config(self.config, self._sources)
+        """The config of the simulator: its images and clouds are as those of recorded episodes."""
+        live = cloud_sources.live_config(self.config, self._sources)
+        return attrs.evolve(live, jpeg=self._compression())
+
+    def _compression(self) -> Colours:
+        """Return the compression of the recorded images, see the config's ``jpeg``."""
+        if self.config.jpeg == "auto" and self.config.frames is not None:
+            return "none"
+        if self.config.jpeg == "auto":
+            for entry in self._entries:
+                with contextlib.suppress(UserError):  # reported where the episodes are read
+                    return "rgb" if self._first_header(entry).true_rgb else "bgr"
+        return self.config.live_jpeg
 
     def _state_names(self) -> tuple[str, ...]:
         """Return the names of the states: true ones if the simulator or all episodes have them."""
@@ -107,9 +130,13 @@ class RobotwinEnvironment:
         if config.frames is not None:
             shape = episode_reader.read_episode(entry, config).rgb.shape
             return (shape[2], shape[3]), hertz
-        key = episode_reader.image_keys(path, layout, config.views)[0]
-        (_, (head,)) = read_jpegs(path, key, np.array([0]))
+        head = self._first_header(entry)
         return (head.height, head.width), hertz
+
+    def _first_header(self, entry: IndexEntry) -> jpeg.Header:
+        key = episode_reader.image_keys(entry.path, layout_of(entry.path), self.config.views)[0]
+        (_, (head,)) = read_jpegs(entry.path, key, np.array([0]))
+        return head
 
     @cached_property
     def _found(self) -> list[IndexEntry]:

@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
         from rgb2act_core.serving import load_server
 
         from ..evaluation import xpolicylab
+        from ..evaluation.compression import compression_of
 
         info, sessions = load_server(folder, args.batch)
         try:
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             if warning := xpolicylab.history_warning(info):
                 print(f"warning: {warning}", file=sys.stderr, flush=True)
             announce(args, listener.getsockname(), info)
-            xpolicylab.serve(listener, sessions, token)
+            xpolicylab.serve(listener, sessions, token, compression_of(folder))
         finally:
             sessions.close()
     return 0

@@ -19,6 +19,7 @@ from rgb2act_core.serving import read_policy_info
 from ..config import Robotwin
 from ..recorded.joint_states import ACTION_NAMES
 from ..simulator.worker_client import FOLDER as WORKER
+from .compression import compression_of
 from .xpolicylab import history_warning
 
 CLIENT_FOLDER = Path(rgb2act_wire.__file__).parent
@@ -38,7 +39,7 @@ LAB = (
     "setup_eval_policy_server.sh",
     "setup_eval_env_client.sh",
 )
-SHARED = ("start_server.sh", "fallbacks.sh")
+SHARED = ("start_server.sh", "fallbacks.sh", "rgb2act_images.py")
 CLIENT = ("rgb2act_client.py", "rgb2act_wire.py")
 FALLBACKS = ("shader", "shadows", "planner", "fps")  # settings of the spec that RoboTwin lacks
 
@@ -74,6 +75,7 @@ def deploy(run_folder: Path, root: Path, name: str, force: bool) -> Deployment:
         "FOLDER": shlex.quote(str(run_folder.resolve())),
         "FALLBACKS": shlex.quote(_fallbacks(run_folder)),
         "WORKER": shlex.quote(str(WORKER)),
+        "JPEG": compression_of(run_folder),
     }
     folders = dict(_folders(root, name, values))
     if not force:

@@ -19,6 +19,7 @@ from rgb2act_wire import LIMIT
 from rgb2act_core import UserError
 from rgb2act_core.serving import Connections, PolicyInfo, Sessions, client_log, tokens_equal
 
+from ..config import Colours
 from ..recorded.joint_states import ACTION_NAMES
 from . import xpolicylab_messages
 from .deploy_files.xpolicylab import rgb2act_xpolicylab
@@ -127,12 +128,14 @@ def _unpack(data: str | bytes) -> dict[str, Any]:
     return xpolicylab_messages.unpack(data)
 
 
-def serve(listener: socket.socket, sessions: Sessions, token: str | None) -> None:
+def serve(
+    listener: socket.socket, sessions: Sessions, token: str | None, colours: Colours = "none"
+) -> None:
     """Serve clients until the process is interrupted."""
     from websockets.sync.server import serve as accept
 
     connections = Connections()
-    handler = _Handler(Trials(sessions), connections, token)
+    handler = _Handler(Trials(sessions, colours), connections, token)
     logger = logging.getLogger("rgb2act.xpolicylab")
     logger.setLevel(logging.CRITICAL)  # websockets logs a traceback for each invalid handshake
     # no pings: a client cannot answer them while its simulator works. Those of the client are

@@ -17,6 +17,7 @@ import attrs
 from rgb2act_core import UserError
 from rgb2act_core.serving import Sessions, client_log
 
+from ..config import Colours
 from . import xpolicylab_messages
 from .xpolicylab_trial import Trial
 
@@ -29,13 +30,14 @@ class Trials:
     """All trials of a server that have begun an episode."""
 
     sessions: Sessions
+    colours: Colours = "none"  # compression of the images, see ``read_images``
     attached: list[Trial] = attrs.field(factory=list)
     kept: list[Trial] = attrs.field(factory=list)  # without a connection
     lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def begin(self, owner: object) -> Trial:
         """Return a new trial."""
-        trial = Trial(self.sessions, owner)
+        trial = Trial(self.sessions, self.colours, owner)
         with self.lock:
             self.attached.append(trial)
         return trial

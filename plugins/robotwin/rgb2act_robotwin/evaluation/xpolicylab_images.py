@@ -12,20 +12,24 @@ from numpy.typing import NDArray
 
 from rgb2act_core import UserError
 
+from ..config import Colours
 from ..recorded import jpeg
 from .deploy_files.xpolicylab import rgb2act_xpolicylab
 
 
 def read_images(
-    observation: dict[str, Any], cameras: tuple[str, ...], size: tuple[int, int]
+    observation: dict[str, Any], cameras: tuple[str, ...], size: tuple[int, int], colours: Colours
 ) -> NDArray[Any]:
     """Return the images (V, H, W, 3) of an observation.
 
-    ``size`` is the height and width that the policy expects: a JPEG of another size is refused
-    before it is decoded. Raises UserError or ValueError if an image is missing or invalid.
+    Arrays pass through the compression of the recordings, ``colours``. ``size`` is the height and
+    width that the policy expects: a JPEG of another size is refused before it is decoded. Raises
+    UserError or ValueError if an image is missing or invalid.
     """
     colors = rgb2act_xpolicylab.images(observation, cameras)
-    views = [_image(camera, color, size) for camera, color in zip(cameras, colors, strict=True)]
+    views = [
+        _image(camera, color, size, colours) for camera, color in zip(cameras, colors, strict=True)
+    ]
     if len({view.shape for view in views}) > 1:
         raise UserError(
             f"observation: images have shapes {[view.shape for view in views]}; all cameras need"
@@ -34,11 +38,12 @@ def read_images(
     return np.stack(views)
 
 
-def _image(camera: str, color: Any, size: tuple[int, int]) -> NDArray[Any]:
+def _image(camera: str, color: Any, size: tuple[int, int], colours: Colours) -> NDArray[Any]:
     if isinstance(color, np.ndarray) and color.dtype == np.uint8 and color.ndim == 1:
         color = color.tobytes()
     if isinstance(color, np.ndarray):
-        return color
+        valid = color.dtype == np.uint8 and color.ndim == 3 and color.shape[-1] == 3 and color.size
+        return jpeg.as_recorded(color, colours) if valid else color  # else refused later
     if not isinstance(color, bytes | memoryview):
         raise UserError(f"color: expected an array or a JPEG, got {type(color).__name__}")
     data = bytes(color)

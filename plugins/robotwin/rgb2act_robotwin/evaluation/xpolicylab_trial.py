@@ -19,6 +19,7 @@ import attrs
 from rgb2act_core import UserError
 from rgb2act_core.serving import Session, Sessions, client_log
 
+from ..config import Colours
 from . import xpolicylab_messages
 from .deploy_files.xpolicylab import rgb2act_xpolicylab
 from .xpolicylab_images import read_images
@@ -41,6 +42,7 @@ class Trial:
     """Consecutive episodes of one client, which may continue on another connection."""
 
     sessions: Sessions
+    colours: Colours = "none"  # compression of the images, see ``read_images``
     owner: object = None  # the connection that it is on; None while it has none
     left: float = 0.0  # time of the loss of its connection
     used: float = 0.0  # time of the newest request
@@ -172,7 +174,7 @@ class Trial:
         self.newest = [rgb2act_xpolicylab.environment(observation) for observation in observations]
         config = self.sessions.config
         for number, observation in zip(self.newest, observations, strict=True):
-            rgb_VHW3 = read_images(observation, config.cameras, config.image)
+            rgb_VHW3 = read_images(observation, config.cameras, config.image, self.colours)
             joints = rgb2act_xpolicylab.joints(observation)
             warning = self._session(number).observe(rgb_VHW3[None], joints[None])
             if warning:

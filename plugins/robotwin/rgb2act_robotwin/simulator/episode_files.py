@@ -10,19 +10,18 @@ from typing import Any
 
 import h5py
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from rgb2act_core import write_mp4
 
 from ..config import IMAGES, Robotwin
+from ..recorded import jpeg
 from ..recorded.true_states import GROUP, NAMES, key_of_state
 from .live_clouds import millimetres
 from .reply_arrays import true_state
 from .simulator import WIDTH
 from .worker_client import Reply
 
-QUALITY = 95  # OpenCV's default JPEG quality, which RoboTwin uses
 VIDEO_HZ = 30.0  # frame rate of RoboTwin's videos, independent of the frame rate of its episodes
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL's camera axes in OpenCV's
 FAST: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -44,10 +43,7 @@ def frame_of(reply: Reply, config: Robotwin) -> Shot:
         "cloud": observation.array("clouds", "float32", (None, 6))
         if observation.has("clouds")
         else None,
-        # RoboTwin passes RGB to OpenCV as BGR, so red and blue are swapped in its files
-        "jpeg": {
-            c: simplejpeg.encode_jpeg(image, QUALITY, "BGR", "420") for c, image in images.items()
-        },
+        "jpeg": {c: jpeg.encode(image) for c, image in images.items()},
         "intrinsics": {c: intrinsics.array(c, "float32", (3, 3)) for c in cameras},
         "extrinsics": {c: extrinsics.array(c, "float32", (3, 4)) for c in cameras},
         "state": true_state(observation),
@@ -107,5 +103,5 @@ def camera_to_world(world_34: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def write_video(path: Path, shots: list[Shot], camera: str) -> None:
     """Write the images of one camera as a video."""
-    frames = [simplejpeg.decode_jpeg(shot["jpeg"][camera], "BGR") for shot in shots]
+    frames = [jpeg.decode(shot["jpeg"][camera]) for shot in shots]
     write_mp4(path, np.stack(frames), VIDEO_HZ)

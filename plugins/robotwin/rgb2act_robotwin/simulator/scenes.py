@@ -66,6 +66,7 @@ def inputs(
     return {
         **{name: getattr(config, name) for name in CONFIG},
         "cameras": list(config.views),
+        "jpeg": config.live_jpeg,
         "clouds": clouds,
         **({"cloud_colours": "grey"} if config.grey and clouds != "none" else {}),
         **({} if config.shadows else {"shadows": False}),

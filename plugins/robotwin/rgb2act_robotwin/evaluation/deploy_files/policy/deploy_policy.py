@@ -19,6 +19,7 @@ if HERE not in sys.path:
     sys.path.append(HERE)
 
 from rgb2act_client import Client, ServerError  # noqa: E402 in this folder
+from rgb2act_images import as_recorded  # noqa: E402
 
 __all__ = ["encode_obs", "eval", "get_model", "reset_model"]
 
@@ -26,15 +27,15 @@ JOINTS = 14  # left arm 6, left gripper, right arm 6, right gripper
 
 
 class Served:
-    """A connection to the policy, and the seed of the next episode."""
+    """A connection to the policy, the seed of the next episode, and the images' compression."""
 
-    def __init__(self, client: Client, first_seed: int, task: str | None) -> None:
-        self.client, self.next_seed, self.task = client, first_seed, task
+    def __init__(self, client: Client, first_seed: int, task: str | None, jpeg: str) -> None:
+        self.client, self.next_seed, self.task, self.jpeg = client, first_seed, task, jpeg
 
     def observe(self, observation: dict[str, Any]) -> None:
         """Send an observation of the simulator to the policy."""
         encoded = encode_obs(observation, self.client.cameras)
-        self.client.observe(encoded["rgb"], encoded["joints"])
+        self.client.observe(as_recorded(encoded["rgb"], self.jpeg), encoded["joints"])
 
 
 def get_model(usr_args: dict[str, Any]) -> Served:
@@ -55,7 +56,8 @@ def get_model(usr_args: dict[str, Any]) -> Served:
             " deploy a run of RoboTwin with arms of six joints"
         )
     task = usr_args.get("task_name") if len(client.tasks) > 1 else None
-    return Served(client, 100_000 * (1 + int(usr_args.get("seed") or 0)), task)
+    first_seed = 100_000 * (1 + int(usr_args.get("seed") or 0))
+    return Served(client, first_seed, task, str(usr_args["jpeg"]))
 
 
 def reset_model(model: Served) -> None:

@@ -19,6 +19,7 @@ if HERE not in sys.path:
 
 import rgb2act_xpolicylab  # noqa: E402 in this folder
 from rgb2act_client import Client, ServerError  # noqa: E402
+from rgb2act_images import as_recorded  # noqa: E402
 
 
 class Model:
@@ -38,6 +39,7 @@ class Model:
         file = model_cfg.get("token_file")
         self.token = Path(file).read_text(encoding="utf-8").strip() if file else None
         self.seed = 100_000 * (1 + int(model_cfg.get("seed") or 0))
+        self.jpeg = str(model_cfg["jpeg"])
         self.task = model_cfg.get("task_name")
         self.prepared: int | None = None
         self.clients = {
@@ -69,10 +71,8 @@ class Model:
         self.newest = [rgb2act_xpolicylab.environment(obs) for obs in obs_list]
         for number, obs in zip(self.newest, obs_list):  # noqa: B905 Python 3.10
             client = self._client(number)
-            client.observe(
-                np.stack(rgb2act_xpolicylab.images(obs, client.cameras)),
-                rgb2act_xpolicylab.joints(obs),
-            )
+            images = np.stack(rgb2act_xpolicylab.images(obs, client.cameras))
+            client.observe(as_recorded(images, self.jpeg), rgb2act_xpolicylab.joints(obs))
 
     def get_action(self) -> list[dict[str, Any]]:
         """Return the next actions of the environment that was observed last."""
