@@ -57,10 +57,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with only numpy and msgpack, like a simulator's site-packages."""
+    """Return a folder with numpy, msgpack and Pillow, like a simulator's site-packages."""
     folder = tmp_path_factory.mktemp("bare")
-    for name in ("numpy", "numpy.libs", "msgpack"):
-        found = importlib.util.find_spec(name.partition(".")[0])
+    for name in ("numpy", "numpy.libs", "msgpack", "PIL", "pillow.libs"):
+        found = importlib.util.find_spec(name.partition(".")[0].replace("pillow", "PIL"))
         assert found is not None
         assert found.origin is not None
         place = Path(found.origin).parent.with_name(name)

@@ -8,18 +8,20 @@ Shapes: H W = pixels
 
 from __future__ import annotations
 
+import io
 from typing import Literal
 
 import attrs
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..config import Colours
 
 RGB_MARK = b"XPL-RGB1"  # content of the comment segment of true RGB files
 LARGEST = 8192  # pixels per side
-QUALITY = 95  # OpenCV's default, which RoboTwin uses
+QUALITY, HALF_CHROMA = 95, 2  # OpenCV's defaults, which RoboTwin uses
 _BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 _SOF = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START, _END, _COMMENT, _SCAN = 0xD8, 0xD9, 0xFE, 0xDA
@@ -77,9 +79,10 @@ def encode(image_HW3: NDArray[np.uint8], colours: Literal["bgr", "rgb"] = "bgr")
     ``colours`` is ``bgr`` for its older writer, which swaps red and blue, or ``rgb``. The result
     has no mark of true RGB.
     """
-    space = "BGR" if colours == "bgr" else "RGB"
-    data: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(image_HW3), QUALITY, space, "420")
-    return data
+    ordered_HW3 = np.ascontiguousarray(image_HW3[..., ::-1] if colours == "bgr" else image_HW3)
+    data = io.BytesIO()  # the bytes are those of OpenCV; the encoder of simplejpeg differs slightly
+    Image.fromarray(ordered_HW3).save(data, "JPEG", quality=QUALITY, subsampling=HALF_CHROMA)
+    return data.getvalue()
 
 
 def as_recorded(image_HW3: NDArray[np.uint8], colours: Colours) -> NDArray[np.uint8]:

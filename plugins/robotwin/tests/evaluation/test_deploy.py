@@ -1,4 +1,4 @@
-"""The deployed folders, run like RoboTwin runs them, with numpy and msgpack only."""
+"""The deployed folders, run like RoboTwin runs them, with numpy, msgpack and Pillow only."""
 
 from __future__ import annotations
 

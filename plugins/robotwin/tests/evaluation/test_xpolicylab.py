@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import robotwin_servers
 from rgb2act_robotwin.evaluation import xpolicylab_messages
+from rgb2act_robotwin.evaluation.xpolicylab_images import read_images
 from rgb2act_robotwin.evaluation.xpolicylab_messages import FrameError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -154,19 +155,25 @@ def test_each_environment_of_a_connection_has_its_own_history(
 def test_jpegs_are_decoded_by_their_mark(recorded: Any, where: dict[str, Any]) -> None:
     import simplejpeg
 
-    seen = observation(recorded, 0)
+    seen, found = observation(recorded, 0), []
     image = simplejpeg.encode_jpeg(np.ascontiguousarray(seen["vision"]["cam_head"]["color"]))
-    plain = simplejpeg.decode_jpeg(image)
-    found = []
-    for color in (image, np.frombuffer(image, np.uint8), plain[..., ::-1]):
+    for color in (image, np.frombuffer(image, np.uint8)):
         with talking(where) as lab:
             lab.ask("reset", {"seed": SEED})
-            seen["vision"]["cam_head"]["color"] = (
-                np.ascontiguousarray(color) if isinstance(color, np.ndarray) else color
-            )
+            seen["vision"]["cam_head"]["color"] = color
             found.append(flat(lab.ask("infer", {"observation": seen})["actions"]))
-    np.testing.assert_array_equal(found[0], found[2])  # without a mark red and blue are swapped
     np.testing.assert_array_equal(found[0], found[1])
+    swapped = simplejpeg.decode_jpeg(image)[..., ::-1]  # without a mark red and blue are swapped
+    read = read_images(seen, ("head_camera",), swapped.shape[:2], "bgr")
+    np.testing.assert_array_equal(read[0], swapped)  # not compressed again
+
+
+def test_arrays_are_compressed_like_the_recordings(recorded: Any) -> None:
+    cameras, size = ("head_camera", "left_camera"), recorded.rgb.shape[2:4]
+    for colours, expected in (("bgr", recorded.seen[0]), ("none", recorded.rgb[0])):
+        read = read_images(observation(recorded, 0), cameras, size, colours)
+        np.testing.assert_array_equal(read, expected)
+    assert not np.array_equal(recorded.seen[0], recorded.rgb[0])
 
 
 def test_errors_are_replies(recorded: Any, where: dict[str, Any]) -> None:

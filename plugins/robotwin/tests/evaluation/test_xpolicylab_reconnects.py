@@ -78,7 +78,7 @@ def trials(run: Path) -> Iterator[Trials]:
     from rgb2act_core.serving import load_server
 
     _, sessions = load_server(run)
-    yield Trials(sessions)
+    yield Trials(sessions, "bgr")
     sessions.close()
 
 

@@ -87,10 +87,14 @@ def serving(command: str, run: Path, *args: str) -> Iterator[dict[str, Any]]:
 
 
 class Recorded:
-    """Observations of a recorded episode, in place of the simulator's."""
+    """Observations of a recorded episode, in place of the simulator's.
+
+    ``rgb`` is what a simulator renders, ``seen`` the same after the compression of recordings.
+    """
 
     def __init__(self) -> None:
         from rgb2act_robotwin import Robotwin, build
+        from rgb2act_robotwin.recorded import jpeg
 
         config = Robotwin(
             task="beat_block_hammer",
@@ -100,6 +104,7 @@ class Recorded:
         )
         episode = build(config).recorded()[0]
         self.rgb = np.asarray(episode.rgb[:])
+        self.seen = np.array([[jpeg.as_recorded(v, "bgr") for v in views] for views in self.rgb])
         assert episode.joints is not None
         self.joints = episode.joints
 
@@ -116,7 +121,7 @@ def planned(run: Path, recorded: Recorded, seed: int, groups: list[list[int]]) -
     plans = []
     for group in groups:
         for at in group:
-            led.history.add(recorded.rgb[at : at + 1], recorded.joints[at : at + 1])
+            led.history.add(recorded.seen[at : at + 1], recorded.joints[at : at + 1])
         planner.see([led.history])
         plans.append(rollout.step_rollouts(planner, act, {0: led})[0])
     return np.stack(plans)

@@ -57,7 +57,7 @@ def get_model(usr_args: dict[str, Any]) -> Served:
         )
     task = usr_args.get("task_name") if len(client.tasks) > 1 else None
     first_seed = 100_000 * (1 + int(usr_args.get("seed") or 0))
-    return Served(client, first_seed, task, str(usr_args["jpeg"]))
+    return Served(client, first_seed, task, str(usr_args.get("jpeg", "bgr")))
 
 
 def reset_model(model: Served) -> None:

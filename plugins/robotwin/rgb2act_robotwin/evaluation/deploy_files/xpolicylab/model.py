@@ -39,7 +39,7 @@ class Model:
         file = model_cfg.get("token_file")
         self.token = Path(file).read_text(encoding="utf-8").strip() if file else None
         self.seed = 100_000 * (1 + int(model_cfg.get("seed") or 0))
-        self.jpeg = str(model_cfg["jpeg"])
+        self.jpeg = str(model_cfg.get("jpeg", "bgr"))
         self.task = model_cfg.get("task_name")
         self.prepared: int | None = None
         self.clients = {
