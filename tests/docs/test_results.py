@@ -73,7 +73,12 @@ def test_tables_of_ablations_are_those_of_the_outcomes(title: str, rows: int) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "heading"), [("results", None), ("demonstrations", "demonstrations")]
+    ("name", "heading"),
+    [
+        ("results", None),
+        ("demonstrations", "demonstrations"),
+        ("demonstrations_shape", "demonstrations"),
+    ],
 )
 def test_tables_of_conditions_are_those_of_the_outcomes(name: str, heading: str | None) -> None:
     outcomes = benchmark_modules.load("outcomes")

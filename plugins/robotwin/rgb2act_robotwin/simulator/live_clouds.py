@@ -9,7 +9,7 @@ from rgb2act_core import pointclouds
 from rgb2act_core.interfaces import PointCloud
 
 from ..config import IMAGES, Robotwin
-from ..recorded import cameras
+from ..recorded import cameras, jpeg
 from .reply_arrays import point_cloud
 from .worker_client import Reply
 
@@ -27,7 +27,10 @@ def observed_cloud(observation: Reply, config: Robotwin) -> PointCloud | None:
 
 
 def cloud_from_depth(observation: Reply, config: Robotwin) -> PointCloud:
-    """Return the cloud that is computed from recorded depth: same cameras, crop and rounding."""
+    """Return the cloud as it is computed from recorded depth and compressed images.
+
+    Cameras, crop box and rounding are the same.
+    """
     names, size = config.depth_views, IMAGES[config.camera]
     depth, rgb, intrinsics, extrinsics = (
         observation.part(part) for part in ("depth", "rgb", "intrinsics", "extrinsics")
@@ -36,7 +39,7 @@ def cloud_from_depth(observation: Reply, config: Robotwin) -> PointCloud:
         cameras.view_cloud(
             millimetres(depth.array(name, "float32", size)).astype(np.float64)
             * cameras.MILLIMETRES,
-            rgb.array(name, "uint8", (*size, 3)),
+            jpeg.as_recorded(rgb.array(name, "uint8", (*size, 3)), config.live_jpeg),
             intrinsics.array(name, "float32", (3, 3)).astype(np.float64),
             extrinsics.array(name, "float32", (3, 4)).astype(np.float64),
             source=f"depth of the simulator's {name}",
