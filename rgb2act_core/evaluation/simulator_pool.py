@@ -50,9 +50,9 @@ class SimulatorPool:
 
     Of each chunk, the observations that are ``frames`` steps before its end are returned, with
     ``clouds`` also their point clouds; an environment that can skip images does not render the
-    others. An episode ends after ``max_steps`` at the latest. An episode whose
-    environment or worker process is lost is replayed from its seed and actions, and recorded in
-    ``lost``; after ``RETRIES`` times the call raises UserError. Any other exception in a worker is
+    others. An episode ends after ``max_steps`` at the latest. An episode whose environment or
+    worker process is lost is replayed from its seed and actions, and recorded in ``lost``; after
+    ``RETRIES`` times the call raises UserError. Any other exception in a worker is
     raised as RuntimeError with its traceback.
     """
 

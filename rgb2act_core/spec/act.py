@@ -67,7 +67,7 @@ class Act:
     compiled."""
     max_steps: int | None = added_later(default=None, validator=optional(between(1, MOST)))
     """Steps after which an episode ends as a failure; None: the environment's own limit. A lower
-    limit saves the time of failed episodes if successful ones are much shorter."""
+    limit shortens failed episodes; choose one well above the length of successful ones."""
     videos: int = marked(Mark.EVALUATION_ONLY, default=4, validator=between(0, MOST))
     """Episodes to film after the evaluation, failures first. Any other can be filmed later, with
     ``rgb2act film``."""

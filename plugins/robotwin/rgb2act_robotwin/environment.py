@@ -80,7 +80,7 @@ class RobotwinEnvironment:
     @property
     def live_jpeg(self) -> Colours:
         """How images that the policy acts on are compressed: ``bgr``, ``rgb`` or ``none``."""
-        return self._live.live_jpeg
+        return self._compression()
 
     @cached_property
     def _live(self) -> Robotwin:
@@ -90,10 +90,8 @@ class RobotwinEnvironment:
 
     def _compression(self) -> Colours:
         """Return the compression of the recorded images, see the config's ``jpeg``."""
-        if self.config.jpeg == "auto" and self.config.frames is not None:
-            return "none"
         if self.config.jpeg == "auto":
-            for entry in self._entries:
+            for entry in self._found:
                 with contextlib.suppress(UserError):  # reported where the episodes are read
                     return "rgb" if self._first_header(entry).true_rgb else "bgr"
         return self.config.live_jpeg

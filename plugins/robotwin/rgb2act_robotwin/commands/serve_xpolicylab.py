@@ -31,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
             xpolicylab.check(info)
             if warning := xpolicylab.history_warning(info):
                 print(f"warning: {warning}", file=sys.stderr, flush=True)
+            colours = compression_of(folder)
             announce(args, listener.getsockname(), info)
-            xpolicylab.serve(listener, sessions, token, compression_of(folder))
+            xpolicylab.serve(listener, sessions, token, colours)
         finally:
             sessions.close()
     return 0

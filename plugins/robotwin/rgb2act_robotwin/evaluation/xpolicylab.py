@@ -128,9 +128,7 @@ def _unpack(data: str | bytes) -> dict[str, Any]:
     return xpolicylab_messages.unpack(data)
 
 
-def serve(
-    listener: socket.socket, sessions: Sessions, token: str | None, colours: Colours = "none"
-) -> None:
+def serve(listener: socket.socket, sessions: Sessions, token: str | None, colours: Colours) -> None:
     """Serve clients until the process is interrupted."""
     from websockets.sync.server import serve as accept
 

@@ -30,7 +30,7 @@ class Trials:
     """All trials of a server that have begun an episode."""
 
     sessions: Sessions
-    colours: Colours = "none"  # compression of the images, see ``read_images``
+    colours: Colours  # compression of the images, see ``read_images``
     attached: list[Trial] = attrs.field(factory=list)
     kept: list[Trial] = attrs.field(factory=list)  # without a connection
     lock: threading.Lock = attrs.field(factory=threading.Lock)

@@ -42,8 +42,8 @@ def _image(camera: str, color: Any, size: tuple[int, int], colours: Colours) -> 
     if isinstance(color, np.ndarray) and color.dtype == np.uint8 and color.ndim == 1:
         color = color.tobytes()
     if isinstance(color, np.ndarray):
-        valid = color.dtype == np.uint8 and color.ndim == 3 and color.shape[-1] == 3 and color.size
-        return jpeg.as_recorded(color, colours) if valid else color  # else refused later
+        valid = color.dtype == np.uint8 and color.shape == (*size, 3)
+        return jpeg.as_recorded(color, colours) if valid else color  # refused by the session
     if not isinstance(color, bytes | memoryview):
         raise UserError(f"color: expected an array or a JPEG, got {type(color).__name__}")
     data = bytes(color)

@@ -42,7 +42,7 @@ class Trial:
     """Consecutive episodes of one client, which may continue on another connection."""
 
     sessions: Sessions
-    colours: Colours = "none"  # compression of the images, see ``read_images``
+    colours: Colours  # compression of the images, see ``read_images``
     owner: object = None  # the connection that it is on; None while it has none
     left: float = 0.0  # time of the loss of its connection
     used: float = 0.0  # time of the newest request

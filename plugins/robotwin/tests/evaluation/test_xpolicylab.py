@@ -130,7 +130,7 @@ def test_the_server_sends_no_pings(run: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(server, "serve", accept)
     with contextlib.closing(listen("127.0.0.1", 0)) as listener:
         with pytest.raises(KeyboardInterrupt):
-            serve(listener, load_server(run)[1], None)
+            serve(listener, load_server(run)[1], None, "bgr")
         assert info["ping_interval"] is None
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
@@ -174,6 +174,10 @@ def test_arrays_are_compressed_like_the_recordings(recorded: Any) -> None:
         read = read_images(observation(recorded, 0), cameras, size, colours)
         np.testing.assert_array_equal(read, expected)
     assert not np.array_equal(recorded.seen[0], recorded.rgb[0])
+    long = observation(recorded, 0)
+    for view in long["vision"].values():
+        view["color"] = np.zeros((1, 70_000, 3), np.uint8)  # longer than a JPEG may be
+    assert read_images(long, cameras, size, "bgr").shape == (2, 1, 70_000, 3)  # refused later
 
 
 def test_errors_are_replies(recorded: Any, where: dict[str, Any]) -> None:
@@ -303,7 +307,7 @@ def test_a_multi_task_policy_gets_the_task(run: Path, recorded: Any) -> None:
     for tasks, expected in ((("other",), None), (("lift_pot", "open_laptop"), "lift_pot")):
         policy = sessions.planner.policy
         policy.config = attrs.evolve(policy.config, tasks=tasks)
-        talk = Connection(Trials(sessions), "one")
+        talk = Connection(Trials(sessions, "bgr"), "one")
         frame = {"message_type": "reset", "message_id": "1", "payload": named}
         talk.answer(frame)
         talk.trial._session(0)
@@ -324,10 +328,10 @@ def test_a_policy_with_the_protocols_history_misses_no_step(run: Path, recorded:
     session.reset(SEED)
     expected = []
     for group in ([0], [1, 2, 3], [2, 1, 0]):
-        session.observe(recorded.rgb[group], recorded.joints[group])
+        session.observe(recorded.seen[group], recorded.joints[group])
         expected.append(session.act())
     session.close()
-    talk, found = Connection(Trials(sessions), "one"), []
+    talk, found = Connection(Trials(sessions, "bgr"), "one"), []
     talk.answer(frame("reset", 0, {"seed": SEED}))
     for step, at in enumerate((0, 3, 0)):
         data = talk.answer(frame("infer", step, {"observation": observation(recorded, at)}))

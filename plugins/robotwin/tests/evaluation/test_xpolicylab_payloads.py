@@ -53,7 +53,7 @@ def trials() -> Trials:
         begin=FakeSession,
         config=SimpleNamespace(tasks=("a",), cameras=("head_camera",), image=SIZE),
     )
-    return Trials(sessions)
+    return Trials(sessions, "bgr")
 
 
 def observation() -> dict[str, Any]:
@@ -215,7 +215,9 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         return servers[0]
 
     monkeypatch.setattr(websockets_server, "serve", accepting)
-    thread = threading.Thread(target=xpolicylab.serve, args=(listener, trials().sessions, TOKEN))
+    thread = threading.Thread(
+        target=xpolicylab.serve, args=(listener, trials().sessions, TOKEN, "bgr")
+    )
     thread.start()
     assert started.wait(30)
     yield number

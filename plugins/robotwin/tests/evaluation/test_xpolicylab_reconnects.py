@@ -251,7 +251,7 @@ def test_pings_are_answered_while_a_plan_is_computed(
     monkeypatch.setattr(Session, "act", slow)
     listener = listen("127.0.0.1", 0)
     _, sessions = load_server(run)
-    thread = threading.Thread(target=xpolicylab.serve, args=(listener, sessions, None))
+    thread = threading.Thread(target=xpolicylab.serve, args=(listener, sessions, None, "bgr"))
     thread.start()
     url = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
     with connect(url, proxy=None, max_size=None) as client:

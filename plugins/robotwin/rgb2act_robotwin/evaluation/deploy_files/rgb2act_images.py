@@ -16,15 +16,22 @@ from PIL import Image
 QUALITY, HALF_CHROMA = 95, 2  # OpenCV's defaults, which RoboTwin uses
 
 
+def checked(colours: Any) -> str:
+    """Return the compression, ``bgr`` if it is None; raise ValueError if it is unknown."""
+    if colours not in (None, "bgr", "rgb", "none"):
+        raise ValueError(f"jpeg: {colours!r} is unknown; set it to bgr, rgb or none")
+    return colours or "bgr"
+
+
 def as_recorded(images: Any, colours: str) -> Any:
     """Return uint8 RGB images (V, H, W, 3) after the compression of recorded ones.
 
     ``colours`` is ``bgr`` if the recordings have red and blue swapped, ``rgb``, or ``none`` for
-    uncompressed ones.
+    uncompressed ones. Other arrays are returned unchanged; the server refuses them.
     """
-    if colours not in ("bgr", "rgb", "none"):
-        raise ValueError(f"jpeg: {colours!r} is unknown; set it to bgr, rgb or none")
-    if colours == "none":
+    images = np.asarray(images)
+    valid = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 3
+    if colours == "none" or not valid:
         return images
     order = -1 if colours == "bgr" else 1
     return np.stack([_through(image[..., ::order])[..., ::order] for image in images])

@@ -18,8 +18,8 @@ HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
     sys.path.append(HERE)
 
-from rgb2act_client import Client, ServerError  # noqa: E402 in this folder
-from rgb2act_images import as_recorded  # noqa: E402
+import rgb2act_images  # noqa: E402 in this folder
+from rgb2act_client import Client, ServerError  # noqa: E402
 
 __all__ = ["encode_obs", "eval", "get_model", "reset_model"]
 
@@ -35,7 +35,9 @@ class Served:
     def observe(self, observation: dict[str, Any]) -> None:
         """Send an observation of the simulator to the policy."""
         encoded = encode_obs(observation, self.client.cameras)
-        self.client.observe(as_recorded(encoded["rgb"], self.jpeg), encoded["joints"])
+        self.client.observe(
+            rgb2act_images.as_recorded(encoded["rgb"], self.jpeg), encoded["joints"]
+        )
 
 
 def get_model(usr_args: dict[str, Any]) -> Served:
@@ -57,7 +59,7 @@ def get_model(usr_args: dict[str, Any]) -> Served:
         )
     task = usr_args.get("task_name") if len(client.tasks) > 1 else None
     first_seed = 100_000 * (1 + int(usr_args.get("seed") or 0))
-    return Served(client, first_seed, task, str(usr_args.get("jpeg", "bgr")))
+    return Served(client, first_seed, task, rgb2act_images.checked(usr_args.get("jpeg")))
 
 
 def reset_model(model: Served) -> None:

@@ -17,9 +17,9 @@ HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
     sys.path.append(HERE)
 
+import rgb2act_images  # noqa: E402 in this folder
 import rgb2act_xpolicylab  # noqa: E402 in this folder
 from rgb2act_client import Client, ServerError  # noqa: E402
-from rgb2act_images import as_recorded  # noqa: E402
 
 
 class Model:
@@ -39,7 +39,7 @@ class Model:
         file = model_cfg.get("token_file")
         self.token = Path(file).read_text(encoding="utf-8").strip() if file else None
         self.seed = 100_000 * (1 + int(model_cfg.get("seed") or 0))
-        self.jpeg = str(model_cfg.get("jpeg", "bgr"))
+        self.jpeg = rgb2act_images.checked(model_cfg.get("jpeg"))
         self.task = model_cfg.get("task_name")
         self.prepared: int | None = None
         self.clients = {
@@ -72,7 +72,9 @@ class Model:
         for number, obs in zip(self.newest, obs_list):  # noqa: B905 Python 3.10
             client = self._client(number)
             images = np.stack(rgb2act_xpolicylab.images(obs, client.cameras))
-            client.observe(as_recorded(images, self.jpeg), rgb2act_xpolicylab.joints(obs))
+            client.observe(
+                rgb2act_images.as_recorded(images, self.jpeg), rgb2act_xpolicylab.joints(obs)
+            )
 
     def get_action(self) -> list[dict[str, Any]]:
         """Return the next actions of the environment that was observed last."""
