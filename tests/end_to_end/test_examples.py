@@ -15,7 +15,11 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRETRAINED = {"robotwin.toml"}  # needs weights
-ROBOTWIN = {"robotwin_hammer.toml", "robotwin_handover.toml"}  # need RoboTwin
+ROBOTWIN = {  # need RoboTwin
+    "robotwin_hammer.toml",
+    "robotwin_handover.toml",
+    "robotwin_handover_learned.toml",
+}
 SIMULATED = {"aloha_transfer.toml"} | ROBOTWIN  # the first needs gym-aloha
 RECORDED = {"robotwin_recorded.toml"}  # recorded demonstrations only, no simulator
 # run by other tests, or with baselines and otherwise equal to lift_distractors.toml
