@@ -393,7 +393,7 @@ def _write_frames(folder: Path) -> None:
 def _read_frames(folder: Path) -> None:
     config = SimpleNamespace(tasks=("lift",), cameras=("head_camera",), image=(4, 6))
     sessions: Any = SimpleNamespace(begin=_Session, config=config)
-    connection = Connection(Trials(sessions), "server")
+    connection = Connection(Trials(sessions, "bgr"), "server")
     for path in sorted(folder.iterdir()):
         connection.answer(xpolicylab_messages.unpack(path.read_bytes()))
     connection.close()
