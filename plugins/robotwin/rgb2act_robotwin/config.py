@@ -78,8 +78,8 @@ class Robotwin:
     """Compression of the recorded images, which those of the simulator pass through as well, so
     that a policy acts on images like those of its demonstrations: ``bgr`` for RoboTwin's older
     JPEGs, in which red and blue are swapped, ``rgb`` for those since September 2026, ``none`` for
-    uncompressed images. ``auto`` is that of the first file in ``data``, and ``bgr`` without it. A
-    recorder writes ``bgr``."""
+    uncompressed images. ``auto`` is that of the first file in ``data``, and ``bgr`` without it.
+    ``record-robotwin`` always writes ``bgr``."""
     instructions: Literal["seen", "unseen"] = "seen"
     """Kind of instructions of recorded episodes; episode i has the i-th one."""
     clouds: Literal["auto", "stored", "depth", "none"] = "auto"

@@ -77,19 +77,15 @@ class RobotwinEnvironment:
         """Where the clouds of the recorded episodes come from."""
         return cloud_sources.sources(self._entries, self.config)
 
-    @property
-    def live_jpeg(self) -> Colours:
-        """How images that the policy acts on are compressed: ``bgr``, ``rgb`` or ``none``."""
-        return self._compression()
-
     @cached_property
     def _live(self) -> Robotwin:
         """The config of the simulator: its images and clouds are as those of recorded episodes."""
         live = cloud_sources.live_config(self.config, self._sources)
-        return attrs.evolve(live, jpeg=self._compression())
+        return attrs.evolve(live, jpeg=self.live_jpeg)
 
-    def _compression(self) -> Colours:
-        """Return the compression of the recorded images, see the config's ``jpeg``."""
+    @property
+    def live_jpeg(self) -> Colours:
+        """How images that the policy acts on are compressed: as the recorded ones."""
         if self.config.jpeg == "auto":
             for entry in self._found:
                 with contextlib.suppress(UserError):  # reported where the episodes are read

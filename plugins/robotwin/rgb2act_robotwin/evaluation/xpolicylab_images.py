@@ -14,6 +14,7 @@ from rgb2act_core import UserError
 
 from ..config import Colours
 from ..recorded import jpeg
+from .deploy_files.rgb2act_images import as_recorded
 from .deploy_files.xpolicylab import rgb2act_xpolicylab
 
 
@@ -43,7 +44,7 @@ def _image(camera: str, color: Any, size: tuple[int, int], colours: Colours) -> 
         color = color.tobytes()
     if isinstance(color, np.ndarray):
         valid = color.dtype == np.uint8 and color.shape == (*size, 3)
-        return jpeg.as_recorded(color, colours) if valid else color  # refused by the session
+        return as_recorded(color[None], colours)[0] if valid else color  # refused by the session
     if not isinstance(color, bytes | memoryview):
         raise UserError(f"color: expected an array or a JPEG, got {type(color).__name__}")
     data = bytes(color)

@@ -1,4 +1,4 @@
-"""Decode RoboTwin's JPEGs into the colours of its simulator, and compress images as its writers do.
+"""Decode RoboTwin's JPEGs into the colours of its simulator.
 
 Its older writer passed RGB to an encoder that expects BGR, so red and blue are swapped in the file.
 Files written since September 2026 are true RGB and are marked by a comment segment.
@@ -8,20 +8,13 @@ Shapes: H W = pixels
 
 from __future__ import annotations
 
-import io
-from typing import Literal
-
 import attrs
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
-
-from ..config import Colours
 
 RGB_MARK = b"XPL-RGB1"  # content of the comment segment of true RGB files
 LARGEST = 8192  # pixels per side
-QUALITY, HALF_CHROMA = 95, 2  # OpenCV's defaults, which RoboTwin uses
 _BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 _SOF = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START, _END, _COMMENT, _SCAN = 0xD8, 0xD9, 0xFE, 0xDA
@@ -71,26 +64,3 @@ def decode(data: bytes, head: Header | None = None) -> NDArray[np.uint8]:
     space = "RGB" if head.true_rgb else "BGR"  # undoes the swap of the writer
     image_HW3: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, space)
     return image_HW3
-
-
-def encode(image_HW3: NDArray[np.uint8], colours: Literal["bgr", "rgb"] = "bgr") -> bytes:
-    """Return a uint8 RGB image (H, W, 3) as RoboTwin stores it.
-
-    ``colours`` is ``bgr`` for its older writer, which swaps red and blue, or ``rgb``. The result
-    has no mark of true RGB.
-    """
-    ordered_HW3 = np.ascontiguousarray(image_HW3[..., ::-1] if colours == "bgr" else image_HW3)
-    data = io.BytesIO()  # the bytes are those of OpenCV; the encoder of simplejpeg differs slightly
-    Image.fromarray(ordered_HW3).save(data, "JPEG", quality=QUALITY, subsampling=HALF_CHROMA)
-    return data.getvalue()
-
-
-def as_recorded(image_HW3: NDArray[np.uint8], colours: Colours) -> NDArray[np.uint8]:
-    """Return a uint8 RGB image (H, W, 3) after the compression of recorded ones.
-
-    With ``colours = "none"``, it is returned unchanged.
-    """
-    if colours == "none":
-        return image_HW3
-    height, width = image_HW3.shape[:2]
-    return decode(encode(image_HW3, colours), Header(height, width, true_rgb=colours == "rgb"))

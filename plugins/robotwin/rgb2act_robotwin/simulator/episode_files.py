@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rgb2act_core import write_mp4
 
 from ..config import IMAGES, Robotwin
+from ..evaluation.deploy_files.rgb2act_images import encode
 from ..recorded import jpeg
 from ..recorded.true_states import GROUP, NAMES, key_of_state
 from .live_clouds import millimetres
@@ -43,7 +44,7 @@ def frame_of(reply: Reply, config: Robotwin) -> Shot:
         "cloud": observation.array("clouds", "float32", (None, 6))
         if observation.has("clouds")
         else None,
-        "jpeg": {c: jpeg.encode(image) for c, image in images.items()},
+        "jpeg": {c: encode(image) for c, image in images.items()},
         "intrinsics": {c: intrinsics.array(c, "float32", (3, 3)) for c in cameras},
         "extrinsics": {c: extrinsics.array(c, "float32", (3, 4)) for c in cameras},
         "state": true_state(observation),

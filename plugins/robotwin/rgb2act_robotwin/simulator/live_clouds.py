@@ -9,7 +9,8 @@ from rgb2act_core import pointclouds
 from rgb2act_core.interfaces import PointCloud
 
 from ..config import IMAGES, Robotwin
-from ..recorded import cameras, jpeg
+from ..evaluation.deploy_files.rgb2act_images import as_recorded
+from ..recorded import cameras
 from .reply_arrays import point_cloud
 from .worker_client import Reply
 
@@ -39,7 +40,7 @@ def cloud_from_depth(observation: Reply, config: Robotwin) -> PointCloud:
         cameras.view_cloud(
             millimetres(depth.array(name, "float32", size)).astype(np.float64)
             * cameras.MILLIMETRES,
-            jpeg.as_recorded(rgb.array(name, "uint8", (*size, 3)), config.live_jpeg),
+            as_recorded(rgb.array(name, "uint8", (*size, 3))[None], config.live_jpeg)[0],
             intrinsics.array(name, "float32", (3, 3)).astype(np.float64),
             extrinsics.array(name, "float32", (3, 4)).astype(np.float64),
             source=f"depth of the simulator's {name}",

@@ -17,7 +17,7 @@ from rgb2act_core import UserError
 from rgb2act_core.interfaces import PointCloud
 
 from ..config import IMAGES, Robotwin
-from ..recorded import jpeg
+from ..evaluation.deploy_files.rgb2act_images import as_recorded
 from ..recorded.joint_states import ACTION_NAMES
 from .live_clouds import observed_cloud
 from .reply_arrays import true_state
@@ -221,11 +221,9 @@ class Simulator:
         rgb = observation.part("rgb")
         joints_A = observation.array("joints", "float64", (WIDTH,))
         return View(
-            rgb=np.stack(
-                [
-                    jpeg.as_recorded(rgb.array(c, "uint8", (*image, 3)), self.config.live_jpeg)
-                    for c in self.config.views
-                ]
+            rgb=as_recorded(
+                np.stack([rgb.array(c, "uint8", (*image, 3)) for c in self.config.views]),
+                self.config.live_jpeg,
             ),
             joints=joints_A.astype(np.float32),
             hands=observation.array("endpose", "float64", (2, 7)).astype(np.float32),

@@ -94,7 +94,7 @@ class Recorded:
 
     def __init__(self) -> None:
         from rgb2act_robotwin import Robotwin, build
-        from rgb2act_robotwin.recorded import jpeg
+        from rgb2act_robotwin.evaluation.deploy_files.rgb2act_images import as_recorded
 
         config = Robotwin(
             task="beat_block_hammer",
@@ -104,7 +104,7 @@ class Recorded:
         )
         episode = build(config).recorded()[0]
         self.rgb = np.asarray(episode.rgb[:])
-        self.seen = np.array([[jpeg.as_recorded(v, "bgr") for v in views] for views in self.rgb])
+        self.seen = np.stack([as_recorded(views, "bgr") for views in self.rgb])
         assert episode.joints is not None
         self.joints = episode.joints
 

@@ -1,6 +1,6 @@
-"""Compression of images as in RoboTwin's recordings, which the policy was trained on.
+"""Compression of images as in RoboTwin's recordings, which policies are trained on.
 
-Written by ``rgb2act deploy-robotwin``.
+``rgb2act deploy-robotwin`` copies this file next to a policy module.
 
 Shapes: V = cameras, H W = pixels
 """
@@ -33,13 +33,25 @@ def as_recorded(images: Any, colours: str) -> Any:
     valid = images.dtype == np.uint8 and images.ndim == 4 and images.shape[-1] == 3
     if colours == "none" or not valid:
         return images
-    order = -1 if colours == "bgr" else 1
-    return np.stack([_through(image[..., ::order])[..., ::order] for image in images])
+    return np.stack([_through(image, colours) for image in images])
 
 
-def _through(image: Any) -> Any:
+def encode(image: Any, colours: str = "bgr") -> bytes:
+    """Return a uint8 RGB image (H, W, 3) as RoboTwin stores it: the bytes are those of OpenCV.
+
+    Its older writer swaps red and blue (``bgr``). True RGB (``rgb``) gets no mark.
+    """
     data = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(
+    Image.fromarray(_ordered(image, colours)).save(
         data, "JPEG", quality=QUALITY, subsampling=HALF_CHROMA
     )
-    return np.asarray(Image.open(data))
+    return data.getvalue()
+
+
+def _through(image: Any, colours: str) -> Any:
+    decoded = np.asarray(Image.open(io.BytesIO(encode(image, colours))))
+    return _ordered(decoded, colours)
+
+
+def _ordered(image: Any, colours: str) -> Any:
+    return np.ascontiguousarray(image[..., ::-1] if colours == "bgr" else image)
