@@ -6,11 +6,15 @@ Shapes: B = frames, V = cameras, N = patches, C = channels of a backbone, M = ba
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from ..spec import Augment
+
+TABLE = 2**22  # normal numbers that noise is taken from, unless a frame needs more
+TABLE_SEED = 0
 
 
 def augment(
@@ -25,13 +29,14 @@ def augment(
     Dropped tokens are replaced by the backbone's mean token; noise is scaled by each channel's
     standard deviation. Every frame keeps at least one backbone. ``generator`` is a CPU generator.
     """
-    inputs = [tokens.float() for tokens in tokens_BVNC]
-    dropped_BM = _dropped_backbones(len(inputs[0]), len(inputs), config.backbone_dropout, generator)
+    frames, backbones = len(tokens_BVNC[0]), len(tokens_BVNC)
+    dropped_BM = _dropped_backbones(frames, backbones, config.backbone_dropout, generator)
     augmented = []
-    for i, (tokens, mean, std) in enumerate(zip(inputs, means_C, stds_C, strict=True)):
+    for i, (stored, mean, std) in enumerate(zip(tokens_BVNC, means_C, stds_C, strict=True)):
         if config.noise:
-            noise = torch.randn(tokens.shape, generator=generator).to(tokens)
-            tokens = noise.mul_(config.noise * std).add_(tokens)  # in place: these are large
+            tokens = _noise(stored, generator).mul_(config.noise * std).add_(stored)
+        else:
+            tokens = stored.float()
         dropped = dropped_BM[:, i, None, None, None]
         if config.token_dropout:
             uniform = torch.rand(*tokens.shape[:3], 1, generator=generator)
@@ -40,6 +45,25 @@ def augment(
             tokens = torch.where(dropped.to(tokens.device), mean, tokens)
         augmented.append(tokens)
     return augmented
+
+
+def _noise(tokens_BVNC: Tensor, generator: torch.Generator) -> Tensor:
+    """Return standard normal numbers in the tokens' shape, as float32.
+
+    To draw so many numbers takes a large part of a training step. Each frame therefore gets a part
+    of a fixed table, from a random position on.
+    """
+    frames, size = len(tokens_BVNC), tokens_BVNC[0].numel()
+    table = _normal_numbers(max(TABLE, 2 * size), str(tokens_BVNC.device))
+    starts = torch.randint(len(table) - size + 1, (frames,), generator=generator).tolist()
+    parts = [table[start : start + size] for start in starts]
+    return torch.stack(parts).view(tokens_BVNC.shape)
+
+
+@cache
+def _normal_numbers(count: int, device: str) -> Tensor:
+    generator = torch.Generator().manual_seed(TABLE_SEED)
+    return torch.randn(count, generator=generator).to(device)
 
 
 def _dropped_backbones(

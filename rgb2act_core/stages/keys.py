@@ -39,6 +39,7 @@ from .run import Run
 VERSIONS = {Stage.ALIGN: 2, Stage.DISTILL: 1, Stage.TRAIN: 3, Stage.ACT: 5}
 TRIALS_VERSION = 2  # of the evaluation during training
 FREEZE_VERSION = 2  # of plans whose first steps are held fixed
+NOISE_VERSION = 2  # of noise on tokens in alignment
 CELLS_VERSION = 1  # of training the aligner with the head on some of the cells
 ALIGNED_VERSION = 1  # of stored outputs of an aligner
 
@@ -187,15 +188,17 @@ def act_folder(
 
 def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
     """Return everything that the aligner's weights depend on."""
-    return {
+    align = align_of(run.spec)
+    inputs = {
         "stage": Stage.ALIGN,
         "version": VERSIONS[Stage.ALIGN],
         "data": data.key,
         "backbones": [feature_recipe(run.spec, choice) for choice in run.spec.backbone],
         "teacher": canonical(run.spec.teacher),
-        "align": canonical(align_of(run.spec)),
+        "align": canonical(align),
         "seed": run.spec.seed,
     }
+    return inputs | ({"noise": NOISE_VERSION} if align.augment.noise else {})
 
 
 def distill_inputs(run: Run, data: Dataset, aligner: StageFolder) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 import torch
 
-from rgb2act_core.alignment.augmentation import augment
+from rgb2act_core.alignment.augmentation import TABLE, augment
 from rgb2act_core.spec import Augment
 
 TOKENS = [torch.full((200, 1, 10, 3), 5.0), torch.full((200, 1, 4, 2), 7.0)]
@@ -28,6 +28,23 @@ def test_noise_is_in_units_of_each_channels_deviation() -> None:
     first, second = augmented(noise=0.5)
     assert abs(float((first - 5).std()) - 0.5) < 0.03
     assert abs(float((second - 7).std()) - 1.0) < 0.08
+
+
+def test_no_two_frames_have_the_same_noise() -> None:
+    first, _ = augmented(noise=0.5)
+    assert len(first.flatten(1).unique(dim=0)) == len(first)
+
+
+def test_frames_may_have_more_numbers_than_the_table_of_noise() -> None:
+    tokens = [torch.zeros(2, 1, 1100, 4096, dtype=torch.float16)]
+    generator = torch.Generator().manual_seed(0)
+    (found,) = augment(
+        tokens, [torch.zeros(4096)], [torch.ones(4096)], Augment(noise=0.5), generator
+    )
+    assert found[0].numel() > TABLE
+    assert found.dtype == torch.float32
+    assert abs(float(found.std()) - 0.5) < 0.01
+    assert not torch.equal(found[0], found[1])
 
 
 def test_a_frame_keeps_at_least_one_backbone() -> None:

@@ -29,6 +29,7 @@ def output(name: str, *options: str) -> str:
         ["bench_extract", "--quick", "--rounds", "1"],
         ["bench_extract_memory", "--quick", "--rounds", "1"],
         ["bench_features"],
+        ["bench_noise"],
         ["bench_student", "--variant", "vits16", "--size", "64"],
     ],
     ids=" ".join,
