@@ -66,8 +66,8 @@ class Act:
     in 0.84 to 0.88 of the time. Needs a C++ compiler. Evaluations during training are not
     compiled."""
     max_steps: int | None = added_later(default=None, validator=optional(between(1, MOST)))
-    """Steps after which an episode ends as a failure; None: the environment's own limit. A lower
-    limit shortens failed episodes; choose one well above the length of successful ones."""
+    """Steps after which an episode ends as a failure. If omitted, the environment's own limit. A
+    lower limit shortens failed episodes; choose one well above the length of successful ones."""
     videos: int = marked(Mark.EVALUATION_ONLY, default=4, validator=between(0, MOST))
     """Episodes to film after the evaluation, failures first. Any other can be filmed later, with
     ``rgb2act film``."""

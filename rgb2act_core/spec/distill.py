@@ -27,7 +27,7 @@ class DistillLoss:
     """1 - cosine similarity to the aligner's embedding."""
     infonce: float = attrs.field(default=0.1, validator=ge(0))
     """Symmetric InfoNCE between student and aligner, against the other frames of the batch. Frames
-    within ``align.loss.exclude_within_steps`` of each other are no negatives."""
+    within ``align.loss.exclude_within_steps`` of each other are not used as negatives."""
     temperature: float = attrs.field(default=0.1, validator=gt(0))
     """Temperature of InfoNCE."""
     tokens: float = attrs.field(default=1.0, validator=ge(0))
