@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import attrs
-from attrs.validators import ge, gt, le
+from attrs.validators import ge, gt, le, optional
 
 from ..interfaces import fields
 from .choices import FusionChoice
@@ -172,10 +172,11 @@ class Align:
     """Preprocessing of the teacher embeddings, with statistics of the training frames. ``raw``:
     none. ``centred``: subtract the mean. ``standardised``: also divide by the standard deviation.
     ``whitened``: also remove correlations."""
-    teacher_floor: float = attrs.field(default=0.1, validator=[ge(0), le(1)])
+    teacher_floor: float | None = attrs.field(default=None, validator=optional([ge(0), le(1)]))
     """Smallest standard deviation that an embedding dimension is divided by, as a fraction of the
-    root mean square over all dimensions. This keeps the noise in nearly constant dimensions from
-    being amplified."""
+    root mean square over all dimensions. 1 amplifies no dimension that varies less than the others:
+    such dimensions are often predicted less accurately, and the policy observes them too. Smaller
+    values give them more weight. If omitted, 1, and 0.1 for ``whitened``."""
     steps: int = attrs.field(default=2000, validator=between(1, MOST_STEPS))
     """Optimiser steps."""
     batch_size: int = attrs.field(default=64, validator=between(2, MOST))

@@ -18,7 +18,7 @@ def parallel(count: int = 400) -> torch.Tensor:
     return small + 30
 
 
-def mapped(space: str, floor: float = 0.0) -> torch.Tensor:
+def mapped(space: str, floor: float | None = 0.0) -> torch.Tensor:
     found = transform_into(
         space, TeacherStatistics.of(parallel(), covariance=space == "whitened"), floor
     )  # type: ignore[arg-type]
@@ -56,6 +56,13 @@ def test_the_floor_limits_dimensions_that_hardly_vary() -> None:
     for space in ("standardised", "whitened"):
         assert mapped(space, floor=0.5).std(0).min() < 0.4
         assert mapped(space, floor=0.5).isfinite().all()
+
+
+def test_by_default_no_dimension_is_amplified_beyond_the_others() -> None:
+    found, given = mapped("standardised", floor=None).std(0), parallel().std(0)
+    assert torch.allclose(found[:2], torch.ones(2), atol=1e-3)  # they vary more than the others
+    assert torch.allclose(found[2:], given[2:] / given.square().mean().sqrt(), atol=1e-3)
+    assert mapped("whitened", floor=None)[:, :4].std(0).min() > 0.99
 
 
 def test_statistics_are_computed_once_and_then_loaded(tmp_path: Path) -> None:
