@@ -13,7 +13,9 @@ from torch import Tensor
 
 from ..spec import Augment
 
-TABLE = 2**22  # normal numbers that noise is taken from, unless a frame needs more
+# Noise is taken from this many normal numbers, unless a frame needs more. Raise NOISE_VERSION in
+# stages/keys.py if the numbers change.
+TABLE = 2**22
 TABLE_SEED = 0
 
 
@@ -50,8 +52,8 @@ def augment(
 def _noise(tokens_BVNC: Tensor, generator: torch.Generator) -> Tensor:
     """Return standard normal numbers in the tokens' shape, as float32.
 
-    To draw so many numbers takes a large part of a training step. Each frame therefore gets a part
-    of a fixed table, from a random position on.
+    Drawing this many numbers takes a large part of a training step. Each frame therefore gets a
+    slice of a fixed table that starts at a random position.
     """
     frames, size = len(tokens_BVNC), tokens_BVNC[0].numel()
     table = _normal_numbers(max(TABLE, 2 * size), str(tokens_BVNC.device))

@@ -20,7 +20,6 @@ from ..data.standardization import FLOOR, Standardization
 from ..store.tensors import read_tensors, write_tensors
 
 Space = Literal["raw", "centred", "standardised", "whitened"]
-FLOORS: dict[Space, float] = {"standardised": 1.0, "whitened": 0.1}  # unless the spec sets one
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -76,15 +75,12 @@ def load_or_compute(path: Path, compute: Callable[[], TeacherStatistics]) -> Tea
     )
 
 
-def transform_into(
-    space: Space, statistics: TeacherStatistics, floor: float | None = None
-) -> TeacherTransform:
+def transform_into(space: Space, statistics: TeacherStatistics, floor: float) -> TeacherTransform:
     """Return the transform into a space.
 
     Standard deviations are at least ``floor`` times their root mean square over dimensions, so that
-    dimensions which vary less are not amplified. By default, 1, and 0.1 for ``whitened``.
+    dimensions which vary less are amplified less.
     """
-    floor = FLOORS.get(space, 0.0) if floor is None else floor
     mean, std = statistics.mean.clone(), statistics.std.clone()
     if space == "raw":
         return TeacherTransform(mean=torch.zeros_like(mean), std=torch.ones_like(std))

@@ -13,6 +13,8 @@ from .validators import MOST, MOST_LAYERS, MOST_STEPS, MOST_WIDTH, between, task
 
 LEARNED_TEMPERATURES = (0.01, 1.0)  # range of a learned temperature
 
+FLOORS = {"raw": 0.0, "centred": 0.0, "standardised": 1.0, "whitened": 0.1}  # by teacher_space
+
 
 @attrs.frozen(kw_only=True)
 class AlignLoss:
@@ -174,9 +176,9 @@ class Align:
     ``whitened``: also remove correlations."""
     teacher_floor: float | None = attrs.field(default=None, validator=optional([ge(0), le(1)]))
     """Smallest standard deviation that an embedding dimension is divided by, as a fraction of the
-    root mean square over all dimensions. 1 amplifies no dimension that varies less than the others:
-    such dimensions are often predicted less accurately, and the policy observes them too. Smaller
-    values give them more weight. If omitted, 1, and 0.1 for ``whitened``."""
+    root mean square over all dimensions. 1 amplifies no dimension that varies less than the root
+    mean square: such dimensions are often predicted less accurately, and the policy observes them
+    too. Smaller values give them more weight. If omitted, 1, and 0.1 for ``whitened``."""
     steps: int = attrs.field(default=2000, validator=between(1, MOST_STEPS))
     """Optimiser steps."""
     batch_size: int = attrs.field(default=64, validator=between(2, MOST))
@@ -204,6 +206,11 @@ class Align:
     task_weights: dict[str, float] = fields.added_later(factory=dict, validator=task_weights)
     """Sampling weight of each task's frames, by task name. The default is 1: all frames are equally
     likely."""
+
+    @property
+    def floor(self) -> float:
+        """Return ``teacher_floor``, or what it is if omitted."""
+        return FLOORS[self.teacher_space] if self.teacher_floor is None else self.teacher_floor
 
     def __attrs_post_init__(self) -> None:
         """Raise ValueError for keys that contradict each other."""

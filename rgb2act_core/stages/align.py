@@ -181,7 +181,7 @@ def teacher_transform(
 
     with locked(folder.with_name(folder.name + ".lock")):
         statistics = load_or_compute(path, compute)
-    return transform_into(settings.teacher_space, statistics, settings.teacher_floor)
+    return transform_into(settings.teacher_space, statistics, settings.floor)
 
 
 def _check(

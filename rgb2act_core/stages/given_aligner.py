@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..spec.requirements import align_of
 from ..store.files import read_json
-from ..store.keys import canonical, difference
+from ..store.keys import difference
 from ..store.run_file import RECORD, read_run_file
 from ..store.run_folders import RunId
 from ..store.stage_folder import StageFolder
@@ -49,13 +48,12 @@ def _recorded(run: Run, name: str) -> Path:
     )
 
 
-def check_trained_alike(run: Run, recipes: list[dict[str, Any]]) -> None:
+def check_trained_alike(run: Run, wanted: dict[str, Any]) -> None:
     """Raise UserError if the aligner that the spec names was trained with other settings.
 
-    ``recipes`` are those of the features of the run's backbones.
+    ``wanted`` are the run's own: ``backbones``, recipes of their features, and ``align``.
     """
     known = given_aligner(run).inputs
-    wanted = {"backbones": recipes, "align": canonical(align_of(run.spec))}
     if changes := difference({name: known.get(name) for name in wanted}, wanted):
         raise UserError(
             f"extract.aligner: {run.spec.extract.aligner} was trained with other settings"

@@ -51,6 +51,12 @@ def feature_recipe(spec: Spec, choice: BackboneChoice) -> dict[str, Any]:
     return recipe if tokens == Tokens() else recipe | {"extract.tokens": canonical(tokens)}
 
 
+def align_recipe(spec: Spec) -> dict[str, Any]:
+    """Return the canonical data of ``[align]``, with the floor that an omitted one stands for."""
+    recipe: dict[str, Any] = canonical(align_of(spec))
+    return recipe | {"teacher_floor": align_of(spec).floor}
+
+
 def embedding_recipe(spec: Spec) -> dict[str, Any]:
     """Return the canonical data that determines the teacher's stored embeddings."""
     recipe: dict[str, Any] = canonical(teacher_of(spec))
@@ -134,7 +140,8 @@ def _weights_digest(path: Path) -> str:
 def check_given_aligner(run: Run) -> None:
     """Raise UserError if the run cannot use the aligner that its spec names."""
     if stores_aligned(run.spec):
-        check_trained_alike(run, [feature_recipe(run.spec, c) for c in run.spec.backbone])
+        recipes = [feature_recipe(run.spec, choice) for choice in run.spec.backbone]
+        check_trained_alike(run, {"backbones": recipes, "align": align_recipe(run.spec)})
 
 
 def observed_features(run: Run) -> tuple[StoredFeatures, ...] | StoredAligned:
@@ -150,7 +157,8 @@ def align_folder(run: Run, data: Dataset) -> StageFolder | None:
         return None
     if run.spec.extract.aligned:
         return given_aligner(run)
-    return StageFolder.of(run.store / "align", align_inputs(run, data))
+    noise = {"noise": NOISE_VERSION} if align_of(run.spec).augment.noise else {}
+    return StageFolder.of(run.store / "align", align_inputs(run, data) | noise)
 
 
 def student_folder(run: Run, data: Dataset, aligner: StageFolder | None) -> StageFolder | None:
@@ -188,17 +196,15 @@ def act_folder(
 
 def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
     """Return everything that the aligner's weights depend on."""
-    align = align_of(run.spec)
-    inputs = {
+    return {
         "stage": Stage.ALIGN,
         "version": VERSIONS[Stage.ALIGN],
         "data": data.key,
         "backbones": [feature_recipe(run.spec, choice) for choice in run.spec.backbone],
         "teacher": canonical(run.spec.teacher),
-        "align": canonical(align),
+        "align": align_recipe(run.spec),
         "seed": run.spec.seed,
     }
-    return inputs | ({"noise": NOISE_VERSION} if align.augment.noise else {})
 
 
 def distill_inputs(run: Run, data: Dataset, aligner: StageFolder) -> dict[str, Any]:
