@@ -57,7 +57,7 @@ def _noise(tokens_BVNC: Tensor, generator: torch.Generator) -> Tensor:
     """
     frames, size = len(tokens_BVNC), tokens_BVNC[0].numel()
     table = _normal_numbers(max(TABLE, 2 * size), str(tokens_BVNC.device))
-    starts = torch.randint(len(table) - size + 1, (frames,), generator=generator).tolist()
+    starts = torch.randint(len(table) - size + 1, (frames,), generator=generator).numpy()
     parts = [table[start : start + size] for start in starts]
     return torch.stack(parts).view(tokens_BVNC.shape)
 

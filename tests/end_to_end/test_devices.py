@@ -105,6 +105,7 @@ def test_two_processes_train_the_models_of_one(files: Any, alone: Path, pair: Pa
             assert bool(((found[name] - values).abs() < 1e-3).all()), name
 
 
+@pytest.mark.thorough
 def test_an_engine_starts_the_processes_and_they_train_the_same_bits(
     files: Any,
     cli: Callable[..., Any],

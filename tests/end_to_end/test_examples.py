@@ -22,6 +22,7 @@ ROBOTWIN = {  # need RoboTwin
 }
 SIMULATED = {"aloha_transfer.toml"} | ROBOTWIN  # the first needs gym-aloha
 RECORDED = {"robotwin_recorded.toml"}  # recorded demonstrations only, no simulator
+EASIER = {"reach.toml", "lift.toml", "lift_pedestal.toml"}  # as lift_distractors.toml, with less
 # run by other tests, or with baselines and otherwise equal to lift_distractors.toml
 ELSEWHERE = {"lift_distractors_baselines.toml", "smoke.toml"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.toml"))
@@ -106,7 +107,12 @@ SHORTER = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [n for n in NAMES if n not in PRETRAINED | SIMULATED | RECORDED | ELSEWHERE]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.thorough if name in EASIER else ())
+        for name in NAMES
+        if name not in PRETRAINED | SIMULATED | RECORDED | ELSEWHERE
+    ],
 )
 def test_short_version_of_an_example_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -364,6 +364,7 @@ def test_a_served_policy_gets_the_task_of_an_episode(spec_file: SpecFile, tmp_pa
     sessions.close()
 
 
+@pytest.mark.thorough  # test_examples.py runs two_tasks.toml
 @pytest.mark.slow
 def test_tabletop_learns_two_tasks_through_the_command_line(
     spec_file: SpecFile, smoke_done: Path, tmp_path: Path, cli: Callable[..., Any]
