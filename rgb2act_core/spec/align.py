@@ -209,7 +209,7 @@ class Align:
 
     @property
     def floor(self) -> float:
-        """Return ``teacher_floor``, or what it is if omitted."""
+        """Return ``teacher_floor``, or its default for the teacher space."""
         return FLOORS[self.teacher_space] if self.teacher_floor is None else self.teacher_floor
 
     def __attrs_post_init__(self) -> None:

@@ -77,8 +77,8 @@ class PolicySpec:
     grad_clip: float = attrs.field(default=1.0, validator=gt(0))
     """Maximum gradient norm."""
     ema: float = attrs.field(default=0.995, validator=[ge(0), le(0.99999)])
-    """Decay of the exponential moving average of the weights. The averaged weights
-    are used for evaluation and inference."""
+    """Decay of the exponential moving average of the weights. The averaged weights are used
+    for evaluation and inference."""
     noise: float = attrs.field(default=0.05, validator=ge(0))
     """Standard deviation of the noise that is added to standardised features in training.
     ``end_to_end`` adds none, because its features are not standardised."""

@@ -52,7 +52,7 @@ def feature_recipe(spec: Spec, choice: BackboneChoice) -> dict[str, Any]:
 
 
 def align_recipe(spec: Spec) -> dict[str, Any]:
-    """Return the canonical data of ``[align]``, with the floor that an omitted one stands for."""
+    """Return the canonical data of ``[align]``, with the default of an omitted floor filled in."""
     recipe: dict[str, Any] = canonical(align_of(spec))
     return recipe | {"teacher_floor": align_of(spec).floor}
 

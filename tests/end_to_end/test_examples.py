@@ -22,7 +22,7 @@ ROBOTWIN = {  # need RoboTwin
 }
 SIMULATED = {"aloha_transfer.toml"} | ROBOTWIN  # the first needs gym-aloha
 RECORDED = {"robotwin_recorded.toml"}  # recorded demonstrations only, no simulator
-EASIER = {"reach.toml", "lift.toml", "lift_pedestal.toml"}  # as lift_distractors.toml, with less
+EASIER = {"reach.toml", "lift.toml", "lift_pedestal.toml"}  # run with the thorough tests
 # run by other tests, or with baselines and otherwise equal to lift_distractors.toml
 ELSEWHERE = {"lift_distractors_baselines.toml", "smoke.toml"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.toml"))

@@ -26,9 +26,7 @@ def key(spec_file: SpecFile, root: Path, **align: Any) -> str:
     return folder.key
 
 
-def test_an_omitted_floor_is_the_value_that_it_stands_for(
-    spec_file: SpecFile, tmp_path: Path
-) -> None:
+def test_an_omitted_floor_has_the_key_of_its_default(spec_file: SpecFile, tmp_path: Path) -> None:
     omitted = key(spec_file, tmp_path)
     assert omitted == key(spec_file, tmp_path, teacher_floor=1.0)
     assert omitted != key(spec_file, tmp_path, teacher_floor=0.1)
