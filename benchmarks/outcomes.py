@@ -31,11 +31,11 @@ class Outcome:
     episodes: int
 
 
-def run_spec(spec: Path, root: Path, *options: str) -> Path:
-    """Run a spec through the command line; return the run's folder."""
-    command = [sys.executable, "-m", "rgb2act_core", "run", str(spec), "--root", str(root)]
+def run_spec(spec: Path, root: Path, *options: str, command: str = "run") -> Path:
+    """Run a spec, or its stages up to ``command``, and return the run's folder."""
+    line = [sys.executable, "-m", "rgb2act_core", command, str(spec), "--root", str(root)]
     process = subprocess.run(
-        [*command, "--json", *options],
+        [*line, "--json", *options],
         check=True,
         stdout=subprocess.PIPE,
         text=True,

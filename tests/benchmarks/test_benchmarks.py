@@ -99,10 +99,13 @@ def test_reading_lerobot_data_sets_is_measured_in_and_out_of_order() -> None:
 @pytest.mark.benchmark
 @pytest.mark.usefixtures("puppet")
 def test_a_curve_is_measured_and_resumes(spec_file: Callable[..., Path], tmp_path: Path) -> None:
+    spec = spec_file()
+    other = tmp_path / "other.toml"
+    other.write_text(spec.read_text().replace('name = "puppet"', 'name = "other"'))
     curve = tmp_path / "curve.toml"
     curve.write_text(f"""
 title = "puppet"
-spec = "{spec_file().name}"
+spec = "{spec.name}"
 out = "found"
 [[rows]]
 condition = "aligned"
@@ -114,6 +117,13 @@ condition = "proprio_only"
 counts = [4]
 seeds = [0, 1]
 steps = 3
+[[rows]]
+condition = "aligned"
+name = "aligned, other aligner"
+aligner = "{other.name}"
+counts = [4]
+seeds = [1]
+steps = 3
 """)
     command = [sys.executable, BENCHMARKS / "demonstration_curve.py", curve, "--root", tmp_path]
     first = subprocess.run(command, capture_output=True, text=True, timeout=250)
@@ -124,7 +134,10 @@ steps = 3
         ("aligned", 4, 0),
         ("proprio_only", 4, 0),
         ("proprio_only", 4, 1),
+        ("aligned, other aligner", 4, 1),
     ]
+    with_another = json.loads((tmp_path / "puppet" / "5" / "run.json").read_text())
+    assert with_another["spec"]["extract"]["aligner"] == "other@1"
     assert "aligned" in (tmp_path / "found.svg").read_text()
     (tmp_path / "found.json").unlink()
     again = subprocess.run(command, capture_output=True, text=True, timeout=250)

@@ -97,7 +97,7 @@ def test_the_outcomes_of_a_curve_are_those_that_its_file_asks_for(path: Path) ->
     curve = tomllib.loads(path.read_text(encoding="utf-8"))
     found = json.loads((CURVES / f"{curve['out']}.json").read_text(encoding="utf-8"))
     asked = [
-        (row["condition"], count, seed)
+        (row.get("name", row["condition"]), count, seed)
         for row in curve["rows"]
         for count in row["counts"]
         for seed in row["seeds"]
