@@ -147,7 +147,7 @@ def open_samples(
     """Return the samples of a data set; tokens that exceed the memory go to a file in ``folder``.
 
     ``stored`` are the features that the policy observes, of backbones or of the aligner.
-    ``embeddings`` are the teacher's, if it observes them.
+    ``embeddings`` are the teacher's, if it observes them or is trained on them.
     """
     episodes = [source.open() for source in data.demonstrations]
     frame_index = FrameIndex.of([episode.rgb.shape[0] for episode in episodes])
@@ -157,11 +157,14 @@ def open_samples(
     halves = split_episodes(task_E, policy.holdout, spec.seed)
     frames = _frames(stored, data, aligner, device)
     condition = policy.observes
+    teacher_RD = torch.zeros(0)
     if embeddings is not None:
-        state_RS = torch.from_numpy(embeddings.embeddings(data.demonstrations)).to(device)
-    else:
-        state_RS = _states(condition, episodes, info).to(device)
+        teacher_RD = torch.from_numpy(embeddings.embeddings(data.demonstrations)).to(device)
+    state_RS = teacher_RD if condition.teacher else _states(condition, episodes, info).to(device)
     features = _features(condition, data, stored, state_RS, aligner, frames, folder, device, ranks)
+    if policy.trains_on_teacher:
+        assert isinstance(aligner, Aligner)
+        features = _on_teacher(features, aligner, teacher_RD)
     pooled = features.vector.shape[1] - state_RS.shape[1]
     task_R = task_E[frame_index.episode]
     rows = np.flatnonzero(np.isin(frame_index.episode, halves.train))
@@ -288,6 +291,13 @@ def _features(
     pooled = [features.pooled(data.demonstrations).arrays for features in stored]
     columns = [_column(list(parts)).flatten(1).to(device) for parts in pooled]
     return Features(vector=torch.cat([*columns, state_RS], 1))
+
+
+def _on_teacher(features: Features, aligner: Aligner, teacher_RD: Tensor) -> Features:
+    """Return features of all rows with the teacher's embeddings in place of the aligner's."""
+    embedding_RD = aligner.teacher_space(teacher_RD)
+    rest = features.vector[:, embedding_RD.shape[1] :]
+    return attrs.evolve(features, vector=torch.cat([embedding_RD, rest], 1))
 
 
 def states_of(episode: Episode, names: tuple[str, ...]) -> NDArray[np.float32]:

@@ -37,6 +37,11 @@ class PolicySpec:
     """What computes the observations of a condition with a frozen, trained aligner when the policy
     acts: ``full``, all backbones and the aligner; ``student``, the network of ``[distill]``,
     without any backbone or its weights."""
+    train_on: Literal["aligner", "teacher"] = fields.added_later(default="aligner")
+    """Embeddings that the head is trained on, for a condition with a frozen, trained aligner:
+    ``aligner``, those that the aligner computes from the demonstrations' images; ``teacher``, those
+    that the teacher computes from their point clouds, which have no errors. The policy acts with
+    the aligner's embeddings in both cases. Held-out errors are measured on the same kind."""
     backbone: str = ""
     """Backbone for conditions that use the tokens of one backbone, by name. If a backbone is
     listed twice, the names are numbered (``croco-0``, ``croco-1``). Empty for the first."""
@@ -141,6 +146,11 @@ class PolicySpec:
                 f"backbone = {self.backbone!r} is used only with a condition of one backbone, such"
                 " as 'single_backbone'; remove it"
             )
+
+    @property
+    def trains_on_teacher(self) -> bool:
+        """Return whether the teacher's embeddings replace those of the aligner in training."""
+        return self.train_on == "teacher" and self.observes.aligner == "trained"
 
     @property
     def observes(self) -> Condition:

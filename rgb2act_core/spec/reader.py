@@ -27,7 +27,7 @@ from . import CHOICES, Choice, Spec, retired, toml_lines
 from .conditions import CONDITIONS
 from .overrides import Override, apply_overrides
 from .places import Place, Places
-from .requirements import NO_STUDENT, missing_table
+from .requirements import NO_STUDENT, TRAINED_ON_STUDENT, missing_table
 from .structure import WEIGHTS_WORDS, Find, InvalidValue, make_converter, one_or_many
 from .validators import message_of
 
@@ -122,12 +122,19 @@ def _missing_tables(data: Mapping[str, Any]) -> Iterator[_Problem]:
     extract = data.get("extract", {})
     given = isinstance(extract, Mapping) and extract.get("keep") == "aligned"
     for table in ("teacher", "align") if act.get("replay") is not True else ():
-        teaches = [c for c in used if c.teacher or (c.needs_teacher and not given)]
+        untaught = given and policy.get("train_on") != "teacher"
+        teaches = [c for c in used if c.teacher or (c.needs_teacher and not untaught)]
         needs = teaches if table == "teacher" else [c for c in used if c.aligner]
         if table not in data and needs:
             yield _Problem((table,), missing_table(table, needs[0].name), (table,))
-    if policy.get("encoder") == "student" and "distill" not in data:
+    if policy.get("encoder") != "student":
+        return
+    if "distill" not in data:
         yield _Problem(("distill",), NO_STUDENT, ("distill",))
+    distill = data.get("distill")
+    trained = isinstance(distill, Mapping) and distill.get("head") == "trained"
+    if trained and policy.get("train_on") == "teacher":
+        yield _Problem(("policy", "train_on"), TRAINED_ON_STUDENT, ("policy", "train_on"))
 
 
 def structure(

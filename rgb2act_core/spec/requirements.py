@@ -13,6 +13,8 @@ from .conditions import CONDITIONS, Condition
 
 NO_STUDENT = "missing, and policy.encoder = 'student' needs it; add a table [distill] with student"
 NO_STUDENT += " = { use = ... }"
+TRAINED_ON_STUDENT = "'teacher' contradicts distill.head = 'trained', which is trained on the"
+TRAINED_ON_STUDENT += " student's embeddings; remove one of them"
 
 
 def backbone_labels(choices: Sequence[BackboneChoice]) -> tuple[str, ...]:
@@ -47,12 +49,15 @@ def policy_teacher(spec: Spec) -> TeacherChoice | None:
 
 
 def needs_teacher(spec: Spec) -> bool:
-    """Return whether an aligner is trained on the teacher's embedding, or a policy observes it.
+    """Return whether aligner or policy is trained on the teacher's embedding.
 
     A replay trains nothing, and a run that stores aligned features trains no aligner.
     """
     aligns = not spec.extract.aligned
-    return any(c.teacher or (aligns and c.needs_teacher) for c in trained_conditions(spec))
+    conditions = trained_conditions(spec)
+    if conditions and spec.policy.trains_on_teacher:
+        return True
+    return any(c.teacher or (aligns and c.needs_teacher) for c in conditions)
 
 
 def needs_aligner(spec: Spec) -> bool:

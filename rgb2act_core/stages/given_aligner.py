@@ -51,11 +51,13 @@ def _recorded(run: Run, name: str) -> Path:
 def check_trained_alike(run: Run, wanted: dict[str, Any]) -> None:
     """Raise UserError if the aligner that the spec names was trained with other settings.
 
-    ``wanted`` are the run's own: ``backbones``, recipes of their features, and ``align``.
+    ``wanted`` are the run's own: ``backbones``, recipes of their features, ``align``, and
+    ``teacher`` if the policy is trained on its embeddings.
     """
     known = given_aligner(run).inputs
     if changes := difference({name: known.get(name) for name in wanted}, wanted):
         raise UserError(
             f"extract.aligner: {run.spec.extract.aligner} was trained with other settings"
-            f" ({'; '.join(changes)}); copy [[backbone]], [align] and extract.tokens from its spec"
+            f" ({'; '.join(changes)}); copy [[backbone]], [teacher], [align] and extract.tokens"
+            " from its spec"
         )

@@ -141,7 +141,10 @@ def check_given_aligner(run: Run) -> None:
     """Raise UserError if the run cannot use the aligner that its spec names."""
     if stores_aligned(run.spec):
         recipes = [feature_recipe(run.spec, choice) for choice in run.spec.backbone]
-        check_trained_alike(run, {"backbones": recipes, "align": align_recipe(run.spec)})
+        needed = {"backbones": recipes, "align": align_recipe(run.spec)}
+        if run.spec.policy.trains_on_teacher:
+            needed["teacher"] = canonical(run.spec.teacher)
+        check_trained_alike(run, needed)
 
 
 def observed_features(run: Run) -> tuple[StoredFeatures, ...] | StoredAligned:
@@ -256,8 +259,10 @@ def train_inputs(
         inputs["backbones"] = [feature_recipe(run.spec, c) for c in policy_backbones(run.spec)]
     if policy.observes.trains_aligner and align_of(run.spec).tokens:
         inputs["cells"] = CELLS_VERSION
-    if policy.observes.teacher:
+    if policy.observes.teacher or policy.trains_on_teacher:
         inputs["teacher"] = canonical(teacher_of(run.spec))
+    elif policy.train_on == "teacher":  # other conditions do not use it
+        inputs["policy"] = canonical(attrs.evolve(policy, train_on="aligner"))
     return inputs
 
 

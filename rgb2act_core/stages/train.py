@@ -110,7 +110,8 @@ def train(
     features = observed_features(run)
     fingerprints = observed_fingerprints(features, data, device)
     aligner = _aligner(run, data, aligner_folder, fingerprints, device)
-    embeddings = stored_embeddings(run) if policy_teacher(run.spec) else None
+    on_teacher = run.spec.policy.trains_on_teacher
+    embeddings = stored_embeddings(run) if on_teacher or policy_teacher(run.spec) else None
     samples = open_samples(
         run.spec, data, features, embeddings, info, aligner, device, folder, ranks
     )

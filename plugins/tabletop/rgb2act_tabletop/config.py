@@ -45,6 +45,12 @@ class Tabletop:
     """Colours of the point clouds. ``image`` takes them from the images. ``labels`` gives each part
     its flat colour, without light, patterns and jitter: the target is red, distractors are blue and
     green. Images are the same."""
+    scene_deviation: tuple[float, float] = fields.added_later(default=(0.02, 0.02))
+    """Lowest and highest standard deviation of an arm's joints in a scene from the expert's path,
+    in radians, 0 to 1; each arm of a scene has one in between. 0.1 moves a hand by some
+    centimetres. If hands in scenes are always where the expert's are, an aligner can infer the
+    target's position from the hand, and repeats the errors of a policy that misses the target. The
+    arms are placed without regard to contacts."""
     colour_jitter: float = fields.added_later(default=0.0)
     """Largest change of each material's red, green and blue in an episode, 0 to 1. All objects of
     ``lift_shape`` keep the same two colours."""
@@ -77,6 +83,12 @@ class Tabletop:
             yield (
                 f"tabletop.size: {self.size!r} is out of range; "
                 f"choose a size in pixels from {low} to {high}"
+            )
+        least, most_deviation = self.scene_deviation
+        if not 0 <= least <= most_deviation <= 1:
+            yield (
+                f"tabletop.scene_deviation: {list(self.scene_deviation)!r} is no range; "
+                "choose two numbers from 0 to 1, the lower one first"
             )
         for name, most in JITTERS.items():
             if not 0 <= getattr(self, name) <= most:

@@ -21,7 +21,6 @@ from .kinematics import Kinematics
 from .tasks import TASKS
 from .world import ACTION_NAMES, CONTROL_HZ, HANDS, HIGH_A, LOW_A
 
-_SHAKE = 0.02  # radians: deviation of the arms in a scene from the expert's path
 _TRIES = 20
 
 
@@ -94,9 +93,10 @@ class TabletopEnvironment:
         return None
 
     def scene(self, seed: int) -> Episode:
-        """Record one frame at a random step of the expert in a random layout."""
+        """Record one frame near a random step of the expert in a random layout."""
         env = self._env
         rng = np.random.default_rng((seed, 2))
+        low, high = self.config.scene_deviation
         for _ in range(_TRIES):
             env.start(rng)
             script = self._expert.script(self.task, env.world.layout)
@@ -105,7 +105,8 @@ class TabletopEnvironment:
             if joints_A is None:
                 continue
             for hand in HANDS:
-                joints_A[hand] += rng.normal(0, _SHAKE, joints_A[hand].shape)
+                std = low if low == high else rng.uniform(low, high)
+                joints_A[hand] += rng.normal(0, std, joints_A[hand].shape)
             env.world.pose(np.clip(joints_A, LOW_A, HIGH_A))
             for carry in script.carries:
                 if at >= carry.since:

@@ -20,7 +20,13 @@ from rgb2act_timm.preprocess import prepare
 from safetensors.torch import load_file
 
 GOLDEN = load_file(Path(__file__).parent / "data" / "efficientnet_lite.safetensors")
-TRANSFORMERS = ["test_vit", "test_vit2", "test_vit3", "eva02_tiny_patch14_224"]
+TRANSFORMERS = [
+    "test_vit",
+    "test_vit2",
+    "test_vit3",
+    "eva02_tiny_patch14_224",
+    "vit_base_patch16_siglip_224",
+]
 PYRAMIDS = ["test_convnext", "test_efficientnet", "test_resnet", "swin_tiny_patch4_window7_224"]
 # float32 sums of at most 1,000 terms in up to 12 layers, possibly in another order
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
