@@ -69,6 +69,11 @@ def same(left, right):
             "tabletop.cameras: must list one or more cameras once each, got ();"
             " choose from head, top, front",
         ),
+        (
+            {"scene_deviation": (0.2, 0.1)},
+            "tabletop.scene_deviation: [0.2, 0.1] is no range; choose two numbers from 0 to 1, the"
+            " lower one first",
+        ),
         ({"size": 8}, "tabletop.size: 8 is out of range; choose a size in pixels from 16 to 512"),
     ],
 )
@@ -340,6 +345,20 @@ def test_scenes_are_frames_without_actions(task):
         assert all(len(array) == 1 for array in scene.state.values())
     assert scenes[3].name == "scene_0500003"
     assert len({scene.rgb.tobytes() for scene in scenes}) == 12
+
+
+def test_hands_in_scenes_deviate_from_the_experts_path_as_configured():
+    def hands(*deviation):
+        table = build(Tabletop(task="lift", size=16, scene_deviation=deviation))
+        return np.stack([table.scene(600_000 + i).state["hands"][0] for i in range(30)])
+
+    def metres(*deviation):
+        return np.linalg.norm(hands(*deviation) - hands(0.0, 0.0), axis=-1).mean()
+
+    usual = metres(0.02, 0.02)
+    assert 0.005 < usual < 0.03
+    assert metres(0.1, 0.1) == pytest.approx(5 * usual, rel=0.2)
+    assert metres(0.0, 0.1) == pytest.approx(2.5 * usual, rel=0.4)
 
 
 def test_no_demonstrations_are_recorded_in_advance():
