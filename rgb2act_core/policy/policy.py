@@ -92,19 +92,24 @@ class Policy(nn.Module):
         actions_NA: Tensor,
         normalise: str = "limits",
         task_N: Tensor | None = None,
+        embedding_floor: float = 0.0,
     ) -> None:
         """Set the statistics of the training frames: means, deviations and ranges of actions.
 
         Features that vary less than the others of their part are not amplified: they are divided
         by the part's root mean square deviation. An action that never changes is centred on its
         value. With a head per task, each task has its own ranges. ``normalise`` is that of
-        ``action_range``.
+        ``action_range``. ``embedding_floor`` is the smallest deviation that the aligner's embedding
+        is divided by.
         """
         if features_N is not None and self.config.features:
             scale = Standardization.of(features_N.vector, FLOOR)
             scale.copy_to(self.feature_mean, self.feature_std)
-            for std in self.feature_std.split(list(self.config.parts)):
+            stds = self.feature_std.split(list(self.config.parts))
+            for std in stds:
                 std.clamp_min_(std.square().mean().sqrt())
+            if self.aligner is not None:
+                stds[0].clamp_min_(embedding_floor)
         if features_N is not None and features_N.tokens is not None:
             scale = Standardization.of(features_N.tokens.flatten(0, 1), FLOOR)
             scale.copy_to(self.token_mean, self.token_std)

@@ -211,6 +211,8 @@ def _new_policy(
         token_format=run.spec.extract.tokens,
         fingerprints=fingerprints,
     )
+    # what the teacher's space has standardised is not amplified again
+    scaled = isinstance(aligner, Aligner) and aligner.config.teacher_space == "standardised"
     rows = samples.rows
     policy.set_statistics(
         _statistics_sample(policy, samples, folder, ranks),
@@ -218,6 +220,7 @@ def _new_policy(
         samples.actions_RA[rows],
         run.spec.policy.normalise,
         samples.task_R[torch.from_numpy(rows)],
+        embedding_floor=1.0 if scaled and run.spec.policy.trains_on_teacher else 0.0,
     )
     _report_unreachable(policy, samples, rows)
     return policy
