@@ -67,6 +67,8 @@ def test_the_teachers_embeddings_replace_those_of_the_aligner_in_training(
     assert torch.allclose(taught.feature_mean[:width], expected, atol=1e-5)
     assert not torch.allclose(usual.feature_mean[:width], expected, atol=1e-3)
     assert torch.equal(taught.feature_mean[width:], usual.feature_mean[width:])
+    assert taught.feature_std[:width].min() >= 1  # standardised already, so not amplified again
+    assert usual.feature_std[:width].min() < 1
 
 
 def test_other_conditions_do_not_use_it(spec_file: SpecFile, root: Path) -> None:
