@@ -74,6 +74,15 @@ class Curves:
     rows: tuple[Row, ...]
     set: tuple[str, ...] = ()
 
+    def __attrs_post_init__(self) -> None:
+        """Raise ValueError if two runs have the same place in the table."""
+        runs = [(r.label, count, seed) for r in self.rows for seed, count, _ in r.runs()]
+        if twice := [run for run in runs if runs.count(run) > 1]:
+            label, count, seed = twice[0]
+            raise ValueError(
+                f"{label!r} with {count} demonstrations and seed {seed} is there twice; set name"
+            )
+
 
 def read(path: Path) -> Curves:
     """Return the content of a TOML file. Raises an error of cattrs for unknown keys."""

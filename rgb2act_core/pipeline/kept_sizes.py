@@ -32,7 +32,7 @@ def kept_sizes(
     if spec.policy.observes.aligner != "trained" or spec.act.replay or not shapes.complete:
         return None
     width = shapes.teacher_dim
-    if stores_aligned(spec):  # its teacher was not built
+    if stores_aligned(spec):  # its teacher may not be built
         width = read_config(given_aligner(run).path).teacher_dim
     rows, columns = finest(shapes.grids)
     aligned = aligned_bytes(

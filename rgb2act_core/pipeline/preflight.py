@@ -15,7 +15,7 @@ from ..interfaces import EnvironmentInfo, HeadShape, StudentShape
 from ..plugins.components import Capability
 from ..spec import Spec
 from ..spec.conditions import CONDITIONS
-from ..spec.requirements import needs_teacher, policy_backbones
+from ..spec.requirements import needs_teacher, policy_backbones, stores_aligned
 from ..stages.scene_packs import SCENE_SEEDS
 from ..store.stage_id import Stage
 from ..system.devices import device_of
@@ -95,9 +95,16 @@ def _check_episode_clouds(spec: Spec, info: EnvironmentInfo) -> None:
     if needs_teacher(spec) and not info.clouds:
         raise UserError(
             f"environment: {info.task}: not all episodes and scenes have point clouds, which the"
-            " teacher needs; set the source of clouds in [environment], record them, or choose a"
-            " condition without aligner and teacher"
+            " teacher needs; set the source of clouds in [environment], record them, or"
+            f" {_without_clouds(spec)}"
         )
+
+
+def _without_clouds(spec: Spec) -> str:
+    """Return what to change in a spec so that it needs no point clouds."""
+    if stores_aligned(spec) and spec.policy.trains_on_teacher:
+        return "set policy.train_on = 'aligner'"
+    return "choose a condition without aligner and teacher"
 
 
 def _check_cloud_observations(spec: Spec, info: EnvironmentInfo, key: str, name: str) -> None:
@@ -122,8 +129,8 @@ def check_clouds(spec: Spec, data: Dataset) -> None:
     if missing:
         raise UserError(
             f"episode {missing[0]}: has no point clouds, which the teacher needs"
-            f" ({len(missing)} of {len(data.episodes)} episodes have none); record them, or choose"
-            " a condition without aligner and teacher"
+            f" ({len(missing)} of {len(data.episodes)} episodes have none); record them, or"
+            f" {_without_clouds(spec)}"
         )
 
 

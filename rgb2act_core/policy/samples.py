@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..alignment.aligner import Aligner
+from ..alignment.building import targets_of
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
 from ..data.splits import episode_weights, evenly_spaced, split_episodes, task_indices
@@ -67,6 +68,7 @@ class Samples:
     names: tuple[str, ...]  # of the episodes
     frames: TokenFrames | None  # tokens, when the aligner is trained with the head
     features_R: Features  # only privileged ones, if the aligner is trained with the head
+    # with policy.train_on = "teacher", those of training frames have the teacher's embeddings
     parts: tuple[int, ...]  # widths of the parts of a frame's feature vector
     joints_RJ: Tensor
     actions_RA: Tensor
@@ -157,17 +159,19 @@ def open_samples(
     halves = split_episodes(task_E, policy.holdout, spec.seed)
     frames = _frames(stored, data, aligner, device)
     condition = policy.observes
-    teacher_RD = torch.zeros(0)
-    if embeddings is not None:
-        teacher_RD = torch.from_numpy(embeddings.embeddings(data.demonstrations)).to(device)
-    state_RS = teacher_RD if condition.teacher else _states(condition, episodes, info).to(device)
+    state_RS = _states(condition, episodes, info)
+    if embeddings is not None and condition.teacher:
+        state_RS = torch.from_numpy(embeddings.embeddings(data.demonstrations))
+    state_RS = state_RS.to(device)
     features = _features(condition, data, stored, state_RS, aligner, frames, folder, device, ranks)
-    if policy.trains_on_teacher:
-        assert isinstance(aligner, Aligner)
-        features = _on_teacher(features, aligner, teacher_RD)
     pooled = features.vector.shape[1] - state_RS.shape[1]
     task_R = task_E[frame_index.episode]
     rows = np.flatnonzero(np.isin(frame_index.episode, halves.train))
+    if policy.trains_on_teacher:
+        assert isinstance(aligner, Aligner)
+        assert embeddings is not None
+        embedding_RD = _teacher_embeddings(aligner, embeddings, data, frame_index, device)
+        features.vector[rows, : embedding_RD.shape[1]] = embedding_RD[rows]
     held = np.flatnonzero(np.isin(frame_index.episode, halves.evaluated))
     trained = np.flatnonzero(np.isin(index.episode, halves.train))
     weight_E = episode_weights(policy.task_weights, attrs.evolve(data, scenes=()))
@@ -293,11 +297,13 @@ def _features(
     return Features(vector=torch.cat([*columns, state_RS], 1))
 
 
-def _on_teacher(features: Features, aligner: Aligner, teacher_RD: Tensor) -> Features:
-    """Return features of all rows with the teacher's embeddings in place of the aligner's."""
-    embedding_RD = aligner.teacher_space(teacher_RD)
-    rest = features.vector[:, embedding_RD.shape[1] :]
-    return attrs.evolve(features, vector=torch.cat([embedding_RD, rest], 1))
+def _teacher_embeddings(
+    aligner: Aligner, stored: StoredEmbeddings, data: Dataset, index: FrameIndex, device: str
+) -> Tensor:
+    """Return the embeddings of all rows (R, D) that the aligner learned to compute."""
+    teacher_RD = torch.from_numpy(stored.embeddings(data.demonstrations)).to(device)
+    frames = TokenFrames(tokens=(), index=index, episodes=data.demonstrations, device=device)
+    return targets_of(aligner, frames, teacher_RD)
 
 
 def states_of(episode: Episode, names: tuple[str, ...]) -> NDArray[np.float32]:

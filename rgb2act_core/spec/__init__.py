@@ -142,8 +142,9 @@ class Spec:
     backbone: tuple[BackboneChoice, ...] = attrs.field(validator=min_len(1))
     """Vision backbones, one table per backbone."""
     teacher: TeacherChoice | None = None
-    """Point-cloud teacher; required if a condition trains an aligner or observes the teacher.
-    For aligners that are not trained on it, it only sets the width of the embedding."""
+    """Point-cloud teacher; required if a condition trains an aligner or observes the teacher, and
+    for ``policy.train_on = "teacher"``. For aligners that are not trained on it, it only sets the
+    width of the embedding."""
     extract: Extract = attrs.field(default=Extract())
     """Extraction and storage of features."""
     align: Align | None = None

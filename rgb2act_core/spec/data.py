@@ -81,7 +81,8 @@ class Extract:
 
     aligner: str = fields.added_later(default="", validator=_run)
     """Run whose aligner is used with ``keep = "aligned"``, as NAME@NUMBER. It is in the same folder
-    of runs, and had the same backbones, ``[align]`` table and token format."""
+    of runs, and had the same backbones, ``[align]`` table and token format, and the same teacher if
+    the policy is trained on its embeddings."""
 
     compression: Literal["none", "zstd"] = "none"
     """``none`` can be memory-mapped and is fast to read; ``zstd`` is smaller and slower."""

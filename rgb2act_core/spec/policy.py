@@ -40,8 +40,9 @@ class PolicySpec:
     train_on: Literal["aligner", "teacher"] = fields.added_later(default="aligner")
     """Embeddings that the head is trained on, for a condition with a frozen, trained aligner:
     ``aligner``, those that the aligner computes from the demonstrations' images; ``teacher``, those
-    that the teacher computes from their point clouds, which have no errors. The policy acts with
-    the aligner's embeddings in both cases. Held-out errors are measured on the same kind."""
+    that the teacher computes from their point clouds, without the aligner's errors. Acting and
+    held-out episodes always use the aligner's embeddings. With ``teacher``, dimensions that
+    ``align.teacher_space = "standardised"`` has standardised are not standardised again."""
     backbone: str = ""
     """Backbone for conditions that use the tokens of one backbone, by name. If a backbone is
     listed twice, the names are numbered (``croco-0``, ``croco-1``). Empty for the first."""

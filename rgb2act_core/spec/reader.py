@@ -27,7 +27,7 @@ from . import CHOICES, Choice, Spec, retired, toml_lines
 from .conditions import CONDITIONS
 from .overrides import Override, apply_overrides
 from .places import Place, Places
-from .requirements import NO_STUDENT, TRAINED_ON_STUDENT, missing_table
+from .requirements import NO_STUDENT, NO_TEACHER, TRAINED_ON_STUDENT, missing_table
 from .structure import WEIGHTS_WORDS, Find, InvalidValue, make_converter, one_or_many
 from .validators import message_of
 
@@ -122,11 +122,13 @@ def _missing_tables(data: Mapping[str, Any]) -> Iterator[_Problem]:
     extract = data.get("extract", {})
     given = isinstance(extract, Mapping) and extract.get("keep") == "aligned"
     for table in ("teacher", "align") if act.get("replay") is not True else ():
-        untaught = given and policy.get("train_on") != "teacher"
-        teaches = [c for c in used if c.teacher or (c.needs_teacher and not untaught)]
+        teaches = [c for c in used if c.teacher or (c.needs_teacher and not given)]
         needs = teaches if table == "teacher" else [c for c in used if c.aligner]
         if table not in data and needs:
             yield _Problem((table,), missing_table(table, needs[0].name), (table,))
+    frozen = any(c.aligner == "trained" for c in used[:1])
+    if given and frozen and policy.get("train_on") == "teacher" and "teacher" not in data:
+        yield _Problem(("teacher",), NO_TEACHER, ("teacher",))
     if policy.get("encoder") != "student":
         return
     if "distill" not in data:

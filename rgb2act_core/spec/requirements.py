@@ -13,6 +13,9 @@ from .conditions import CONDITIONS, Condition
 
 NO_STUDENT = "missing, and policy.encoder = 'student' needs it; add a table [distill] with student"
 NO_STUDENT += " = { use = ... }"
+NO_TEACHER = (
+    "missing, and policy.train_on = 'teacher' needs it; add a table [teacher] with use = ..."
+)
 TRAINED_ON_STUDENT = "'teacher' contradicts distill.head = 'trained', which is trained on the"
 TRAINED_ON_STUDENT += " student's embeddings; remove one of them"
 

@@ -55,9 +55,9 @@ def check_trained_alike(run: Run, wanted: dict[str, Any]) -> None:
     ``teacher`` if the policy is trained on its embeddings.
     """
     known = given_aligner(run).inputs
+    tables = "[[backbone]], [teacher], [align]" if "teacher" in wanted else "[[backbone]], [align]"
     if changes := difference({name: known.get(name) for name in wanted}, wanted):
         raise UserError(
             f"extract.aligner: {run.spec.extract.aligner} was trained with other settings"
-            f" ({'; '.join(changes)}); copy [[backbone]], [teacher], [align] and extract.tokens"
-            " from its spec"
+            f" ({'; '.join(changes)}); copy {tables} and extract.tokens from its spec"
         )

@@ -261,7 +261,7 @@ def train_inputs(
         inputs["cells"] = CELLS_VERSION
     if policy.observes.teacher or policy.trains_on_teacher:
         inputs["teacher"] = canonical(teacher_of(run.spec))
-    elif policy.train_on == "teacher":  # other conditions do not use it
+    if policy.train_on == "teacher" and not policy.trains_on_teacher:  # it is not used
         inputs["policy"] = canonical(attrs.evolve(policy, train_on="aligner"))
     return inputs
 

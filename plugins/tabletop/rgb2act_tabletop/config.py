@@ -46,9 +46,9 @@ class Tabletop:
     its flat colour, without light, patterns and jitter: the target is red, distractors are blue and
     green. Images are the same."""
     scene_deviation: tuple[float, float] = fields.added_later(default=(0.02, 0.02))
-    """Lowest and highest standard deviation of an arm's joints in a scene from the expert's path,
-    in radians, 0 to 1; each arm of a scene has one in between. 0.1 moves a hand by some
-    centimetres. If hands in scenes are always where the expert's are, an aligner can infer the
+    """An arm in a scene deviates from the expert's path by Gaussian noise on its joints, whose
+    standard deviation in radians is drawn between these two numbers, 0 to 1. 0.1 moves a hand by
+    some centimetres. If hands in scenes are always where the expert's are, an aligner can infer the
     target's position from the hand, and repeats the errors of a policy that misses the target. The
     arms are placed without regard to contacts."""
     colour_jitter: float = fields.added_later(default=0.0)
