@@ -80,6 +80,7 @@ def test_tables_of_ablations_are_those_of_the_outcomes(title: str, rows: int) ->
         ("results", None),
         ("demonstrations", "demonstrations"),
         ("demonstrations_shape", "demonstrations"),
+        ("demonstrations_transfer", "demonstrations"),
     ],
 )
 def test_tables_of_conditions_are_those_of_the_outcomes(name: str, heading: str | None) -> None:

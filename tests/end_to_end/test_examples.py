@@ -22,7 +22,7 @@ ROBOTWIN = {  # need RoboTwin
 }
 SIMULATED = {"aloha_transfer.toml"} | ROBOTWIN  # the first needs gym-aloha
 RECORDED = {"robotwin_recorded.toml"}  # recorded demonstrations only, no simulator
-EASIER = {"reach.toml", "lift.toml", "lift_pedestal.toml"}  # run with the thorough tests
+THOROUGH = {"reach.toml", "lift.toml", "lift_pedestal.toml", "lift_tasks.toml"}
 # run by other tests, or with baselines and otherwise equal to lift_distractors.toml
 ELSEWHERE = {"lift_distractors_baselines.toml", "smoke.toml"}
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.toml"))
@@ -109,7 +109,7 @@ SHORTER = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.thorough if name in EASIER else ())
+        pytest.param(name, marks=pytest.mark.thorough if name in THOROUGH else ())
         for name in NAMES
         if name not in PRETRAINED | SIMULATED | RECORDED | ELSEWHERE
     ],
