@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..alignment.aligner import Aligner
 from ..alignment.building import targets_of
+from ..alignment.metrics import r2
 from ..data.action_layout import action_index
 from ..data.dataset import Dataset
 from ..data.splits import episode_weights, evenly_spaced, split_episodes, task_indices
@@ -78,6 +79,9 @@ class Samples:
     rows: NDArray[np.int64]  # of the training frames
     held: NDArray[np.int64]  # for evaluation, of held-out episodes
     after_end: Literal["repeat", "mask"]
+    teacher_r2: float | None
+    """With policy.train_on = "teacher", the share of the variance of the teacher's embeddings that
+    the aligner explains on held-out episodes."""
 
     def observe(
         self,
@@ -167,12 +171,15 @@ def open_samples(
     pooled = features.vector.shape[1] - state_RS.shape[1]
     task_R = task_E[frame_index.episode]
     rows = np.flatnonzero(np.isin(frame_index.episode, halves.train))
+    held = np.flatnonzero(np.isin(frame_index.episode, halves.evaluated))
+    teacher_r2 = None
     if policy.trains_on_teacher:
         assert isinstance(aligner, Aligner)
         assert embeddings is not None
         embedding_RD = _teacher_embeddings(aligner, embeddings, data, frame_index, device)
-        features.vector[rows, : embedding_RD.shape[1]] = embedding_RD[rows]
-    held = np.flatnonzero(np.isin(frame_index.episode, halves.evaluated))
+        width = embedding_RD.shape[1]
+        teacher_r2 = r2(features.vector[held, :width], embedding_RD[held])
+        features.vector[rows, :width] = embedding_RD[rows]
     trained = np.flatnonzero(np.isin(index.episode, halves.train))
     weight_E = episode_weights(policy.task_weights, attrs.evolve(data, scenes=()))
     past_end_B = past_end_weights(policy, trained, len(task_R))
@@ -195,6 +202,7 @@ def open_samples(
         ),
         rows=rows,
         after_end=policy.after_end,
+        teacher_r2=teacher_r2,
         held=np.concatenate([_few(held[task_R[held] == task]) for task in np.unique(task_R)]),
     )
 

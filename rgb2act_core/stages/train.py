@@ -53,6 +53,7 @@ from .run import Run
 
 BETAS = (0.95, 0.999)
 TOKEN_FRAMES = 1000  # largest number of frames for the statistics of tokens
+FAR_R2 = 0.5  # teacher_r2 below which training on the teacher is reported
 MANY_PASSES = 200  # passes over the training frames above which they are reported
 
 
@@ -123,6 +124,7 @@ def train(
     if not ranks.first:
         train_loop(job)
         return {}
+    _report_distance(title, samples)
     if budget is not None:
         job = attrs.evolve(job, steps=steps_within(job, budget))
     elif not run.spec.policy.observes.trains_aligner:
@@ -147,7 +149,8 @@ def train(
         "seconds": trained.seconds,
         "cpu_seconds": trained.cpu_seconds,
     }
-    return _nested(_evaluate(samples, trained.module)) | best | cost
+    distance = {} if samples.teacher_r2 is None else {"teacher_r2": samples.teacher_r2}
+    return _nested(_evaluate(samples, trained.module)) | distance | best | cost
 
 
 def _aligner(
@@ -260,6 +263,17 @@ def _report_unreachable(policy: Policy, samples: Samples, rows: Rows) -> None:
         say(
             f"train: {share:.1%} of the demonstrated actions are outside of the range to which the"
             f" head clips its plans ({policy.plan_limit:g} times the normalised range)"
+        )
+
+
+def _report_distance(title: str, samples: Samples) -> None:
+    """Report an aligner that is too far from the teacher for a head that is trained on it."""
+    if samples.teacher_r2 is not None and samples.teacher_r2 < FAR_R2:
+        say(
+            f"{title}: policy.train_on = 'teacher', but the aligner explains only"
+            f" {max(0.0, samples.teacher_r2):.0%} of the variance of the teacher's embeddings in"
+            " these demonstrations, and the policy acts with the aligner's; set"
+            " policy.train_on = 'aligner', or train the aligner on this task too"
         )
 
 

@@ -5,6 +5,7 @@ It acts with the aligner's: the puppet environment has no point clouds while a p
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,21 @@ def test_held_out_episodes_have_the_aligners_embeddings(spec_file: SpecFile, roo
     assert len(taught.held)
     assert same[torch.from_numpy(taught.held)].all()
     assert not same[torch.from_numpy(taught.rows)].any()
+
+
+def test_an_aligner_that_is_far_from_the_teacher_is_reported(
+    spec_file: SpecFile, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "the aligner explains only"
+    learns = {"lr": 0.02, "mlp_dim": 64, "token_dim": 16, "embedding_dim": 32, "holdout": 0.0}
+    for steps, far in ((1, True), (200, False)):
+        align = learns | {"steps": steps, "loss": {"mse": 1.0, "infonce": 0.0}}
+        policy = {"holdout": 0.0, "train_on": "teacher"}
+        spec = spec_file("puppets", align=align, policy=policy)
+        folder = trained(spec, root)
+        results = json.loads((folder / "stage.json").read_text())["results"]
+        assert (results["teacher_r2"] < 0.5) is far
+        assert (words in capsys.readouterr().err) is far
 
 
 def test_windows_have_the_mean_embedding_of_their_frames(spec_file: SpecFile, root: Path) -> None:
