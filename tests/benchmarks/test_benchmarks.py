@@ -156,3 +156,8 @@ def test_robustness_is_measured_with_and_without_a_change(smoke_done: Path, tmp_
     _, _, plain, changed = done.stdout.splitlines()
     assert plain.startswith("| none | 0.")
     assert changed.startswith("| `light_jitter = 0.3` | 0.")
+    evaluated = sorted((root / "store" / "act").iterdir())
+    command[-3:] = ["--changes", "", "--always", "light_jitter=0.3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.stdout.splitlines()[-1] == changed.replace("`light_jitter = 0.3`", "none")
+    assert sorted((root / "store" / "act").iterdir()) == evaluated
