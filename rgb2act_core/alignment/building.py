@@ -38,7 +38,6 @@ def aligner_config(
     ``channels`` and ``grids`` are those of each backbone's stored tokens. ``group_dim`` is the
     width of the teacher's group tokens, 0 if no loss uses them.
     """
-    learned = align.loss.learn_temperature or align.loss.sigmoid
     return AlignerConfig(
         backbones=tuple(backbones),
         channels=tuple(channels),
@@ -52,7 +51,7 @@ def aligner_config(
         keypoint_maps=align.keypoint_maps,
         keypoint_values=align.keypoint_values,
         mlp_dim=align.mlp_dim,
-        temperature=align.loss.temperature if learned else None,
+        temperature=align.loss.temperature if align.loss.learns_temperature else None,
         adapter=align.adapter,
         context=align.context,
         window=align.window if align.sample == "window" else 1,

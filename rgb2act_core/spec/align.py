@@ -63,6 +63,11 @@ class AlignLoss:
         """Return whether a loss needs the teacher's group tokens."""
         return bool(self.local or self.chamfer)
 
+    @property
+    def learns_temperature(self) -> bool:
+        """Return whether the aligner has a temperature that is trained."""
+        return self.learn_temperature or bool(self.sigmoid)
+
     def __attrs_post_init__(self) -> None:
         """Raise ValueError for losses that cannot train an aligner and for unused settings."""
         if not (self.infonce or self.mse or self.sigmoid or self.cosine):
@@ -77,7 +82,7 @@ class AlignLoss:
                     f"{name} = {value!r} is used only by InfoNCE, and infonce is 0; remove it"
                 )
         low, high = LEARNED_TEMPERATURES
-        if (self.learn_temperature or self.sigmoid) and not low <= self.temperature <= high:
+        if self.learns_temperature and not low <= self.temperature <= high:
             raise ValueError(
                 f"temperature must be between {low} and {high} if it is learned,"
                 f" got {self.temperature!r}"

@@ -43,6 +43,21 @@ NOISE_VERSION = 2  # of noise on tokens in alignment
 CELLS_VERSION = 1  # of training the aligner with the head on some of the cells
 ALIGNED_VERSION = 1  # of stored outputs of an aligner
 
+# fields of [align] that matter only if the aligner is trained against the teacher
+ALIGNMENT_ONLY = (
+    "steps",
+    "batch_size",
+    "micro_batch",
+    "precision",
+    "ema",
+    "lr",
+    "weight_decay",
+    "warmup",
+    "grad_clip",
+    "task_weights",
+    "augment",
+)
+
 
 def feature_recipe(spec: Spec, choice: BackboneChoice) -> dict[str, Any]:
     """Return the canonical data that determines a backbone's stored features."""
@@ -210,6 +225,14 @@ def align_inputs(run: Run, data: Dataset) -> dict[str, Any]:
     }
 
 
+def _new_aligner_inputs(run: Run, data: Dataset) -> dict[str, Any]:
+    """Return everything that the first weights of an aligner without alignment depend on."""
+    inputs, loss = align_inputs(run, data), align_of(run.spec).loss
+    unused = {*ALIGNMENT_ONLY} if loss.learns_temperature else {*ALIGNMENT_ONLY, "loss"}
+    align = {name: value for name, value in inputs["align"].items() if name not in unused}
+    return inputs | {"align": align}
+
+
 def distill_inputs(run: Run, data: Dataset, aligner: StageFolder) -> dict[str, Any]:
     """Return everything that the student's weights depend on."""
     distill = canonical(distill_of(run.spec))
@@ -254,7 +277,7 @@ def train_inputs(
         if stores_aligned(run.spec):
             inputs["aligned"] = dict(stored_aligned(run).recipe)
     elif policy.observes.aligner is not None:
-        inputs["aligner"] = align_inputs(run, data)
+        inputs["aligner"] = _new_aligner_inputs(run, data)
     elif policy.observes.backbones == "one":
         inputs["backbones"] = [feature_recipe(run.spec, c) for c in policy_backbones(run.spec)]
     if policy.observes.trains_aligner and align_of(run.spec).tokens:
