@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import functools
 import os
 import shlex
@@ -34,6 +35,17 @@ TRAINING = (
     "train",
     "sweep",
 )  # commands that processes of torchrun do together
+
+PATH_ERRORS = {  # of paths that a user gave, and what to do
+    errno.EACCES: "give a path that you have permission for",
+    errno.EPERM: "give a path that you have permission for",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.EISDIR: "give a file",
+    errno.ENOTDIR: "give a path whose folders exist",
+    errno.ELOOP: "give a path without such links",
+    errno.EIO: "check the disk, or give another path",
+    errno.ESTALE: "mount the folder again",
+}
 
 EPILOG = """\
 Plugins may add commands; rgb2act plugins lists them.
@@ -89,9 +101,15 @@ def _run(given: Sequence[str], received: Callable[[], int | None]) -> int:
         pass
     except OSError as err:
         if not received():
-            if not streams.has_failed(err):
+            if streams.has_failed(err):
+                return 0 if isinstance(err, BrokenPipeError) else _lost(err)
+            if err.filename is None or err.errno not in PATH_ERRORS:
                 raise
-            return 0 if isinstance(err, BrokenPipeError) else _lost(err)
+            message = _unusable(err)
+            streams.print_error(message)
+            if as_json:
+                print_json_error((message,), 2)
+            return 2
     except Exception as err:
         if not received():
             if as_json:
@@ -127,6 +145,11 @@ def _one_of_several(args: argparse.Namespace) -> Iterator[Callable[[], int] | No
 
         with leading(place):
             yield None
+
+
+def _unusable(err: OSError) -> str:
+    reason, advice = str(err.strerror).lower(), PATH_ERRORS[err.errno or 0]
+    return f"{err.filename!s:.200}: {reason}; {advice}"
 
 
 def _lost(err: OSError) -> int:

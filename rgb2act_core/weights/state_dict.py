@@ -31,6 +31,7 @@ def load_strict(
     from ..store.tensors import first_unusable
 
     expected = module.state_dict()
+    tensors = {**_uncounted(expected, tensors), **tensors}
     wrong = [
         f"{key} {_describe(tensors[key])} instead of {_describe(expected[key])}"
         for key in expected
@@ -64,7 +65,20 @@ def load_strict(
 
 
 def _describe(tensor: Any) -> str:
-    """Return the shape, and whether the values are integers: both must match the module."""
+    """Return the shape and the kind of the values, which must match the module."""
     if not hasattr(tensor, "is_floating_point"):
         return type(tensor).__name__
-    return str(list(tensor.shape)) + ("" if tensor.is_floating_point() else " of integers")
+    kind = " of complex numbers" if tensor.is_complex() else " of integers"
+    return str(list(tensor.shape)) + ("" if tensor.is_floating_point() else kind)
+
+
+def _uncounted(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return zeros for the counters of batch norms, which checkpoints before PyTorch 0.4.1 lack."""
+    import torch
+
+    return {
+        name: torch.zeros((), dtype=torch.long)
+        for name in expected
+        if name.endswith(".num_batches_tracked")
+        and f"{name.rpartition('.')[0]}.running_mean" in tensors
+    }

@@ -14,14 +14,14 @@ from .checkpoint_files import first_line, shorten
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONTAINERS = ("model", "state_dict", "teacher")
+CONTAINERS = ("model", "state_dict", "teacher", "encoder")
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "teacher.", "vision_model.")
 _OFFICIAL = "use the official file"
 LEVELS = 6  # of containers and prefixes together
 LARGEST_INDEX = 1000  # of a block in a name, unless there are more tensors
 _UNFIT = (
     *(KeyError, IndexError, ValueError, TypeError, AttributeError),
-    *(ZeroDivisionError, OverflowError, RuntimeError),
+    *(ZeroDivisionError, OverflowError, RuntimeError, AssertionError),
 )
 
 
@@ -99,7 +99,8 @@ def _fault(tensor: Tensor) -> str | None:
     if tensor.is_meta:
         return "is on the meta device, so it has no values"
     if str(tensor.layout) != "torch.strided" or tensor.is_quantized:
-        return f"is {tensor.layout}, expected a dense tensor"
+        kind = "quantised" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+        return f"is {kind}, expected a dense tensor"
     if not tensor.numel():
         return f"has shape {list(tensor.shape)}, so it has no values"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():

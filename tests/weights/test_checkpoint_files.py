@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_shards_are_merged(tmp_path):
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd", "..", 3])
+@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd", "..", 3, "x" * 5000])
 def test_an_index_cannot_name_files_outside_its_folder(tmp_path, name):
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": name}}))
@@ -85,6 +86,23 @@ def test_a_folder_with_two_checkpoints_is_ambiguous(tmp_path):
         save_file(tensors(), tmp_path / f"{name}.safetensors")
     with pytest.raises(UserError, match=r"several checkpoints \(a\.safetensors, b\.safetensors\)"):
         read_checkpoint(tmp_path)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    (tmp_path / "a.safetensors").mkdir()
+    with pytest.raises(UserError, match=r"contains no checkpoint"):
+        read_checkpoint(tmp_path)
+    save_file(tensors(), tmp_path / "b.safetensors")
+    assert same(read_checkpoint(tmp_path), tensors())
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("x" * 300, "file name too long"), ("/proc/self/mem", "input/output error")],
+)
+def test_a_file_that_cannot_be_read_is_named(path, reason):
+    with pytest.raises(UserError, match=rf"^{path}: cannot be read \({reason}\)"):
+        read_checkpoint(Path(path))
 
 
 class Hostile:

@@ -141,3 +141,29 @@ def test_the_size_of_an_index_includes_its_shards(
     spec = read_spec(spec_file(backbone=[{"use": "puppet", "weights": index.name}]))
     (status, _) = inventory.inventory(spec)
     assert status.size == 2000 + index.stat().st_size
+
+
+@pytest.mark.usefixtures("puppet")
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [
+        ("/dev/zero", "is a device; give a regular file"),
+        (".", "contains no checkpoint; set weights to a checkpoint file"),
+    ],
+)
+def test_a_path_that_is_no_checkpoint_is_listed(
+    spec_file: SpecFile, weights: str, problem: str
+) -> None:
+    spec = read_spec(spec_file(backbone=[{"use": "puppet", "weights": weights}]))
+    status = inventory.inventory(spec)[0]
+    assert status.state == "missing"
+    assert status.problem.endswith(problem)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
+def test_a_file_that_cannot_be_read_is_not_taken_for_stdout(cli: Cli, spec_file: SpecFile) -> None:
+    spec = spec_file(backbone=[{"use": "puppet", "weights": "/proc/self/mem"}])
+    done = cli("check", spec, "--no-time")
+    assert done.returncode == 2
+    assert done.stderr.startswith("/proc/self/mem: input/output error; check the disk, or")

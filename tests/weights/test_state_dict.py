@@ -65,6 +65,25 @@ def test_integers_are_not_accepted_as_weights():
         load_strict(net, wrong, source="a.pth")
 
 
+def test_complex_numbers_are_not_accepted_as_weights():
+    wrong = {**tensors(), "bias": torch.zeros(3, dtype=torch.complex64)}
+    with pytest.raises(UserError, match=r"bias \[3\] of complex numbers instead of \[3\]"):
+        load_strict(nn.Linear(4, 3), wrong, source="a.pth")
+
+
+def test_only_the_counters_of_batch_norms_may_be_missing() -> None:
+    state = nn.BatchNorm1d(3).state_dict() | {"bias": torch.ones(3)}
+    counter = state.pop("num_batches_tracked")
+    with torch.device("meta"):
+        net = nn.BatchNorm1d(3)
+    load_strict(nn.Sequential(net), {f"0.{k}": v for k, v in state.items()}, source="a.pth")
+    assert torch.equal(net.num_batches_tracked, counter)
+    assert torch.equal(net.bias, torch.ones(3))
+    del state["running_mean"]
+    with pytest.raises(UserError, match=r"2 of 5 keys missing: 0.running_mean, 0.num_batches"):
+        load_strict(nn.Sequential(net), {f"0.{k}": v for k, v in state.items()}, source="a.pth")
+
+
 class Masked(nn.Linear):
     """A module with a mask that is added to the scores of attention."""
 

@@ -44,6 +44,7 @@ def rgb2act_students() -> Iterator[Component]:
         name="timm",
         config=TimmStudentConfig,
         build=TimmStudent,
+        version=2,  # later layers are left out
         tiny=TimmStudentConfig(model="test_efficientnet", weights="random", keypoints=4, hidden=16),
         summary="any model of timm with keypoint pooling, pretrained or not",
     )

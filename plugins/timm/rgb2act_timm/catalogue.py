@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import timm
 from timm.models import get_pretrained_cfg
@@ -52,8 +54,15 @@ def pretrained(model: str) -> OfficialWeights:
         repo += model
     return OfficialWeights(
         name=f"{found.architecture}.{found.tag}" if found.tag else model,
-        filename=found.hf_hub_filename or "model.safetensors",
+        filename=_filename(found, repo),
         repo=repo or None,
         url=None if repo else found.url or None,
         licence=found.license or "not stated by timm",
     )
+
+
+def _filename(found: Any, repo: str | None) -> str:
+    """Return the name of a weights file, whose ending tells its format."""
+    if not repo and found.url:
+        return PurePosixPath(urlsplit(found.url).path).name
+    return found.hf_hub_filename or "model.safetensors"

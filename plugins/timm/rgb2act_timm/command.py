@@ -8,6 +8,8 @@ from typing import Any
 
 from rgb2act_core import UserError
 
+from .config import LARGEST
+
 SHOWN = 20  # models, unless --all is given
 COLUMNS = ("model", "parameters", "channels", "tokens", "licence")
 
@@ -69,6 +71,10 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UserError(f"--image {text!r}: is not a size; give height and width, such as 240x320")
-    return int(height), int(width)
+    sides = [int(side) for side in (height, width) if side.isdecimal() and len(side) < 6]
+    if len(sides) < 2 or not all(1 <= side <= LARGEST for side in sides):
+        raise UserError(
+            f"--image {text!r:.40}: is not a size; give height and width of at most {LARGEST}"
+            " pixels, such as 240x320"
+        )
+    return sides[0], sides[1]

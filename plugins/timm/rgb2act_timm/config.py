@@ -20,7 +20,8 @@ Layer = int | str
 
 def known_layer(_: object, attribute: attrs.Attribute[Layer], value: Layer) -> None:
     """Raise ValueError unless a value names a layer."""
-    if isinstance(value, str) and not value.removeprefix("stride").isdigit():
+    stride = value.removeprefix("stride") if isinstance(value, str) else "1"
+    if not (stride.isdecimal() and len(stride) <= len(str(LARGEST))):
         raise ValueError(
             f"must be the number of a layer or a stride, such as 'stride16', got {value!r}"
         )

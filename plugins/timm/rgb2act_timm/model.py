@@ -10,8 +10,6 @@ a map
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +23,10 @@ from rgb2act_core.weights import locate_weights
 
 from .catalogue import config_of
 from .config import Timm, refuse
-from .layers import LayerInfo, choose, is_pyramid, layers_of
+from .grids import grid_of
+from .layers import choose, is_pyramid, layers_of
 from .preprocess import prepare, target
+from .sized import UNFIT, SizedNetwork
 from .weights import load_file
 
 
@@ -39,30 +39,28 @@ class TimmBackbone:
         self.sized = SizedNetwork(
             net.eval().requires_grad_(False), norm=not is_pyramid(self.all_layers)
         )
-        self.accepted: set[tuple[int, int]] = set()  # sizes of input
+        self.grids: dict[tuple[int, int], tuple[int, int]] = {}  # by size of input
         self.layers = choose(self.all_layers, config.chosen, config.model)
         self.multiple = max(layer.stride for layer in self.layers)
         if self.sized.resizes:
             self.multiple = max(layer.stride for layer in self.all_layers)
-        if config.size is not None and config.size % self.multiple:
+        if config.size is not None and self._target(config.size, config.size)[0] != config.size:
             nearest = max(1, round(config.size / self.multiple)) * self.multiple
             raise refuse(
                 f"size {config.size!r} is not a multiple of the stride, {self.multiple}; set size ="
                 f" {nearest}"
             )
-        self.info = BackboneInfo(
-            dim=sum(layer.channels for layer in self.layers), description=self._description()
-        )
+        self.info = BackboneInfo(dim=self._channels(), description=self._description())
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return the rows and columns of the token grid.
 
         Raises UserError if the model does not take images of that size.
         """
-        h, w = self._target(height, width)
-        self._check_size(h, w)
-        stride = min(layer.stride for layer in self.layers)
-        return h // stride, w // stride
+        size = self._target(height, width)
+        if size not in self.grids:
+            self.grids[size] = self._grid_of(*size)
+        return self.grids[size]
 
     @torch.no_grad()
     def encode(self, rgb_BKVHW3: Tensor) -> Tensor:
@@ -82,33 +80,44 @@ class TimmBackbone:
         self.sized.to(device)
         return self
 
+    @property
+    def _trained(self) -> tuple[int, int]:
+        """Height and width of the images that the model was trained with."""
+        _, height, width = self.data.input_size
+        return height, width
+
     def _target(self, height: int, width: int) -> tuple[int, int]:
         config = self.config
-        return target(height, width, size=config.size, scale=config.scale, multiple=self.multiple)
+        return target(
+            height,
+            width,
+            size=config.size,
+            scale=config.scale,
+            multiple=self.multiple,
+            trained=self._trained,
+        )
 
-    @torch.no_grad()
-    def _check_size(self, height: int, width: int) -> None:
-        """Raise UserError if the model does not take images of this size.
-
-        A transformer is resized to it. Other models encode a black image, once per size.
-        """
-        if (height, width) in self.accepted:
-            return
+    def _channels(self) -> int:
+        """Return the channels of all layers: those of their maps, where timm states others."""
         try:
-            if self.sized.resizes:
-                self.sized.resize((height, width))
-            else:
-                weight = next(self.sized.net.parameters())
-                self.sized.maps(weight.new_zeros(1, 3, height, width), self.layers)
-        except (RuntimeError, AssertionError, ValueError, TypeError) as err:
+            shapes = self.sized.shapes(self._trained, self.layers)
+        except UNFIT:  # the error is told for the size of the images
+            return sum(layer.channels for layer in self.layers)
+        return sum(shape[0] for shape in shapes)
+
+    def _grid_of(self, height: int, width: int) -> tuple[int, int]:
+        """Return the grid for a size of input, or raise UserError."""
+        config, trained = self.config, self._trained
+        advice = f"set size = {trained[0]}" if len({*trained}) == 1 else "use another model"
+        try:
+            shapes = self.sized.shapes((height, width), self.layers)
+        except UNFIT as err:
             line = (str(err).strip().splitlines() or ["no reason given"])[0][:120].rstrip(".")
-            _, *trained = self.data.input_size
             raise refuse(
-                f"model {self.config.model!r}, trained with images of {trained[0]}x{trained[1]},"
-                f" does not take images of {height}x{width} ({line}); set size to that of its"
-                " training"
+                f"model {config.model!r}, trained with images of {trained[0]}x{trained[1]}, does"
+                f" not take images of {height}x{width} ({line}); {advice}"
             ) from err
-        self.accepted.add((height, width))
+        return grid_of(shapes, self.layers, (height, width), config.model)
 
     def _description(self) -> str:
         config, data = self.config, self.data
@@ -120,57 +129,6 @@ class TimmBackbone:
             f"timm {config.model}, {kind} {shown} of {len(self.all_layers)}, {size}"
             f" {data.interpolation}{crop}, {config.precision}"
         )
-
-
-class SizedNetwork:
-    """A network whose position embeddings follow the size of its images.
-
-    timm resamples the embeddings of transformers to a size. Each size starts from the embeddings
-    of the checkpoint, so tokens do not depend on the sizes of earlier images.
-    """
-
-    def __init__(self, original: Any, *, norm: bool) -> None:
-        self.original = self.net = original
-        self.norm = norm  # whether the final norm is applied to each layer
-        self.resizes = hasattr(original, "set_input_size")
-        self.size: tuple[int, int] | None = None  # None: as in the checkpoint
-
-    def maps(self, images_F3hw: Tensor, layers: Sequence[LayerInfo]) -> list[Tensor]:
-        """Return the map (F, C, h, w) of each layer."""
-        if self.resizes:
-            height, width = images_F3hw.shape[2:]
-            self.resize((height, width))
-        return list(
-            self.net.forward_intermediates(
-                images_F3hw,
-                indices=[layer.index for layer in layers],
-                norm=self.norm,
-                stop_early=True,
-                output_fmt="NCHW",
-                intermediates_only=True,
-            )
-        )
-
-    def to(self, device: torch.device) -> None:
-        """Move the weights to a device."""
-        self.original.to(device)
-        self.net, self.size = self.original, None
-
-    def resize(self, size: tuple[int, int]) -> None:
-        """Fit the position embeddings to images of a height and width."""
-        if size == self.size:
-            return
-        self.net = sharing_copy(self.original)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about timm's resampling
-            self.net.set_input_size(img_size=size)
-        self.net.requires_grad_(False)
-        self.size = size
-
-
-def sharing_copy(net: nn.Module) -> Any:
-    """Return a copy of a network with the same tensors."""
-    return copy.deepcopy(net, {id(t): t for t in (*net.parameters(), *net.buffers())})
 
 
 def joined(maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:

@@ -20,12 +20,24 @@ INTERPOLATIONS = {
 
 
 def target(
-    height: int, width: int, *, size: int | None, scale: float, multiple: int
+    height: int,
+    width: int,
+    *,
+    size: int | None,
+    scale: float,
+    multiple: int,
+    trained: tuple[int, int],
 ) -> tuple[int, int]:
-    """Return the height and width of the model's input, multiples of ``multiple``."""
-    if size is not None:
-        return size, size
-    return _nearest(height * scale, multiple), _nearest(width * scale, multiple)
+    """Return the height and width of the model's input.
+
+    They are multiples of ``multiple``, unless they are those that the model was ``trained`` with.
+    """
+    wanted = (height * scale, width * scale) if size is None else (size, size)
+    return (
+        trained
+        if wanted == trained
+        else (_nearest(wanted[0], multiple), _nearest(wanted[1], multiple))
+    )
 
 
 def prepare(rgb_FHW3: Tensor, to: tuple[int, int], data: Any, crop: bool) -> Tensor:

@@ -5,21 +5,24 @@ Shapes: B = frames, V = cameras, H W = pixels, C = channels, h w = rows and colu
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgb2act_core import UserError
 from rgb2act_core.interfaces import StudentOutput, StudentShape
 from rgb2act_core.student_heads import KeypointHead
 from rgb2act_core.weights import locate_weights
 
 from .catalogue import config_of
+from .config import refuse
+from .grids import grid_of
 from .layers import LayerInfo, choose, is_pyramid, layers_of
 from .model import create
 from .preprocess import target
+from .sized import UNFIT, map_shapes, maps_of, set_size
 from .student_config import TimmStudentConfig
 from .weights import load_file
 
@@ -32,44 +35,48 @@ class TimmModule(nn.Module):
 
     def __init__(self, net: Any, config: TimmStudentConfig, shape: StudentShape) -> None:
         super().__init__()
-        layers = layers_of(net, config.model)
+        data, layers = config_of(config.model), layers_of(net, config.model)
         chosen = () if config.layer is None else (config.layer,)
         self.layer: LayerInfo = choose(layers, chosen, config.model)[0]
         self.norm = not is_pyramid(layers)
-        multiple = max(layer.stride for layer in layers if layer.index <= self.layer.index)
-        height, width = shape.image
-        self.size = target(height, width, size=None, scale=config.scale, multiple=multiple)
-        if hasattr(net, "set_input_size"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch about timm's resampling
-                net.set_input_size(img_size=self.size)
-        net.prune_intermediate_layers(self.layer.index, prune_norm=not self.norm, prune_head=True)
+        _, *trained = data.input_size
+        self.size = target(
+            *shape.image,
+            size=None,
+            scale=config.scale,
+            multiple=max(layer.stride for layer in layers if layer.index <= self.layer.index),
+            trained=(trained[0], trained[1]),
+        )
+        channels, grid = self._map_of(net, config.model)
+        net.prune_intermediate_layers([self.layer.index], prune_norm=not self.norm, prune_head=True)
         self.net = net
-        data = config_of(config.model)
         for name, values in (("mean", data.mean), ("std", data.std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
-        rows, columns = (side // self.layer.stride for side in self.size)
         self.head = KeypointHead(
-            self.layer.channels,
-            (rows, columns),
-            shape,
-            keypoints=config.keypoints,
-            hidden=config.hidden,
+            channels, grid, shape, keypoints=config.keypoints, hidden=config.hidden
         )
+
+    def _map_of(self, net: Any, model: str) -> tuple[int, tuple[int, int]]:
+        """Fit the network to its images, and return the channels and the grid of its map."""
+        height, width = self.size
+        try:
+            if hasattr(net, "set_input_size"):
+                set_size(net, self.size)
+            (found,) = map_shapes(net, self.size, [self.layer], norm=self.norm)
+        except UNFIT as err:
+            line = (str(err).strip().splitlines() or ["no reason given"])[0][:120].rstrip(".")
+            raise refuse(
+                f"model {model!r} does not take images of {height}x{width} ({line}); use another"
+                " model"
+            ) from err
+        return found[0], grid_of([found], [self.layer], self.size, model)
 
     def forward(self, images_BV3HW: Tensor) -> StudentOutput:
         """Return the estimates of embedding and tokens."""
         images = (images_BV3HW.flatten(0, 1) - self.mean) / self.std
         if images.shape[2:] != self.size:
             images = functional.interpolate(images, self.size, mode="bilinear", align_corners=False)
-        (maps,) = self.net.forward_intermediates(
-            images,
-            indices=[self.layer.index],
-            norm=self.norm,
-            stop_early=True,
-            output_fmt="NCHW",
-            intermediates_only=True,
-        )
+        (maps,) = maps_of(self.net, images, [self.layer], norm=self.norm)
         output: StudentOutput = self.head(maps.unflatten(0, (-1, images_BV3HW.shape[1])))
         return output
 
@@ -86,3 +93,15 @@ def load_student(config: TimmStudentConfig, shape: StudentShape, pretrained: boo
     if path is not None:
         load_file(net, path, config.model, data, torch.float32)
     return TimmModule(net, config, shape)
+
+
+def problem_of(config: TimmStudentConfig, shape: StudentShape) -> str | None:
+    """Return why a model cannot have a shape, found without its weights, or None if it can."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            with torch.device("meta"):
+                net = create(config.model)
+            TimmModule(net, config, shape)
+    except UserError as err:
+        return str(err)
+    return None

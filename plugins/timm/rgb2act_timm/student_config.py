@@ -49,8 +49,10 @@ class TimmStudent:
     config: TimmStudentConfig
 
     def check(self, shape: StudentShape) -> str | None:
-        """Return None: images of any size are resized."""
-        return None
+        """Return why the model does not take the images, or None if it does."""
+        from .student import problem_of
+
+        return problem_of(self.config, shape)
 
     def module(self, shape: StudentShape, pretrained: bool) -> torch.nn.Module:
         """Return the network, with the weights that the config names if ``pretrained``."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
+from timm.models import _builder
 from torch import Tensor, nn
 
+from rgb2act_core import UserError
 from rgb2act_core.weights import fitting, load_strict, named_tensors, read_checkpoint
 
 from .packages import is_packaged, rename
+
+LARGEST_KERNEL = 64  # pixels of a side that are converted; timm resamples kernels by dense matrices
 
 
 def load_file(net: nn.Module, path: Path, model: str, data: Any, dtype: torch.dtype) -> None:
@@ -27,7 +31,9 @@ def load_file(net: nn.Module, path: Path, model: str, data: Any, dtype: torch.dt
             tensors = rename(tensors, model)
         tensors = _without_classifier(tensors, data)
         if set(net.state_dict()) != set(tensors):
-            tensors = _without_classifier(_converted(net, tensors), data)
+            _check_kernels(tensors, path)
+            tensors = _without_classifier(_converted(net, tensors, model), data)
+            tensors = _without_unused_counters(net, tensors)
     load_strict(net, tensors, source=path, dtype=dtype)
 
 
@@ -37,10 +43,52 @@ def _without_classifier(tensors: Mapping[str, Tensor], data: Any) -> dict[str, T
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}
 
 
-def _converted(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors after timm's conversion of official layouts for this kind of network."""
-    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+def _without_unused_counters(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without counters of batch norms that a conversion has not renamed."""
+    known, counter = net.state_dict(), ".num_batches_tracked"
+    return {name: t for name, t in tensors.items() if name in known or not name.endswith(counter)}
+
+
+def _check_kernels(tensors: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
+        if tensor.ndim > 3 and max(tensor.shape[2:]) > LARGEST_KERNEL:
+            raise UserError(
+                f"{path}: tensor {name!r:.80} has the shape {list(tensor.shape)}, kernels of more"
+                f" than {LARGEST_KERNEL} pixels; use a checkpoint of the model that the config"
+                " names"
+            )
+
+
+def _converted(net: nn.Module, tensors: Mapping[str, Tensor], model: str) -> dict[str, Tensor]:
+    """Return the tensors after timm's conversion of official layouts for this model."""
+    convert = conversion_of(model)
     if convert is None:
         return dict(tensors)
-    found = convert(dict(tensors), net)
+    try:
+        found = convert(dict(tensors), net)
+    except TypeError:  # older conversions take the tensors only, as timm allows
+        found = convert(dict(tensors))
     return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+
+
+def conversion_of(model: str) -> Callable[..., Mapping[str, Any]] | None:
+    """Return timm's conversion of official checkpoints of a model, or None if it has none.
+
+    timm passes it to the function that loads pretrained weights, and publishes it nowhere else. So
+    that function is replaced while timm builds the model on the device ``meta``.
+    """
+    found: list[Callable[..., Mapping[str, Any]] | None] = []
+
+    def loads(
+        *_: Any, filter_fn: Callable[..., Mapping[str, Any]] | None = None, **__: Any
+    ) -> None:
+        found.append(filter_fn)
+
+    usual = _builder.load_pretrained
+    _builder.load_pretrained = loads
+    try:
+        with torch.device("meta"):
+            timm.create_model(model, pretrained=True, num_classes=0)
+    finally:
+        _builder.load_pretrained = usual
+    return found[-1] if found else None  # the last one, as parts of a model load before it

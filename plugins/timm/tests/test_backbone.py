@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from rgb2act_timm.config import Timm
+from rgb2act_timm.listing import describe
 from rgb2act_timm.model import load
 from torch.nn import functional
 
@@ -103,6 +104,8 @@ def test_a_wrong_config_is_refused(config, message):
     ("config", "message"),
     [
         ({"layer": "deep"}, "'stride16', got 'deep'"),
+        ({"layer": "stride²"}, "'stride16', got 'stride²'"),
+        ({"layer": "stride" + "9" * 5000}, "'stride16', got 'stride9"),
         ({"layer": 1, "layers": (2,)}, "layer and layers are both set"),
         ({"size": 64, "scale": 2.0}, "size and scale are both set"),
         ({"scale": 100.0}, "scale"),
@@ -136,3 +139,30 @@ def test_a_model_of_one_size_names_that_size():
     assert mixer.grid(224, 224) == (7, 7)
     with pytest.raises(UserError, match=r"images of 224x224, does not take images of 64x64"):
         mixer.grid(64, 64)
+
+
+@pytest.mark.parametrize(
+    ("config", "grid"),
+    [
+        ({"model": "levit_128s", "layer": "stride64", "size": 224}, (4, 4)),
+        ({"model": "efficientvit_m0", "size": 224}, (14, 14)),
+        ({"model": "tresnet_m", "layer": "stride2", "size": 64}, (16, 16)),
+        ({"model": "pit_ti_224", "layer": 0, "size": 224}, (27, 27)),
+        ({"model": "crossvit_tiny_240", "size": 68}, (14, 14)),
+    ],
+)
+def test_the_grid_is_that_of_the_map(config, grid):
+    model = backbone(**config)
+    assert model.grid(64, 96) == grid
+    assert model.encode(frames()).shape[2:] == (grid[0] * grid[1], model.info.dim)
+
+
+def test_a_map_that_leaves_out_the_borders_is_refused():
+    model = backbone("inception_v3", layer="stride8")
+    with pytest.raises(UserError, match=r"layer 2: .* 64x96 has 5x9 positions, .* gives 8x12"):
+        model.grid(64, 96)
+
+
+def test_channels_are_those_of_the_map():
+    row = describe("samvit_base_patch16", 64, 96)  # timm states 768
+    assert (row["channels"], row["tokens"]) == (256, [4, 6])

@@ -56,5 +56,6 @@ def test_no_model_is_an_exit_code(capsys):
 
 
 def test_a_wrong_image_size_is_refused(capsys):
-    assert main(["backbones", "--timm", "test_", "--image", "64"]) == 2
-    assert "--image '64'" in capsys.readouterr().err
+    for size in ("64", "64x", "0x64", "64x9999", "9" * 5000 + "x64"):
+        assert main(["backbones", "--timm", "test_", "--image", size]) == 2
+        assert f"--image '{size[:20]}" in capsys.readouterr().err

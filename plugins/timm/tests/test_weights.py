@@ -1,6 +1,7 @@
 """Weights are loaded strictly from files of timm, of packages and of others; nothing is run."""
 
 import os
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from rgb2act_timm import packages
 from rgb2act_timm.config import Timm
 from rgb2act_timm.model import create, load
 from rgb2act_timm.packages import PACKAGED, packaged, rename
+from rgb2act_timm.weights import conversion_of
 from safetensors.torch import save_file
 
 from rgb2act_core import UserError
+from rgb2act_core.weights.download import cache_path
 
 RGB = torch.randint(
     0, 256, (1, 1, 1, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -22,10 +25,10 @@ RGB = torch.randint(
 LITE = "tf_efficientnet_lite0"
 
 
-def other_weights(model, seed=1):
+def other_weights(model, seed=1, classes=10):
     """Return a classifier's state with other random weights than those of ``"random"``."""
     torch.manual_seed(seed)
-    return timm.create_model(model, num_classes=10).state_dict()
+    return timm.create_model(model, num_classes=classes).state_dict()
 
 
 def package_file(model=LITE) -> Path:
@@ -55,6 +58,71 @@ def test_metas_layout_of_dinov2_is_converted(tmp_path):
     torch.save(theirs, tmp_path / "dinov2_vits14_pretrain.pth")
     loaded = load(Timm(model=model, weights=str(tmp_path / "dinov2_vits14_pretrain.pth")))
     assert torch.equal(loaded.sized.net.pos_embed, state["pos_embed"])
+
+
+def deit3(state):
+    """Return a state in the layout of Meta's deit repository."""
+    return {"model": {re.sub(r"ls(\d)\.gamma", r"gamma_\1", k): v for k, v in state.items()}}
+
+
+def torchvision(state):
+    """Return a state of a densenet in the layout of torchvision's files."""
+    layer = re.compile(r"(denselayer\d+)\.(norm|conv)(\d)")
+    names = {layer.sub(r"\1.\2.\3", name): value for name, value in state.items()}
+    return {name: value for name, value in names.items() if "num_batches" not in name}
+
+
+def ijepa(state):
+    """Return a state in the layout of Meta's ijepa repository."""
+    return {"encoder": {f"module.{name}": value for name, value in state.items()}, "epoch": 3}
+
+
+def before_counters(state):
+    """Return a state as PyTorch wrote it before batch norms counted their batches."""
+    return {name: value for name, value in state.items() if "num_batches" not in name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "layout"),
+    [
+        ("deit3_small_patch16_224", deit3),
+        ("densenet121", torchvision),
+        ("test_vit4", ijepa),
+        ("test_resnet", before_counters),
+    ],
+)
+def test_official_layouts_are_read_as_timm_reads_them(model, layout, tmp_path):
+    path = tmp_path / "official.pth"
+    torch.save(layout(other_weights(model, classes=1000)), path)
+    overlay = {"file": str(path)}
+    timms = timm.create_model(
+        model, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
+    ).state_dict()
+    ours = load(Timm(model=model, weights=str(path))).sized.original.state_dict()
+    assert timms.keys() == ours.keys()
+    assert all(torch.equal(ours[name], timms[name]) for name in timms)
+    assert not torch.equal(
+        next(iter(ours.values())), next(iter(create(model).state_dict().values()))
+    )
+
+
+def test_each_model_has_its_own_conversion():
+    assert conversion_of("vit_base_patch16_radio_v3") != conversion_of("vit_base_patch16_224")
+    assert conversion_of("regnety_002").__module__ == "timm.models.regnet"
+    assert conversion_of("vit_small_resnet26d_224") is not conversion_of("resnet26d")
+    assert conversion_of("test_resnet") is None
+
+
+def test_huge_kernels_are_not_converted(tmp_path):
+    state = create("test_vit").state_dict() | {"mask_token": torch.zeros(1, 64)}
+    state["patch_embed.proj.weight"] = torch.zeros(1, dtype=torch.float16).expand(64, 3, 256, 256)
+    state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].clone()
+    torch.save(state, tmp_path / "huge.pth")
+    with pytest.raises(
+        UserError, match=r"huge.pth: tensor 'patch_embed.proj.weight' has the shape"
+    ):
+        load(Timm(model="test_vit", weights=str(tmp_path / "huge.pth")))
 
 
 @pytest.mark.parametrize("model", PACKAGED)
@@ -153,3 +221,12 @@ def test_official_weights_are_those_of_timm():
     assert Timm(model="resnet18").official.repo == "timm/resnet18.a1_in1k"
     jepa = Timm(model="vit_huge_patch14_gap_224.in22k_ijepa").official
     assert (jepa.repo, jepa.url.rpartition("/")[2]) == (None, "IN22K-vit.h.14-900e.pth.tar")
+
+
+def test_a_file_that_timm_has_by_address_is_read_from_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
+    official = Timm(model="legacy_seresnet18").official
+    path = cache_path(official.url, official.filename)
+    path.parent.mkdir(parents=True)
+    torch.save(other_weights("legacy_seresnet18"), path, _use_new_zipfile_serialization=False)
+    assert load(Timm(model="legacy_seresnet18", weights="hub")).info.dim == 256
