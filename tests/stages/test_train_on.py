@@ -113,13 +113,13 @@ def test_an_aligner_that_is_far_from_the_teacher_is_reported(
 ) -> None:
     words = "the aligner explains only"
     learns = {"lr": 0.02, "mlp_dim": 64, "token_dim": 16, "embedding_dim": 32, "holdout": 0.0}
-    for steps, far in ((1, True), (200, False)):
+    for steps, far in ((1, True), (600, False)):
         align = learns | {"steps": steps, "loss": {"mse": 1.0, "infonce": 0.0}}
         policy = {"holdout": 0.0, "train_on": "teacher"}
         spec = spec_file("puppets", align=align, policy=policy)
         folder = trained(spec, root)
         results = json.loads((folder / "stage.json").read_text())["results"]
-        assert (results["teacher_r2"] < 0.5) is far
+        assert (results["teacher_r2"] < 0.9) is far
         assert (words in capsys.readouterr().err) is far
 
 

@@ -96,13 +96,10 @@ def test_a_folder_is_no_checkpoint(tmp_path):
     assert same(read_checkpoint(tmp_path), tensors())
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [("x" * 300, "file name too long"), ("/proc/self/mem", "input/output error")],
-)
-def test_a_file_that_cannot_be_read_is_named(path, reason):
-    with pytest.raises(UserError, match=rf"^{path}: cannot be read \({reason}\)"):
-        read_checkpoint(Path(path))
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
+def test_a_file_that_cannot_be_read_is_named():
+    with pytest.raises(UserError, match=r"^/proc/self/mem: cannot be read \(input/output error\)"):
+        read_checkpoint(Path("/proc/self/mem"))
 
 
 class Hostile:

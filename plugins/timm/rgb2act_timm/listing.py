@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import timm
@@ -13,8 +12,7 @@ from rgb2act_core import UserError
 from .catalogue import config_of
 from .config import Timm
 from .model import TimmBackbone
-
-_META = re.compile(r"\bmeta\b", re.IGNORECASE)  # in errors of networks that read values
+from .sized import needs_values
 
 
 def describe(model: str, height: int, width: int) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def describe(model: str, height: int, width: int) -> dict[str, Any]:
     try:
         return {**row, "tokens": list(backbone.grid(height, width))}
     except UserError as err:
-        if not _META.search(str(err.__cause__)):
+        if not needs_values(err.__cause__):
             return {**row, "problem": f"not for {height}x{width}; set size"}
     except Exception:  # any error of a network that is run without values
         pass

@@ -39,6 +39,7 @@ class TimmBackbone:
         self.sized = SizedNetwork(
             net.eval().requires_grad_(False), norm=not is_pyramid(self.all_layers)
         )
+        self.usual: list[torch.Size] | None = None  # shapes of the maps at the size of training
         self.grids: dict[tuple[int, int], tuple[int, int]] = {}  # by size of input
         self.layers = choose(self.all_layers, config.chosen, config.model)
         self.multiple = max(layer.stride for layer in self.layers)
@@ -100,10 +101,11 @@ class TimmBackbone:
     def _channels(self) -> int:
         """Return the channels of all layers: those of their maps, where timm states others."""
         try:
-            shapes = self.sized.shapes(self._trained, self.layers)
+            self.usual = self.sized.shapes(self._trained, self.layers)
         except UNFIT:  # the error is told for the size of the images
+            self.usual = None
             return sum(layer.channels for layer in self.layers)
-        return sum(shape[0] for shape in shapes)
+        return sum(shape[0] for shape in self.usual)
 
     def _grid_of(self, height: int, width: int) -> tuple[int, int]:
         """Return the grid for a size of input, or raise UserError."""
@@ -117,7 +119,14 @@ class TimmBackbone:
                 f"model {config.model!r}, trained with images of {trained[0]}x{trained[1]}, does"
                 f" not take images of {height}x{width} ({line}); {advice}"
             ) from err
-        return grid_of(shapes, self.layers, (height, width), config.model)
+        return grid_of(
+            shapes,
+            self.layers,
+            (height, width),
+            usual=self.usual,
+            trained=trained,
+            model=config.model,
+        )
 
     def _description(self) -> str:
         config, data = self.config, self.data

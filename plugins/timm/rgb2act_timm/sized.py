@@ -18,7 +18,12 @@ from .layers import LayerInfo
 
 # what a network raises for images that it does not take
 UNFIT = (RuntimeError, AssertionError, ValueError, TypeError, IndexError, ZeroDivisionError)
-_META = re.compile(r"\bmeta\b", re.IGNORECASE)  # in errors of networks that read values
+_META = re.compile(r"\bmeta\b", re.IGNORECASE)
+
+
+def needs_values(err: BaseException | None) -> bool:
+    """Return whether an error means that a network on the device ``meta`` needs values."""
+    return isinstance(err, NotImplementedError) or bool(_META.search(str(err)))
 
 
 class SizedNetwork:
@@ -57,10 +62,9 @@ class SizedNetwork:
         """Fit the position embeddings to images of a height and width."""
         if size == self.size or not self.resizes:
             return
-        self.net = _copied(self.original, lambda tensor: tensor)
-        set_size(self.net, size)
-        self.net.requires_grad_(False)
-        self.size = size
+        net = _copied(self.original, lambda tensor: tensor)
+        set_size(net, size)
+        self.net, self.size = net.requires_grad_(False), size
 
 
 def set_size(net: Any, size: tuple[int, int]) -> None:
@@ -100,7 +104,7 @@ def map_shapes(
     try:
         found = maps_of(_copied(net.eval(), _without_values), image_13hw, layers, norm=norm)
     except UNFIT as err:
-        if not _META.search(str(err)):
+        if not needs_values(err):
             raise
         found = maps_of(net, weight.new_zeros((1, 3, *size)), layers, norm=norm)
     finally:

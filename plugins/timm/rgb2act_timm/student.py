@@ -5,6 +5,7 @@ Shapes: B = frames, V = cameras, H W = pixels, C = channels, h w = rows and colu
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from .grids import grid_of
 from .layers import LayerInfo, choose, is_pyramid, layers_of
 from .model import create
 from .preprocess import target
-from .sized import UNFIT, map_shapes, maps_of, set_size
+from .sized import UNFIT, map_shapes, maps_of, needs_values, set_size
 from .student_config import TimmStudentConfig
 from .weights import load_file
 
@@ -47,7 +48,7 @@ class TimmModule(nn.Module):
             multiple=max(layer.stride for layer in layers if layer.index <= self.layer.index),
             trained=(trained[0], trained[1]),
         )
-        channels, grid = self._map_of(net, config.model)
+        channels, grid = self._map_of(net, config.model, (trained[0], trained[1]))
         net.prune_intermediate_layers([self.layer.index], prune_norm=not self.norm, prune_head=True)
         self.net = net
         for name, values in (("mean", data.mean), ("std", data.std)):
@@ -56,9 +57,17 @@ class TimmModule(nn.Module):
             channels, grid, shape, keypoints=config.keypoints, hidden=config.hidden
         )
 
-    def _map_of(self, net: Any, model: str) -> tuple[int, tuple[int, int]]:
-        """Fit the network to its images, and return the channels and the grid of its map."""
+    def _map_of(
+        self, net: Any, model: str, trained: tuple[int, int]
+    ) -> tuple[int, tuple[int, int]]:
+        """Fit the network to its images, and return the channels and the grid of its map.
+
+        ``trained`` is the size of the images that the model was trained with.
+        """
         height, width = self.size
+        usual = None
+        with contextlib.suppress(*UNFIT):
+            usual = map_shapes(net, trained, [self.layer], norm=self.norm)
         try:
             if hasattr(net, "set_input_size"):
                 set_size(net, self.size)
@@ -69,7 +78,8 @@ class TimmModule(nn.Module):
                 f"model {model!r} does not take images of {height}x{width} ({line}); use another"
                 " model"
             ) from err
-        return found[0], grid_of([found], [self.layer], self.size, model)
+        grid = grid_of([found], [self.layer], self.size, usual=usual, trained=trained, model=model)
+        return found[0], grid
 
     def forward(self, images_BV3HW: Tensor) -> StudentOutput:
         """Return the estimates of embedding and tokens."""
@@ -103,5 +113,8 @@ def problem_of(config: TimmStudentConfig, shape: StudentShape) -> str | None:
                 net = create(config.model)
             TimmModule(net, config, shape)
     except UserError as err:
-        return str(err)
+        return None if needs_values(err.__cause__) else str(err)
+    except UNFIT as err:
+        if not needs_values(err):
+            raise
     return None

@@ -15,6 +15,7 @@ from rgb2act_core import UserError
 from rgb2act_core.weights import fitting, load_strict, named_tensors, read_checkpoint
 
 from .packages import is_packaged, rename
+from .sized import UNFIT
 
 LARGEST_KERNEL = 64  # pixels of a side that are converted; timm resamples kernels by dense matrices
 
@@ -75,7 +76,7 @@ def conversion_of(model: str) -> Callable[..., Mapping[str, Any]] | None:
     """Return timm's conversion of official checkpoints of a model, or None if it has none.
 
     timm passes it to the function that loads pretrained weights, and publishes it nowhere else. So
-    that function is replaced while timm builds the model on the device ``meta``.
+    that function is replaced while timm builds the model, without values if possible.
     """
     found: list[Callable[..., Mapping[str, Any]] | None] = []
 
@@ -87,8 +88,12 @@ def conversion_of(model: str) -> Callable[..., Mapping[str, Any]] | None:
     usual = _builder.load_pretrained
     _builder.load_pretrained = loads
     try:
-        with torch.device("meta"):
-            timm.create_model(model, pretrained=True, num_classes=0)
+        try:
+            with torch.device("meta"):
+                timm.create_model(model, pretrained=True, num_classes=0)
+        except UNFIT:  # networks that read values, as many do in older versions of timm
+            with torch.random.fork_rng(devices=[]):
+                timm.create_model(model, pretrained=True, num_classes=0)
     finally:
         _builder.load_pretrained = usual
     return found[-1] if found else None  # the last one, as parts of a model load before it

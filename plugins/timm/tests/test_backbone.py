@@ -149,6 +149,7 @@ def test_a_model_of_one_size_names_that_size():
         ({"model": "tresnet_m", "layer": "stride2", "size": 64}, (16, 16)),
         ({"model": "pit_ti_224", "layer": 0, "size": 224}, (27, 27)),
         ({"model": "crossvit_tiny_240", "size": 68}, (14, 14)),
+        ({"model": "crossvit_tiny_240", "size": 323}, (14, 14)),
     ],
 )
 def test_the_grid_is_that_of_the_map(config, grid):
@@ -157,10 +158,28 @@ def test_the_grid_is_that_of_the_map(config, grid):
     assert model.encode(frames()).shape[2:] == (grid[0] * grid[1], model.info.dim)
 
 
-def test_a_map_that_leaves_out_the_borders_is_refused():
-    model = backbone("inception_v3", layer="stride8")
-    with pytest.raises(UserError, match=r"layer 2: .* 64x96 has 5x9 positions, .* gives 8x12"):
-        model.grid(64, 96)
+@pytest.mark.parametrize(
+    ("stride", "size", "message"),
+    [
+        (8, (64, 96), "layer 2: .* 64x96 has 5x9 positions, .* gives 8x12"),
+        (16, (64, 64), "has 2x2 positions, .* gives 4x4"),
+        (32, (96, 128), "has 1x2 positions, .* gives 3x4"),
+    ],
+)
+def test_a_map_that_leaves_out_the_borders_is_refused(stride, size, message):
+    model = backbone("inception_v3", layer=f"stride{stride}")
+    with pytest.raises(UserError, match=message):
+        model.grid(*size)
+    assert model.grid(299, 299)
+
+
+def test_a_size_that_is_refused_leaves_the_network_as_it_was(monkeypatch):
+    vit = backbone("test_vit")
+    tokens = vit.encode(frames())
+    monkeypatch.setattr(type(vit.sized.original), "set_input_size", lambda net, **_: 1 / 0)
+    with pytest.raises(UserError, match="does not take images of 32x32"):
+        vit.grid(32, 32)
+    assert torch.equal(vit.encode(frames()), tokens)
 
 
 def test_channels_are_those_of_the_map():

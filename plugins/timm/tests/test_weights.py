@@ -108,7 +108,7 @@ def test_official_layouts_are_read_as_timm_reads_them(model, layout, tmp_path):
 
 
 def test_each_model_has_its_own_conversion():
-    assert conversion_of("vit_base_patch16_radio_v3") != conversion_of("vit_base_patch16_224")
+    assert conversion_of("densenet121") != conversion_of("vit_base_patch16_224")
     assert conversion_of("regnety_002").__module__ == "timm.models.regnet"
     assert conversion_of("vit_small_resnet26d_224") is not conversion_of("resnet26d")
     assert conversion_of("test_resnet") is None
