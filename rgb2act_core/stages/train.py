@@ -53,7 +53,7 @@ from .run import Run
 
 BETAS = (0.95, 0.999)
 TOKEN_FRAMES = 1000  # largest number of frames for the statistics of tokens
-# teacher_r2 below which training on the teacher is reported: policies worked at 0.97, and not at 0.80
+# teacher_r2 below which training on the teacher is reported: policies worked at 0.97, not at 0.80
 FAR_R2 = 0.9
 MANY_PASSES = 200  # passes over the training frames above which they are reported
 
