@@ -79,7 +79,7 @@ class Samples:
     rows: NDArray[np.int64]  # of the training frames
     held: NDArray[np.int64]  # for evaluation, of held-out episodes
     after_end: Literal["repeat", "mask"]
-    teacher_r2: float | None
+    teacher_r2: float | None = None
     """With policy.train_on = "teacher", the share of the variance of the teacher's embeddings that
     the aligner explains on held-out episodes."""
 
