@@ -91,7 +91,7 @@ def shards(index: Path) -> list[str]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
         raise UserError(f"{index}: is not an index of shards; download it again") from err
     if not plain:
-        raise UserError(f"{index}: lists names that are not of files in its folder; download it again")
+        raise UserError(f"{index}: lists names of no files in its folder; download it again")
     return names
 
 
