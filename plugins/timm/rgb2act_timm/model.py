@@ -26,7 +26,7 @@ from .config import Timm, refuse
 from .grids import grid_of
 from .layers import choose, is_pyramid, layers_of
 from .preprocess import prepare, target
-from .sized import UNFIT, SizedNetwork
+from .sized import UNFIT, SizedNetwork, reason_of
 from .weights import load_file
 
 
@@ -102,7 +102,7 @@ class TimmBackbone:
         """Return the channels of all layers: those of their maps, where timm states others."""
         try:
             self.usual = self.sized.shapes(self._trained, self.layers)
-        except UNFIT:  # the error is told for the size of the images
+        except UNFIT:  # reported once the size of the images is known
             self.usual = None
             return sum(layer.channels for layer in self.layers)
         return sum(shape[0] for shape in self.usual)
@@ -114,10 +114,9 @@ class TimmBackbone:
         try:
             shapes = self.sized.shapes((height, width), self.layers)
         except UNFIT as err:
-            line = (str(err).strip().splitlines() or ["no reason given"])[0][:120].rstrip(".")
             raise refuse(
                 f"model {config.model!r}, trained with images of {trained[0]}x{trained[1]}, does"
-                f" not take images of {height}x{width} ({line}); {advice}"
+                f" not take images of {height}x{width} ({reason_of(err)}); {advice}"
             ) from err
         return grid_of(
             shapes,

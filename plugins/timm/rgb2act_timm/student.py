@@ -23,7 +23,7 @@ from .grids import grid_of
 from .layers import LayerInfo, choose, is_pyramid, layers_of
 from .model import create
 from .preprocess import target
-from .sized import UNFIT, map_shapes, maps_of, needs_values, set_size
+from .sized import UNFIT, map_shapes, maps_of, needs_values, reason_of, set_size
 from .student_config import TimmStudentConfig
 from .weights import load_file
 
@@ -73,10 +73,9 @@ class TimmModule(nn.Module):
                 set_size(net, self.size)
             (found,) = map_shapes(net, self.size, [self.layer], norm=self.norm)
         except UNFIT as err:
-            line = (str(err).strip().splitlines() or ["no reason given"])[0][:120].rstrip(".")
             raise refuse(
-                f"model {model!r} does not take images of {height}x{width} ({line}); use another"
-                " model"
+                f"model {model!r} does not take images of {height}x{width} ({reason_of(err)});"
+                " use another model"
             ) from err
         grid = grid_of([found], [self.layer], self.size, usual=usual, trained=trained, model=model)
         return found[0], grid
