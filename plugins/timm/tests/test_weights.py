@@ -116,8 +116,7 @@ def test_each_model_has_its_own_conversion():
 
 def test_huge_kernels_are_not_converted(tmp_path):
     state = create("test_vit").state_dict() | {"mask_token": torch.zeros(1, 64)}
-    state["patch_embed.proj.weight"] = torch.zeros(1, dtype=torch.float16).expand(64, 3, 256, 256)
-    state["patch_embed.proj.weight"] = state["patch_embed.proj.weight"].clone()
+    state["patch_embed.proj.weight"] = torch.zeros(64, 3, 256, 256, dtype=torch.float16)
     torch.save(state, tmp_path / "huge.pth")
     with pytest.raises(
         UserError, match=r"huge.pth: tensor 'patch_embed.proj.weight' has the shape"
