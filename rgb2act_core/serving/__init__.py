@@ -9,7 +9,7 @@ from ..system.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from .access import listen, read_token, tokens_equal
     from .command_line import announce, serve_arguments, until_interrupted
-    from .connections import Connections
+    from .connections import SIGNAL_SECONDS, Connections
     from .line_limit import client_log
     from .policy_info import PolicyInfo, read_policy_info
     from .server import Server, load_server
@@ -18,6 +18,7 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
+            "SIGNAL_SECONDS": "connections",
             "Connections": "connections",
             "PolicyInfo": "policy_info",
             "Server": "server",
@@ -36,6 +37,7 @@ else:
     )
 
 __all__ = [
+    "SIGNAL_SECONDS",
     "Connections",
     "PolicyInfo",
     "Server",

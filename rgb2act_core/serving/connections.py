@@ -23,6 +23,7 @@ UNKNOWN = 32  # maximum number of connections that have not
 HELLO_SECONDS = 5.0  # longest time until a connection shows the token
 SPARE_FILES = 48  # files that the process may open for other purposes
 RETRY_SECONDS = 0.05
+SIGNAL_SECONDS = 0.5  # longest time until a server notices Ctrl-C or SIGTERM
 LOST = {  # of a connection that was lost before it was accepted, see accept(2)
     errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN,
     errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EPERM,
@@ -51,11 +52,15 @@ class Connections:
         """Wait for a connection and return it with its address.
 
         If the system has no resources for it, the oldest unknown connection is closed and the call
-        goes on.
+        goes on. The listener gets a timeout, because a signal that comes just before a wait does
+        not end it: Python calls the signal's handler only afterwards.
         """
+        listener.settimeout(SIGNAL_SECONDS)
         while True:
             try:
                 connection, address = socket.socket.accept(listener)
+            except TimeoutError:
+                continue
             except OSError as err:
                 if err.errno in EXHAUSTED:
                     with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,8 +52,13 @@ def test_run_names_of_examples_are_unique() -> None:
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in PRETRAINED | SIMULATED])
 def test_example_passes_check(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**12)  # enough for every example
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert main(["check", str(EXAMPLES / name), "--root", str(tmp_path), "--no-time"]) == 0
     output = capsys.readouterr().out
     assert ("1 episode to encode" if name in RECORDED else "waits for collect") in output

@@ -110,6 +110,21 @@ def command() -> list[str]:
     return [sys.executable, "-I", "-S", str(client), _server()]
 
 
+def stop(
+    process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT, timeout: float = 60
+) -> tuple[str, str]:
+    """Send a signal to a process that runs until then; return what it still prints.
+
+    A process that goes on is killed, and the call raises AssertionError.
+    """
+    process.send_signal(number)
+    try:
+        return process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"still running {timeout} s after {number.name}") from None
+
+
 def executable(path: Path) -> Path:
     """Write a program that runs ``rgb2act`` in a fork and return its path."""
     path.write_text(f'#!/bin/sh\nexec {shlex.join(command())} "$@"\n')

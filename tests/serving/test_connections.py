@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rgb2act_client
+from lost_signals import interrupted_elsewhere
 
 from rgb2act_core.errors import UserError
 from rgb2act_core.serving import PolicyInfo, Server, access, connections
@@ -162,3 +163,12 @@ def test_a_low_limit_of_open_files_leaves_places_for_clients(
     assert places.most_clients >= 1
     assert places.most_unknown >= 1
     assert places.most_clients + places.most_unknown <= max(limit - connections.SPARE_FILES, 2)
+
+
+def test_a_signal_that_does_not_interrupt_the_wait_ends_it_soon() -> None:
+    with (
+        access.listen("127.0.0.1", 0) as listener,
+        interrupted_elsewhere(listener),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        Connections().accept(listener)

@@ -47,8 +47,7 @@ class Server:
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> int:
         """Interrupt it and return its exit code."""
-        self.process.send_signal(sign)
-        _, self.errors = self.process.communicate(timeout=60)
+        _, self.errors = rgb2act_process.stop(self.process, sign)
         return self.process.returncode
 
 
@@ -278,8 +277,7 @@ def test_a_deadline_and_metrics_over_the_network(serving: Serving, client: Any) 
         policy.observe(observation["rgb"], observation["joints"])
         with pytest.raises(client.ServerError, match="deadline_ms is 0; pass one above 0"):
             policy.act(deadline_ms=0)
-        server.process.send_signal(signal.SIGINT)
-        last, _ = server.process.communicate(timeout=60)
+        last, _ = rgb2act_process.stop(server.process)
     assert json.loads(last)["plans"] == 2
 
 

@@ -10,6 +10,7 @@ import os
 import socket
 import traceback
 import uuid
+from concurrent.futures import ThreadPoolExecutor, wait
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +18,14 @@ from urllib.parse import parse_qs, urlsplit
 from rgb2act_wire import LIMIT
 
 from rgb2act_core import UserError
-from rgb2act_core.serving import Connections, PolicyInfo, Sessions, client_log, tokens_equal
+from rgb2act_core.serving import (
+    SIGNAL_SECONDS,
+    Connections,
+    PolicyInfo,
+    Sessions,
+    client_log,
+    tokens_equal,
+)
 
 from ..config import Colours
 from ..recorded.joint_states import ACTION_NAMES
@@ -136,9 +144,11 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None, colour
     handler = _Handler(Trials(sessions, colours), connections, token)
     logger = logging.getLogger("rgb2act.xpolicylab")
     logger.setLevel(logging.CRITICAL)  # websockets logs a traceback for each invalid handshake
-    # no pings: a client cannot answer them while its simulator works. Those of the client are
+    # Accepts in a thread: a signal that comes just before a wait without a timeout does not end it.
+    # No pings: a client cannot answer them while its simulator works. Those of the client are
     # answered by the connection's receiving thread, also while a plan is computed
     with (
+        ThreadPoolExecutor(1) as threads,
         _Listener(listener, connections) as bounded,
         accept(
             handler.serve_client,
@@ -152,7 +162,10 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None, colour
             logger=logger,
         ) as server,
     ):
+        accepting = threads.submit(server.serve_forever)
         try:
-            server.serve_forever()
+            while not accepting.done():
+                wait([accepting], SIGNAL_SECONDS)
+            accepting.result()
         finally:
             client_log.close()

@@ -15,6 +15,7 @@ import msgpack
 import numpy as np
 import pytest
 import robotwin_servers
+from lost_signals import interrupted_elsewhere
 from rgb2act_robotwin.evaluation import xpolicylab_messages
 from rgb2act_robotwin.evaluation.xpolicylab_images import read_images
 from rgb2act_robotwin.evaluation.xpolicylab_messages import FrameError
@@ -133,6 +134,21 @@ def test_the_server_sends_no_pings(run: Path, monkeypatch: pytest.MonkeyPatch) -
             serve(listener, load_server(run)[1], None, "bgr")
         assert info["ping_interval"] is None
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_signal_that_does_not_interrupt_the_wait_ends_the_server(run: Path) -> None:
+    from rgb2act_robotwin.evaluation.xpolicylab import serve
+
+    from rgb2act_core.serving import listen, load_server
+
+    _, sessions = load_server(run)
+    with (
+        contextlib.closing(sessions),
+        listen("127.0.0.1", 0) as listener,
+        interrupted_elsewhere(listener),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        serve(listener, sessions, None, "bgr")
 
 
 def test_each_environment_of_a_connection_has_its_own_history(

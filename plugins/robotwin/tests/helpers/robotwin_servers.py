@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,9 +79,7 @@ def serving(command: str, run: Path, *args: str) -> Iterator[dict[str, Any]]:
         try:
             yield info
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            _, info["errors"] = process.communicate(timeout=60)
+            _, info["errors"] = rgb2act_process.stop(process)
             assert process.returncode == 0, info["errors"]
 
 
