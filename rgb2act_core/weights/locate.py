@@ -34,16 +34,26 @@ def locate_weights(weights: str, official: OfficialWeights, component: str) -> P
     path = Path(weights).expanduser()
     if not path.exists():
         raise UserError(
-            f"{component}: weights {weights!r} do not exist; give a path, or 'hub' to download"
-            f" {official.name} from {official.source}"
+            f"{component}: weights {weights!r} do not exist; give a path{_without_a_path(official)}"
         )
     return path
+
+
+def _without_a_path(official: OfficialWeights) -> str:
+    """Return what a message adds about weights that need no path."""
+    if official.repo is not None or official.url is not None:
+        return f", or 'hub' to download {official.name} from {official.source}"
+    if official.package is not None:
+        return f", or 'package' for {official.name} ({official.source})"
+    return ""
 
 
 def find_cached(official: OfficialWeights) -> Path | None:
     """Return the path of the official file if it has been downloaded before, else None."""
     if official.repo is None:
-        path = download.cache_path(official.url or "", official.filename)
+        if official.url is None:
+            return None
+        path = download.cache_path(official.url, official.filename)
         return path if path.exists() else None
     from huggingface_hub import try_to_load_from_cache
 
@@ -63,6 +73,11 @@ def offline() -> bool:
 
 
 def _download(official: OfficialWeights, component: str) -> Path:
+    if official.repo is None and official.url is None:
+        raise UserError(
+            f"{component}: {official.name} has no official URL; set weights to a path"
+            f"{_without_a_path(official)}"
+        )
     if offline():
         raise UserError(
             f"{component}: {official.name} is not on this machine and HF_HUB_OFFLINE is set; unset"
@@ -71,8 +86,7 @@ def _download(official: OfficialWeights, component: str) -> Path:
         )
     if official.repo is not None:
         return _download_from_hub(official, component)
-    if official.url is None:
-        raise UserError(f"{component}: {official.name} has no official URL; set weights to a path")
+    assert official.url is not None
     if official.sha256 is None:
         say(f"{component}: the SHA-256 of {official.name} is unknown; only its size is checked")
     return download.fetch(

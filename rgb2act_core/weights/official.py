@@ -33,9 +33,8 @@ class OfficialWeights:
 
     @property
     def source(self) -> str:
-        """Return the URL of the repository or file, for messages."""
+        """Return the URL of the repository or file, or how to install it, for messages."""
         if self.repo is None:
-            package = f"pip install {self.package}" if self.package else "nowhere"
-            return self.url or package
+            return self.url or (f"pip install {self.package}" if self.package else "")
         kind = "" if self.repo_type == "model" else f"{self.repo_type}s/"
         return f"https://huggingface.co/{kind}{self.repo}"

@@ -50,6 +50,32 @@ def test_a_missing_path_names_the_official_file():
         locate_weights("no.pth", ADDRESS, "net")
 
 
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_weights_without_a_source_are_not_offered_for_download(monkeypatch, offline):
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    nowhere = OfficialWeights(name="Net", filename="net.pth")
+    installed = OfficialWeights(name="Net", filename="net.pth", package="lab-net", sha256="00")
+    for weights, official, message in (
+        ("no.pth", nowhere, "weights 'no.pth' do not exist; give a path"),
+        (
+            "no.pth",
+            installed,
+            "weights 'no.pth' do not exist; give a path, or 'package' for Net (pip install"
+            " lab-net)",
+        ),
+        ("hub", nowhere, "Net has no official URL; set weights to a path"),
+        (
+            "hub",
+            installed,
+            "Net has no official URL; set weights to a path, or 'package' for Net (pip install"
+            " lab-net)",
+        ),
+    ):
+        with pytest.raises(UserError) as caught:
+            locate_weights(weights, official, "net")
+        assert str(caught.value) == f"net: {message}"
+
+
 def test_offline_mode_names_the_file_to_download(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
