@@ -8,8 +8,8 @@ from ..system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from .access import listen, read_token, tokens_equal
-    from .command_line import announce, serve_arguments, until_interrupted
-    from .connections import SIGNAL_SECONDS, Connections
+    from .command_line import announce, run_in_thread, serve_arguments, until_interrupted
+    from .connections import Connections
     from .line_limit import client_log
     from .policy_info import PolicyInfo, read_policy_info
     from .server import Server, load_server
@@ -18,7 +18,6 @@ else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "SIGNAL_SECONDS": "connections",
             "Connections": "connections",
             "PolicyInfo": "policy_info",
             "Server": "server",
@@ -30,6 +29,7 @@ else:
             "load_server": "server",
             "read_policy_info": "policy_info",
             "read_token": "access",
+            "run_in_thread": "command_line",
             "serve_arguments": "command_line",
             "tokens_equal": "access",
             "until_interrupted": "command_line",
@@ -37,7 +37,6 @@ else:
     )
 
 __all__ = [
-    "SIGNAL_SECONDS",
     "Connections",
     "PolicyInfo",
     "Server",
@@ -49,6 +48,7 @@ __all__ = [
     "load_server",
     "read_policy_info",
     "read_token",
+    "run_in_thread",
     "serve_arguments",
     "tokens_equal",
     "until_interrupted",

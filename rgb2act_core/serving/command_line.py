@@ -6,11 +6,13 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from ..plugins.arguments import add_json, add_run, count, port
 from ..system.json_output import print_json
+from .connections import SIGNAL_SECONDS
 
 if TYPE_CHECKING:
     from .policy_info import PolicyInfo
@@ -92,3 +94,18 @@ def until_interrupted() -> Iterator[None]:
         print("stopped", file=sys.stderr)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def run_in_thread(serve: Callable[[], None]) -> None:
+    """Run a server's loop in a thread until it ends, or until Ctrl-C or SIGTERM.
+
+    In the main thread, a loop can miss a signal that comes just before it waits for clients: Python
+    calls the signal's handler only after the wait. Raises the loop's error, or KeyboardInterrupt;
+    after that, the caller has to stop the loop.
+    """
+    threads = ThreadPoolExecutor(1)
+    loop = threads.submit(serve)
+    threads.shutdown(wait=False)
+    while not loop.done():
+        wait([loop], SIGNAL_SECONDS)
+    loop.result()

@@ -10,7 +10,6 @@ import os
 import socket
 import traceback
 import uuid
-from concurrent.futures import ThreadPoolExecutor, wait
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,11 +18,11 @@ from rgb2act_wire import LIMIT
 
 from rgb2act_core import UserError
 from rgb2act_core.serving import (
-    SIGNAL_SECONDS,
     Connections,
     PolicyInfo,
     Sessions,
     client_log,
+    run_in_thread,
     tokens_equal,
 )
 
@@ -144,11 +143,9 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None, colour
     handler = _Handler(Trials(sessions, colours), connections, token)
     logger = logging.getLogger("rgb2act.xpolicylab")
     logger.setLevel(logging.CRITICAL)  # websockets logs a traceback for each invalid handshake
-    # Accepts in a thread: a signal that comes just before a wait without a timeout does not end it.
-    # No pings: a client cannot answer them while its simulator works. Those of the client are
+    # no pings: a client cannot answer them while its simulator works. Those of the client are
     # answered by the connection's receiving thread, also while a plan is computed
     with (
-        ThreadPoolExecutor(1) as threads,
         _Listener(listener, connections) as bounded,
         accept(
             handler.serve_client,
@@ -162,10 +159,7 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None, colour
             logger=logger,
         ) as server,
     ):
-        accepting = threads.submit(server.serve_forever)
         try:
-            while not accepting.done():
-                wait([accepting], SIGNAL_SECONDS)
-            accepting.result()
+            run_in_thread(server.serve_forever)
         finally:
             client_log.close()
