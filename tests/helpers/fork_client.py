@@ -9,12 +9,15 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import signal
 import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+SIGNAL_SECONDS = 0.5  # a signal that comes just before a wait is handled only after it
 
 
 class Forked:
@@ -46,21 +49,20 @@ class Forked:
         return int(number)
 
     def poll(self) -> int | None:
-        """Return the exit code, or None while the process runs."""
-        self._connection.setblocking(False)
-        try:
-            return self.wait()
-        except BlockingIOError:
-            return None
-        finally:
-            self._connection.setblocking(True)
-
-    def wait(self) -> int:
-        """Return the exit code once the process has ended; it is negative after a signal."""
-        if self.returncode is None:
+        """Return the exit code, or None while the process runs; it is negative after a signal."""
+        if self.returncode is None and self._ends_within(0):
             self.returncode = self._receive()
             self._connection.close()
         return self.returncode
+
+    def wait(self) -> int:
+        """Return the exit code once the process has ended, as ``poll`` does."""
+        while (code := self.poll()) is None:
+            self._ends_within(SIGNAL_SECONDS)
+        return code
+
+    def _ends_within(self, seconds: float) -> bool:
+        return bool(select.select([self._connection], [], [], seconds)[0])
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, but not to its children."""
