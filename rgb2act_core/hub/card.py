@@ -100,5 +100,8 @@ def _weights(manifest: Manifest) -> Iterator[str]:
 
 def weights_table(weights: Iterable[Weights]) -> str:
     """Return a table of pretrained weights with their licences."""
-    rows = [f"| {w.component} | {w.name} | {w.licence or UNKNOWN} | {w.source} |" for w in weights]
+    rows = [
+        f"| {w.component} | {w.name} | {w.licence or UNKNOWN} | {w.source or UNKNOWN} |"
+        for w in weights
+    ]
     return "\n".join(["| component | weights | licence | source |", "|---|---|---|---|", *rows])

@@ -8,7 +8,7 @@ from ..system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from .access import listen, read_token, tokens_equal
-    from .command_line import announce, run_in_thread, serve_arguments, until_interrupted
+    from .command_line import announce, serve_arguments, serve_in_thread, until_interrupted
     from .connections import Connections
     from .line_limit import client_log
     from .policy_info import PolicyInfo, read_policy_info
@@ -29,7 +29,7 @@ else:
             "load_server": "server",
             "read_policy_info": "policy_info",
             "read_token": "access",
-            "run_in_thread": "command_line",
+            "serve_in_thread": "command_line",
             "serve_arguments": "command_line",
             "tokens_equal": "access",
             "until_interrupted": "command_line",
@@ -48,8 +48,8 @@ __all__ = [
     "load_server",
     "read_policy_info",
     "read_token",
-    "run_in_thread",
     "serve_arguments",
+    "serve_in_thread",
     "tokens_equal",
     "until_interrupted",
 ]

@@ -8,14 +8,17 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..plugins.arguments import add_json, add_run, count, port
+from ..system.interrupts import deferred
 from ..system.json_output import print_json
 from .connections import SIGNAL_SECONDS
 
 if TYPE_CHECKING:
     from .policy_info import PolicyInfo
+
+Opened = TypeVar("Opened")
 
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,16 +99,23 @@ def until_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def run_in_thread(serve: Callable[[], None]) -> None:
-    """Run a server's loop in a thread until it ends, or until Ctrl-C or SIGTERM.
+def serve_in_thread(
+    server: contextlib.AbstractContextManager[Opened], loop: Callable[[Opened], None]
+) -> None:
+    """Enter a server's context and run its loop in a thread, until the loop ends or Ctrl-C.
 
     In the main thread, a loop can miss a signal that comes just before it waits for clients: Python
-    calls the signal's handler only after the wait. Raises the loop's error, or KeyboardInterrupt;
-    after that, the caller has to stop the loop.
+    calls the signal's handler only after the wait. Leaving the context has to end the loop, which
+    has always been started by then. Raises the loop's error, or KeyboardInterrupt on Ctrl-C, and on
+    SIGTERM within ``until_interrupted``.
     """
     threads = ThreadPoolExecutor(1)
-    loop = threads.submit(serve)
-    threads.shutdown(wait=False)
-    while not loop.done():
-        wait([loop], SIGNAL_SECONDS)
-    loop.result()
+    with contextlib.ExitStack() as stack:
+        with deferred() as interrupted:
+            running = threads.submit(loop, stack.enter_context(server))
+            threads.shutdown(wait=False)
+        if interrupted():
+            raise KeyboardInterrupt
+        while not running.done():
+            wait([running], SIGNAL_SECONDS)
+        running.result()

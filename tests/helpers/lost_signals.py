@@ -27,7 +27,8 @@ def interrupted_elsewhere(listener: socket.socket) -> Iterator[None]:
     address = listener.getsockname()
 
     def interrupt() -> None:
-        time.sleep(DELAY)
+        if served.wait(DELAY):
+            return
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         if not served.wait(PATIENCE):
             socket.create_connection(address).close()

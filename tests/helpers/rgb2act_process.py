@@ -122,7 +122,8 @@ def stop(
         return process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         process.kill()
-        raise AssertionError(f"still running {timeout} s after {number.name}") from None
+        _, errors = process.communicate()
+        raise AssertionError(f"still running {timeout} s after {number.name}:\n{errors}") from None
 
 
 def executable(path: Path) -> Path:

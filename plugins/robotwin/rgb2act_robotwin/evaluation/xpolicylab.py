@@ -22,7 +22,7 @@ from rgb2act_core.serving import (
     PolicyInfo,
     Sessions,
     client_log,
-    run_in_thread,
+    serve_in_thread,
     tokens_equal,
 )
 
@@ -145,9 +145,8 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None, colour
     logger.setLevel(logging.CRITICAL)  # websockets logs a traceback for each invalid handshake
     # no pings: a client cannot answer them while its simulator works. Those of the client are
     # answered by the connection's receiving thread, also while a plan is computed
-    with (
-        _Listener(listener, connections) as bounded,
-        accept(
+    with _Listener(listener, connections) as bounded:
+        server = accept(
             handler.serve_client,
             sock=bounded,
             process_request=handler.check_token,
@@ -157,9 +156,8 @@ def serve(listener: socket.socket, sessions: Sessions, token: str | None, colour
             compression=None,
             ping_interval=None,
             logger=logger,
-        ) as server,
-    ):
+        )
         try:
-            run_in_thread(server.serve_forever)
+            serve_in_thread(server, lambda opened: opened.serve_forever())
         finally:
             client_log.close()

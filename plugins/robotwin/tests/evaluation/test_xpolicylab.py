@@ -137,6 +137,7 @@ def test_the_server_sends_no_pings(run: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_signal_that_does_not_interrupt_the_wait_ends_the_server(run: Path) -> None:
+    import websockets.sync.server  # noqa: F401  # serving imports it, which may take longer
     from rgb2act_robotwin.evaluation.xpolicylab import serve
 
     from rgb2act_core.serving import listen, load_server
