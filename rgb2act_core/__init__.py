@@ -8,7 +8,7 @@ release.
 from __future__ import annotations
 
 from ._version import __version__
-from .errors import EnvironmentLost, Problems, UserError, did_you_mean
+from .errors import EnvironmentLost, Problems, UserError, did_you_mean, first_line
 from .system.lazy_exports import lazy_exports
 
 TYPE_CHECKING = False  # not from typing, whose import delays the handling of Ctrl-C
@@ -103,6 +103,7 @@ __all__ = [
     "did_you_mean",
     "file_digest",
     "find_run",
+    "first_line",
     "hookimpl",
     "key_of",
     "load_aligner",

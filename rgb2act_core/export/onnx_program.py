@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
-from ..weights.checkpoint_files import first_line
+from ..errors import UserError, first_line
 from .observations import Inputs
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..system.memory import is_out_of_memory
-from ..weights.checkpoint_files import first_line
 from .observations import Inputs
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..system.formatting import format_bytes
 from ..system.input_files import check_within
-from ..weights.checkpoint_files import first_line
 from ..weights.locate import offline
 from ..weights.network import reason_unreachable
 

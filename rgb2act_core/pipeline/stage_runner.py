@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..store.disk_errors import guard
 from ..store.files import read_json
 from ..store.keys import difference
@@ -121,9 +121,8 @@ def _stage_in_traceback(stage: StageId) -> Iterator[None]:
         raise
     except Exception as err:
         if is_out_of_memory(err):
-            reason = str(err).partition("\n")[0][:200] or type(err).__name__
             raise UserError(
-                f"{stage}: out of memory ({reason}); lower {LOWER[stage.stage]}"
+                f"{stage}: out of memory ({first_line(err, 200)}); lower {LOWER[stage.stage]}"
             ) from err
         err.add_note(f"in stage {stage}")
         raise

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..system.input_files import check_memory, open_regular
 
 ARRAY_NAMES = (("xyz", "rgb"), ("points", "colors"))
@@ -46,8 +46,7 @@ def read_arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
                 raise ValueError(f"{len(members)} arrays")
             found = [_read(path, archive, members[name]) for name in names if name in members]
     except DAMAGE as err:
-        message = (str(err) or type(err).__name__).partition("\n")[0][:120]
-        raise UserError(f"{path}: cannot be read as NPZ ({message})") from err
+        raise UserError(f"{path}: cannot be read as NPZ ({first_line(err)})") from err
     xyz, rgb = found[0], found[1] if len(found) > 1 else None
     if rgb is None and xyz.ndim == 2 and xyz.shape[1] == 6:
         return xyz[:, :3], xyz[:, 3:]

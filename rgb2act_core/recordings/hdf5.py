@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..system.input_files import check_memory, check_regular
 from .hdf5_chunks import check_chunks
 from .hdf5_heaps import check_all_heaps, check_heaps
@@ -237,8 +237,3 @@ def read_text(path: Path, key: str) -> Any:
     except UnicodeDecodeError as err:
         raise UserError(f"{path}: {key}: is not UTF-8 at byte {err.start}; {REMEDY}") from None
     return words[0] if found.ndim == 0 else words
-
-
-def first_line(err: BaseException) -> str:
-    """Return the first line of an error's message, at most 160 characters."""
-    return (str(err) or type(err).__name__).strip("'\"").partition("\n")[0][:160]

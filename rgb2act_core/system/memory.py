@@ -11,7 +11,7 @@ import resource
 import sys
 from collections.abc import Iterator
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .containers import memory_left, memory_limits
 
 _NO_MEMORY = re.compile(
@@ -85,9 +85,9 @@ def memory_errors() -> Iterator[None]:
     except (MemoryError, OSError, RuntimeError) as err:
         if not is_out_of_memory(err):
             raise
-        reason = str(err).partition("\n")[0] or type(err).__name__
         raise UserError(
-            f"out of memory ({reason}); end other programs, or use a machine with more memory"
+            f"out of memory ({first_line(err)}); end other programs, or use a machine with more"
+            " memory"
         ) from err
 
 

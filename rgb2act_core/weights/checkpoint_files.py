@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..system.input_files import check_regular, open_regular, read_json_text
 from .torch_archives import can_be_mapped
 
@@ -196,8 +196,3 @@ def shorten(names: list[str]) -> str:
     """Return the first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def first_line(err: Exception) -> str:
-    """Return the first line of an exception's message, shortened."""
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:120].rstrip(".")

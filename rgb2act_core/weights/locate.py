@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..system.progress import say
 from . import download
-from .checkpoint_files import INDEX, first_line, shards
+from .checkpoint_files import INDEX, shards
 from .network import reason_unreachable
 from .official import OfficialWeights
 from .packaged import packaged_weights

@@ -5,9 +5,8 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..store.file_digests import file_digest
-from .checkpoint_files import first_line
 from .official import OfficialWeights
 
 

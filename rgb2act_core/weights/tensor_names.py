@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..system.progress import say
-from .checkpoint_files import first_line, shorten
+from .checkpoint_files import shorten
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, first_line
 from rgb2act_core.interfaces import EngineOptions, GroupMember, LostJobError
 
 from .group import run_group
@@ -56,8 +56,7 @@ def _initialize(address: str) -> None:
             " RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on its first node"
         ) from err
     except (OSError, OverflowError, ValueError, RuntimeError, RayError) as err:
-        text = getattr(err, "strerror", None) or str(err) or type(err).__name__
-        reason = text.splitlines()[0].rstrip(".")
+        reason = getattr(err, "strerror", None) or first_line(err)
         raise UserError(
             f"compute.engine_address: cannot connect to Ray at {address!r} ({reason}); start Ray on"
             " the nodes with ray start, or set the address"
@@ -131,9 +130,7 @@ class RayCluster:
         except RayTaskError as err:
             raise err.cause from err
         except RayError as err:
-            raise UserError(
-                f"ray: {str(err).splitlines()[0]}; check the nodes and run again"
-            ) from err
+            raise UserError(f"ray: {first_line(err)}; check the nodes and run again") from err
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
@@ -175,4 +172,4 @@ def _answer(call: Any) -> Sequence[str]:
     except RayTaskError as err:  # such as a module that is not installed there
         return (f"{type(err.cause).__name__}: {err.cause}",)
     except RayError as err:
-        return (str(err).splitlines()[0],)
+        return (first_line(err),)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rgb2act_core import first_line
 from rgb2act_core.interfaces import BackboneInfo
 from rgb2act_core.weights import locate_weights
 
@@ -26,7 +27,7 @@ from .config import Timm, refuse
 from .grids import grid_of
 from .layers import choose, is_pyramid, layers_of
 from .preprocess import prepare, target
-from .sized import UNFIT, SizedNetwork, reason_of
+from .sized import UNFIT, SizedNetwork
 from .weights import load_file
 
 
@@ -116,7 +117,7 @@ class TimmBackbone:
         except UNFIT as err:
             raise refuse(
                 f"model {config.model!r}, trained with images of {trained[0]}x{trained[1]}, does"
-                f" not take images of {height}x{width} ({reason_of(err)}); {advice}"
+                f" not take images of {height}x{width} ({first_line(err)}); {advice}"
             ) from err
         return grid_of(
             shapes,

@@ -26,11 +26,6 @@ def needs_values(err: BaseException | None) -> bool:
     return isinstance(err, NotImplementedError) or bool(_META.search(str(err)))
 
 
-def reason_of(err: Exception) -> str:
-    """Return the first line of an error, shortened."""
-    return (str(err).strip().splitlines() or ["no reason given"])[0][:120].rstrip(".")
-
-
 class SizedNetwork:
     """A network whose position embeddings follow the size of its images.
 

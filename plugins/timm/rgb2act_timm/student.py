@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgb2act_core import UserError
+from rgb2act_core import UserError, first_line
 from rgb2act_core.interfaces import StudentOutput, StudentShape
 from rgb2act_core.student_heads import KeypointHead
 from rgb2act_core.weights import locate_weights
@@ -23,7 +23,7 @@ from .grids import grid_of
 from .layers import LayerInfo, choose, is_pyramid, layers_of
 from .model import create
 from .preprocess import target
-from .sized import UNFIT, map_shapes, maps_of, needs_values, reason_of, set_size
+from .sized import UNFIT, map_shapes, maps_of, needs_values, set_size
 from .student_config import TimmStudentConfig
 from .weights import load_file
 
@@ -74,7 +74,7 @@ class TimmModule(nn.Module):
             (found,) = map_shapes(net, self.size, [self.layer], norm=self.norm)
         except UNFIT as err:
             raise refuse(
-                f"model {model!r} does not take images of {height}x{width} ({reason_of(err)});"
+                f"model {model!r} does not take images of {height}x{width} ({first_line(err)});"
                 " use another model"
             ) from err
         grid = grid_of([found], [self.layer], self.size, usual=usual, trained=trained, model=model)

@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from rgb2act_core import UserError, check_memory
+from rgb2act_core import UserError, check_memory, first_line
 
 from .files import REMEDY, State, check_file
 
@@ -66,7 +66,7 @@ class VideoClip:
                 near = max(0, int(self.keys[index]) - AHEAD)
                 frame = reader.frame_at(tick, int(self.ticks[near]))
         except _PROBLEMS as err:
-            raise self.damaged(index, f"cannot be decoded ({_first_line(err)})") from err
+            raise self.damaged(index, f"cannot be decoded ({first_line(err)})") from err
         if frame is None:
             raise self.damaged(index, "cannot be decoded (the decoder leaves it out)")
         return frame
@@ -97,7 +97,7 @@ def _found(path: Path, label: str, start: float, length: int, fps: float, _: Sta
             rate, base, first = _rate(stream, fps), stream.time_base, stream.start_time or 0
     except _PROBLEMS as err:
         raise UserError(
-            f"{path}: {label}: is not a readable video ({_first_line(err)}); {REMEDY}"
+            f"{path}: {label}: is not a readable video ({first_line(err)}); {REMEDY}"
         ) from err
     ticks = np.array(sorted(packets), np.int64)
     times = (ticks - first) * float(base or 1)
@@ -299,7 +299,3 @@ def _reader(path: Path) -> Iterator[_Reader]:
         reader.close()
         raise
     _open.put(path, reader)
-
-
-def _first_line(err: BaseException) -> str:
-    return next(iter(str(err).splitlines()), type(err).__name__)[:160]

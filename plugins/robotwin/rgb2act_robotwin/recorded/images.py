@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rgb2act_core import UserError, read_regular
+from rgb2act_core import UserError, first_line, read_regular
 from rgb2act_core.recordings import hdf5
-from rgb2act_core.recordings.hdf5 import REMEDY, first_line
+from rgb2act_core.recordings.hdf5 import REMEDY
 
 from . import jpeg
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rgb2act_core import UserError, parse_json, read_regular
+from rgb2act_core import UserError, first_line, parse_json, read_regular
 from rgb2act_core.recordings import hdf5
 
 from ..config import Robotwin
@@ -43,7 +43,7 @@ def _from_json(path: Path) -> dict[str, tuple[str, ...]]:
         value = parse_json(read_regular(path))
     except (OSError, ValueError) as err:
         raise UserError(
-            f"{path}: is not valid JSON ({hdf5.first_line(err)}); fix or remove it"
+            f"{path}: is not valid JSON ({first_line(err)}); fix or remove it"
         ) from None
     if not isinstance(value, dict):
         return {"seen": tuple(_texts(value))}

@@ -15,8 +15,8 @@ from typing import Any
 import attrs
 import h5py
 
-from rgb2act_core import UserError
-from rgb2act_core.recordings.hdf5 import DAMAGE, REMEDY, first_line, open_file
+from rgb2act_core import UserError, first_line
+from rgb2act_core.recordings.hdf5 import DAMAGE, REMEDY, open_file
 
 from ..config import camera_name
 
