@@ -17,7 +17,7 @@ from ..features.reader import stored_grids
 from ..features.token_grids import check_token_count, finest
 from ..interfaces import Finding
 from ..spec import Spec
-from ..spec.requirements import stores_aligned
+from ..spec.requirements import has_aligner_stage, has_student_stage, stores_aligned
 from ..stages import collect
 from ..stages.image_packs import missing_images
 from ..stages.keys import (
@@ -36,7 +36,7 @@ from ..store.stage_id import Stage, StageId, StageState, StageStatus
 from ..system.formatting import counted, format_bytes
 from .buildable import check_buildable
 from .data_checks import check_data
-from .extractions import Stored, encoded_by, extractions
+from .extractions import Stored, encoded_by, extractions, unneeded_extractions
 from .forecast import Forecast, forecast
 from .kept_sizes import KeptSizes, kept_sizes
 from .preflight import check_clouds, check_compatibility
@@ -145,18 +145,20 @@ def check(spec: Spec, root: Path, timed: bool = False) -> CheckResult:
 def stage_states(run: Run, tasks: Tasks, data: Dataset | None) -> tuple[StageStatus, ...]:
     """Return the state of each stage, in order. ``data`` is None while demonstrations are missing.
 
-    Stages after ``collect`` depend on the data, so all of them wait for it.
+    Stages after ``collect`` depend on the data, so those that the run needs wait for it.
     """
     images = 0 if data is not None else missing_images(run, tasks.info)
     collected = [
         _collect_status(tasks.stage_id(Stage.COLLECT, task), task, images if i == 0 else 0)
         for i, task in enumerate(tasks)
     ]
+    unneeded = [StageStatus(id, StageState.NOT_NEEDED) for id in unneeded_extractions(run)]
     distilled = () if run.spec.distill is None else (Stage.DISTILL,)
     trained = (Stage.ALIGN, *distilled, Stage.TRAIN, Stage.ACT)
     if data is None:
         later = [*(e.id for e in extractions(run)), *map(StageId, trained)]
-        return (*collected, *(StageStatus(id, StageState.WAITS) for id in later))
+        waiting = (StageStatus(id, _state_without_data(run.spec, id)) for id in later)
+        return (*collected, *unneeded, *waiting)
     extracted = [_extract_status(e.id, e.stored, data) for e in extractions(run)]
     aligner = align_folder(run, data)
     student = student_folder(run, data, aligner)
@@ -165,7 +167,7 @@ def stage_states(run: Run, tasks: Tasks, data: Dataset | None) -> tuple[StageSta
     folders = (aligner, *students, policy, act_folder(run, data, policy, student))
     states = map(_folder_state, folders)
     later_statuses = map(StageStatus, map(StageId, trained), states)
-    return (*collected, *extracted, *later_statuses)
+    return (*collected, *unneeded, *extracted, *later_statuses)
 
 
 def _collect_status(id: StageId, task: Task, images: int) -> StageStatus:
@@ -177,6 +179,15 @@ def _collect_status(id: StageId, task: Task, images: int) -> StageStatus:
     if images:
         remaining += f", {counted(images, 'image')} to store"
     return StageStatus(id, StageState.INCOMPLETE, remaining)
+
+
+def _state_without_data(spec: Spec, id: StageId) -> StageState:
+    needed = {
+        Stage.ALIGN: has_aligner_stage(spec),
+        Stage.DISTILL: has_student_stage(spec),
+        Stage.TRAIN: not spec.act.replay,
+    }
+    return StageState.WAITS if needed.get(id.stage, True) else StageState.NOT_NEEDED
 
 
 def _extract_status(id: StageId, stored: Stored, data: Dataset) -> StageStatus:

@@ -68,6 +68,17 @@ def needs_aligner(spec: Spec) -> bool:
     return any(condition.aligner for condition in trained_conditions(spec))
 
 
+def has_aligner_stage(spec: Spec) -> bool:
+    """Return whether the policy begins with the aligner of the align stage, or a given one."""
+    return spec.policy.observes.needs_alignment and not spec.act.replay
+
+
+def has_student_stage(spec: Spec) -> bool:
+    """Return whether a student learns from the aligner, which must be frozen."""
+    frozen = spec.policy.observes.aligner == "trained"
+    return spec.distill is not None and frozen and has_aligner_stage(spec)
+
+
 def stores_aligned(spec: Spec) -> bool:
     """Return whether the run stores what a given aligner computes instead of tokens."""
     return spec.extract.aligned and not spec.act.replay

@@ -22,6 +22,8 @@ from ..spec.requirements import (
     align_of,
     backbone_labels,
     distill_of,
+    has_aligner_stage,
+    has_student_stage,
     keeps_head,
     policy_backbones,
     stores_aligned,
@@ -171,7 +173,7 @@ def observed_features(run: Run) -> tuple[StoredFeatures, ...] | StoredAligned:
 
 def align_folder(run: Run, data: Dataset) -> StageFolder | None:
     """Return the folder of the aligner, or None if no policy needs one."""
-    if not run.spec.policy.observes.needs_alignment or run.spec.act.replay:
+    if not has_aligner_stage(run.spec):
         return None
     if run.spec.extract.aligned:
         return given_aligner(run)
@@ -181,8 +183,7 @@ def align_folder(run: Run, data: Dataset) -> StageFolder | None:
 
 def student_folder(run: Run, data: Dataset, aligner: StageFolder | None) -> StageFolder | None:
     """Return the folder of the student, or None without ``[distill]`` or a frozen aligner."""
-    frozen = run.spec.policy.observes.aligner == "trained"
-    if run.spec.distill is None or aligner is None or not frozen:
+    if aligner is None or not has_student_stage(run.spec):
         return None
     return StageFolder.of(run.store / "distill", distill_inputs(run, data, aligner))
 
