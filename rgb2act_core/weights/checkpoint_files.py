@@ -14,6 +14,7 @@ from .torch_archives import can_be_mapped
 
 INDEX = ".index.json"  # suffix of the index of a sharded checkpoint
 SHOWN = 8  # names listed in a message
+LONGEST_SHOWN = 120  # characters of each
 LONGEST_NAME = 255  # characters of a file's name
 _PATTERNS = (f"*.safetensors{INDEX}", f"*{INDEX}", "*.safetensors", "*.pth", "*.pt", "*.bin")
 _REPLACE = "download it again or use another file"
@@ -193,6 +194,12 @@ def _reason(err: Exception) -> str:
 
 
 def shorten(names: list[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first few names, and how many more there are; each as ``readable``."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return ", ".join(map(readable, names[:SHOWN])) + more
+
+
+def readable(name: str) -> str:
+    """Return a name for messages: shortened, and with escapes in place of control characters."""
+    shown = name if name.isprintable() else repr(name)[1:-1]
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."

@@ -31,11 +31,14 @@ def locate_weights(weights: str, official: OfficialWeights, component: str) -> P
         return find_cached(official) or _download(official, component)
     if weights == "package":
         return packaged_weights(official, component)
-    path = Path(weights).expanduser()
-    if not path.exists():
-        raise UserError(
-            f"{component}: weights {weights!r} do not exist; give a path{_without_a_path(official)}"
-        )
+    try:
+        path = Path(weights).expanduser()
+        problem = "" if weights and path.exists() else "do not exist"
+    except (OSError, RuntimeError, ValueError) as err:  # an unknown user, or no possible name
+        problem = f"cannot be looked up ({(getattr(err, 'strerror', None) or first_line(err))})"
+    if problem:
+        advice = f"give a path{_without_a_path(official)}"
+        raise UserError(f"{component}: weights {weights!r:.80} {problem}; {advice}")
     return path
 
 

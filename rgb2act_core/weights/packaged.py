@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from importlib import metadata
 from pathlib import Path
 
@@ -23,19 +24,20 @@ def packaged_weights(official: OfficialWeights, component: str) -> Path:
         )
     try:
         files = metadata.distribution(official.package).files or []
+        located = [Path(str(file.locate())) for file in files if file.name == official.filename]
+        paths = [path for path in located if path.is_file()]
     except metadata.PackageNotFoundError:
         raise UserError(
             f"{component}: the package {official.package}, which contains {official.name}, is not"
             f" installed; run pip install {official.package}"
         ) from None
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, TypeError, csv.Error) as err:  # of a damaged file RECORD
         raise UserError(
             f"{component}: the list of files of the package {official.package} cannot be read"
             f" ({first_line(err)}); run pip install --force-reinstall {official.package}"
         ) from err
     again = f"run pip install --force-reinstall {official.package}"
-    paths = [Path(str(file.locate())) for file in files if file.name == official.filename]
-    if not paths or not paths[0].is_file():
+    if not paths:
         raise UserError(
             f"{component}: the package {official.package} has no file {official.filename}; {again}"
         )

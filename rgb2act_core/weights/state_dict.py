@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .checkpoint_files import shorten
+from .checkpoint_files import readable, shorten
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def load_strict(
     expected = module.state_dict()
     tensors = {**_uncounted(expected, tensors), **tensors}
     wrong = [
-        f"{key} {_describe(tensors[key])} instead of {_describe(expected[key])}"
+        f"{readable(key)} {_describe(tensors[key])} instead of {_describe(expected[key])}"
         for key in expected
         if key in tensors and _describe(tensors[key]) != _describe(expected[key])
     ]
@@ -42,7 +42,7 @@ def load_strict(
     problems = {
         f"{len(missing)} of {len(expected)} keys missing": missing,
         f"{len(unexpected)} keys unexpected": unexpected,
-        f"{len(wrong)} keys of another shape": wrong,
+        f"{len(wrong)} keys of another shape or kind": wrong,
     }
     if any(problems.values()):
         advice = "use a checkpoint of the model that the config names"

@@ -204,3 +204,9 @@ def test_importing_the_package_does_not_import_torch():
     code = "import sys, rgb2act_core.weights as w; w.load_strict; w.locate_weights;"
     code += " w.read_checkpoint; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("path", ["~no-such-user/a.pth", "a" * 300, "a\0b", ""])
+def test_a_path_that_cannot_exist_is_told(path):
+    with pytest.raises(UserError, match=r"^net: weights '.{0,90} (cannot be looked up|do not)"):
+        locate_weights(path, ADDRESS, "net")

@@ -51,7 +51,17 @@ def test_a_missing_file_is_refused(site: Path) -> None:
         locate_weights("package", OFFICIAL, "net")
 
 
-@pytest.mark.parametrize("record", [b"\xff\xfe,,\n", b"net_model/files/net.pth,,many\n"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"\xff\xfe,,\n",
+        b"net_model/files/net.pth,,many\n",
+        b"\nnet_model/files/net.pth,,\n",
+        b"net_model/files/net.pth,,1,2\n",
+        b"x" * 200_000 + b",,\n",
+        b"x" * 5000 + b"/net.pth,,\n",
+    ],
+)
 def test_a_damaged_list_of_files_is_told(site: Path, record: bytes) -> None:
     (site / "net_model-1.0.dist-info/RECORD").write_bytes(record)
     with pytest.raises(UserError, match=r"^net: the list of files of the package net-model cannot"):
