@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,15 +15,20 @@ from rgb2act_core.weights import OfficialWeights
 
 from .config import refuse
 
+SUGGESTED = 3  # names in a message
 LISTED = "rgb2act backbones --timm PATTERN lists the names"
 
 
 def names(pattern: str = "") -> list[str]:
-    """Return the names of models that contain a pattern, with the tags of their weights."""
+    """Return the names of models that contain a text, with the tags of their weights.
+
+    A text with one of ``*?[`` is a shell pattern of whole names.
+    """
+    whole = pattern.lower() if set(pattern) & set("*?[") else f"*{pattern.lower()}*"
     pretrained = timm.list_models(pretrained=True)
     tagged = {name.partition(".")[0] for name in pretrained}
     untagged = [name for name in timm.list_models() if name not in tagged]
-    return sorted(name for name in (*pretrained, *untagged) if pattern.lower() in name.lower())
+    return sorted(n for n in (*pretrained, *untagged) if fnmatch.fnmatchcase(n.lower(), whole))
 
 
 def config_of(model: str) -> Any:
@@ -38,9 +44,19 @@ def config_of(model: str) -> Any:
         except RuntimeError:  # an unknown tag
             found = None
     if found is None:
-        close = did_you_mean(model, [*names(), *timm.list_models()])
-        raise refuse(f"there is no model {model!r}{close}; {LISTED}")
+        raise refuse(f"there is no model {model!r:.80}{_similar(model)}; {LISTED}")
     return found
+
+
+def _similar(model: str) -> str:
+    """Return what a message adds about names that contain or resemble that of no model."""
+    text = model.lower()
+    known = list(dict.fromkeys([*timm.list_models(), *names()]))
+    containing = [name for name in known if text in name.lower()]
+    if not containing:
+        return did_you_mean(text, known)
+    first = sorted(containing, key=lambda name: (not name.lower().startswith(text), len(name)))
+    return f"; did you mean {' or '.join(map(repr, first[:SUGGESTED]))}?"
 
 
 def pretrained(model: str) -> OfficialWeights:

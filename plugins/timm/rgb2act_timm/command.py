@@ -16,7 +16,12 @@ COLUMNS = ("model", "parameters", "channels", "tokens", "licence")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the pattern, the size of an image, ``--all`` and ``--json``."""
-    parser.add_argument("--timm", metavar="PATTERN", required=True, help="part of the names")
+    parser.add_argument(
+        "--timm",
+        metavar="PATTERN",
+        required=True,
+        help="part of the names, or a pattern of whole names such as 'vit_*dinov2*'",
+    )
     parser.add_argument(
         "--image", metavar="HxW", default="240x320", help="size of an image [240x320]"
     )
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(rows: list[dict[str, Any]], total: int, args: argparse.Namespace) -> None:
     if not rows:
-        print(f"no model of timm has {args.timm!r} in its name")
+        print(f"no model of timm has {args.timm!r} in its name, or as its pattern")
         return
     cells = [COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import attrs
@@ -16,12 +17,12 @@ from .packages import packaged
 LARGEST = 8192  # pixels of a side
 
 Layer = int | str
+_STRIDE = re.compile(r"stride[0-9]{1,4}")
 
 
 def known_layer(_: object, attribute: attrs.Attribute[Layer], value: Layer) -> None:
     """Raise ValueError unless a value names a layer."""
-    stride = value.removeprefix("stride") if isinstance(value, str) else "1"
-    if not (stride.isdecimal() and len(stride) <= len(str(LARGEST))):
+    if isinstance(value, str) and not _STRIDE.fullmatch(value):
         raise ValueError(
             f"must be the number of a layer or a stride, such as 'stride16', got {value!r}"
         )
@@ -43,7 +44,8 @@ class Timm:
     of a pyramid, counted from 0, or from the end if negative, or a stride in pixels, such as
     ``"stride8"``. If omitted: the last block, or the deepest stage with stride 16 of a pyramid."""
     layers: tuple[Layer, ...] = attrs.field(default=(), validator=deep_iterable(known_layer))
-    """Several layers instead of one. Their channels are concatenated. Coarser maps are resampled
+    """Several layers instead of one. Their channels are concatenated in the order of the model,
+    whatever the order here. Coarser maps are resampled
     to the grid of the finest one, bilinearly."""
     size: int | None = attrs.field(default=None, validator=optional([ge(1), le(LARGEST)]))
     """Height and width in pixels that images are resized to, ignoring the aspect ratio. If omitted,

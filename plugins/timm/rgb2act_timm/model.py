@@ -26,7 +26,7 @@ from .catalogue import config_of
 from .config import Timm, refuse
 from .grids import grid_of
 from .layers import choose, is_pyramid, layers_of
-from .preprocess import prepare, target
+from .preprocess import nearest, prepare, target
 from .sized import UNFIT, SizedNetwork
 from .weights import load_file
 
@@ -47,10 +47,9 @@ class TimmBackbone:
         if self.sized.resizes:
             self.multiple = max(layer.stride for layer in self.all_layers)
         if config.size is not None and self._target(config.size, config.size)[0] != config.size:
-            nearest = max(1, round(config.size / self.multiple)) * self.multiple
             raise refuse(
                 f"size {config.size!r} is not a multiple of the stride, {self.multiple}; set size ="
-                f" {nearest}"
+                f" {nearest(config.size, self.multiple)}"
             )
         self.info = BackboneInfo(dim=self._channels(), description=self._description())
 

@@ -36,7 +36,7 @@ def target(
     return (
         trained
         if wanted == trained
-        else (_nearest(wanted[0], multiple), _nearest(wanted[1], multiple))
+        else (nearest(wanted[0], multiple), nearest(wanted[1], multiple))
     )
 
 
@@ -60,5 +60,6 @@ def prepare(rgb_FHW3: Tensor, to: tuple[int, int], data: Any, crop: bool) -> Ten
     return normal
 
 
-def _nearest(side: float, multiple: int) -> int:
+def nearest(side: float, multiple: int) -> int:
+    """Return the multiple that is nearest to a side, at least one; the larger of two."""
     return max(1, int(side / multiple + 0.5)) * multiple

@@ -50,6 +50,15 @@ class SizedNetwork:
 
         Nothing is computed, unless the network needs values to find the shapes.
         """
+        if self.resizes and size != self.size:
+            net = _copied(self.original, _without_values)
+            try:
+                with torch.device("meta"):  # tables of relative positions can take gigabytes
+                    set_size(net, size)
+                return map_shapes(net, size, layers, norm=self.norm)
+            except UNFIT as err:
+                if not needs_values(err):
+                    raise
         self.resize(size)
         return map_shapes(self.net, size, layers, norm=self.norm)
 

@@ -12,7 +12,7 @@ from timm.models import _builder
 from torch import Tensor, nn
 
 from rgb2act_core import UserError
-from rgb2act_core.weights import fitting, load_strict, named_tensors, read_checkpoint
+from rgb2act_core.weights import fitting, listed, load_strict, named_tensors, read_checkpoint
 
 from .packages import is_packaged, rename
 from .sized import UNFIT
@@ -25,23 +25,49 @@ def load_file(net: nn.Module, path: Path, model: str, data: Any, dtype: torch.dt
 
     Tensors of the classifier are left out. Raises UserError if the others do not fit.
     """
-    marks = ("_conv_stem.", *(name.split(".")[0] + "." for name in net.state_dict()))
-    tensors = named_tensors(read_checkpoint(path), marks, path)
+    expected = net.state_dict()
+    marks = ("_conv_stem.", *(name.split(".")[0] + "." for name in expected))
+    content = read_checkpoint(path)
+    tensors = named_tensors(content, marks, path)
     with fitting(path):
         if is_packaged(tensors):
             tensors = rename(tensors, model)
         tensors = _without_classifier(tensors, data)
-        if set(net.state_dict()) != set(tensors):
+        if not _fits(expected, tensors):
             _check_kernels(tensors, path)
             tensors = _without_classifier(_converted(net, tensors, model), data)
             tensors = _without_unused_counters(net, tensors)
+        if tensors.keys() - expected.keys():
+            tensors = _without_head(tensors, expected, model)
+    if not tensors.keys() & expected.keys():
+        raise UserError(
+            f"{path}: has no tensor of {model!r}, such as {next(iter(expected))!r}; it contains"
+            f" {listed(content)}; use a checkpoint of that model"
+        )
     load_strict(net, tensors, source=path, dtype=dtype)
+
+
+def _fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether names and shapes are those of the network."""
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    return shapes == {name: tensor.shape for name, tensor in expected.items()}
 
 
 def _without_classifier(tensors: Mapping[str, Tensor], data: Any) -> dict[str, Tensor]:
     names = data.classifier or ()
     prefixes = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}
+
+
+def _without_head(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], model: str
+) -> dict[str, Tensor]:
+    """Return the tensors without those that timm's network has only with its classifier.
+
+    Besides the classifier, these can be a norm before it.
+    """
+    head = create_valueless(model).state_dict().keys() - expected.keys()
+    return {name: tensor for name, tensor in tensors.items() if name not in head}
 
 
 def _without_unused_counters(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,7 +87,11 @@ def _check_kernels(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _converted(net: nn.Module, tensors: Mapping[str, Tensor], model: str) -> dict[str, Tensor]:
-    """Return the tensors after timm's conversion of official layouts for this model."""
+    """Return the tensors after timm's conversion of official layouts for this model.
+
+    timm also resamples the kernels of patches of another size. Those stay as they are, as they
+    belong to another model.
+    """
     convert = conversion_of(model)
     if convert is None:
         return dict(tensors)
@@ -69,7 +99,18 @@ def _converted(net: nn.Module, tensors: Mapping[str, Tensor], model: str) -> dic
         found = convert(dict(tensors), net)
     except TypeError:  # older conversions take the tensors only, as timm allows
         found = convert(dict(tensors))
-    return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+    return {
+        name: tensors[name] if _is_other_kernel(name, tensor, tensors.get(name)) else tensor
+        for name, tensor in found.items()
+        if isinstance(tensor, Tensor)
+    }
+
+
+def _is_other_kernel(name: str, converted: Tensor, original: Tensor | None) -> bool:
+    """Return whether a kernel was resampled; position embeddings can have 4 dimensions too."""
+    if original is None or original.ndim != 4 or converted.ndim != 4 or "pos" in name:
+        return False
+    return converted.shape != original.shape
 
 
 def conversion_of(model: str) -> Callable[..., Mapping[str, Any]] | None:
@@ -88,12 +129,18 @@ def conversion_of(model: str) -> Callable[..., Mapping[str, Any]] | None:
     usual = _builder.load_pretrained
     _builder.load_pretrained = loads
     try:
-        try:
-            with torch.device("meta"):
-                timm.create_model(model, pretrained=True, num_classes=0)
-        except UNFIT:  # networks that read values, as many do in older versions of timm
-            with torch.random.fork_rng(devices=[]):
-                timm.create_model(model, pretrained=True, num_classes=0)
+        create_valueless(model, pretrained=True, num_classes=0)
     finally:
         _builder.load_pretrained = usual
     return found[-1] if found else None  # the last one, as parts of a model load before it
+
+
+def create_valueless(model: str, **options: Any) -> nn.Module:
+    """Return timm's network on the device ``meta``, or with values if it reads some."""
+    try:
+        with torch.device("meta"):
+            found: nn.Module = timm.create_model(model, **options)
+    except UNFIT:  # as many do in older versions of timm
+        with torch.random.fork_rng(devices=[]):
+            found = timm.create_model(model, **options)
+    return found

@@ -27,6 +27,12 @@ def test_tokens_do_not_depend_on_the_sizes_of_earlier_images():
     assert torch.equal(vit.encode(frames()), first)
 
 
+def test_a_grid_is_found_without_resampling_embeddings():
+    vit = backbone("test_vit", size=8192)  # tables of relative positions would take gigabytes
+    assert vit.grid(64, 96) == (512, 512)
+    assert vit.sized.size is None
+
+
 @pytest.mark.parametrize(
     ("config", "grid"),
     [
@@ -88,10 +94,14 @@ def test_lower_precision_returns_float32_tokens(precision):
     ("config", "message"),
     [
         ({"model": "vit_base_patch14_dinov3"}, r"no model 'vit_base_patch14_dinov3'; did you mean"),
+        ({"model": "VIT_TINY"}, r"no model 'VIT_TINY'; did you mean 'vit_tiny_"),
+        ({"model": "dinov2"}, r"no model 'dinov2'; did you mean '.*dinov2'"),
+        ({"model": "a" * 5000}, r"^timm: there is no model 'a{79}; rgb2act backbones"),
         ({"model": "resnet18.a9_in1k"}, r"no model 'resnet18.a9_in1k'; did you mean 'resnet18.a"),
         ({"layer": 9}, r"layer 9 does not exist; 'test_efficientnet' has layers 0 to 4"),
         ({"layer": "stride64"}, r"no layer 'stride64'; it has 'stride2', 'stride4'"),
         ({"layers": ("stride8", 2)}, r"name a layer of 'test_efficientnet' twice"),
+        ({"size": 40}, r"size 40 is not a multiple of the stride, 16; set size = 48"),
         ({"size": 100}, r"size 100 is not a multiple of the stride, 16; set size = 96"),
     ],
 )
@@ -103,6 +113,7 @@ def test_a_wrong_config_is_refused(config, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
+        ({"layer": "0"}, "'stride16', got '0'"),
         ({"layer": "deep"}, "'stride16', got 'deep'"),
         ({"layer": "stride²"}, "'stride16', got 'stride²'"),
         ({"layer": "stride" + "9" * 5000}, "'stride16', got 'stride9"),

@@ -107,6 +107,48 @@ def test_official_layouts_are_read_as_timm_reads_them(model, layout, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "model", ["efficientvit_m0", "levit_128s", "repvit_m0_9", "shvit_s1", "test_vit"]
+)
+def test_norms_that_belong_to_the_classifier_are_left_out(model, tmp_path):
+    state = other_weights(model, classes=1000)
+    save_file(state, tmp_path / "net.safetensors")
+    loaded = load(Timm(model=model, weights=str(tmp_path / "net.safetensors"))).sized.original
+    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_position_embeddings_of_another_size_are_resampled_as_by_timm(tmp_path):
+    path = tmp_path / "larger.pth"
+    torch.manual_seed(1)
+    torch.save(timm.create_model("test_vit", img_size=224).state_dict(), path)
+    timms = timm.create_model(
+        "test_vit", pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": str(path)}
+    ).state_dict()
+    ours = load(Timm(model="test_vit", weights=str(path))).sized.original.state_dict()
+    assert all(torch.equal(ours[name], timms[name]) for name in timms)
+
+
+@pytest.mark.parametrize("extra", [{}, {"mask_token": torch.zeros(1, 64)}])
+def test_patches_of_another_size_are_refused(extra, tmp_path):
+    state = timm.create_model("test_vit", patch_size=32).state_dict() | extra
+    torch.save(state, tmp_path / "coarse.pth")
+    with pytest.raises(UserError, match=r"1 keys of another shape or kind: patch_embed\.proj"):
+        load(Timm(model="test_vit", weights=str(tmp_path / "coarse.pth")))
+
+
+def test_averaged_weights_are_preferred_as_by_timm(tmp_path):
+    path = tmp_path / "trained.pth"
+    content = {"state_dict": other_weights("test_vit"), "epoch": 3}
+    content["state_dict_ema"] = other_weights("test_vit", seed=2)
+    torch.save(content, path)
+    timms = timm.create_model(
+        "test_vit", pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": str(path)}
+    ).state_dict()
+    ours = load(Timm(model="test_vit", weights=str(path))).sized.original.state_dict()
+    assert all(torch.equal(ours[name], timms[name]) for name in timms)
+    assert torch.equal(ours["cls_token"], content["state_dict_ema"]["cls_token"])
+
+
 def test_each_model_has_its_own_conversion():
     assert conversion_of("densenet121") != conversion_of("vit_base_patch16_224")
     assert conversion_of("regnety_002").__module__ == "timm.models.regnet"
@@ -185,6 +227,10 @@ def foreign(path):
     torch.save(other_weights("test_vit"), path)
 
 
+def in_a_container(path):
+    torch.save({"other": {}, "weights": other_weights(LITE)}, path)
+
+
 def another_lite(path):
     torch.save(other_weights("tf_efficientnet_lite2"), path)
 
@@ -200,7 +246,8 @@ def with_nan(path):
     [
         (hostile, "would run"),
         (truncated, "is damaged or not a checkpoint"),
-        (foreign, "keys missing"),
+        (foreign, r"has no tensor of 'tf_efficientnet_lite0', .* it contains cls_token, pos_embed"),
+        (in_a_container, "it contains other, weights; use a checkpoint of that model"),
         (another_lite, "keys of another shape"),
         (with_nan, "contains NaN"),
     ],
