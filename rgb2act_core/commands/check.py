@@ -80,9 +80,23 @@ def _show(result: CheckResult) -> None:
         )
     print(f"time: {_time(result)}")
     if memory := max((stage.memory or 0 for stage in result.stages), default=0):
-        print(f"memory: {format_bytes(memory)} at peak")
+        print(f"memory: {format_bytes(memory)} at peak{_kept_tokens(result)}")
     for finding in result.findings:
         print(f"data {finding.severity}: {finding}")
+
+
+def _kept_tokens(result: CheckResult) -> str:
+    """Return what alignment keeps in memory in addition, if it has to run."""
+    from ..store.stage_id import Stage
+    from ..system.formatting import format_bytes
+
+    aligns = any(
+        stage.status.id.stage is Stage.ALIGN and stage.status.state.pending
+        for stage in result.stages
+    )
+    if not aligns or result.kept is None:
+        return ""
+    return f", and up to {format_bytes(result.kept.tokens)} for all tokens if they fit"
 
 
 def _row(stage: Forecast) -> tuple[str, ...]:

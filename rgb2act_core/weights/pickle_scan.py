@@ -8,7 +8,7 @@ the process when the outermost one is hashed.
 from __future__ import annotations
 
 import pickletools
-from typing import IO
+from typing import IO, Any
 
 PICKLE_LIMIT = 64 << 20  # bytes; a pickle without its tensors has a few MB
 DEEPEST = 100  # tuples that contain each other
@@ -24,6 +24,7 @@ def check_pickle(stream: IO[bytes]) -> None:
     depths: list[int] = []  # of the objects on the stack: tuples around each other
     memo: dict[int, int] = {}
     try:
+        argument: Any
         for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
             if (position or 0) - start > PICKLE_LIMIT:
                 raise ValueError(f"its pickle has more than {PICKLE_LIMIT:,} bytes")

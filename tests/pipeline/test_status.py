@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -362,3 +363,44 @@ def test_a_short_run_reads_the_first_recorded_episodes(
     for stage in ("align", "train", "act"):
         assert found[stage].seconds
         assert "measured now: " in found[stage].basis
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, "collect extract/patchstats extract/randconv teacher/cloudstats align train act"),
+        ({"policy.condition": "oracle"}, "collect train act"),
+        ({"policy.condition": "proprio_only"}, "collect train act"),
+        ({"policy.condition": "teacher"}, "collect teacher/cloudstats train act"),
+        ({"policy.condition": "single_backbone"}, "collect extract/patchstats train act"),
+        (
+            {"policy.condition": "end_to_end"},
+            "collect extract/patchstats extract/randconv train act",
+        ),
+        ({"act.replay": "true"}, "collect act"),
+    ],
+)
+def test_stages_that_a_run_does_not_do_need_nothing_before_its_data_are_recorded(
+    spec_file: SpecFile,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, str],
+    needed: str,
+) -> None:
+    options = [f"--set={key}={value}" for key, value in changes.items()]
+    command = ["check", str(spec_file("smoke")), "--no-time", "--root", str(tmp_path / "root")]
+    assert main([*command, *options, "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert " ".join(s["stage"] for s in stages if s["state"] != "not needed") == needed
+    idle = [stage for stage in stages if stage["state"] == "not needed"]
+    assert all((s["bytes"], s["seconds"], s["memory"]) == (0, 0, None) for s in idle)
+
+
+def test_tokens_that_alignment_keeps_in_memory_are_stated(
+    spec_file: SpecFile, tmp_path: Path, capsys: pytest.CaptureFixture[str], smoke_root: Path
+) -> None:
+    command = ["check", str(spec_file("smoke")), "--no-time", "--root"]
+    assert main([*command, str(tmp_path / "root")]) == 0
+    assert re.search(r"\nmemory: .* at peak, and up to .* for all tokens", capsys.readouterr().out)
+    assert main([*command, str(smoke_root)]) == 0  # where it has run
+    assert "for all tokens" not in capsys.readouterr().out
