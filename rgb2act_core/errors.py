@@ -44,12 +44,14 @@ class EnvironmentLost(Exception):  # noqa: N818 (a state rather than an error)
 def first_line(err: BaseException, longest: int = 160) -> str:
     """Return the first line of an error's message, or its type if it has none.
 
-    It has at most ``longest`` characters and no full stop at its end. The quotation marks that
-    KeyError adds are left out.
+    It has at most ``longest`` characters and no full stop at its end. Control characters are
+    escaped, and the quotation marks that KeyError adds are left out.
     """
     text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)
     lines = text.strip().splitlines()
-    return next(iter(lines), "")[:longest].rstrip(". ") or type(err).__name__
+    line = next(iter(lines), "")[:longest]
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return shown[:longest].rstrip(". ") or type(err).__name__
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

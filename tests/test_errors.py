@@ -14,6 +14,7 @@ from rgb2act_core import UserError, first_line
         (ValueError("\n  no such layer\n"), "no such layer"),
         (KeyError("blocks"), "blocks"),
         (ValueError("'blocks' is missing in 'vit'"), "'blocks' is missing in 'vit'"),
+        (ValueError("part \x1b[31m\0"), r"part \x1b[31m\x00"),
         (ValueError(), "ValueError"),
         (ValueError("\n"), "ValueError"),
         (ValueError("..."), "ValueError"),

@@ -14,7 +14,8 @@ from .torch_archives import can_be_mapped
 
 INDEX = ".index.json"  # suffix of the index of a sharded checkpoint
 SHOWN = 8  # names listed in a message
-LONGEST_SHOWN = 120  # characters of each
+LONGEST_SHOWN = 255  # characters of each
+HEADER_LIMIT = 16 << 20  # bytes of the names of a safetensors file, some 100 for each tensor
 LONGEST_NAME = 255  # characters of a file's name
 _PATTERNS = (f"*.safetensors{INDEX}", f"*{INDEX}", "*.safetensors", "*.pth", "*.pt", "*.bin")
 _REPLACE = "download it again or use another file"
@@ -115,9 +116,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    with open_regular(path) as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    if HEADER_LIMIT < header < path.stat().st_size:
+        raise _unreadable(path, ValueError(f"its header has {header:,} bytes"))
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as err:
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, OverflowError) as err:
         raise _unreadable(path, err) from err
 
 
@@ -151,13 +156,13 @@ def _harmless() -> list[Any]:
     import numpy as np
 
     scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    kinds = (np.float64, np.float32, np.int64)
+    kinds = "?bBhHiIlLqQefdFD"
     return [
         argparse.Namespace,
         np.dtype,
         (scalar, "numpy.core.multiarray.scalar"),
         (scalar, "numpy._core.multiarray.scalar"),
-        *(type(np.dtype(kind)) for kind in kinds),
+        *{type(np.dtype(kind)) for kind in kinds},
     ]
 
 
@@ -195,8 +200,13 @@ def _reason(err: Exception) -> str:
 
 def shorten(names: list[str]) -> str:
     """Return the first few names, and how many more there are; each as ``readable``."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(readable, names[:SHOWN])) + more
+    return first_of([readable(name) for name in names[:SHOWN]], len(names))
+
+
+def first_of(texts: list[str], total: int) -> str:
+    """Return the first few texts, and how many more of ``total`` there are."""
+    more = f" and {total - SHOWN} more" if total > SHOWN else ""
+    return ", ".join(texts[:SHOWN]) + more
 
 
 def readable(name: str) -> str:

@@ -35,10 +35,10 @@ def locate_weights(weights: str, official: OfficialWeights, component: str) -> P
         path = Path(weights).expanduser()
         problem = "" if weights and path.exists() else "do not exist"
     except (OSError, RuntimeError, ValueError) as err:  # an unknown user, or no possible name
-        problem = f"cannot be looked up ({(getattr(err, 'strerror', None) or first_line(err))})"
+        problem = f"cannot be looked up ({getattr(err, 'strerror', None) or first_line(err)})"
     if problem:
         advice = f"give a path{_without_a_path(official)}"
-        raise UserError(f"{component}: weights {weights!r:.80} {problem}; {advice}")
+        raise UserError(f"{component}: weights {weights!r} {problem}; {advice}")
     return path
 
 

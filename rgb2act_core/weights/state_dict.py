@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from .checkpoint_files import readable, shorten
+from .checkpoint_files import first_of, readable, shorten
 
 if TYPE_CHECKING:
     import torch
@@ -40,15 +40,15 @@ def load_strict(
     missing = [key for key in expected if key not in tensors]
     unexpected = [key for key in tensors if key not in expected]
     problems = {
-        f"{len(missing)} of {len(expected)} keys missing": missing,
-        f"{len(unexpected)} keys unexpected": unexpected,
-        f"{len(wrong)} keys of another shape or kind": wrong,
+        f"{len(missing)} of {len(expected)} keys missing": shorten(missing),
+        f"{len(unexpected)} keys unexpected": shorten(unexpected),
+        f"{len(wrong)} keys of another shape or kind": first_of(wrong, len(wrong)),
     }
     if any(problems.values()):
         advice = "use a checkpoint of the model that the config names"
         raise UserError(
             *(
-                f"{source}: {problem}: {shorten(keys)}; {advice}"
+                f"{source}: {problem}: {keys}; {advice}"
                 for problem, keys in problems.items()
                 if keys
             )
@@ -69,7 +69,12 @@ def _describe(tensor: Any) -> str:
     if not hasattr(tensor, "is_floating_point"):
         return type(tensor).__name__
     kind = " of complex numbers" if tensor.is_complex() else " of integers"
-    return str(list(tensor.shape)) + ("" if tensor.is_floating_point() else kind)
+    return shown_shape(tensor.shape) + ("" if tensor.is_floating_point() else kind)
+
+
+def shown_shape(shape: Sequence[int]) -> str:
+    """Return a shape for messages; of a hostile file, it can have thousands of dimensions."""
+    return str(list(shape)) if len(shape) < 10 else f"[{len(shape)} dimensions]"
 
 
 def _uncounted(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from ..errors import UserError, first_line
 from ..system.progress import say
 from .checkpoint_files import shorten
+from .state_dict import shown_shape
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+AVERAGED = ("state_dict_ema", "model_ema")
 CONTAINERS = (
-    *("state_dict_ema", "model_ema", "state_dict", "model"),  # in timm's order
+    *(*AVERAGED, "state_dict", "model"),  # in timm's order
     *("model_state_dict", "net", "module", "teacher", "encoder"),
 )
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "teacher.", "vision_model.")
@@ -41,52 +46,90 @@ def named_tensors(
     tensor without values or data, and an index that is too large. ``source`` names the checkpoint
     in messages.
     """
-    tensors, removed = _search(content, tuple(marks), source, LEVELS, set())
-    if removed and _identified(tensors, marks):
-        say(f"{source}: reads the names without {' '.join(removed)}, which all tensors have")
+    held = content if isinstance(content, dict) else dict(content)
+    found = _search(held, tuple(marks), LEVELS, set())
+    tensors = {name: _plain(tensor) for name, tensor in found.tensors.items()}
+    if found.steps and found.identified:
+        say(f"{source}: {found.described}")
+    for key in found.keys:
+        raise UserError(f"{source}: has the key {key}, expected a name; {_OFFICIAL}")
+    for name, tensor in tensors.items():
+        if fault := _fault(tensor):
+            raise UserError(f"{source}: tensor {name!r:.80} {fault}; {_OFFICIAL}")
     _check_indices(tensors, source)
     return tensors
 
 
+@attrs.frozen
+class _Found:
+    """Tensors of a checkpoint, and where they were."""
+
+    tensors: dict[str, Tensor]
+    keys: tuple[str, ...]  # other keys of tensors than names
+    identified: bool  # whether a name begins with one of the marks
+    steps: tuple[str, ...] = ()  # containers in brackets that were opened, and prefixes removed
+
+    @property
+    def described(self) -> str:
+        """What was done to find the tensors."""
+        containers = [step for step in self.steps if step.startswith("[")]
+        prefixes = [step for step in self.steps if not step.startswith("[")]
+        shown = f"reads {' '.join(containers) or 'the names'}"
+        if any(container[1:-1] in AVERAGED for container in containers):
+            shown += ", the averaged weights,"
+        return f"{shown} without {' '.join(prefixes)}" if prefixes else shown.rstrip(",")
+
+
 def _search(
-    content: Mapping[Any, Any],
-    marks: tuple[str, ...],
-    source: str | Path,
-    levels: int,
-    opened: set[int],
-) -> tuple[dict[str, Tensor], list[str]]:
+    content: dict[Any, Any], marks: tuple[str, ...], levels: int, opened: set[int]
+) -> _Found:
     """Return the first tensors that ``marks`` identify, or else the largest group.
 
-    The prefixes and containers that their names are without come second. ``opened`` has the
-    identities of containers that are not opened again.
+    ``opened`` has the identities of containers that are not opened again.
     """
-    tensors, removed = _tensors(content, source), list[str]()
-    while len(removed) < levels and not _identified(tensors, marks):
-        prefix = next(
-            (p for p in PREFIXES if tensors and all(n.startswith(p) for n in tensors)), ""
-        )
-        if not prefix:
-            break
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-        removed.append(prefix)
-    found = tensors, removed
-    if levels == 0 or _identified(tensors, marks):
+    found = _without_prefixes(content, marks, levels)
+    if levels == 0 or found.identified:
         return found
     for name in CONTAINERS:
-        inner = content.get(name)
-        if not isinstance(inner, Mapping) or id(inner) in opened:
+        inner = dict.get(content, name)
+        if not isinstance(inner, dict) or id(inner) in opened:
             continue
         opened.add(id(inner))
-        tensors, removed = _search(inner, marks, source, levels - 1, opened)
-        inside = tensors, [f"[{name}]", *removed]
-        if _identified(tensors, marks):
+        inside = _search(inner, marks, levels - 1, opened)
+        inside = attrs.evolve(inside, steps=(f"[{name}]", *inside.steps))
+        if inside.identified:
             return inside
-        found = inside if len(tensors) > len(found[0]) else found
+        found = inside if len(inside.tensors) > len(found.tensors) else found
     return found
+
+
+def _without_prefixes(content: dict[Any, Any], marks: tuple[str, ...], levels: int) -> _Found:
+    """Return the tensors of one container, without the prefixes that all names have."""
+    from torch import Tensor
+
+    # methods of the classes, because a file can set attributes of its objects with these names
+    held = [(key, value) for key, value in dict.items(content) if isinstance(value, Tensor)]
+    tensors = {key: value for key, value in held if isinstance(key, str)}
+    keys = tuple(f"{key!r:.40}" for key, _ in held if not isinstance(key, str))
+    steps = list[str]()
+    while len(steps) < levels and not _identified(tensors, marks):
+        shared = (p for p in PREFIXES if tensors and all(name.startswith(p) for name in tensors))
+        if not (prefix := next(shared, "")):
+            break
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        steps.append(prefix)
+    return _Found(tensors, keys, _identified(tensors, marks), tuple(steps))
 
 
 def _identified(tensors: Mapping[str, Any], marks: Sequence[str]) -> bool:
     return any(name.startswith(tuple(marks)) for name in tensors)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return a tensor without attributes, which a file can name like methods."""
+    from torch import Tensor
+
+    return Tensor.detach(tensor)
 
 
 @contextlib.contextmanager
@@ -101,7 +144,7 @@ def fitting(source: str | Path) -> Iterator[None]:
         ) from err
 
 
-def listed(content: Mapping[Any, Any]) -> str:
+def listed(content: dict[Any, Any]) -> str:
     """Return the first keys of a checkpoint and of its containers, for messages."""
     shown = shorten(list(map(str, content))) or "nothing"
     if inner := _container(content):
@@ -109,23 +152,8 @@ def listed(content: Mapping[Any, Any]) -> str:
     return shown
 
 
-def _container(content: Mapping[Any, Any]) -> str | None:
-    return next((c for c in CONTAINERS if isinstance(content.get(c), Mapping)), None)
-
-
-def _tensors(content: Mapping[Any, Any], source: str | Path) -> dict[str, Tensor]:
-    from torch import Tensor
-
-    found = {}
-    for key, value in content.items():
-        if not isinstance(value, Tensor):
-            continue
-        if not isinstance(key, str):
-            raise UserError(f"{source}: has the key {key!r:.40}, expected a name; {_OFFICIAL}")
-        if fault := _fault(value):
-            raise UserError(f"{source}: tensor {key!r:.80} {fault}; {_OFFICIAL}")
-        found[key] = value
-    return found
+def _container(content: dict[Any, Any]) -> str | None:
+    return next((c for c in CONTAINERS if isinstance(dict.get(content, c), dict)), None)
 
 
 def _fault(tensor: Tensor) -> str | None:
@@ -140,12 +168,13 @@ def _fault(tensor: Tensor) -> str | None:
         kind = str(tensor.dtype).removeprefix("torch.")
         return f"has values of the type {kind}, which PyTorch cannot convert"
     if not tensor.numel():
-        return f"has shape {list(tensor.shape)}, so it has no values"
+        return f"has shape {shown_shape(tensor.shape)}, so it has no values"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        return f"has shape {list(tensor.shape)}, which is more than its stored values"
+        return f"has shape {shown_shape(tensor.shape)}, which is more than its stored values"
     return None
 
 
+@functools.cache
 def _converts(dtype: torch.dtype) -> bool:
     import torch
 

@@ -154,3 +154,21 @@ def test_a_truncated_file_is_reported_as_damaged(tmp_path, suffix, keep):
     os.truncate(path, int(path.stat().st_size * keep))
     with pytest.raises(UserError, match="is damaged or not a checkpoint"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("shape", [[2**63, 0], [0, 2**64 - 1]])
+def test_an_impossible_shape_of_safetensors_is_told(tmp_path, shape):
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match=r"a\.safetensors: is damaged or not a checkpoint"):
+        read_checkpoint(path)
+
+
+def test_a_safetensors_file_with_too_many_names_is_refused(tmp_path):
+    entry = '"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    header = ("{" + ",".join(entry % i for i in range(400_000)) + "}").encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match=r"its header has 2\d,\d+,\d+ bytes"):
+        read_checkpoint(path)

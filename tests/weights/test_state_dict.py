@@ -107,3 +107,12 @@ def test_nan_and_infinite_parameters_are_refused(name: str, value: str) -> None:
     given[name].view(-1)[-1] = float(value)
     with pytest.raises(UserError, match=rf"a\.pth: tensor '{name}' contains NaN or infinity"):
         load_strict(Masked(), given, source="a.pth")
+
+
+def test_long_names_and_shapes_do_not_hide_what_was_expected():
+    long, deep = "x" * 100, torch.ones([1] * 60)
+    net = torch.nn.ParameterDict({long: torch.ones(3), "y": torch.ones(2)})
+    with pytest.raises(
+        UserError, match=rf"{long} \[2\] instead of \[3\], y \[60 dimensions\] inst"
+    ):
+        load_strict(net, {long: torch.ones(2), "y": deep}, source="a.pth")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,15 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
     ("content", "note"),
     [
         (TENSORS, ""),
-        (prefixed("module."), "without module., which all tensors have"),
+        (prefixed("module."), "a.pth: reads the names without module.\n"),
         (prefixed("_orig_mod."), "without _orig_mod."),
         (prefixed("model."), "without model."),
         (prefixed("backbone."), "without backbone."),
         (prefixed("teacher.backbone."), "without teacher. backbone."),
         (prefixed("vision_model."), "without vision_model."),
-        ({"model": prefixed("module."), "epoch": 3}, "without [model] module."),
-        ({"state_dict": TENSORS}, "without [state_dict]"),
-        ({"teacher": prefixed("backbone.")}, "without [teacher] backbone."),
+        ({"model": prefixed("module."), "epoch": 3}, "reads [model] without module.\n"),
+        ({"state_dict": TENSORS}, "reads [state_dict]\n"),
+        ({"teacher": prefixed("backbone.")}, "reads [teacher] without backbone.\n"),
     ],
 )
 def test_prefixes_that_all_tensors_have_are_removed(
@@ -49,14 +50,17 @@ OTHERS = {"stem.weight": torch.zeros(3), "blocks.0.bias": torch.ones(2)}
 @pytest.mark.parametrize(
     ("content", "container"),
     [
-        ({"state_dict": OTHERS, "state_dict_ema": TENSORS}, "[state_dict_ema]"),  # as timm
-        ({"model": OTHERS, "model_ema": TENSORS}, "[model_ema]"),
+        (
+            {"state_dict": OTHERS, "state_dict_ema": TENSORS},
+            "[state_dict_ema], the averaged weights\n",
+        ),  # as timm
+        ({"model": OTHERS, "model_ema": TENSORS}, "[model_ema], the averaged weights\n"),
         ({"model": OTHERS, "state_dict": TENSORS}, "[state_dict]"),
         ({"model": {"x": torch.ones(1)}, "state_dict": TENSORS}, "[state_dict]"),
         ({"state_dict_ema": None, "state_dict": TENSORS}, "[state_dict]"),
         (
             {"loss": torch.ones(1), "model_state_dict": prefixed("module.")},
-            "[model_state_dict] mod",
+            "[model_state_dict] without module.",
         ),
         ({"net": {"model": TENSORS}}, "[net] [model]"),
     ],
@@ -66,7 +70,26 @@ def test_the_container_that_has_the_model_is_read(
 ) -> None:
     found = named_tensors(content, ("stem.",), "a.pth")
     assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
-    assert f"without {container}" in capsys.readouterr().err
+    assert f"a.pth: reads {container}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("other", [{"n": torch.zeros(0)}, {0: torch.ones(1)}])
+def test_faults_of_a_container_that_is_not_read_do_not_matter(other: dict[Any, Any]) -> None:
+    content = {"state_dict_ema": other, "state_dict": TENSORS}
+    assert named_tensors(content, ("stem.",), "a.pth").keys() == TENSORS.keys()
+
+
+def test_attributes_that_a_file_sets_do_not_hide_methods() -> None:
+    inner = collections.OrderedDict(TENSORS)
+    content = collections.OrderedDict(model=inner)
+    for held in (inner, content):
+        vars(held).update(dict.fromkeys(("items", "get", "keys", "values"), 1))
+    weight = torch.ones(3)
+    vars(weight).update(dict.fromkeys(("numel", "to", "element_size", "is_floating_point"), 1))
+    inner["stem.weight"] = weight
+    found = named_tensors(content, ("stem.",), "a.pth")
+    assert found["stem.weight"].numel() == 3
+    assert listed(content) == "model; model: stem.weight, blocks.0.bias"
 
 
 def test_containers_that_contain_themselves_are_read_once() -> None:
@@ -87,7 +110,7 @@ def test_a_prefix_of_the_official_names_is_kept() -> None:
 
 def test_names_that_cannot_be_printed_are_escaped_and_shortened() -> None:
     text = listed({"\x1b[31mred\n\nfoo: ok": 1, "y" * 10**6: 1})
-    assert text == "\\x1b[31mred\\n\\nfoo: ok, " + "y" * 120 + "..."
+    assert text == "\\x1b[31mred\\n\\nfoo: ok, " + "y" * 255 + "..."
 
 
 def test_without_marks_the_largest_group_is_returned() -> None:
