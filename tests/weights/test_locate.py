@@ -208,5 +208,5 @@ def test_importing_the_package_does_not_import_torch():
 
 @pytest.mark.parametrize("path", ["~no-such-user/a.pth", "a" * 300, "a\0b", ""])
 def test_a_path_that_cannot_exist_is_told(path):
-    with pytest.raises(UserError, match=r"^net: weights '.{0,300} (cannot be looked up|do not)"):
+    with pytest.raises(UserError, match=r"^net: weights '.* (cannot be looked up|do not)"):
         locate_weights(path, ADDRESS, "net")

@@ -16,6 +16,7 @@ from rgb2act_core.weights import OfficialWeights
 from .config import refuse
 
 SUGGESTED = 3  # names in a message
+LONGEST = 80  # characters of a name in a message
 LISTED = "rgb2act backbones --timm PATTERN lists the names"
 
 
@@ -44,7 +45,8 @@ def config_of(model: str) -> Any:
         except RuntimeError:  # an unknown tag
             found = None
     if found is None:
-        raise refuse(f"there is no model {model!r:.80}{_similar(model)}; {LISTED}")
+        shown = model if len(model) <= LONGEST else f"{model[:LONGEST]}..."
+        raise refuse(f"there is no model {shown!r}{_similar(model)}; {LISTED}")
     return found
 
 
@@ -52,7 +54,7 @@ def _similar(model: str) -> str:
     """Return what a message adds about names that contain or resemble that of no model."""
     text = model.lower()
     known = list(dict.fromkeys([*timm.list_models(), *names()]))
-    containing = [name for name in known if text in name.lower()]
+    containing = [name for name in known if text and text in name.lower()]
     if not containing:
         return did_you_mean(text, known)
     first = sorted(containing, key=lambda name: (not name.lower().startswith(text), len(name)))

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(rows: list[dict[str, Any]], total: int, args: argparse.Namespace) -> None:
     if not rows:
-        print(f"no model of timm has {args.timm!r} in its name, or as its pattern")
+        print(f"no name of a model of timm contains {args.timm!r}, or matches it as a pattern")
         return
     cells = [COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]

@@ -44,9 +44,8 @@ class Timm:
     of a pyramid, counted from 0, or from the end if negative, or a stride in pixels, such as
     ``"stride8"``. If omitted: the last block, or the deepest stage with stride 16 of a pyramid."""
     layers: tuple[Layer, ...] = attrs.field(default=(), validator=deep_iterable(known_layer))
-    """Several layers instead of one. Their channels are concatenated in the order of the model,
-    whatever the order here. Coarser maps are resampled
-    to the grid of the finest one, bilinearly."""
+    """Several layers instead of one. Their channels are concatenated in the order of the model.
+    Coarser maps are resampled to the grid of the finest one, bilinearly."""
     size: int | None = attrs.field(default=None, validator=optional([ge(1), le(LARGEST)]))
     """Height and width in pixels that images are resized to, ignoring the aspect ratio. If omitted,
     images keep their shape: each side is scaled by ``scale`` and rounded to the nearest multiple of

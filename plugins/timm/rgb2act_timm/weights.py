@@ -100,17 +100,24 @@ def _converted(net: nn.Module, tensors: Mapping[str, Tensor], model: str) -> dic
     except TypeError:  # older conversions take the tensors only, as timm allows
         found = convert(dict(tensors))
     return {
-        name: tensors[name] if _is_other_kernel(name, tensor, tensors.get(name)) else tensor
+        name: _kernel_before(name, tensor, tensors)
         for name, tensor in found.items()
         if isinstance(tensor, Tensor)
     }
 
 
-def _is_other_kernel(name: str, converted: Tensor, original: Tensor | None) -> bool:
-    """Return whether a kernel was resampled; position embeddings can have 4 dimensions too."""
-    if original is None or original.ndim != 4 or converted.ndim != 4 or "pos" in name:
-        return False
-    return converted.shape != original.shape
+def _kernel_before(name: str, converted: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return a converted tensor, or the kernel that it was resampled from.
+
+    Position embeddings can have 4 dimensions too, and may be resampled.
+    """
+    if converted.ndim != 4 or "pos" in name:
+        return converted
+    if any(tensor.numel() == converted.numel() for tensor in tensors.values()):
+        return converted  # which may be reshaped, but is not resampled
+    kernels = (tensor for tensor in tensors.values() if tensor.ndim == 4)
+    alike = (kernel for kernel in kernels if kernel.shape[:2] == converted.shape[:2])
+    return next(alike, converted)
 
 
 def conversion_of(model: str) -> Callable[..., Mapping[str, Any]] | None:

@@ -1,5 +1,7 @@
 """The backbone follows its config."""
 
+import resource
+
 import pytest
 import timm
 import torch
@@ -28,9 +30,23 @@ def test_tokens_do_not_depend_on_the_sizes_of_earlier_images():
 
 
 def test_a_grid_is_found_without_resampling_embeddings():
-    vit = backbone("test_vit", size=8192)  # tables of relative positions would take gigabytes
-    assert vit.grid(64, 96) == (512, 512)
+    vit = backbone("vit_relpos_small_patch16_224", size=2048)  # its tables would take gigabytes
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert vit.grid(64, 96) == (128, 128)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
     assert vit.sized.size is None
+
+
+def test_a_grid_is_found_by_resampling_if_the_network_reads_values(monkeypatch):
+    def reads(self, img_size):
+        assert float(self.pos_embed.sum()) != 1e9
+        resampled(self, img_size=img_size)
+
+    vit = backbone("test_vit")
+    resampled = type(vit.sized.original).set_input_size
+    monkeypatch.setattr(type(vit.sized.original), "set_input_size", reads)
+    assert vit.grid(64, 96) == (4, 6)
+    assert vit.sized.size == (64, 96)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +112,7 @@ def test_lower_precision_returns_float32_tokens(precision):
         ({"model": "vit_base_patch14_dinov3"}, r"no model 'vit_base_patch14_dinov3'; did you mean"),
         ({"model": "VIT_TINY"}, r"no model 'VIT_TINY'; did you mean 'vit_tiny_"),
         ({"model": "dinov2"}, r"no model 'dinov2'; did you mean '.*dinov2'"),
-        ({"model": "a" * 5000}, r"^timm: there is no model 'a{79}; rgb2act backbones"),
+        ({"model": "a" * 5000}, r"^timm: there is no model 'a{80}\.\.\.'; rgb2act backbones"),
         ({"model": "resnet18.a9_in1k"}, r"no model 'resnet18.a9_in1k'; did you mean 'resnet18.a"),
         ({"layer": 9}, r"layer 9 does not exist; 'test_efficientnet' has layers 0 to 4"),
         ({"layer": "stride64"}, r"no layer 'stride64'; it has 'stride2', 'stride4'"),

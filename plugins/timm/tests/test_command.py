@@ -59,7 +59,7 @@ def test_a_shell_pattern_matches_whole_names(capsys):
 
 def test_no_model_is_an_exit_code(capsys):
     assert main(["backbones", "--timm", "no such"]) == 1
-    assert "no model of timm has 'no such'" in capsys.readouterr().out
+    assert "no name of a model of timm contains 'no such'" in capsys.readouterr().out
 
 
 def test_a_wrong_image_size_is_refused(capsys):

@@ -108,7 +108,7 @@ def test_official_layouts_are_read_as_timm_reads_them(model, layout, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model", ["efficientvit_m0", "levit_128s", "repvit_m0_9", "shvit_s1", "test_vit"]
+    "model", ["efficientvit_m0", "iformer_t", "levit_128s", "repvit_m0_9", "shvit_s1"]
 )
 def test_norms_that_belong_to_the_classifier_are_left_out(model, tmp_path):
     state = other_weights(model, classes=1000)
@@ -128,10 +128,11 @@ def test_position_embeddings_of_another_size_are_resampled_as_by_timm(tmp_path):
     assert all(torch.equal(ours[name], timms[name]) for name in timms)
 
 
+@pytest.mark.parametrize("prefix", ["", "visual.trunk."])
 @pytest.mark.parametrize("extra", [{}, {"mask_token": torch.zeros(1, 64)}])
-def test_patches_of_another_size_are_refused(extra, tmp_path):
+def test_patches_of_another_size_are_refused(prefix, extra, tmp_path):
     state = timm.create_model("test_vit", patch_size=32).state_dict() | extra
-    torch.save(state, tmp_path / "coarse.pth")
+    torch.save({prefix + name: t for name, t in state.items()}, tmp_path / "coarse.pth")
     with pytest.raises(UserError, match=r"1 keys of another shape or kind: patch_embed\.proj"):
         load(Timm(model="test_vit", weights=str(tmp_path / "coarse.pth")))
 
