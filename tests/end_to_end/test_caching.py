@@ -13,6 +13,7 @@ import torch
 
 from rgb2act_core.pipeline import chain
 from rgb2act_core.spec.reader import read_spec
+from rgb2act_core.store.stage_id import StageState
 
 pytestmark = pytest.mark.slow
 
@@ -188,6 +189,7 @@ def test_only_needed_features_are_extracted(
     found = [p for p in tmp_path.glob("store/features/*") if p.is_dir()]
     assert len(found) == features
     assert len([p for p in tmp_path.glob("store/embeddings/*") if p.is_dir()]) == embeddings
-    planned = [s for s in check(spec, tmp_path).stages if s.status.id.variant]
-    assert len(planned) == features + embeddings
+    planned = [s.status.state for s in check(spec, tmp_path).stages if s.status.id.variant]
+    assert planned.count(StageState.NOT_NEEDED) == len(backbones) - features
+    assert planned.count(StageState.CACHED) == features + embeddings
     assert verify(folder).problems == ()
