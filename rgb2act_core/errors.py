@@ -49,9 +49,13 @@ def first_line(err: BaseException, longest: int = 160) -> str:
     """
     text = str(err.args[0]) if isinstance(err, KeyError) and err.args else str(err)
     lines = text.strip().splitlines()
-    line = next(iter(lines), "")[:longest]
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    shown = printable(next(iter(lines), "")[:longest])
     return shown[:longest].rstrip(". ") or type(err).__name__
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes in place of control characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

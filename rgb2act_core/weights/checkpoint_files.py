@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, first_line
+from ..errors import UserError, first_line, printable
 from ..system.input_files import check_regular, open_regular, read_json_text
 from .torch_archives import can_be_mapped
 
@@ -178,8 +178,7 @@ def _unreadable(path: Path, err: Exception) -> UserError:
     if head.startswith(b"version https://git-lfs"):
         return UserError(f"{path}: is a Git LFS pointer, not the file; run 'git lfs pull'")
     code = re.search(r"(?:GLOBAL|global|class|function) ([\w.]*\w\.\w+)", str(err))
-    own = "torch._utils."  # a name cut off by the end of the file, not an attack
-    if isinstance(err, pickle.UnpicklingError) and code and not code[1].startswith(own):
+    if isinstance(err, pickle.UnpicklingError) and code:
         return UserError(
             f"{path}: was not loaded because it would run {code[1]!r}, which no weights need;"
             " use the official file"
@@ -211,5 +210,5 @@ def first_of(texts: list[str], total: int) -> str:
 
 def readable(name: str) -> str:
     """Return a name for messages: shortened, and with escapes in place of control characters."""
-    shown = name if name.isprintable() else repr(name)[1:-1]
+    shown = printable(name[: LONGEST_SHOWN + 1])
     return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import attrs
 
+PICKLE_LIMIT = 64 << 20  # bytes; a pickle without its tensors has a few MB
 OPERATIONS = 4_000_000  # a checkpoint has some 20 for each tensor
 WORK = 10_000_000  # values that are hashed or copied
 LARGEST_TUPLE = 100_000  # values in a tuple, and in those that it contains
@@ -41,9 +42,12 @@ def check_pickle(stream: IO[bytes]) -> None:
     """Read one pickle from a stream. Raises ValueError if it should not be unpickled."""
     scan = _Scan()
     argument: Any
+    start = stream.tell()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if count > OPERATIONS:
             raise ValueError(f"its pickle has more than {OPERATIONS:,} operations")
+        if stream.tell() - start > PICKLE_LIMIT:
+            raise ValueError(f"its pickle has more than {PICKLE_LIMIT:,} bytes")
         try:
             scan.follow(opcode, argument, count)
         except (IndexError, KeyError) as err:

@@ -51,8 +51,8 @@ def named_tensors(
     tensors = {name: _plain(tensor) for name, tensor in found.tensors.items()}
     if found.steps and found.identified:
         say(f"{source}: {found.described}")
-    for key in found.keys:
-        raise UserError(f"{source}: has the key {key}, expected a name; {_OFFICIAL}")
+    if found.keys:
+        raise UserError(f"{source}: has the key {found.keys[0]}, expected a name; {_OFFICIAL}")
     for name, tensor in tensors.items():
         if fault := _fault(tensor):
             raise UserError(f"{source}: tensor {name!r:.80} {fault}; {_OFFICIAL}")

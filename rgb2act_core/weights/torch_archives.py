@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from ..system.input_files import check_memory, open_regular
-from .pickle_scan import check_pickle
+from .pickle_scan import PICKLE_LIMIT, check_pickle
 
-PICKLE_LIMIT = 64 << 20  # bytes; a pickle without its tensors has a few MB
 OTHER_LIMIT = 1 << 20  # bytes of a member that is neither the pickle nor a storage
 _ZIP_START = b"PK\x03\x04"
 _LEGACY_START = 0x1950A86A20F9469CFC6C  # the first object of a file from before torch 1.6

@@ -24,7 +24,7 @@ from rgb2act_core.weights.pickle_scan import check_pickle
 START = b"\x80\x02}"  # protocol 2, a dictionary
 KEY = START + b"X\x01\0\0\0a"  # and a key of it
 END = b"K\1s."  # the value of a key, and the end
-BYTES = b"c__builtin__\nbytearray\n"
+BYTES, NEWER_BYTES = b"c__builtin__\nbytearray\n", b"cbuiltins\nbytearray\n"
 ENCODE = b"c_codecs\nencode\n"
 DTYPE = b"cnumpy\ndtype\n"
 SET = b"c__builtin__\nset\n"
@@ -67,6 +67,14 @@ HOSTILE = {
     "large number of an object": (START + b"r" + struct.pack("<I", 200_000_000) + b".", "numbers"),
     "the same in text": (START + b"p2000000000\n.", "numbers an object 2,000,000,000"),
     "array of zeros": (KEY + BYTES + LARGE + b"\x85Rs.", "an array of bytes made of int"),
+    "array of zeros, Python 3": (
+        KEY + NEWER_BYTES + LARGE + b"\x85Rs.",
+        "an array of bytes made of int",
+    ),
+    "unknown function of torch": (
+        KEY + b"ctorch._utils\n_rebuild_all\n" + LARGE + b"\x85Rs.",
+        "would run 'torch._utils._rebuild_all', which no weights need",
+    ),
     "array as long as a tensor says": (
         KEY + BYTES + LONGS + b"]" + LARGE + b"a\x85R\x85Rs.",
         "would run 'torch.LongTensor'",
@@ -166,6 +174,13 @@ def test_the_operations_of_a_pickle_are_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(pickle_scan, "OPERATIONS", 1000)
     path = archived(KEY + b"(" + b"N0" * 600 + b"ls.", tmp_path / "a.pth")
     with pytest.raises(UserError, match="its pickle has more than 1,000 operations"):
+        read_checkpoint(path)
+
+
+def test_the_bytes_of_a_pickle_are_limited_in_files_from_before_torch_1_6(tmp_path, monkeypatch):
+    monkeypatch.setattr(pickle_scan, "PICKLE_LIMIT", 1000)
+    path = legacy(KEY + b"(" + b"N0" * 600 + b"ls.", tmp_path / "a.pth")
+    with pytest.raises(UserError, match="its pickle has more than 1,000 bytes"):
         read_checkpoint(path)
 
 
