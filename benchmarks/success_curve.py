@@ -39,15 +39,13 @@ def spec_for(base: dict[str, Any], scale: float, seed: int, baselines: list[str]
     }
 
 
-def run(
-    base: dict[str, Any], root: Path, scale: float, seed: int, baselines: list[str]
-) -> list[Outcome]:
+def run(base: dict[str, Any], scale: float, seed: int, given: argparse.Namespace) -> list[Outcome]:
     """Run one spec and return its outcomes."""
-    spec = spec_for(base, scale, seed, baselines)
+    root, spec = given.root, spec_for(base, scale, seed, given.baselines)
     path = root / "specs" / f"{spec['name']}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(tomli_w.dumps(spec))
-    return list(outcomes_of(run_spec(path, root), root, "aligned", scale, seed))
+    return list(outcomes_of(run_spec(path, root, *given.set), root, "aligned", scale, seed))
 
 
 def main() -> None:
@@ -61,14 +59,16 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES)
     parser.add_argument("--jobs", type=int, default=2, help="number of parallel runs")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of results.json")
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change the spec")
     options = parser.parse_args()
+    options.set = [part for value in options.set for part in ("--set", value)]
     base = tomllib.loads(options.spec.read_text())
-    extract = [sys.executable, "-m", "rgb2act_core", "extract", str(options.spec)]
+    extract = [sys.executable, "-m", "rgb2act_core", "extract", str(options.spec), *options.set]
     subprocess.run([*extract, "--root", str(options.root)], check=True)
     results = OutcomesFile(options.out / "results.json")
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         todo = [
-            pool.submit(run, base, options.root, scale, seed, options.baselines)
+            pool.submit(run, base, scale, seed, options)
             for scale in options.scales
             for seed in options.seeds
         ]
