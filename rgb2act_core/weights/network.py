@@ -11,11 +11,14 @@ TIMEOUT = 5.0  # seconds
 
 def reason_unreachable(url: str) -> str | None:
     """Return why the server of ``url`` cannot be reached; None if it answers or behind a proxy."""
-    parts = urllib.parse.urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+    except ValueError as err:
+        return f"{url!r:.80} is not a URL: {str(err).lower()}"
+    host, proxies = parts.hostname or "", urllib.request.getproxies()
+    if (parts.scheme in proxies or "all" in proxies) and not urllib.request.proxy_bypass(host):
         return None
-    port = parts.port or (80 if parts.scheme == "http" else 443)
     try:
         socket.create_connection((host, port), TIMEOUT).close()
     except OSError as err:

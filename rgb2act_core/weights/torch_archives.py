@@ -57,6 +57,8 @@ def _check_zip(path: Path, archive: zipfile.ZipFile) -> bool:
     if (double := names.most_common(1)) and double[0][1] > 1:  # libraries choose differently
         raise ValueError(f"two parts are named {double[0][0]!r:.80}")
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if members and all(name.endswith(".npy") for name in members):
+        raise ValueError("an archive of NumPy, which is not read")
     if len(pickles) != 1:
         raise ValueError("a zip archive that torch.save did not write")
     folder = pickles[0].removesuffix("data.pkl")

@@ -20,6 +20,7 @@ class Server(ThreadingHTTPServer):
 
     body, etag, cuts, status = BODY, '"one"', (), 200
     ranges = True
+    stated = ""  # length of the body, if not the true one
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -44,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.send_response(206 if asked and same else 200)
         self.send_header("ETag", server.etag)
-        self.send_header("Content-Length", str(len(server.body) - start))
+        self.send_header("Content-Length", server.stated or str(len(server.body) - start))
         self.end_headers()
         cut = server.cuts[len(server.asked) - 1] if len(server.asked) <= len(server.cuts) else None
         self.wfile.write(server.body[start:][:cut])
@@ -92,6 +93,12 @@ def test_a_connection_without_data_is_an_error_and_the_partial_file_stays(server
     assert download.fetch(server.url, "big.pth", sha256=SHA).read_bytes() == BODY
     assert server.asked[-1] == "bytes=5000-"
     assert leftovers(tmp_path) == ["big.pth"]
+
+
+@pytest.mark.parametrize("stated", ["abc", "-1", "²", "9" * 5000])
+def test_a_length_that_is_no_number_is_ignored(server, stated):
+    server.stated = stated
+    assert download.fetch(server.url, "big.pth", sha256=SHA).read_bytes() == BODY
 
 
 def test_a_partial_file_of_another_version_is_not_resumed(server):

@@ -34,10 +34,16 @@ def test_the_reason_is_given() -> None:
     assert reason_unreachable(f"https://127.0.0.1:{closed_port()}") == "connection refused"
 
 
-def test_a_proxy_is_asked_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+def test_a_proxy_is_asked_instead(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.delenv("no_proxy")
-    monkeypatch.setenv("https_proxy", "http://proxy:1")
+    monkeypatch.setenv(variable, "http://proxy:1")
     assert reason_unreachable(f"https://127.0.0.1:{closed_port()}") is None
+
+
+@pytest.mark.parametrize("url", ["https://hub:x/a", "https://hub:99999", "http://[::1"])
+def test_an_address_that_is_no_url_is_told(url: str) -> None:
+    assert f"{url!r} is not a URL: " in str(reason_unreachable(url))
 
 
 def test_the_hub_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:

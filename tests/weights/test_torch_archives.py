@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -40,6 +41,12 @@ def rezip(path: Path, change: Change = lambda _, data: data, deflated: bool = Fa
 
 def test_compressed_archives_are_read_right(tmp_path: Path) -> None:
     assert same(read_checkpoint(rezip(tmp_path / "a.pth", deflated=True)))
+
+
+def test_an_archive_of_numpy_is_called_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "jax.npz", a=np.zeros(3))
+    with pytest.raises(UserError, match=r"jax\.npz: .*an archive of NumPy, which is not read"):
+        read_checkpoint(tmp_path / "jax.npz")
 
 
 def test_unknown_storages_and_shared_ones_are_read(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from rgb2act_core import UserError
 from .config import LARGEST
 
 SHOWN = 20  # models, unless --all is given
+UNKNOWN = "not known without weights"
 COLUMNS = ("model", "parameters", "channels", "tokens", "licence")
 
 
@@ -60,6 +61,8 @@ def _print(rows: list[dict[str, Any]], total: int, args: argparse.Namespace) -> 
     for row in cells:
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(padded).rstrip())
+    if any(row["problem"] for row in rows):
+        print("--json adds the reason where a model has no tokens for this image")
     if total > len(rows):
         print(f"{total - len(rows)} more; --all lists them")
 
@@ -69,9 +72,17 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["model"],
         f"{row['parameters'] / 1e6:.1f} M",
         "" if row["channels"] is None else str(row["channels"]),
-        row["problem"] or " x ".join(map(str, row["tokens"])),
+        _tokens(row),
         row["licence"],
     )
+
+
+def _tokens(row: dict[str, Any]) -> str:
+    if row["tokens"] is not None:
+        return " x ".join(map(str, row["tokens"]))
+    if row["problem"] == UNKNOWN:
+        return UNKNOWN
+    return "no token map" if row["channels"] is None else "not for this size"
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -49,13 +49,13 @@ class Timm:
     size: int | None = attrs.field(default=None, validator=optional([ge(1), le(LARGEST)]))
     """Height and width in pixels that images are resized to, ignoring the aspect ratio. If omitted,
     images keep their shape: each side is scaled by ``scale`` and rounded to the nearest multiple of
-    the stride of the coarsest layer."""
+    the stride of the coarsest chosen layer, or of the model's coarsest one if it needs that."""
     scale: float = attrs.field(default=1.0, validator=[ge(1 / 16), le(16.0)])
     """Factor by which both sides of an image are resized, such as 2 for small images. Only
     without ``size``."""
     crop: bool = False
-    """Whether only the centre of an image is used, as the model's own evaluation does. Without,
-    nothing at the borders is lost."""
+    """Whether only the centre of an image is used: the fraction of each side that the model's own
+    evaluation keeps, timm's ``crop_pct``. Without, nothing at the borders is lost."""
     precision: Literal["float32", "bfloat16", "float16"] = attrs.field(
         default="float32", validator=in_(("float32", "bfloat16", "float16"))
     )

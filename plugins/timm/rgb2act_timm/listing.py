@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
-import torch
-
 from rgb2act_core import UserError
 
 from .catalogue import config_of
+from .command import UNKNOWN
 from .config import Timm
 from .model import TimmBackbone
-from .sized import needs_values
+from .sized import UNFIT, create_without_values, needs_values
 
 
 def describe(model: str, height: int, width: int) -> dict[str, Any]:
@@ -29,19 +27,19 @@ def describe(model: str, height: int, width: int) -> dict[str, Any]:
         "licence": data.license or "not stated",
         "problem": "",
     }
-    with torch.device("meta"):
-        net = timm.create_model(model, pretrained=False, num_classes=0)
+    net = create_without_values(model)
     row["parameters"] = sum(parameter.numel() for parameter in net.parameters())
     try:
         backbone = TimmBackbone(net, data, Timm(model=model, weights="random"))
-    except UserError:
-        return {**row, "problem": "no token map"}
+    except UserError as err:
+        return {**row, "problem": str(err)}
     row["channels"] = backbone.info.dim
     try:
         return {**row, "tokens": list(backbone.grid(height, width))}
     except UserError as err:
         if not needs_values(err.__cause__):
-            return {**row, "problem": f"not for {height}x{width}; set size"}
-    except Exception:  # any error of a network that is run without values
-        pass
-    return {**row, "problem": "not known without weights"}
+            return {**row, "problem": str(err)}
+    except UNFIT as err:
+        if not needs_values(err):
+            raise
+    return {**row, "problem": UNKNOWN}

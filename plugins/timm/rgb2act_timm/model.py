@@ -18,9 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgb2act_core import first_line
 from rgb2act_core.interfaces import BackboneInfo
-from rgb2act_core.weights import locate_weights
 
 from .catalogue import config_of
 from .config import Timm, refuse
@@ -28,7 +26,7 @@ from .grids import grid_of
 from .layers import choose, is_pyramid, layers_of
 from .preprocess import nearest, prepare, target
 from .sized import UNFIT, SizedNetwork
-from .weights import load_file
+from .weights import load_file, weights_of
 
 
 class TimmBackbone:
@@ -43,9 +41,8 @@ class TimmBackbone:
         self.usual: list[torch.Size] | None = None  # shapes of the maps at the size of training
         self.grids: dict[tuple[int, int], tuple[int, int]] = {}  # by size of input
         self.layers = choose(self.all_layers, config.chosen, config.model)
-        self.multiple = max(layer.stride for layer in self.layers)
-        if self.sized.resizes:
-            self.multiple = max(layer.stride for layer in self.all_layers)
+        coarsest = max(layer.stride for layer in self.all_layers)
+        self.multiple = self.sized.multiple(self.layers, coarsest, self._trained)
         if config.size is not None and self._target(config.size, config.size)[0] != config.size:
             raise refuse(
                 f"size {config.size!r} is not a multiple of the stride, {self.multiple}; set size ="
@@ -116,7 +113,7 @@ class TimmBackbone:
         except UNFIT as err:
             raise refuse(
                 f"model {config.model!r}, trained with images of {trained[0]}x{trained[1]}, does"
-                f" not take images of {height}x{width} ({first_line(err)}); {advice}"
+                f" not take images of {height}x{width}; {advice}"
             ) from err
         return grid_of(
             shapes,
@@ -156,7 +153,7 @@ def load(config: Timm) -> TimmBackbone:
     Raises UserError if the model, its layers or its weights do not fit the config.
     """
     data = config_of(config.model)
-    path = locate_weights(config.weights, config.official, "timm")
+    path = weights_of(config)
     dtype: torch.dtype = getattr(torch, config.precision)
     net = create(config.model).to(dtype)
     if path is not None:

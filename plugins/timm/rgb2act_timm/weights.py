@@ -1,8 +1,8 @@
-"""Load a checkpoint into a network of timm."""
+"""Find a checkpoint, and load it into a network of timm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,37 @@ from timm.models import _builder
 from torch import Tensor, nn
 
 from rgb2act_core import UserError
-from rgb2act_core.weights import fitting, listed, load_strict, named_tensors, read_checkpoint
+from rgb2act_core.weights import (
+    fitting,
+    listed,
+    load_strict,
+    locate_weights,
+    named_tensors,
+    read_checkpoint,
+)
 
-from .packages import is_packaged, rename
-from .sized import UNFIT
+from .config import Timm, refuse
+from .packages import is_packaged, packaged, rename
+from .sized import create_without_values
+from .student_config import TimmStudentConfig
 
 LARGEST_KERNEL = 64  # pixels of a side that are converted; timm resamples kernels by dense matrices
+
+
+def weights_of(config: Timm | TimmStudentConfig) -> Path | None:
+    """Return the path of the weights that a config names; None for random ones.
+
+    Raises UserError if they are not available, which names the package that contains others.
+    """
+    try:
+        return locate_weights(config.weights, config.official, "timm")
+    except UserError as err:
+        other = packaged(config.model) if config.weights == "hub" else None
+        if other is None:
+            raise
+        raise UserError(
+            f"{err}, or set weights to 'package' for {other.name} ({other.source})"
+        ) from err
 
 
 def load_file(net: nn.Module, path: Path, model: str, data: Any, dtype: torch.dtype) -> None:
@@ -66,7 +91,7 @@ def _without_head(
 
     Besides the classifier, these can be a norm before it.
     """
-    head = create_valueless(model).state_dict().keys() - expected.keys()
+    head = create_without_values(model, classes=None).state_dict().keys() - expected.keys()
     return {name: tensor for name, tensor in tensors.items() if name not in head}
 
 
@@ -99,23 +124,26 @@ def _converted(net: nn.Module, tensors: Mapping[str, Tensor], model: str) -> dic
         found = convert(dict(tensors), net)
     except TypeError:  # older conversions take the tensors only, as timm allows
         found = convert(dict(tensors))
+    unchanged = {id(tensor) for tensor in found.values()}
+    sources = [tensor for tensor in tensors.values() if id(tensor) not in unchanged]
     return {
-        name: _kernel_before(name, tensor, tensors)
+        name: _kernel_before(name, tensor, sources)
         for name, tensor in found.items()
         if isinstance(tensor, Tensor)
     }
 
 
-def _kernel_before(name: str, converted: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+def _kernel_before(name: str, converted: Tensor, sources: Sequence[Tensor]) -> Tensor:
     """Return a converted tensor, or the kernel that it was resampled from.
 
-    Position embeddings can have 4 dimensions too, and may be resampled.
+    ``sources`` are the tensors that the conversion changes. Position embeddings can have 4
+    dimensions too, and may be resampled.
     """
     if converted.ndim != 4 or "pos" in name:
         return converted
-    if any(tensor.numel() == converted.numel() for tensor in tensors.values()):
+    if any(tensor.numel() == converted.numel() for tensor in sources):
         return converted  # which may be reshaped, but is not resampled
-    kernels = (tensor for tensor in tensors.values() if tensor.ndim == 4)
+    kernels = (tensor for tensor in sources if tensor.ndim == 4)
     alike = (kernel for kernel in kernels if kernel.shape[:2] == converted.shape[:2])
     return next(alike, converted)
 
@@ -124,7 +152,7 @@ def conversion_of(model: str) -> Callable[..., Mapping[str, Any]] | None:
     """Return timm's conversion of official checkpoints of a model, or None if it has none.
 
     timm passes it to the function that loads pretrained weights, and publishes it nowhere else. So
-    that function is replaced while timm builds the model, without values if possible.
+    that function is replaced while timm builds the model, without values.
     """
     found: list[Callable[..., Mapping[str, Any]] | None] = []
 
@@ -136,18 +164,12 @@ def conversion_of(model: str) -> Callable[..., Mapping[str, Any]] | None:
     usual = _builder.load_pretrained
     _builder.load_pretrained = loads
     try:
-        create_valueless(model, pretrained=True, num_classes=0)
+        create_without_values(model, pretrained=True)
     finally:
         _builder.load_pretrained = usual
-    return found[-1] if found else None  # the last one, as parts of a model load before it
-
-
-def create_valueless(model: str, **options: Any) -> nn.Module:
-    """Return timm's network on the device ``meta``, or with values if it reads some."""
-    try:
-        with torch.device("meta"):
-            found: nn.Module = timm.create_model(model, **options)
-    except UNFIT:  # as many do in older versions of timm
-        with torch.random.fork_rng(devices=[]):
-            found = timm.create_model(model, **options)
-    return found
+    if not found:
+        raise refuse(
+            f"timm {timm.__version__} does not tell how it converts weights of {model!r}; install"
+            " timm 1.0.31"
+        )
+    return found[-1]  # parts of a model load before it

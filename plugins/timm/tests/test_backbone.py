@@ -86,6 +86,31 @@ def test_native_sizes_are_rounded_to_the_stride():
     assert backbone("test_vit").grid(1, 1) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("model", "layer", "size", "grid"),
+    [
+        ("hrnet_w18_small", None, (240, 320), (16, 20)),  # its branches need a multiple of 32
+        ("hrnet_w18_small", "stride4", (64, 96), (16, 24)),
+        ("test_efficientnet", None, (240, 320), (15, 20)),
+    ],
+)
+def test_sides_are_multiples_of_the_coarsest_stride_only_where_needed(model, layer, size, grid):
+    model = backbone(model, layer=layer)
+    assert model.grid(*size) == grid
+    tokens = model.encode(frames(b=1, v=1, h=size[0], w=size[1]))
+    assert tokens.shape[2] == grid[0] * grid[1]
+
+
+def test_a_crop_keeps_the_same_fraction_of_both_sides():
+    rgb = frames(b=1, v=1, h=160, w=320)
+    cropped = backbone(crop=True)  # 0.95: 4 pixels above and below, 8 at the left and right
+    outside, inside = rgb.clone(), rgb.clone()
+    outside[..., :4, :, :] = outside[..., :8, :] = 0
+    inside[..., 8:12, :] = 0
+    assert torch.equal(cropped.encode(rgb), cropped.encode(outside))
+    assert not torch.equal(cropped.encode(rgb), cropped.encode(inside))
+
+
 def test_a_crop_leaves_the_border_out():
     rgb = frames(b=1, v=1, h=160, w=160)
     changed = rgb.clone()

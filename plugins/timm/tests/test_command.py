@@ -39,7 +39,15 @@ def test_the_listed_tokens_are_those_of_the_backbone(model, size):
 
 def test_a_model_of_one_size_is_listed_without_tokens_for_others():
     row = describe("mixer_s32_224", 240, 320)
-    assert (row["tokens"], row["problem"]) == (None, "not for 240x320; set size")
+    assert row["tokens"] is None
+    assert row["problem"].endswith("does not take images of 256x320; set size = 224")
+
+
+def test_the_table_says_which_models_do_not_take_an_image(capsys):
+    assert main(["backbones", "--timm", "mixer_s32_224"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "not for this size" in lines[1]
+    assert lines[-1] == "--json adds the reason where a model has no tokens for this image"
 
 
 def test_the_table_is_cut_and_says_so(capsys):

