@@ -195,6 +195,12 @@ def test_the_package_and_its_file_give_the_same_tokens(tmp_path):
     assert torch.equal(load(Timm(model=LITE, weights=str(copy))).encode(RGB), by_package)
 
 
+@pytest.mark.parametrize("model", PACKAGED)
+def test_the_extra_installs_the_version_that_is_named(model):
+    required = [line.partition(";")[0].strip() for line in metadata.requires("rgb2act-timm")]
+    assert packaged(model).requirement in required
+
+
 def test_an_altered_package_is_refused(monkeypatch):
     wrong = {LITE: attrs.evolve(PACKAGED[LITE], sha256="0" * 64)}
     monkeypatch.setattr(packages, "PACKAGED", wrong)
