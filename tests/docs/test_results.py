@@ -104,3 +104,11 @@ def test_the_outcomes_of_a_curve_are_those_that_its_file_asks_for(path: Path) ->
         for seed in row["seeds"]
     ]
     assert sorted((one["condition"], one["at"], one["seed"]) for one in found) == sorted(asked)
+
+
+def test_the_table_of_the_quickstart_is_part_of_the_curve() -> None:
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    quickstart, _, rest = page.partition("### Against the number of demonstrations\n")
+    rows = re.findall(r"^\| `.*\|$", quickstart, re.MULTILINE)
+    assert len(rows) == 7
+    assert set(rows) <= set(rest.partition("\n### ")[0].splitlines())
